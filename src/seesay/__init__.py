@@ -1,0 +1,32 @@
+"""seesay captions photos and shows, word by word, where it looked.
+
+>>> import seesay
+>>> model = seesay.load()                      # the packaged model; or a bundle's folder
+>>> model.caption("photo.jpg").text            # doctest: +SKIP
+'a dog runs across the grass'
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from seesay.runtime import CaptionModel
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "load"]
+
+
+def load(path_or_name: str | Path | None = None) -> CaptionModel:
+    """Open a model bundle for captioning on ONNX Runtime; needs the base install only.
+
+    Args:
+        path_or_name: a bundle's folder, the name of a packaged model, or None for the packaged default.
+
+    Raises:
+        seesay.errors.BundleError: the bundle is missing, damaged or of a foreign format.
+    """
+    from seesay.runtime import CaptionModel  # onnxruntime loads only when a model is asked for
+
+    return CaptionModel.load(path_or_name)

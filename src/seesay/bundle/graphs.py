@@ -1,0 +1,240 @@
+"""The two ONNX graphs of a bundle, made from the torch model, with their weights left in the safetensors file."""
+
+from __future__ import annotations
+
+import copy
+import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from seesay.models.captioner import Captioner
+
+SMALL = 256  # initializers of fewer elements stay inside the graph
+
+
+class PhotoGraph(nn.Module):
+    """images -> memory, first state: once a photo."""
+
+    def __init__(self, captioner: Captioner) -> None:
+        super().__init__()
+        self.captioner = captioner
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        memory = self.captioner.prepare(images)
+        return (*memory, *self.captioner.decoder.start(memory, 1))
+
+
+class StepGraph(nn.Module):
+    """tokens, state, memory -> log-probabilities, attention, next state: once a word."""
+
+    def __init__(self, captioner: Captioner) -> None:
+        super().__init__()
+        self.decoder = captioner.decoder
+
+    def forward(self, tokens: Tensor, state: tuple[Tensor, ...], memory: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        parts = self.decoder.step(tokens, type(self.decoder).State(*state), type(self.decoder).Memory(*memory))
+        return (parts.logprobs, parts.attention, *parts.state)
+
+
+def half_precision(captioner: Captioner) -> Captioner:
+    """A copy in eval mode with batch norms folded and matrices rounded to float16 values: what a bundle holds."""
+    model = copy.deepcopy(captioner).float().cpu().eval()
+    _fold_batch_norms(model)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if parameter.ndim > 1:
+                parameter.copy_(parameter.half().float())
+    return model
+
+
+def write_graphs(model: Captioner, folder: Path) -> None:
+    """Write weights.safetensors, encoder.onnx and decoder.onnx of a model that `half_precision` made."""
+    weights = folder / "weights.safetensors"
+    state = {name: tensor.half() if tensor.ndim > 1 else tensor for name, tensor in model.state_dict().items()}
+    save_file({name: tensor.contiguous() for name, tensor in sorted(state.items())}, weights)
+    exported = _norms_as_biases(model)
+    photo, step = _export_photo(exported), _export_step(exported)
+    for graph, name in ((photo, "encoder.onnx"), (step, "decoder.onnx")):
+        _point_into(graph, weights)
+        (folder / name).write_bytes(graph.SerializeToString())
+
+
+def _conv_norm_pairs(model: Captioner) -> list[tuple[nn.Conv2d, nn.modules.batchnorm._BatchNorm]]:
+    """Each batch norm whose input is just the output of a convolution, by watching a photo pass through."""
+    made_by: dict[int, nn.Conv2d] = {}
+    pairs: list[tuple[nn.Conv2d, nn.modules.batchnorm._BatchNorm]] = []
+    alive: list[Tensor] = []  # keeps ids unique while we watch
+
+    def watch(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
+        if isinstance(module, nn.Conv2d):
+            made_by[id(output)] = module
+            alive.append(output)
+        elif isinstance(module, nn.modules.batchnorm._BatchNorm) and id(inputs[0]) in made_by:
+            pairs.append((made_by[id(inputs[0])], module))
+
+    hooks = [module.register_forward_hook(watch) for module in model.encoder.modules()]
+    with torch.inference_mode():
+        model.encoder(_blank(model))
+    for hook in hooks:
+        hook.remove()
+    return pairs
+
+
+def _blank(model: Captioner, batch: int = 1) -> Tensor:
+    size = model.encoder.transform.size
+    return torch.rand(batch, 3, size, size, generator=torch.Generator().manual_seed(0))
+
+
+@torch.no_grad()
+def _fold_batch_norms(model: Captioner) -> None:
+    """Move each batch norm's scale into the convolution before it; the norm stays, as a plain bias, so that the
+    names and the structure that torch loads are the model's own."""
+    before = model.encoder(_blank(model)).regions
+    for conv, norm in _conv_norm_pairs(model):
+        assert norm.running_mean is not None and norm.running_var is not None
+        scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
+        offset = conv.bias if conv.bias is not None else torch.zeros_like(norm.bias)
+        conv.weight.mul_(scale.reshape(-1, 1, 1, 1))
+        norm.bias.add_((offset - norm.running_mean) * scale)
+        norm.weight.fill_(1.0)
+        norm.running_mean.zero_()
+        norm.running_var.fill_(1.0 - norm.eps)
+        if conv.bias is not None:
+            conv.bias.zero_()
+    after = model.encoder(_blank(model)).regions
+    error = float((after - before).norm() / before.norm())
+    assert error < 1e-3, f"folding batch norms changed the regions by {error:.1e}: some convolution feeds two norms"
+
+
+@torch.no_grad()
+def _norms_as_biases(model: Captioner) -> Captioner:
+    """A copy for export: folded batch norms become the bias of their convolution."""
+    model = copy.deepcopy(model)
+    parents = {id(child): (parent, name) for parent in model.modules() for name, child in parent.named_children()}
+    for conv, norm in _conv_norm_pairs(model):
+        conv.bias = nn.Parameter(norm.bias.detach().clone())
+        parent, name = parents[id(norm)]
+        # timm's BatchNormAct2d carries the activation that follows it
+        setattr(parent, name, getattr(norm, "act", nn.Identity()))
+    return model.eval()
+
+
+@contextmanager
+def _quiet_export() -> Iterator[None]:
+    with warnings.catch_warnings():
+        # torch.export itself calls what later versions of its own parts deprecate
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch|copyreg|onnxscript")
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\.onnx|torch\.export")
+        yield
+
+
+def _export_photo(model: Captioner) -> onnx.ModelProto:
+    decoder = type(model.decoder)
+    outputs = [*_names("memory", decoder.Memory), *_names("state", decoder.State)]
+    dynamic = ({0: torch.export.Dim.DYNAMIC},)
+    return _export(PhotoGraph(model), (_blank(model, 2),), dynamic, ["images"], outputs)
+
+
+def _export_step(model: Captioner) -> onnx.ModelProto:
+    decoder, dim = type(model.decoder), torch.export.Dim.DYNAMIC
+    with torch.inference_mode():
+        memory = model.prepare(_blank(model, 2))
+        state = model.decoder.start(memory, 3)
+    memory, state = tuple(t.clone() for t in memory), tuple(t.clone() for t in state)
+    tokens = torch.zeros(2, 3, dtype=torch.int64)
+    dynamic = ({0: dim, 1: dim}, tuple({0: dim, 1: dim} for _ in state), tuple({0: dim} for _ in memory))
+    inputs = ["tokens", *_names("state", decoder.State), *_names("memory", decoder.Memory)]
+    outputs = ["logprobs", "attention", *_names("next", decoder.State)]
+    return _export(StepGraph(model), (tokens, state, memory), dynamic, inputs, outputs)
+
+
+def _names(prefix: str, kind: Any) -> list[str]:
+    return [f"{prefix}.{name}" for name in kind._fields]
+
+
+def _export(graph: nn.Module, args: tuple, dynamic: tuple, inputs: list[str], outputs: list[str]) -> onnx.ModelProto:
+    with _quiet_export():
+        program = torch.onnx.export(
+            graph.eval(),
+            args,
+            dynamo=True,
+            verbose=False,
+            dynamic_shapes=dynamic,
+            input_names=inputs,
+            output_names=outputs,
+        )
+    assert program is not None
+    model = program.model_proto
+    model.producer_name, model.producer_version = "seesay", ""
+    del model.metadata_props[:], model.graph.metadata_props[:]
+    for node in model.graph.node:  # stack traces of the exporting machine
+        del node.metadata_props[:]
+        node.doc_string = ""
+    for value in (*model.graph.value_info, *model.graph.input, *model.graph.output):
+        del value.metadata_props[:]
+    return model
+
+
+def _tensors_on_disk(weights: Path) -> dict[bytes, tuple[list[int], int, int]]:
+    """float16 content of each tensor of a safetensors file -> (shape, offset, bytes) in the file."""
+    data = weights.read_bytes()
+    header_bytes = int.from_bytes(data[:8], "little")
+    found = {}
+    for name, entry in json.loads(data[8 : 8 + header_bytes]).items():
+        if name != "__metadata__" and entry["dtype"] == "F16":
+            start, stop = (8 + header_bytes + offset for offset in entry["data_offsets"])
+            found[data[start:stop]] = (entry["shape"], start, stop - start)
+    return found
+
+
+def _point_into(model: onnx.ModelProto, weights: Path) -> None:
+    """Replace each large initializer by float16 external data in `weights`, cast (and transposed back) on load.
+
+    ONNX Runtime folds the casts and transposes when it opens the graph, so a step pays nothing for them.
+
+    Raises:
+        AssertionError: a large initializer is not in the weights: the export computed it from several.
+    """
+    on_disk = _tensors_on_disk(weights)
+    nodes, kept = [], []
+    for initializer in model.graph.initializer:
+        values = numpy_helper.to_array(initializer)
+        if values.dtype != np.float32 or values.size < SMALL or values.ndim < 2:
+            kept.append(initializer)
+            continue
+        half = values.astype(np.float16)
+        transposed = half.tobytes() not in on_disk
+        found = on_disk.get(np.ascontiguousarray(half.T).tobytes() if transposed else half.tobytes())
+        assert found is not None, f"{initializer.name} {values.shape}: not among the saved weights"
+        shape, offset, length = found
+        kept.append(_external(f"{initializer.name}.half", shape, weights.name, offset, length))
+        cast_to = f"{initializer.name}.saved" if transposed else initializer.name
+        nodes.append(helper.make_node("Cast", [f"{initializer.name}.half"], [cast_to], to=TensorProto.FLOAT))
+        if transposed:
+            nodes.append(helper.make_node("Transpose", [cast_to], [initializer.name], perm=[1, 0]))
+    _replace(model.graph.initializer, kept)
+    _replace(model.graph.node, [*nodes, *model.graph.node])
+
+
+def _external(name: str, shape: list[int], location: str, offset: int, length: int) -> TensorProto:
+    tensor = TensorProto(name=name, dims=shape, data_type=TensorProto.FLOAT16, data_location=TensorProto.EXTERNAL)
+    for key, value in (("location", location), ("offset", str(offset)), ("length", str(length))):
+        tensor.external_data.add(key=key, value=value)
+    return tensor
+
+
+def _replace(repeated: Any, items: list[Any]) -> None:
+    items = [copy.deepcopy(item) for item in items]
+    del repeated[:]
+    repeated.extend(items)

@@ -1,0 +1,64 @@
+"""Torch model -> bundle, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import yaml
+from safetensors.torch import load_file
+
+from seesay.bundle.card import model_card
+from seesay.bundle.format import Bundle, bundle_being_written, write_json, write_manifest
+from seesay.bundle.graphs import half_precision, write_graphs
+from seesay.config import Recipe
+from seesay.data.tokens import CaptionTokenizer
+from seesay.models.build import build_decoder
+from seesay.models.captioner import Captioner
+from seesay.models.encoder import Encoder
+from seesay.search import SearchOptions
+
+Score = Callable[[Captioner], dict[str, Any]]
+
+
+def write_bundle(
+    folder: Path,
+    recipe: Recipe,
+    captioner: Captioner,
+    tokenizer: CaptionTokenizer,
+    search: SearchOptions,
+    score: Score | None = None,
+) -> Path:
+    """Write everything that captioning, evaluation, serving and fine-tuning need; all of it or nothing.
+
+    Args:
+        folder: replaced if it is there.
+        recipe: how the model was made.
+        captioner: any device; left as it is.
+        tokenizer: its vocabulary.
+        search: the search it should be used with.
+        score: figures of the model exactly as it is written (half precision).
+    """
+    model = half_precision(captioner)
+    scores = score(model) if score else {}
+    with bundle_being_written(folder) as scratch:
+        (scratch / "recipe.yaml").write_text(yaml.safe_dump(recipe.to_dict(), sort_keys=False), encoding="utf-8")
+        (scratch / "tokenizer.json").write_text(tokenizer.to_json(), encoding="utf-8")
+        write_json(scratch / "preprocessing.json", model.encoder.transform.to_dict())
+        write_json(scratch / "search.json", vars(search))
+        write_json(scratch / "scores.json", scores)
+        write_graphs(model, scratch)
+        (scratch / "README.md").write_text(model_card(recipe, scores), encoding="utf-8")
+        write_manifest(scratch, model.encoder.grid)
+    return folder
+
+
+def load_captioner(bundle: Bundle) -> Captioner:
+    """The torch model of a bundle, in eval mode."""
+    recipe = Recipe.from_dict(bundle.recipe)
+    encoder = Encoder(recipe.encoder.name, bundle.transform)
+    captioner = Captioner(encoder, build_decoder(recipe, encoder, len(bundle.tokenizer)))
+    state = load_file(bundle.folder / "weights.safetensors")
+    captioner.load_state_dict({name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()})
+    return captioner.eval()

@@ -1,0 +1,74 @@
+"""Caption: the one thing that every output (text, JSON, figure, page) is made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+Box = tuple[float, float, float, float]
+
+
+@dataclass(frozen=True, eq=False)
+class Word:
+    """One displayed word, how likely it was, and where the model looked when it wrote it.
+
+    Attributes:
+        text: the word as shown.
+        logprob: its natural log-probability given the photo and the words before, <= 0.
+        attention: (rows, cols) float32 weights over the photo's regions, >= 0, summing to 1.
+    """
+
+    text: str
+    logprob: float
+    attention: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Caption:
+    """A sentence about one photo.
+
+    Attributes:
+        text: the sentence.
+        score: its natural log-probability, the end-of-sentence token included, <= 0.
+        words: the sentence's words in order, each with probability and attention.
+        image: where the photo came from, when it had a name.
+    """
+
+    text: str
+    score: float
+    words: tuple[Word, ...]
+    image: str | None = None
+
+    def __str__(self) -> str:
+        return self.text
+
+    def to_dict(self, attention: bool = False) -> dict[str, Any]:
+        """The JSON form: image, caption, score and words; `attention` adds each word's rows x cols list."""
+        words = []
+        for word in self.words:
+            entry: dict[str, Any] = {"text": word.text, "logprob": round(word.logprob, 5)}
+            if attention:
+                entry["attention"] = [[round(float(w), 6) for w in row] for row in word.attention]
+            words.append(entry)
+        return {"image": self.image, "caption": self.text, "score": round(self.score, 5), "words": words}
+
+
+def region_box(row: int, col: int, grid: tuple[int, int], size: tuple[int, int]) -> Box:
+    """The pixels that one region of the grid covers on the photo.
+
+    Photos are squashed to the encoder's square whatever their aspect (see `seesay.data.images`), so the
+    inverse is a plain stretch of the grid over the upright photo.
+
+    Args:
+        row: region row, 0 at the top.
+        col: region column, 0 at the left.
+        grid: (rows, cols) of the attention map.
+        size: (width, height) of the upright photo in pixels.
+
+    Returns:
+        (left, top, right, bottom) in pixels, right and bottom exclusive.
+    """
+    (rows, cols), (width, height) = grid, size
+    return (col * width / cols, row * height / rows, (col + 1) * width / cols, (row + 1) * height / rows)

@@ -1,0 +1,78 @@
+"""Recipes as files: the packaged ones by name, YAML, and `key=value` on top."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from seesay.config.recipe import Recipe
+from seesay.errors import RecipeError, did_you_mean
+
+PACKAGED = Path(__file__).parent / "recipes"
+
+
+def packaged_recipes() -> list[str]:
+    """Names of the recipes in the package."""
+    return sorted(path.stem for path in PACKAGED.glob("*.yaml"))
+
+
+def find_recipe(name: str | Path) -> Path:
+    """A recipe's file: a path that exists, else a packaged recipe's name.
+
+    Raises:
+        RecipeError: neither.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    packaged = PACKAGED / f"{name}.yaml"
+    if packaged.is_file():
+        return packaged
+    names = packaged_recipes()
+    near = did_you_mean(Path(name).stem, names)
+    raise RecipeError(f"recipe {name}: no such file, nor a packaged recipe ({', '.join(names)}).{near}")
+
+
+def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe and lay `key=value` overrides on top.
+
+    Args:
+        name: a YAML file or a packaged recipe's name.
+        overrides: such as "train.lr=0.001"; values are read as YAML.
+
+    Raises:
+        RecipeError: no such recipe, not YAML, or values that cannot be used (all of them in one text).
+    """
+    path = find_recipe(name)
+    values = _read(path)
+    for override in overrides:
+        _lay(values, override)
+    return Recipe.from_dict({"name": path.stem, **values})
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise RecipeError(f"recipe {path}: not YAML: {error}") from None
+    if not isinstance(values, dict | None):
+        raise RecipeError(f"recipe {path}: expected keys and values, got {type(values).__name__}")
+    return values or {}
+
+
+def _lay(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise RecipeError(f"'{override}': expected key=value, such as train.lr=0.001")
+    *sections, last = key.strip().split(".")
+    for section in sections:
+        inner = values.setdefault(section, {})
+        if not isinstance(inner, dict):
+            raise RecipeError(f"'{override}': {section} is a value, not a section")
+        values = inner
+    try:
+        values[last] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        values[last] = text

@@ -1,0 +1,220 @@
+"""The feature cache: what a frozen encoder sees in each photo, computed once and memory-mapped for ever after.
+
+One folder per encoder, weights and preprocessing holds two append-only files: `rows.f16`, the features of one photo
+after the other, and `rows.index`, 16 bytes a row: the digest of the photo file's content. So a photo is found again
+whatever data set, path or split it comes from; a killed run leaves a whole prefix; and readers are never in the way of
+the one writer, who holds a lock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+from platformdirs import user_cache_path
+
+from seesay.data.records import Problem
+from seesay.errors import DataError, PhotoError
+
+DIGEST_BYTES = 16
+Encode = Callable[[np.ndarray], np.ndarray]
+Advance = Callable[[int], None]
+
+
+def cache_folder() -> Path:
+    """Where caches live: $SEESAY_CACHE, else the user's cache folder."""
+    override = os.environ.get("SEESAY_CACHE")
+    return Path(override) if override else user_cache_path("seesay")
+
+
+def photo_digest(photo: Path) -> bytes:
+    """16 bytes that name the content of a photo's file; zeros when it cannot be read."""
+    try:
+        return hashlib.blake2b(photo.read_bytes(), digest_size=DIGEST_BYTES).digest()
+    except OSError:
+        return bytes(DIGEST_BYTES)
+
+
+@dataclass(frozen=True)
+class PhotoFeatures:
+    """Features of a list of photos, on disk.
+
+    Attributes:
+        rows: (N, P, D) float16 memory map of the whole cache.
+        place: (photos,) the row of each photo asked for, -1 where it could not be read.
+        grid: (rows, cols) of the regions, P = rows * cols.
+        problems: one for each photo that could not be read.
+    """
+
+    rows: np.ndarray
+    place: np.ndarray
+    grid: tuple[int, int]
+    problems: tuple[Problem, ...]
+
+    def take(self, photos: np.ndarray) -> np.ndarray:
+        """(B, P, D) float16 features of the photos with these numbers (all of them readable)."""
+        return self.rows[self.place[photos]]
+
+
+@dataclass
+class FeatureCache:
+    """Features of one encoder with its weights and preprocessing.
+
+    Attributes:
+        identity: everything that the features depend on besides the photo; hashed into the folder's name.
+        grid: (rows, cols) of the encoder's regions.
+        depth: D, features per region.
+        root: the folder of all caches; default `cache_folder() / "features"`.
+    """
+
+    identity: dict[str, Any]
+    grid: tuple[int, int]
+    depth: int
+    root: Path | None = None
+    folder: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        text = json.dumps({**self.identity, "grid": self.grid, "depth": self.depth}, sort_keys=True)
+        root = self.root or cache_folder() / "features"
+        self.folder = root / hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes on disk of one photo's features."""
+        return self.grid[0] * self.grid[1] * self.depth * 2
+
+    def missing(self, digests: Sequence[bytes]) -> list[int]:
+        """The first place of each digest that has no row yet."""
+        known = set(self._index())
+        first = {digest: i for i, digest in reversed(list(enumerate(digests))) if digest not in known}
+        return sorted(first.values())
+
+    def get(
+        self,
+        photos: Sequence[Path],
+        load: Callable[[Path], np.ndarray],
+        encode: Encode,
+        batch_size: int = 32,
+        advance: Advance | None = None,
+        digests: Sequence[bytes] | None = None,
+    ) -> PhotoFeatures:
+        """Features of the photos; those not in the cache yet are encoded and kept.
+
+        Args:
+            photos: files.
+            load: photo -> what `encode` reads, one item; raises PhotoError.
+            encode: (B, ...) -> (B, P, D).
+            batch_size: photos an `encode` call.
+            advance: called with the number of photos done since the last call.
+            digests: of the photos, where they are known already.
+
+        Raises:
+            DataError: the disk has no room.
+        """
+        digests = list(digests) if digests is not None else digest_photos(photos)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        failures: dict[bytes, Problem] = {}
+        with FileLock(self.folder / "lock"):  # a second process waits here, then finds the rows made
+            self._drop_torn_tail()
+            todo = self.missing(digests)
+            self._refuse_if_full(len(todo))
+            for batch in _batches(todo, batch_size):
+                failures |= self._append([photos[i] for i in batch], [digests[i] for i in batch], load, encode)
+                if advance is not None:
+                    advance(len(batch))
+        index = {digest: row for row, digest in enumerate(self._index())}
+        place = np.array([index.get(digest, -1) for digest in digests], dtype=np.int64)
+        shape = (len(index), self.grid[0] * self.grid[1], self.depth)
+        empty = np.zeros(shape, np.float16)
+        rows = np.memmap(self._rows_file, np.float16, "r", shape=shape) if index else empty
+        problems = tuple(failures[d] for d, row in zip(digests, place, strict=True) if row < 0)
+        return PhotoFeatures(rows, place, self.grid, problems)
+
+    def _append(
+        self, photos: list[Path], digests: list[bytes], load: Callable[[Path], np.ndarray], encode: Encode
+    ) -> dict[bytes, Problem]:
+        """Encode one batch and write its rows, then its index: the order makes a torn write harmless."""
+        loaded: list[tuple[bytes, np.ndarray]] = []
+        failures: dict[bytes, Problem] = {}
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for photo, digest, item in zip(photos, digests, pool.map(_attempt(load), photos), strict=True):
+                if isinstance(item, PhotoError):
+                    failures[digest] = Problem("error", str(photo), str(item))
+                else:
+                    loaded.append((digest, item))
+        if loaded:
+            rows = encode(np.stack([item for _, item in loaded])).astype(np.float16)
+            expected = (len(loaded), self.grid[0] * self.grid[1], self.depth)
+            assert rows.shape == expected, f"encode gave {rows.shape}, expected {expected}"
+            _write_through(self._rows_file, rows.tobytes())
+            _write_through(self._index_file, b"".join(digest for digest, _ in loaded))
+        return failures
+
+    @property
+    def _rows_file(self) -> Path:
+        return self.folder / "rows.f16"
+
+    @property
+    def _index_file(self) -> Path:
+        return self.folder / "rows.index"
+
+    def _index(self) -> list[bytes]:
+        if not self._index_file.exists():
+            return []
+        data = self._index_file.read_bytes()
+        return [data[i : i + DIGEST_BYTES] for i in range(0, len(data) - DIGEST_BYTES + 1, DIGEST_BYTES)]
+
+    def _drop_torn_tail(self) -> None:
+        """After a kill in the middle of a write: keep the rows that both files hold in whole."""
+        if not (self._index_file.exists() and self._rows_file.exists()):
+            self._index_file.unlink(missing_ok=True)
+            self._rows_file.unlink(missing_ok=True)
+            return
+        whole = min(len(self._index()), self._rows_file.stat().st_size // self.row_bytes)
+        os.truncate(self._index_file, whole * DIGEST_BYTES)
+        os.truncate(self._rows_file, whole * self.row_bytes)
+
+    def _refuse_if_full(self, photos: int) -> None:
+        needed, free = photos * self.row_bytes, shutil.disk_usage(self.folder).free
+        if needed > free:
+            raise DataError(
+                f"feature cache {self.folder}: {photos:,} photos need {needed / 1e9:.1f} GB and the disk has "
+                f"{free / 1e9:.1f} GB free; set SEESAY_CACHE to a folder on a larger disk"
+            )
+
+
+def digest_photos(photos: Sequence[Path]) -> list[bytes]:
+    """Digest of each photo's content, read in threads."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(photo_digest, photos, chunksize=64))
+
+
+def _attempt(load: Callable[[Path], np.ndarray]) -> Callable[[Path], np.ndarray | PhotoError]:
+    def attempt(photo: Path) -> np.ndarray | PhotoError:
+        try:
+            return load(photo)
+        except PhotoError as error:
+            return error
+
+    return attempt
+
+
+def _batches(items: list[int], size: int) -> Iterator[list[int]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def _write_through(path: Path, data: bytes) -> None:
+    with path.open("ab") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,177 @@
+"""Photos: opening any of them, and the one transform that training, evaluation and the runtime share."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from seesay.errors import DataError, PhotoError
+
+ImageSource = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
+Resample = Literal["bilinear", "bicubic", "lanczos"]
+
+
+def open_photo(source: ImageSource) -> Image.Image:
+    """Any photo as an upright RGB image.
+
+    EXIF orientation is applied, transparency is laid on white, 16-bit and float greys are scaled to 8 bit,
+    CMYK and palettes are converted; of an animation the first frame counts.
+
+    Args:
+        source: a path, the bytes of a file, a PIL image, or an array: (H, W), (H, W, 1), (H, W, 3) or
+            (H, W, 4), unsigned integers in their full range, bool, or floats in 0..1.
+
+    Raises:
+        PhotoError: it does not exist, is no picture, is damaged, or is too large to be decoded safely.
+    """
+    if isinstance(source, np.ndarray):
+        return _upright_rgb(_from_array(source))
+    if isinstance(source, Image.Image):
+        return _upright_rgb(source)
+    name = "the bytes given" if isinstance(source, bytes) else os.fspath(source)
+    try:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            return _upright_rgb(image)
+    except FileNotFoundError:
+        raise PhotoError(f"{name}: no such file") from None
+    except IsADirectoryError:
+        raise PhotoError(f"{name}: a folder, not a photo") from None
+    except Image.UnidentifiedImageError:
+        raise PhotoError(f"{name}: not a picture of any format known here") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise PhotoError(f"{name}: too large to decode safely ({error})") from None
+    except MemoryError:
+        raise PhotoError(f"{name}: too large for this machine's memory") from None
+    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error, ... on damage
+        raise PhotoError(f"{name}: damaged, cannot be decoded ({error})") from None
+
+
+def _from_array(array: np.ndarray) -> Image.Image:
+    shape_ok = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
+    if not shape_ok or 0 in array.shape:
+        raise PhotoError(f"array of shape {array.shape}: expected (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)")
+    if array.dtype == bool:
+        array = array.astype(np.uint8) * 255
+    elif np.issubdtype(array.dtype, np.floating):
+        if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1):
+            raise PhotoError(f"array of {array.dtype}: floats are expected to lie in 0..1")
+        array = np.rint(array * 255).astype(np.uint8)
+    elif np.issubdtype(array.dtype, np.unsignedinteger):
+        array = (array >> (8 * (array.dtype.itemsize - 1))).astype(np.uint8)
+    else:
+        raise PhotoError(f"array of {array.dtype}: expected unsigned integers, bool, or floats in 0..1")
+    return Image.fromarray(array[..., 0] if array.shape[2:] == (1,) else array)
+
+
+def _upright_rgb(image: Image.Image) -> Image.Image:
+    image = ImageOps.exif_transpose(image)
+    if image.mode == "RGB":
+        image.load()
+        return image
+    if image.mode.startswith("I") or image.mode == "F":
+        return _deep_grey_to_8_bit(image).convert("RGB")
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def _deep_grey_to_8_bit(image: Image.Image) -> Image.Image:
+    """16-bit greys arrive as I;16 or as I; floats have no agreed range, so 0..1, 0..255 and 0..65535 are told apart."""
+    values = np.asarray(image, dtype=np.float32)
+    top = float(values.max(initial=0.0))
+    if image.mode.startswith("I;16"):
+        unit = 65535.0
+    else:
+        unit = 1.0 if image.mode == "F" and top <= 1 else 255.0 if top <= 255 else 65535.0
+    return Image.fromarray(np.clip(values * (255.0 / unit), 0, 255).astype(np.uint8))
+
+
+@dataclass(frozen=True)
+class ImageTransform:
+    """Photo -> what the encoder reads: squashed to a square, then normalised. Stored in every bundle.
+
+    The whole photo is kept (no crop) and its aspect is not, so a region of the grid is a rectangle of the photo
+    (`seesay.caption.region_box`).
+
+    Attributes:
+        size: side of the square in pixels.
+        mean, std: per RGB channel, of values in 0..1; the encoder's own.
+        resample: filter of the resize.
+    """
+
+    size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    resample: Resample = "bicubic"
+
+    def __call__(self, source: ImageSource) -> np.ndarray:
+        """(3, size, size) float32, normalised. Raises PhotoError as `open_photo` does."""
+        return self.normalise(self.pixels(source))
+
+    def pixels(self, source: ImageSource) -> np.ndarray:
+        """(size, size, 3) uint8: the square before normalisation."""
+        photo = open_photo(source)
+        square = photo.resize((self.size, self.size), Image.Resampling[self.resample.upper()])
+        return np.asarray(square)
+
+    def normalise(self, pixels: np.ndarray) -> np.ndarray:
+        """(..., size, size, 3) uint8 -> (..., 3, size, size) float32: (x / 255 - mean) / std."""
+        scale = (1.0 / (255.0 * np.asarray(self.std))).astype(np.float32)
+        shift = (np.asarray(self.mean) / np.asarray(self.std)).astype(np.float32)
+        return np.ascontiguousarray(np.moveaxis(pixels * scale - shift, -1, -3))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ImageTransform:
+        """The inverse of `to_dict`."""
+        return cls(int(values["size"]), tuple(values["mean"]), tuple(values["std"]), values["resample"])
+
+
+@lru_cache(maxsize=1)
+def photo_suffixes() -> frozenset[str]:
+    """Every suffix that Pillow opens, lower case with the dot."""
+    known = Image.registered_extensions()
+    not_photos = {".pdf", ".eps", ".ps", ".mpg", ".mpeg"}  # documents and films: no decoder, or not ours to run
+    return frozenset(suffix for suffix, name in known.items() if name in Image.OPEN) - not_photos
+
+
+def find_photos(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:
+    """Photos of the folders (recursively, sorted, hidden files left out) and the files, in the order given.
+
+    A file that is named is taken whatever its suffix; in folders, files without a picture's suffix are ignored.
+
+    Raises:
+        DataError: a path does not exist, or the folders hold no photo at all.
+    """
+    paths = [Path(path) for path in paths]
+    missing = [str(path) for path in paths if not path.exists()]
+    if missing:
+        raise DataError(f"no such file or folder: {', '.join(missing)}")
+    found = False
+    for path in paths:
+        for photo in _photos_below(path) if path.is_dir() else [path]:
+            found = True
+            yield photo
+    if not found:
+        raise DataError(f"no photos found in {', '.join(map(str, paths))}; suffixes such as .jpg, .png, .webp count")
+
+
+def _photos_below(folder: Path) -> Iterator[Path]:
+    suffixes = photo_suffixes()
+    for root, folders, files in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(files):
+            if not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes:  # noqa: PTH122
+                yield Path(root, name)

@@ -1,0 +1,87 @@
+"""CaptionRecord: what every reader ends in, whatever lay on the disk."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+SPLITS = ("train", "dev", "test")
+SPLIT_ALIASES = {"train": "train", "dev": "dev", "val": "dev", "valid": "dev", "validation": "dev", "test": "test"}
+
+
+@dataclass(frozen=True)
+class CaptionRecord:
+    """One photo with its reference captions.
+
+    Attributes:
+        id: unique within the data set (the file's stem where the layout has no other).
+        image: the photo's file.
+        captions: one or more sentences as written, never empty after stripping.
+        split: "train", "dev", "test", or "" for photos that belong to no split.
+    """
+
+    id: str
+    image: Path
+    captions: tuple[str, ...]
+    split: str
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something found while reading: `repaired` rows lose nothing, `error` rows or photos are left out.
+
+    Attributes:
+        kind: "repaired", "error" or "note".
+        where: the file, and its row where there is one ("results.csv:20001").
+        what: one line for a human.
+    """
+
+    kind: Literal["repaired", "error", "note"]
+    where: str
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.where}: {self.what}"
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Records of one or several sources, and what was found while reading them.
+
+    Attributes:
+        layout: the layout's name ("flickr30k", "flickr8k", "coco", "folder"), joined by "+" for several.
+        records: photos with captions, ids unique.
+        problems: in the order found.
+    """
+
+    layout: str
+    records: tuple[CaptionRecord, ...]
+    problems: tuple[Problem, ...] = field(default=())
+
+    def split(self, name: str) -> list[CaptionRecord]:
+        """The records of a split ("val" and "validation" mean "dev").
+
+        Raises:
+            DataError: the data lacks it; the text lists those it has.
+        """
+        from seesay.errors import DataError
+
+        wanted = SPLIT_ALIASES.get(name, name)
+        found = [record for record in self.records if record.split == wanted]
+        if not found:
+            have = ", ".join(f"{split} ({n} photos)" for split, n in self.counts().items()) or "none"
+            raise DataError(f"split '{name}': not in this data; it has: {have}")
+        return found
+
+    def counts(self) -> dict[str, int]:
+        """Photos per split that occurs, in the order train, dev, test, (no split)."""
+        counted = Counter(record.split for record in self.records)
+        return {split or "(no split)": counted[split] for split in (*SPLITS, "") if counted[split]}
+
+
+def count_captions(records: Iterable[CaptionRecord]) -> int:
+    """How many reference captions the records hold together."""
+    return sum(len(record.captions) for record in records)

@@ -1,0 +1,223 @@
+"""Which photos are for training, choosing and testing: from what the data brings, id lists, or fractions."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib.resources
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import accumulate
+from pathlib import Path
+from typing import NamedTuple
+
+from seesay.data.records import SPLIT_ALIASES, SPLITS, CaptionRecord, Problem
+from seesay.data.text import count_of, first_few, read_lines, without_suffix
+from seesay.errors import DataError, did_you_mean
+
+SplitSpec = str | Path | Mapping[str, float]
+DEFAULT_FRACTIONS = {"train": 0.8, "dev": 0.1, "test": 0.1}
+LIST_FILES = {
+    "train": ("train.txt", "Flickr_8k.trainImages.txt"),
+    "dev": ("dev.txt", "val.txt", "valid.txt", "validation.txt", "Flickr_8k.devImages.txt"),
+    "test": ("test.txt", "Flickr_8k.testImages.txt"),
+}
+Result = tuple[list[CaptionRecord], list[Problem]]
+
+
+class IdList(NamedTuple):
+    """Ids or file names of the photos of one split, and the file's name for messages."""
+
+    split: str
+    label: str
+    ids: Sequence[str]
+
+
+def assign_splits(
+    records: Sequence[CaptionRecord], spec: SplitSpec, *, beside: Path, karpathy: bool = False, seed: int = 0
+) -> Result:
+    """Give every record its split.
+
+    Args:
+        records: with the split that the layout itself gives, or "".
+        spec: "auto" (what the data brings, else fractions), "karpathy", a folder with train.txt, dev.txt or
+            val.txt, test.txt, or fractions as a mapping or as "0.8/0.1/0.1" (train, dev, test).
+        beside: the folder of the captions, where "auto" looks for id lists.
+        karpathy: whether "auto" may use Karpathy's ids.
+        seed: of the fractions.
+
+    Raises:
+        DataError: `spec` is none of these, or gives no photo a split.
+    """
+    if spec == "auto":
+        records, problems = _auto(records, beside, karpathy, seed)
+    elif spec == "karpathy":
+        records, problems = by_lists(records, karpathy_lists())
+    elif fractions := _fractions(spec):
+        records, problems = by_fractions(records, fractions, seed)
+    else:
+        records, problems = by_lists(records, _read_lists(_list_folder(spec)))
+    left = sum(not record.split for record in records)
+    if left:
+        problems.append(Problem("note", "splits", f"{count_of(left, 'photo')} in no split"))
+    return list(records), problems
+
+
+def _auto(records: Sequence[CaptionRecord], beside: Path, karpathy: bool, seed: int) -> Result:
+    if any(record.split for record in records):
+        return list(records), []
+    if any((beside / name).is_file() for names in LIST_FILES.values() for name in names):
+        return by_lists(records, _read_lists(beside))
+    if karpathy:
+        known = {name for ids in karpathy_lists() for name in ids.ids}
+        # A few photos that happen to bear such a number are no reason to leave all others out.
+        if 2 * sum(record.image.stem in known for record in records) >= len(records):
+            return by_lists(records, karpathy_lists())
+    records, problems = by_fractions(records, DEFAULT_FRACTIONS, seed)
+    shares = ", ".join(f"{split} {share:.0%}" for split, share in DEFAULT_FRACTIONS.items())
+    note = Problem("note", "splits", f"the data brings none: drawn by each photo's id and seed {seed} ({shares})")
+    return records, [note, *problems]
+
+
+def by_lists(records: Sequence[CaptionRecord], lists: Iterable[IdList]) -> Result:
+    """Splits from lists of ids; photos in none get ""; what stands in two lists stays in the later split.
+
+    Raises:
+        DataError: none of the photos is in any list.
+    """
+    lookup = _lookup(records)
+    chosen: dict[str, IdList] = {}
+    missing: dict[str, list[str]] = {}
+    problems: list[Problem] = []
+    for ids in sorted(lists, key=lambda ids: -SPLITS.index(ids.split)):
+        twice: dict[str, list[str]] = {}
+        for name in dict.fromkeys(ids.ids):
+            id_ = lookup.get(name) or lookup.get(without_suffix(name))
+            if not id_:
+                missing.setdefault(ids.label, []).append(name)
+            elif chosen.setdefault(id_, ids).split != ids.split:
+                twice.setdefault(chosen[id_].label, []).append(name)
+        problems += [_in_two(ids.label, other, names) for other, names in twice.items()]
+    if not chosen:
+        some = first_few([record.id for record in records])
+        raise DataError(f"splits: the lists {', '.join(missing)} name none of the {len(records):,} photos ({some})")
+    problems += [_not_here(label, names) for label, names in missing.items()]
+    split_of = {id_: ids.split for id_, ids in chosen.items()}
+    return [replace(record, split=split_of.get(record.id, "")) for record in records], problems
+
+
+def by_fractions(records: Sequence[CaptionRecord], fractions: Mapping[str, float], seed: int) -> Result:
+    """Splits from a hash of each id, so that photos added later move no other.
+
+    Only where a split would stay empty, as happens with a handful of photos, does it get the one nearest to it.
+    """
+    bounds = list(accumulate(fractions.get(split, 0.0) for split in SPLITS))
+    bounds = [1.0 if abs(bound - 1) < 1e-6 else bound for bound in bounds]
+    places = {record.id: _place(record.id, f"split {seed}") for record in records}
+    split_of = {
+        id_: next((split for split, bound in zip(SPLITS, bounds, strict=True) if place < bound), "")
+        for id_, place in places.items()
+    }
+    problems = []
+    for split, bound in zip(SPLITS, bounds, strict=True):
+        largest, count = Counter(split_of.values()).most_common(1)[0]
+        if fractions.get(split) and split not in split_of.values() and count > 1:
+            nearest = min(
+                (id_ for id_ in split_of if split_of[id_] == largest), key=lambda id_: abs(places[id_] - bound)
+            )
+            split_of[nearest] = split
+            problems.append(
+                Problem("note", "splits", f"{split} would be empty: it gets '{nearest}' of {largest or 'no split'}")
+            )
+    return [replace(record, split=split_of[record.id]) for record in records], problems
+
+
+def limit_splits(records: Sequence[CaptionRecord], limit: int, seed: int) -> list[CaptionRecord]:
+    """At most `limit` photos of each split, chosen by a hash of id and seed, in the order they had."""
+    if limit < 1:
+        raise DataError(f"limit: got {limit}, expected a number of photos per split of 1 or more")
+    chosen: set[str] = set()
+    for split in {record.split for record in records}:
+        ids = [record.id for record in records if record.split == split]
+        chosen.update(sorted(ids, key=lambda id_: _place(id_, f"limit {seed}"))[:limit])
+    return [record for record in records if record.id in chosen]
+
+
+@functools.cache
+def karpathy_lists() -> tuple[IdList, ...]:
+    """Karpathy's 29,000 / 1,014 / 1,000 photos of Flickr30k."""
+    file = importlib.resources.files("seesay.data") / "karpathy_flickr30k.json"
+    content = json.loads(file.read_text(encoding="utf-8"))
+    return tuple(IdList(split, "Karpathy's Flickr30k ids", [str(id_) for id_ in content[split]]) for split in SPLITS)
+
+
+def _lookup(records: Sequence[CaptionRecord]) -> dict[str, str]:
+    """Id of every photo by its id, file name and stem; names that several photos share are left out."""
+    found: dict[str, str] = {}
+    for record in records:
+        for name in {record.image.name, record.image.stem}:
+            found[name] = record.id if found.get(name, record.id) == record.id else ""
+    return found | {record.id: record.id for record in records}
+
+
+def _in_two(label: str, other: str, names: Sequence[str]) -> Problem:
+    what = f"{count_of(len(names), 'id')} also in {other}, kept there ({first_few(names)})"
+    return Problem("error", label, what)
+
+
+def _not_here(label: str, names: Sequence[str]) -> Problem:
+    return Problem(
+        "note", label, f"{count_of(len(names), 'id')} without a photo with captions here ({first_few(names)})"
+    )
+
+
+def _place(id_: str, salt: str) -> float:
+    """A number in [0, 1) that depends on nothing but its arguments, on any machine."""
+    return int.from_bytes(hashlib.blake2b(f"{salt} {id_}".encode(), digest_size=6).digest()) / 2**48
+
+
+def _fractions(spec: SplitSpec) -> dict[str, float] | None:
+    """{"train": 0.8, ...} if `spec` is fractions, None if it is something else."""
+    if isinstance(spec, str):
+        parts = spec.split("/")
+        if not all(part.replace(".", "", 1).strip().isdigit() for part in parts):
+            return None
+        if len(parts) != len(SPLITS):
+            raise DataError(f"splits: got '{spec}', expected three fractions such as 0.8/0.1/0.1 (train/dev/test)")
+        spec = dict(zip(SPLITS, map(float, parts), strict=True))
+    if not isinstance(spec, Mapping):
+        return None
+    unknown = [name for name in spec if name not in SPLIT_ALIASES]
+    if unknown:
+        near = did_you_mean(str(unknown[0]), SPLIT_ALIASES)
+        raise DataError(f"splits: unknown split '{unknown[0]}'; expected train, dev, test.{near}")
+    fractions = {SPLIT_ALIASES[name]: float(share) for name, share in spec.items()}
+    if min(fractions.values(), default=0) < 0 or not 0 < sum(fractions.values()) < 1 + 1e-6:
+        raise DataError(f"splits: got fractions {dict(spec)}; expected none below 0, and a sum above 0 and at most 1")
+    return fractions
+
+
+def _list_folder(spec: object) -> Path:
+    folder = Path(str(spec)).expanduser()
+    if not folder.is_dir():
+        near = did_you_mean(str(spec), ("auto", "karpathy"))
+        raise DataError(
+            f"splits: '{spec}' is no folder; expected auto, karpathy, a folder with train.txt, dev.txt, test.txt, "
+            f"or fractions such as 0.8/0.1/0.1.{near}"
+        )
+    return folder
+
+
+def _read_lists(folder: Path) -> list[IdList]:
+    """The id lists of a folder, one id or file name a line."""
+    lists = [
+        IdList(split, name, [line.strip() for line in read_lines(folder / name) if line.strip()])
+        for split, names in LIST_FILES.items()
+        for name in names
+        if (folder / name).is_file()
+    ]
+    if not lists:
+        raise DataError(f"splits: {folder} has none of train.txt, dev.txt (or val.txt), test.txt")
+    return lists

@@ -1,0 +1,46 @@
+"""Text files that people and spreadsheets wrote: UTF-8 with or without a byte order mark, any line ends."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from seesay.errors import DataError
+
+
+def read_text(path: Path) -> str:
+    """The text of a UTF-8 file, without a byte order mark.
+
+    Raises:
+        DataError: it cannot be read or is not UTF-8.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); check that it is a readable file") from None
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        row = data.count(b"\n", 0, error.start) + 1
+        raise DataError(f"{path}:{row}: not UTF-8 text; expected UTF-8: save the file in that encoding") from None
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a UTF-8 file without their ends; `str.splitlines` would also cut at U+2028 inside captions."""
+    return [line.removesuffix("\r") for line in read_text(path).split("\n")]
+
+
+def first_few(names: Sequence[str], most: int = 3) -> str:
+    """ "a, b, c, ..." for messages."""
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+
+
+def count_of(number: int, thing: str) -> str:
+    """ "1 photo", "1,014 photos"."""
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"
+
+
+def without_suffix(name: str) -> str:
+    """ "train/dog.v2.jpg" -> "train/dog.v2"; a name without a dot stays."""
+    stem, dot, suffix = name.rpartition(".")
+    return stem if dot and "/" not in suffix else name

@@ -1,0 +1,93 @@
+"""draw_figure: the caption word by word on the photo, as a picture."""
+
+from __future__ import annotations
+
+import math
+from pathlib import PurePath
+
+from PIL import Image, ImageDraw
+
+from seesay.caption import Caption
+from seesay.explain.overlay import draw_overlay
+from seesay.explain.text import drawable, fit, percent, width, wrap
+
+INK, MUTED, PAPER = (28, 27, 25), (128, 122, 112), (255, 255, 255)
+MARGIN, GAP = 36, 20
+TILE_AREA, LONGEST, NARROWEST = 248 * 186, 400, 132  # every photo gets one area, but for long thin ones
+HEADING, LABEL, SMALL = 30, 20, 15
+LABEL_HEIGHT = 38
+
+
+def draw_figure(image: Image.Image, caption: Caption, columns: int | None = None) -> Image.Image:
+    """The panel of Show, Attend and Tell: the caption, the photo, then what each word looked at.
+
+    Args:
+        image: the upright photo, any mode and size.
+        caption: its caption; every word becomes a tile with its probability.
+        columns: tiles in a row; None picks 4 to 6, whichever leaves the fewest empty places.
+
+    Returns:
+        an RGB image on white. Tiles have about 248 x 186 pixels whatever the photo's size.
+
+    Raises:
+        ValueError: `columns` is below 1, or a word's attention is not (rows, cols) weights.
+    """
+    tiles = 1 + len(caption.words)
+    columns = _columns(tiles, columns)
+    photo = _resized(image)
+    cell = (max(photo.width, NARROWEST), photo.height + LABEL_HEIGHT)
+    inner = columns * (cell[0] + GAP) - GAP
+    heading = wrap(caption.text, HEADING, inner)
+    top = MARGIN + round(len(heading) * HEADING * 1.3) + GAP
+    rows = math.ceil(tiles / columns)
+    canvas = Image.new("RGB", (inner + 2 * MARGIN, top + rows * (cell[1] + GAP) - GAP + MARGIN), PAPER)
+    for line, text in enumerate(heading):
+        _write(canvas, (MARGIN, MARGIN + round(line * HEADING * 1.3)), text, HEADING, INK)
+    for place, tile in enumerate(_tiles(photo, caption, cell)):
+        row, column = divmod(place, columns)
+        canvas.paste(tile, (MARGIN + column * (cell[0] + GAP), top + row * (cell[1] + GAP)))
+    return canvas
+
+
+def _columns(tiles: int, wanted: int | None) -> int:
+    if wanted is not None and wanted < 1:
+        raise ValueError(f"columns must be at least 1, got {wanted}")
+    best = min((5, 6, 4), key=lambda columns: -tiles % columns)
+    return min(wanted or best, tiles)
+
+
+def _resized(image: Image.Image) -> Image.Image:
+    """The photo at a tile's size, its aspect kept (to a pixel at least)."""
+    aspect = image.width / image.height
+    wide = min(math.sqrt(TILE_AREA * aspect), LONGEST, LONGEST * aspect)
+    size = (max(1, round(wide)), max(1, round(wide / aspect)))
+    return image.convert("RGB").resize(size, Image.Resampling.LANCZOS)
+
+
+def _tiles(photo: Image.Image, caption: Caption, cell: tuple[int, int]) -> list[Image.Image]:
+    name = PurePath(caption.image).name if caption.image else "photo"
+    first = _tile(photo, cell, name, "", MUTED)
+    return [first] + [
+        _tile(draw_overlay(photo, word.attention), cell, word.text, percent(word.logprob), INK)
+        for word in caption.words
+    ]
+
+
+def _tile(photo: Image.Image, cell: tuple[int, int], label: str, note: str, ink: tuple[int, int, int]) -> Image.Image:
+    """A photo with a label under its left edge and a note under its right one."""
+    tile = Image.new("RGB", cell, PAPER)
+    tile.paste(photo, (0, 0))
+    size = LABEL if note else SMALL
+    base = photo.height + 27
+    room = cell[0] - (width(note, SMALL) + 10 if note else 0)
+    _write(tile, (0, base), fit(label, size, room), size, ink, anchor="ls")
+    if note:
+        _write(tile, (cell[0] - width(note, SMALL), base), note, SMALL, MUTED, anchor="ls")
+    return tile
+
+
+def _write(
+    canvas: Image.Image, xy: tuple[float, float], text: str, size: int, ink: tuple[int, int, int], anchor: str = "la"
+) -> None:
+    text, font = drawable(text, size)
+    ImageDraw.Draw(canvas).text(xy, text, ink, font, anchor=anchor)

@@ -1,0 +1,79 @@
+"""Attention weights -> light and shade on the photo.
+
+How a weight becomes light: it is measured against the uniform weight 1/P (P regions, what a model that looks nowhere
+in particular would give each) on a log scale:
+
+    heat = 1/2 + log(weight * P) / log(P), clipped to [0, 1]
+
+0 is 1/sqrt(P) of the uniform weight or less (in the dark), 1/2 is the uniform weight (the photo as it is), 1 is
+sqrt(P) times it or more (fully lit). The scale never depends on the map's own extremes, so that noise around uniform
+looks like noise, and two words' maps can be compared.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+SHADE, SHADE_OPACITY = (0, 0, 0), 0.74
+GLOW, GLOW_OPACITY = (255, 170, 20), 0.42
+
+
+def heat(attention: np.ndarray) -> np.ndarray:
+    """How strongly each region is lit.
+
+    Args:
+        attention: (rows, cols) weights, >= 0, summing to 1.
+
+    Returns:
+        (rows, cols) float32 in [0, 1]; 0.5 is the uniform weight (see the module's text).
+
+    Raises:
+        ValueError: not two-dimensional, empty, or with negative or non-finite weights.
+    """
+    weights = np.asarray(attention, dtype=np.float64)
+    if weights.ndim != 2 or not weights.size:
+        raise ValueError(f"attention must be (rows, cols), got shape {weights.shape}")
+    if not np.isfinite(weights).all() or weights.min() < 0:
+        raise ValueError("attention must be finite and >= 0")
+    # On grids below 2x2 log(P) would be 0 or make a one-hot map clip too early.
+    span = np.log(max(weights.size, 4))
+    relative = np.maximum(weights * weights.size, 1e-9)
+    return np.clip(0.5 + np.log(relative) / span, 0, 1).astype(np.float32)
+
+
+def heat_map(attention: np.ndarray, size: tuple[int, int], smooth: bool = True) -> np.ndarray:
+    """`heat` stretched over a photo: region (r, c) covers `seesay.caption.region_box`, whatever the aspect.
+
+    Args:
+        attention: (rows, cols) weights, >= 0, summing to 1.
+        size: (width, height) of the photo in pixels.
+        smooth: bilinear between the regions' centres, which bleeds half a region at most; False gives blocks.
+
+    Returns:
+        (height, width) float32 in [0, 1].
+    """
+    method = Image.Resampling.BILINEAR if smooth else Image.Resampling.NEAREST
+    return np.asarray(Image.fromarray(heat(attention)).resize(size, method))
+
+
+def draw_overlay(image: Image.Image, attention: np.ndarray, smooth: bool = True) -> Image.Image:
+    """The photo with the regions that count less than uniform in shade and those that count more aglow.
+
+    Args:
+        image: the upright photo, any mode and size.
+        attention: (rows, cols) weights, >= 0, summing to 1.
+        smooth: as in `heat_map`.
+
+    Returns:
+        a new RGB image of the same size.
+    """
+    lit = 2 * heat_map(attention, image.size, smooth) - 1
+    drawn = image.convert("RGB")
+    drawn.paste(SHADE, mask=_mask(-lit * SHADE_OPACITY))
+    drawn.paste(GLOW, mask=_mask(lit * GLOW_OPACITY))
+    return drawn
+
+
+def _mask(opacity: np.ndarray) -> Image.Image:
+    return Image.fromarray((opacity.clip(0, 1) * 255).round().astype(np.uint8))

@@ -1,0 +1,134 @@
+"""One HTML file that shows photos, captions, and where the model looked for each word; it needs no network."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+import re
+from collections.abc import Iterable
+from functools import cache
+from html import escape
+from pathlib import Path, PurePath
+
+import numpy as np
+from PIL import Image
+
+from seesay.caption import Caption, Word
+from seesay.errors import SeesayError
+from seesay.explain.overlay import GLOW, GLOW_OPACITY, SHADE, SHADE_OPACITY, heat
+from seesay.explain.text import percent
+
+Item = tuple[Image.Image | None, Caption]
+
+LONG_SIDE = 640  # pixels; larger photos are shrunk to it
+QUALITY = 82
+
+
+def render_page(items: Iterable[Item], title: str = "seesay") -> str:
+    """The page as one self-contained HTML document.
+
+    Args:
+        items: upright photos (any mode and size) with their captions, shown in this order. A photo of None is one
+            that could not be read: its caption's text is the reason, its `image` the file.
+        title: heading and window title, plain text.
+
+    Raises:
+        ValueError: a word's attention is not (rows, cols) weights.
+    """
+    return _fill(
+        "page.html",
+        title=escape(title),
+        style=_template("page.css"),
+        script=_script(),
+        items="\n".join(_item(image, caption) for image, caption in items),
+    )
+
+
+def write_page(path: str | Path, items: Iterable[Item], title: str = "seesay") -> Path:
+    """Write `render_page` to a file, whose folder is made if need be, and return its path.
+
+    Raises:
+        SeesayError: the file cannot be written.
+        ValueError: a word's attention is not (rows, cols) weights.
+    """
+    path = Path(path)
+    page = render_page(items, title)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(page.encode("utf-8", "replace"))  # file names may hold lone surrogates
+    except OSError as error:
+        raise SeesayError(f"{path}: cannot write the page: {error.strerror}; choose another place") from error
+    return path
+
+
+def render_fragment(image: Image.Image, caption: Caption) -> str:
+    """One photo and its caption as HTML to be put into another page, with its own style and script."""
+    style, script = _template("page.css"), _script()
+    return f'<div class="seesay"><style>{style}</style>{_item(image, caption)}</div><script>{script}</script>'
+
+
+def _item(image: Image.Image | None, caption: Caption) -> str:
+    name = PurePath(caption.image).name if caption.image else ""
+    if image is None:
+        reason = caption.text if name in caption.text else f"{name}: {caption.text}"
+        return f'<p class="failed">{escape(reason)}</p>'
+    photo, alt = _shrunk(image), escape(caption.text)
+    wide, high = photo.size
+    play = '<button type="button" class="play">Play</button>' if caption.words else ""
+    return f"""<figure>
+<div class="photo" style="--aspect:{wide / high:.4f}">
+<img src="{_data_url(photo)}" width="{wide}" height="{high}" alt="{alt}"><canvas aria-hidden="true"></canvas>
+</div>
+<figcaption>
+<p class="caption" role="group" aria-label="Caption, word by word">{_sentence(caption)}</p>
+<p class="meta"><span class="name">{escape(name)}</span>{play}<span class="readout" aria-hidden="true"></span></p>
+<script type="application/json">{_heat_json(caption)}</script>
+</figcaption>
+</figure>"""
+
+
+def _sentence(caption: Caption) -> str:
+    return " ".join(map(_word, caption.words)) or escape(caption.text)
+
+
+def _word(word: Word) -> str:
+    text, sure = escape(word.text), escape(percent(word.logprob))
+    return (
+        f'<button type="button" class="word" style="--p:{math.exp(min(word.logprob, 0.0)):.3f}" '
+        f'data-percent="{sure}" aria-pressed="false" aria-label="{text}, {sure} sure">{text}</button>'
+    )
+
+
+def _heat_json(caption: Caption) -> str:
+    """(words, rows, cols) heat as whole numbers 0-255, safe inside a script element."""
+    maps = [np.rint(heat(word.attention) * 255).astype(int).tolist() for word in caption.words]
+    return json.dumps(maps, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _shrunk(image: Image.Image) -> Image.Image:
+    photo = image.convert("RGB")
+    photo.thumbnail((LONG_SIDE, LONG_SIDE), Image.Resampling.LANCZOS)
+    return photo
+
+
+def _data_url(image: Image.Image) -> str:
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=QUALITY, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(file.getvalue()).decode("ascii")
+
+
+@cache
+def _template(name: str) -> str:
+    return (Path(__file__).parent / "template" / name).read_text("utf-8")
+
+
+def _script() -> str:
+    colours = {"shade": (*SHADE, SHADE_OPACITY), "glow": (*GLOW, GLOW_OPACITY)}
+    return _fill("page.js", colours=json.dumps(colours))
+
+
+def _fill(template: str, **values: str) -> str:
+    """Put the values into a template's {{names}}, in one pass: values may hold braces of their own."""
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: values[found[1]], _template(template))

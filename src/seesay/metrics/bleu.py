@@ -1,0 +1,67 @@
+"""BLEU of a whole corpus (Papineni et al. 2002), as pycocoevalcap computes it."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+
+from seesay.metrics.inputs import References, Tokens, check_pairs
+
+ORDERS = 4
+# pycocoevalcap's constants against division by zero, kept because our figures must be its figures
+TINY, SMALL = 1e-15, 1e-9
+
+
+def bleu(hypotheses: Sequence[Tokens], references: References) -> tuple[float, float, float, float]:
+    """BLEU-1 to BLEU-4 of a corpus (Papineni et al., "BLEU", ACL 2002), equal to pycocoevalcap's `Bleu(4)`.
+
+    N-gram matches are clipped by the most any one reference has, counted over all images together, and
+    multiplied by the brevity penalty against the references closest in length (of two, the shorter).
+
+    Args:
+        hypotheses: B captions as tokens.
+        references: B lists of captions as tokens.
+
+    Returns:
+        Four fractions, 0 (worst) to 1.
+
+    Raises:
+        DataError: the two differ in length, there are no images, or one has no reference.
+    """
+    check_pairs(hypotheses, references)
+    matches, guesses = [0] * ORDERS, [0] * ORDERS
+    reference_length = 0
+    for hypothesis, captions in zip(hypotheses, references, strict=True):
+        reference_length += _closest_length(len(hypothesis), captions)
+        for n in range(ORDERS):
+            matches[n] += _clipped_matches(hypothesis, captions, n + 1)
+            guesses[n] += max(0, len(hypothesis) - n)
+    penalty = _brevity_penalty(sum(map(len, hypotheses)), reference_length)
+    products = [math.prod(_precision(matches[k], guesses[k]) for k in range(n + 1)) for n in range(ORDERS)]
+    one, two, three, four = (penalty * product ** (1 / (n + 1)) for n, product in enumerate(products))
+    return one, two, three, four
+
+
+def _ngrams(caption: Tokens, n: int) -> Counter[tuple]:
+    return Counter(zip(*(caption[k:] for k in range(n)), strict=False))
+
+
+def _clipped_matches(hypothesis: Tokens, captions: Sequence[Tokens], n: int) -> int:
+    most: Counter[tuple] = Counter()
+    for caption in captions:
+        most |= _ngrams(caption, n)
+    return (_ngrams(hypothesis, n) & most).total()
+
+
+def _closest_length(length: int, captions: Sequence[Tokens]) -> int:
+    return min((abs(len(caption) - length), len(caption)) for caption in captions)[1]
+
+
+def _precision(matches: int, guesses: int) -> float:
+    return (matches + TINY) / (guesses + SMALL)
+
+
+def _brevity_penalty(length: int, reference_length: int) -> float:
+    ratio = (length + TINY) / (reference_length + SMALL)
+    return math.exp(1 - 1 / ratio) if ratio < 1 else 1.0

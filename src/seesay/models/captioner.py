@@ -1,0 +1,26 @@
+"""Captioner: an encoder and a decoder, built apart and joined here."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from seesay.models.encoder import Encoder
+from seesay.models.recurrent import Memory, RecurrentDecoder
+
+
+class Captioner(nn.Module):
+    """Photo -> regions -> words.
+
+    Args:
+        encoder: reads photos into regions.
+        decoder: writes words from regions.
+    """
+
+    def __init__(self, encoder: Encoder, decoder: RecurrentDecoder) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.decoder = decoder
+
+    def prepare(self, images: Tensor) -> Memory:
+        """(B, 3, size, size) normalised photos -> what the decoder keeps of them."""
+        return self.decoder.prepare(self.encoder(images).regions)

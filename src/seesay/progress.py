@@ -1,0 +1,65 @@
+"""Progress of long work: a bar with an estimate on a terminal, a line now and then in a log."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+Advance = Callable[..., None]
+LOG_SECONDS = 30.0
+
+
+@contextmanager
+def progress(what: str, total: int, console: Console, done: int = 0) -> Iterator[Advance]:
+    """Show how far `what` is.
+
+    Args:
+        what: a few words for the left of the bar.
+        total: things to do.
+        console: where to show it; a bar only where it is a terminal.
+        done: things that an earlier run did.
+
+    Yields:
+        `advance(n=1, note="")`, to be called after each piece of work.
+    """
+    if total <= 0:
+        yield lambda n=1, note="": None
+    elif console.is_terminal:
+        yield from _bar(what, total, console, done)
+    else:
+        yield from _lines(what, total, console, done)
+
+
+def _bar(what: str, total: int, console: Console, done: int) -> Iterator[Advance]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(what, total=total, completed=done, note="")
+        yield lambda n=1, note="": bar.update(task, advance=n, note=note)
+
+
+def _lines(what: str, total: int, console: Console, done: int) -> Iterator[Advance]:
+    start = said = time.monotonic()
+    first = done
+
+    def advance(n: int = 1, note: str = "") -> None:
+        nonlocal done, said
+        done += n
+        now = time.monotonic()
+        if now - said >= LOG_SECONDS:
+            said = now
+            left = (now - start) / max(done - first, 1) * (total - done)
+            console.print(f"{what}: {done:,}/{total:,}, {left / 60:.1f} min left {note}".rstrip(), highlight=False)
+
+    yield advance

@@ -1,0 +1,97 @@
+"""Batches of photos with their captions, in an order that depends on nothing but (seed, epoch)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seesay.data.features import PhotoFeatures
+from seesay.data.tokens import BOS, EOS, PAD
+
+POOL = 16  # batches' worth of shuffled photos that are sorted by length together
+
+
+@dataclass(frozen=True)
+class CaptionBatch:
+    """B photos, each once, with K captions each, the longest first (photos with fewer have empty ones).
+
+    Attributes:
+        regions: (B, P, D) float32.
+        inputs: (B, K, L) ids, start token first.
+        targets: (B, K, L) ids, end token last, PAD where there is nothing.
+        lengths: (B, K) real targets.
+    """
+
+    regions: Tensor
+    inputs: Tensor
+    targets: Tensor
+    lengths: Tensor
+
+    def to(self, device: torch.device) -> CaptionBatch:
+        """The same on another device."""
+        return CaptionBatch(*(t.to(device) for t in (self.regions, self.inputs, self.targets, self.lengths)))
+
+
+class CaptionBatches:
+    """All captions of the readable photos of a split.
+
+    Args:
+        features: of the photos.
+        captions: for each photo its captions' token ids, without start and end.
+        batch_size: photos a batch.
+        max_words: captions are cut there; a cut one has no end to learn.
+        seed: of the shuffling.
+    """
+
+    def __init__(
+        self,
+        features: PhotoFeatures,
+        captions: Sequence[Sequence[Sequence[int]]],
+        batch_size: int,
+        max_words: int,
+        seed: int,
+    ) -> None:
+        self.features = features
+        self.captions = [
+            sorted(([*ids, EOS][: max_words + 1] for ids in photo), key=len, reverse=True) for photo in captions
+        ]
+        self.batch_size = batch_size
+        self.seed = seed
+        self.photos = np.flatnonzero(features.place >= 0)
+        self._work = np.array([sum(map(len, photo)) for photo in self.captions])
+
+    def __len__(self) -> int:
+        """Batches an epoch."""
+        return -(-len(self.photos) // self.batch_size)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[CaptionBatch]:
+        """The batches of an epoch from number `start` on."""
+        for photos in self.order(epoch)[start:]:
+            yield self.batch(photos)
+
+    def order(self, epoch: int) -> list[np.ndarray]:
+        """Which photos meet in which batch: shuffled, then bucketed by length within pools, then shuffled."""
+        random = np.random.default_rng([self.seed, epoch])
+        photos = random.permutation(self.photos)
+        size = self.batch_size * POOL
+        pools = [photos[i : i + size] for i in range(0, len(photos), size)]
+        photos = np.concatenate([pool[np.argsort(self._work[pool], kind="stable")] for pool in pools])
+        batches = [photos[i : i + self.batch_size] for i in range(0, len(photos), self.batch_size)]
+        return [batches[i] for i in random.permutation(len(batches))]
+
+    def batch(self, photos: np.ndarray) -> CaptionBatch:
+        """The batch of the photos with these numbers."""
+        captions = [self.captions[photo] for photo in photos]
+        lengths = np.zeros((len(photos), max(map(len, captions))), dtype=np.int64)
+        targets = np.full((*lengths.shape, max(len(c) for photo in captions for c in photo)), PAD, dtype=np.int64)
+        for b, photo in enumerate(captions):
+            for k, caption in enumerate(photo):
+                lengths[b, k] = len(caption)
+                targets[b, k, : len(caption)] = caption
+        inputs = np.concatenate([np.full_like(targets[..., :1], BOS), targets[..., :-1]], axis=-1)
+        regions = np.asarray(self.features.take(photos), dtype=np.float32)
+        return CaptionBatch(*map(torch.from_numpy, (regions, inputs, targets, lengths)))

@@ -1,0 +1,263 @@
+"""The training loop: reads from top to bottom, resumes at any step as if never interrupted.
+
+Everything random depends on (seed, epoch, step) alone, and the learning rate on the recipe and the step, so the
+checkpoint needs neither random states nor a scheduler, and a rate given anew is obeyed.
+"""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from lightning.fabric import Fabric
+from rich.console import Console
+from torch import Tensor, nn
+
+from seesay.config import Recipe
+from seesay.progress import progress
+from seesay.training.batches import CaptionBatches
+from seesay.training.run import RunFolder
+
+Validate = Callable[[], tuple[dict[str, float], list[str]]]
+
+
+@dataclass
+class TrainState:
+    """What a checkpoint holds besides weights and optimiser.
+
+    Attributes:
+        step: optimiser steps done.
+        validated: epochs whose dev captions were scored.
+        best: highest dev CIDEr so far.
+        seconds: spent training and validating, all runs together.
+        losses: summed loss and number of batches since the last validation.
+        history: one row of figures an epoch.
+    """
+
+    step: int = 0
+    validated: int = 0
+    best: float = -math.inf
+    seconds: float = 0.0
+    losses: tuple[float, int] = (0.0, 0)
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+class Stopped(Exception):
+    """Ctrl-C or a polite kill: everything was saved, `--resume` goes on."""
+
+
+def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
+    """Linear warm-up over the first `train.warmup` of the steps, then a cosine down to zero."""
+    warm = max(1, round(recipe.train.warmup * steps))
+    if step < warm:
+        return recipe.train.lr * (step + 1) / warm
+    return recipe.train.lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+
+
+class Trainer:
+    """One run of `objective` on `batches`.
+
+    Args:
+        recipe: rates, lengths, precision.
+        run: the folder that checkpoints and figures go to.
+        fabric: devices and precision, launched.
+        objective: a module that gives a batch's loss.
+        batches: of the training split.
+        validate: generates and scores dev captions with the weights as they are -> (figures, lines to print).
+        console: for progress and figures.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        run: RunFolder,
+        fabric: Fabric,
+        objective: nn.Module,
+        batches: CaptionBatches,
+        validate: Validate,
+        console: Console,
+    ) -> None:
+        self.recipe, self.run, self.fabric, self.console = recipe, run, fabric, console
+        self.batches, self.validate = batches, validate
+        self.per_epoch = len(batches)
+        everything = recipe.train.epochs * self.per_epoch
+        self.steps = min(everything, recipe.train.max_steps or everything)
+        optimizer = torch.optim.AdamW(
+            _decay_groups(objective, recipe.train.weight_decay), lr=recipe.train.lr, betas=(0.9, 0.98), foreach=True
+        )
+        self.raw = objective
+        self.objective, self.optimizer = fabric.setup(objective, optimizer)
+        self.averaged = {name: p.detach().clone() for name, p in objective.named_parameters() if p.requires_grad}
+        self.state = TrainState()
+        self._stop = threading.Event()
+        self._saved_at = time.monotonic()
+
+    def fit(self) -> None:
+        """Train to the end, or until dev CIDEr has not risen for `train.patience` epochs.
+
+        Raises:
+            Stopped: a signal asked for it; everything is saved.
+        """
+        with self._stop_on_signals():
+            while True:
+                if self._validation_due():
+                    self._validate()
+                if self.state.step >= self.steps or self._out_of_patience():
+                    return
+                self._train_to_end_of_epoch()
+
+    def _train_to_end_of_epoch(self) -> None:
+        epoch, place = divmod(self.state.step, self.per_epoch)
+        todo = min(self.per_epoch - place, self.steps - self.state.step)
+        self.objective.train()
+        with progress(f"epoch {epoch + 1}", place + todo, self.console, place) as advance:
+            for _, batch in zip(range(todo), self.batches.epoch(epoch, place), strict=False):
+                started = time.monotonic()
+                loss = self._step(batch)
+                self.state.losses = (self.state.losses[0] + loss, self.state.losses[1] + 1)
+                self.state.seconds += time.monotonic() - started
+                advance(note=f"loss {self.state.losses[0] / self.state.losses[1]:.3f}")
+                if self._stop.is_set():
+                    self.save()
+                    raise Stopped
+                if time.monotonic() - self._saved_at > 60 * self.recipe.train.save_minutes:
+                    self.save()
+
+    def _step(self, batch: Any) -> float:
+        torch.manual_seed(hash((self.recipe.seed, self.state.step, self.fabric.global_rank)))
+        for group in self.optimizer.param_groups:
+            group["lr"] = learning_rate(self.recipe, self.state.step, self.steps)
+        loss = self.objective(batch.to(self.fabric.device))
+        self.optimizer.zero_grad(set_to_none=True)
+        self.fabric.backward(loss)
+        if self.recipe.train.clip:
+            self.fabric.clip_gradients(self.objective, self.optimizer, max_norm=self.recipe.train.clip)
+        self.optimizer.step()
+        self.state.step += 1
+        self._average()
+        return float(loss.detach())
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        """Exponential moving average of the weights; young averages forget faster, so that they have no bias."""
+        kept = min(self.recipe.train.ema, self.state.step / (self.state.step + 10))
+        ours = dict(self.raw.named_parameters())
+        names = list(self.averaged)
+        torch._foreach_lerp_([self.averaged[n] for n in names], [ours[n].detach() for n in names], 1 - kept)
+
+    @contextmanager
+    def _averaged_weights(self) -> Iterator[None]:
+        """The averaged weights in the model's place."""
+        ours = {name: p for name, p in self.raw.named_parameters() if name in self.averaged}
+        kept = {name: p.detach().clone() for name, p in ours.items()}
+        _copy(ours, self.averaged)
+        try:
+            yield
+        finally:
+            _copy(ours, kept)
+
+    def _validation_due(self) -> bool:
+        whole, rest = divmod(self.state.step, self.per_epoch)
+        return self.state.validated < whole or (self.state.step >= self.steps and rest > 0 and self.state.validated <= whole)
+
+    def _validate(self) -> None:
+        started = time.monotonic()
+        total, count = self.state.losses
+        with self._averaged_weights():
+            self.raw.eval()
+            figures, lines = self.validate()
+            if figures["cider"] > self.state.best:
+                self.state.best = figures["cider"]
+                self.run.save_best({name: t.detach().cpu().clone() for name, t in self.raw.state_dict().items()})
+        self.state.seconds += time.monotonic() - started
+        self.state.validated += 1
+        row = {
+            "epoch": self.state.validated,
+            "step": self.state.step,
+            "loss": total / max(count, 1),
+            "lr": learning_rate(self.recipe, max(self.state.step - 1, 0), self.steps),
+            **figures,
+            "seconds": self.state.seconds,
+        }
+        self.state.history.append({key: round(value, 6) for key, value in row.items()})
+        self.state.losses = (0.0, 0)
+        self.run.log(self.state.history)
+        self.save()
+        mark = "  best so far" if figures["cider"] == self.state.best else ""
+        shown = "  ".join(f"{key} {100 * value:.1f}" for key, value in figures.items())
+        self.console.print(
+            f"epoch {row['epoch']}/{self.recipe.train.epochs}  loss {row['loss']:.3f}  {shown}  "
+            f"{self.state.seconds / 60:.1f} min{mark}",
+            highlight=False,
+        )
+        for line in lines:
+            self.console.print(f"  {line}", highlight=False, markup=False)
+
+    def _out_of_patience(self) -> bool:
+        scores = [row["cider"] for row in self.state.history]
+        if not scores or self.recipe.train.patience is None:
+            return False
+        return len(scores) - 1 - scores.index(max(scores)) >= self.recipe.train.patience
+
+    def save(self) -> None:
+        """Write the checkpoint that `resume` reads."""
+        self.run.save_last(
+            {
+                "model": self.raw.state_dict(),
+                "averaged": self.averaged,
+                "optimizer": self.optimizer.state_dict(),
+                "state": vars(self.state),
+            }
+        )
+        self._saved_at = time.monotonic()
+
+    def resume(self) -> None:
+        """Go on where the last checkpoint ends; afresh where there is none."""
+        saved = self.run.load_last()
+        if saved is None:
+            return
+        self.raw.load_state_dict(saved["model"])
+        _copy(self.averaged, saved["averaged"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.state = TrainState(**saved["state"])
+
+    @contextmanager
+    def _stop_on_signals(self) -> Iterator[None]:
+        """The first Ctrl-C or SIGTERM ends the run after the step in hand; the second one ends it at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def ask(signum: int, frame: Any) -> None:
+            if self._stop.is_set():
+                raise KeyboardInterrupt
+            self._stop.set()
+
+        old = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in old.items():
+                signal.signal(number, handler)
+
+
+def _decay_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Matrices decay; biases and other vectors do not."""
+    trained = [p for p in module.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+
+
+@torch.no_grad()
+def _copy(into: dict[str, Any], source: dict[str, Tensor]) -> None:
+    for name, tensor in into.items():
+        tensor.copy_(source[name])

@@ -1,0 +1,129 @@
+"""The run's folder: recipe, checkpoints, figures, bundle. Every file in it is whole at any time."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+
+from seesay.config import Recipe
+from seesay.errors import RecipeError
+
+# What may differ between a run and its resumption without making it another run.
+MAY_CHANGE = ("name", "out", "data.path", "train.epochs", "train.max_steps", "train.lr", "train.patience")
+MAY_CHANGE += ("train.save_minutes", "train.devices", "train.nodes", "train.precision")
+
+
+class RunFolder:
+    """`OUT/`: recipe.yaml, last.ckpt (to resume), best.ckpt (weights), metrics.csv, bundle/.
+
+    Args:
+        recipe: of this run.
+        resume: go on with what is there.
+
+    Raises:
+        RecipeError: there is a run already and `resume` is off, or it was made by another recipe.
+    """
+
+    def __init__(self, recipe: Recipe, resume: bool) -> None:
+        self.folder = Path(recipe.folder)
+        if self.last.exists() and not resume:
+            raise RecipeError(
+                f"{self.folder} holds a run already: add --resume to go on with it, or give another out=FOLDER"
+            )
+        if self.last.exists():
+            self._refuse_another_recipe(recipe)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if not resume:
+            self.best.unlink(missing_ok=True)
+        text = yaml.safe_dump(recipe.to_dict(), sort_keys=False, allow_unicode=True)
+        _write_whole(self.folder / "recipe.yaml", text.encode())
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint to resume from."""
+        return self.folder / "last.ckpt"
+
+    @property
+    def best(self) -> Path:
+        """The weights with the highest dev CIDEr."""
+        return self.folder / "best.ckpt"
+
+    @property
+    def bundle(self) -> Path:
+        """The model bundle."""
+        return self.folder / "bundle"
+
+    def save_last(self, state: dict[str, Any]) -> None:
+        """Replace the checkpoint."""
+        _write_whole(self.last, _packed(state))
+
+    def load_last(self) -> dict[str, Any] | None:
+        """The checkpoint, or None where nothing was saved yet."""
+        return torch.load(self.last, map_location="cpu", weights_only=True) if self.last.exists() else None
+
+    def save_best(self, weights: dict[str, Tensor]) -> None:
+        """Replace the best weights."""
+        _write_whole(self.best, _packed(weights))
+
+    def load_best(self) -> dict[str, Tensor]:
+        """The best weights so far."""
+        return torch.load(self.best, map_location="cpu", weights_only=True)
+
+    def log(self, history: Sequence[dict[str, float]]) -> None:
+        """Write metrics.csv, and TensorBoard's file where that is installed."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(history[0]))
+        writer.writeheader()
+        writer.writerows(history)
+        _write_whole(self.folder / "metrics.csv", text.getvalue().encode())
+        self._tensorboard(history[-1])
+
+    def _tensorboard(self, row: dict[str, float]) -> None:
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+        except ImportError:
+            return
+        with SummaryWriter(str(self.folder / "tensorboard")) as writer:
+            for key, value in row.items():
+                writer.add_scalar(key, value, int(row["step"]))
+
+    def _refuse_another_recipe(self, recipe: Recipe) -> None:
+        old = _flat(yaml.safe_load((self.folder / "recipe.yaml").read_text(encoding="utf-8")))
+        new = _flat(recipe.to_dict())
+        changed = [key for key in new if old.get(key) != new[key] and key not in MAY_CHANGE]
+        if changed:
+            lines = [f"  {key}: was {old.get(key)}, now {new[key]}" for key in changed]
+            raise RecipeError(
+                "\n".join([f"{self.folder} was made by another recipe, so it cannot be resumed with this one:", *lines])
+            )
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
+    return flat
+
+
+def _packed(state: dict[str, Any]) -> bytes:
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    return buffer.getvalue()
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """A reader, or a run that was killed here, finds the old file or the new one, never a part."""
+    scratch = path.with_name(f".{path.name}.new")
+    with scratch.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    scratch.replace(path)

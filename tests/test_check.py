@@ -1,0 +1,106 @@
+"""`check_dataset` says whether data can be used: counts, one line for each problem, a verdict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from seesay.data.check import check_dataset, refuse_if_too_many_unreadable
+from seesay.data.records import Problem
+from seesay.errors import DataError
+
+SAMPLE = Path(__file__).resolve().parents[2] / "shared" / "flickr30k_sample"
+
+
+def folder(root: Path, count: int) -> Path:
+    """`count` photos with two captions each; the first two for dev and test, the others for training."""
+    root.mkdir(exist_ok=True)
+    rows = []
+    for i in range(count):
+        Image.new("RGB", (8, 8), (i, 0, 0)).save(root / f"p{i}.png")
+        rows += [f"p{i}.png,caption {k},{('dev', 'test', 'train')[min(i, 2)]}\n" for k in range(2)]
+    (root / "captions.csv").write_text("image,caption,split\n" + "".join(rows))
+    return root
+
+
+def test_sound_data(tmp_path: Path) -> None:
+    report = check_dataset(folder(tmp_path, 12))
+    assert str(report).splitlines() == [
+        "layout: folder",
+        "12 images, 24 captions, 0 repaired rows, 0 unreadable images",
+        "  train: 10 images, 20 captions",
+        "  dev: 1 image, 2 captions",
+        "  test: 1 image, 2 captions",
+        "usable",
+    ]
+    assert report.ok and report.usable
+
+
+def test_text_named_jpg_and_half_a_photo_are_one_line_each(tmp_path: Path) -> None:
+    folder(tmp_path, 30)
+    (tmp_path / "p3.png").write_text("this is text")
+    half = (tmp_path / "p4.png").read_bytes()
+    (tmp_path / "p4.png").write_bytes(half[: len(half) // 2])
+    report = check_dataset(tmp_path)
+    bad = [line for line in report.lines() if line.startswith("error")]
+    assert len(bad) == 2 and str(tmp_path / "p3.png") in bad[0] and str(tmp_path / "p4.png") in bad[1]
+    assert "30 images, 60 captions, 0 repaired rows, 2 unreadable images" in report.lines()
+    assert not report.ok and report.usable
+    assert report.lines()[-1] == "usable, but what the 2 errors above name is left out"
+
+
+def test_too_many_unreadable_photos_are_not_usable(tmp_path: Path) -> None:
+    folder(tmp_path, 10)
+    for name in ("p3.png", "p4.png"):
+        (tmp_path / name).write_bytes(b"")
+    report = check_dataset(tmp_path)
+    assert not report.usable and report.lines()[-1].startswith("not usable: 2 of 10 images cannot be read")
+    assert check_dataset(tmp_path, open_photos=False).unreadable is None
+
+
+def test_rows_are_reported_with_file_and_row_errors_first(tmp_path: Path) -> None:
+    folder(tmp_path, 3)
+    Image.new("RGB", (8, 8)).save(tmp_path / "lonely.png")
+    with (tmp_path / "captions.csv").open("a") as file:
+        file.write("p1.png,  ,test\ngone.png,A dog,train\n")
+    (tmp_path / "p2.png").write_bytes(b"")
+    lines = check_dataset(tmp_path).lines()
+    assert lines[5].startswith("error: captions.csv:8: empty caption")
+    assert lines[6].startswith("error: captions.csv:9: photo 'gone.png'")
+    assert lines[7].startswith("error") and "p2.png" in lines[7]
+    assert lines[8].startswith("note: photos: 1 photo without captions")
+    assert check_dataset(tmp_path).lines(most=1)[6] == "... and 3 more"
+
+
+def test_copies_of_test_photos_in_train_are_noted(tmp_path: Path) -> None:
+    folder(tmp_path, 5)
+    (tmp_path / "p3.png").write_bytes((tmp_path / "p1.png").read_bytes())  # p1 is in test
+    (tmp_path / "p4.png").write_bytes((tmp_path / "p2.png").read_bytes())  # both in train: no harm
+    (note,) = [line for line in check_dataset(tmp_path).lines() if line.startswith("note")]
+    assert "1 photo of train also in dev or test" in note and "(p3)" in note
+
+
+def test_progress_counts_every_photo(tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    check_dataset(folder(tmp_path, 4), progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_a_tenth_of_the_photos_may_be_unreadable() -> None:
+    broken = [Problem("error", f"photo{i}.jpg", "damaged") for i in range(3)]
+    refuse_if_too_many_unreadable([], 0)
+    refuse_if_too_many_unreadable(broken, 30)
+    with pytest.raises(DataError, match=r"3 of 29 photos(.|\n)*photo0\.jpg: damaged"):
+        refuse_if_too_many_unreadable(broken, 29)
+
+
+@pytest.mark.skipif(not SAMPLE.is_dir(), reason="the real photos are not here")
+def test_real_flickr30k() -> None:
+    report = check_dataset(SAMPLE)
+    assert "281 images, 1,405 captions, 1 repaired row" in str(report)
+    assert "  train: 201 images, 1,005 captions" in report.lines()
+    assert report.ok and report.lines()[-1] == "usable"
+    (row,) = [line for line in report.lines() if line.startswith("repaired")]
+    assert "results.csv:441" in row
