@@ -55,6 +55,23 @@ class Caption:
         return {"image": self.image, "caption": self.text, "score": round(self.score, 5), "words": words}
 
 
+@dataclass(frozen=True)
+class Failure:
+    """A photo that could not be captioned, in its place among those that could.
+
+    Attributes:
+        image: where it came from, when it had a name.
+        error: what is wrong with it, one line.
+    """
+
+    image: str | None
+    error: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON form: image and error."""
+        return {"image": self.image, "error": self.error}
+
+
 def region_box(row: int, col: int, grid: tuple[int, int], size: tuple[int, int]) -> Box:
     """The pixels that one region of the grid covers on the photo.
 

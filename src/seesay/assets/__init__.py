@@ -13,3 +13,8 @@ def demo_photos() -> list[Path]:
     `photos/sources.json` beside them gives each photo's title, author, source and licence.
     """
     return sorted(PHOTOS.glob("*.jpg"))
+
+
+def packaged_models() -> dict[str, Path]:
+    """The packaged model bundles by name, the default first."""
+    return {folder.name: folder for folder in sorted((Path(__file__).parent / "models").glob("[!.]*/"))}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,8 +15,7 @@ from seesay.data.tokens import BOS, EOS, PAD
 POOL = 16  # batches' worth of shuffled photos that are sorted by length together
 
 
-@dataclass(frozen=True)
-class CaptionBatch:
+class CaptionBatch(NamedTuple):
     """B photos, each once, with K captions each, the longest first (photos with fewer have empty ones).
 
     Attributes:
@@ -33,7 +32,7 @@ class CaptionBatch:
 
     def to(self, device: torch.device) -> CaptionBatch:
         """The same on another device."""
-        return CaptionBatch(*(t.to(device) for t in (self.regions, self.inputs, self.targets, self.lengths)))
+        return CaptionBatch(*(tensor.to(device) for tensor in self))
 
 
 class CaptionBatches:

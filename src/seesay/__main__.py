@@ -1,0 +1,5 @@
+"""`python -m seesay` is the `seesay` command."""
+
+from seesay.cli import main
+
+main()

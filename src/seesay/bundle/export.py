@@ -1,0 +1,55 @@
+"""The graphs of a bundle alone, for other runtimes."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from seesay.bundle.format import bundle_being_written, open_bundle
+
+FILES = ("encoder.onnx", "decoder.onnx", "weights.safetensors", "tokenizer.json", "preprocessing.json", "search.json")
+
+
+def export_graphs(bundle: Path, out: Path) -> Path:
+    """Copy graphs, weights, vocabulary and preprocessing to a folder, with a README that says how to use them.
+
+    Args:
+        bundle: a bundle's folder.
+        out: replaced if it holds an earlier export.
+
+    Raises:
+        BundleError: the bundle is damaged, or `out` is a folder of something else.
+    """
+    from seesay.errors import BundleError
+
+    opened = open_bundle(bundle)
+    if out.exists() and not (out.is_dir() and {p.name for p in out.iterdir()} <= {*FILES, "README.md"}):
+        raise BundleError(f"{out}: exists and is no earlier export; give another folder")
+    with bundle_being_written(out) as scratch:
+        for name in FILES:
+            shutil.copyfile(bundle / name, scratch / name)
+        (scratch / "README.md").write_text(_readme(opened.name, opened.transform.size, opened.grid), encoding="utf-8")
+    return out
+
+
+def _readme(name: str, size: int, grid: tuple[int, int]) -> str:
+    rows, cols = grid
+    return f"""# ONNX graphs of {name}
+
+Both graphs read their weights from `weights.safetensors` beside them (ONNX external data, float16, cast on load).
+B photos, K beams, P = {rows * cols} regions ({rows} rows of {cols}), V words.
+
+## encoder.onnx, once a photo
+
+Input `images` (B, 3, {size}, {size}) float32: the photo upright, squashed to {size} x {size} (`preprocessing.json` names the
+filter), RGB, (x / 255 - mean) / std.
+Outputs `memory.*` (B, P, ...): hand them to the decoder as they are. Outputs `state.*` (B, 1, ...): repeat them K times
+along axis 1.
+
+## decoder.onnx, once a word
+
+Inputs `tokens` (B, K) int64, `state.*` (B, K, ...), `memory.*`. The first token is 1 (start); 2 ends a sentence; 0
+(padding), 1 and 3 (unknown) must not be chosen.
+Outputs `logprobs` (B, K, V) natural logarithm, `attention` (B, K, P) weights over the regions, row by row, and `next.*`:
+the state for the next step. `tokenizer.json` is read by the Hugging Face `tokenizers` library.
+"""

@@ -1,0 +1,175 @@
+"""The verbs. Each is a few lines that call the library; names and options are a contract (docs/cli.md)."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import seesay
+from seesay.errors import MissingExtraError, SeesayError
+
+app = typer.Typer(
+    name="seesay",
+    help="Captions photos and shows, word by word, where it looked.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: rich would double the time it takes
+)
+data_app = typer.Typer(help="Look at data sets.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(data_app, name="data")
+
+Model = Annotated[str | None, typer.Option(help="A bundle's folder or a packaged model's name.", show_default="packaged")]
+Beam = Annotated[int | None, typer.Option(min=1, help="Hypotheses kept; 1 is greedy.", show_default="the model's, 3")]
+Json = Annotated[Path | None, typer.Option("--json", help="Write JSON here.")]
+
+
+def run() -> None:
+    """Run the app; see `seesay.cli.main`."""
+    try:
+        app()
+    except SeesayError as error:
+        say(f"seesay: {error}")
+        sys.exit(1)
+    except KeyboardInterrupt:
+        say("seesay: stopped")
+        sys.exit(130)
+    except BrokenPipeError:  # `seesay caption ... | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+def say(text: str) -> None:
+    """A line for the human, on standard error."""
+    print(text, file=sys.stderr)
+
+
+@contextmanager
+def needs(extra: str, what: str) -> Iterator[None]:
+    """Say which extra to install where one of its packages is missing."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith("seesay"):
+            raise
+        raise MissingExtraError(f"{what} needs '{error.name}': pip install 'seesay[{extra}]'") from None
+
+
+@app.callback(invoke_without_command=True)
+def seesay_(version: Annotated[bool, typer.Option("--version", help="Say the version.")] = False) -> None:
+    """Captions photos and shows, word by word, where it looked."""
+    if version:
+        print(seesay.__version__)
+        raise typer.Exit
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("seesay-demo.html"),
+    model: Model = None,
+) -> None:
+    """Caption the packaged photos and write a page that shows where the model looked."""
+    from seesay.assets import demo_photos
+    from seesay.cli.caption import caption_photos
+
+    caption_photos(demo_photos(), model=model, page=out)
+    print(f"\nOpen {out} and point at a word to see where the model looked for it.")
+
+
+@app.command()
+def caption(
+    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Photos, or folders of them (recursively).")],
+    model: Model = None,
+    beam: Beam = None,
+    json: Annotated[Path | None, typer.Option("--json", help="Write one JSON object a photo here (.jsonl).")] = None,
+    attention: Annotated[bool, typer.Option("--attention", help="Put each word's attention into the JSON.")] = False,
+    figure: Annotated[Path | None, typer.Option(help="Draw the words on the photo here (.png).")] = None,
+    page: Annotated[Path | None, typer.Option(help="Write a page with the photos and their words here (.html).")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Leave out photos that the JSON file has already.")] = False,
+) -> None:
+    """Caption photos; exit code 1 if any of them could not be read."""
+    from seesay.cli.caption import caption_photos
+    from seesay.data.images import find_photos
+
+    photos = list(find_photos(paths))
+    failed = caption_photos(photos, model, beam, json, attention, figure, page, resume)
+    if failed:
+        say(f"seesay: {failed:,} of {len(photos):,} photos could not be captioned")
+        raise typer.Exit(1)
+
+
+@data_app.command("check")
+def data_check(
+    path: Annotated[list[Path], typer.Argument(metavar="PATH...", help="A data set's folder, or several to join.")],
+    layout: Annotated[str, typer.Option(help="flickr30k, flickr8k, coco, folder, or auto.")] = "auto",
+    splits: Annotated[str, typer.Option(help="auto, karpathy, a folder of id lists, or shares (0.8/0.1/0.1).")] = "auto",
+) -> None:
+    """Say what layout a data set has, what is in it, and every problem; exit code 1 if something is left out."""
+    from rich.console import Console
+
+    from seesay.data.check import check_dataset
+    from seesay.progress import progress
+
+    with progress("opening photos", -1, Console(stderr=True)):
+        report = check_dataset(path, layout, splits)
+    print(report)
+    if not (report.ok and report.usable):
+        raise typer.Exit(1)
+
+
+@app.command()
+def train(
+    recipe: Annotated[str, typer.Argument(help="A YAML file, or a packaged recipe's name.")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Laid over the recipe.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in the out folder stopped.")] = False,
+) -> None:
+    """Train a model; writes OUT/ and the finished OUT/bundle/."""
+    from seesay.config import load_recipe
+
+    checked = load_recipe(recipe, overrides or [])  # before torch loads: a typo is answered at once
+    # Large blocks from huge pages: eager torch on a CPU spends up to half of its time on page faults without.
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    with needs("train", "seesay train"):
+        from seesay.training.loop import Stopped
+        from seesay.training.train import train as train_recipe
+    try:
+        print(train_recipe(checked, resume))
+    except Stopped:
+        say(f"seesay: stopped; everything is saved in {checked.folder}, add --resume to go on")
+        raise typer.Exit(130) from None
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Option(help="A bundle's folder or a packaged model's name.")],
+    data: Annotated[list[Path], typer.Option(help="A data set's folder.")],
+    split: Annotated[str, typer.Option(help="train, dev (val) or test.")] = "test",
+    beam: Beam = None,
+    attention: Annotated[bool, typer.Option("--attention", help="Figures of the attention maps too.")] = False,
+    json: Json = None,
+    layout: Annotated[str, typer.Option(help="flickr30k, flickr8k, coco, folder, or auto.")] = "auto",
+    splits: Annotated[str, typer.Option(help="auto, karpathy, a folder of id lists, or shares (0.8/0.1/0.1).")] = "auto",
+    limit: Annotated[int | None, typer.Option(min=1, help="Photos at most.", show_default="all")] = None,
+) -> None:
+    """Caption a split and score the captions: BLEU, METEOR, ROUGE-L, CIDEr."""
+    from seesay.cli.evaluate import evaluate_model
+
+    evaluate_model(model, data, split, beam, attention, json, layout, splits, limit)
+
+
+@app.command()
+def export(
+    bundle: Annotated[str, typer.Argument(help="A bundle's folder or a packaged model's name.")],
+    out: Annotated[Path, typer.Argument(help="Folder for the graphs.")],
+) -> None:
+    """Write the ONNX graphs alone, for other runtimes, with a README of their inputs and outputs."""
+    from seesay.bundle.export import export_graphs
+    from seesay.runtime import find_bundle
+
+    print(export_graphs(find_bundle(bundle), out))

@@ -1,0 +1,108 @@
+"""Bundle + data -> scores: the captions are generated as they are served, on ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import seesay
+from seesay.caption import Caption, Failure
+from seesay.data.check import refuse_if_too_many_unreadable
+from seesay.data.records import CaptionRecord, Problem, count_captions
+from seesay.data.tokens import split_words
+from seesay.metrics import CaptionStatistics, Scores, caption_statistics, score_captions
+from seesay.metrics.attention import AttentionStatistics, attention_statistics
+from seesay.runtime import CaptionModel
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What one model did on one split.
+
+    Attributes:
+        scores: of the captions.
+        statistics: length and variety of the captions.
+        attention: how the maps look.
+        captions: by record id.
+        failures: photos that could not be read; they are not scored.
+        about: model, beam, version and counts.
+    """
+
+    scores: Scores
+    statistics: CaptionStatistics
+    attention: AttentionStatistics
+    captions: dict[str, Caption]
+    failures: list[Problem]
+    about: dict[str, Any]
+
+    def to_dict(self, attention: bool = False) -> dict[str, Any]:
+        """Everything for JSON, the captions' text included."""
+        result = {
+            **self.about,
+            "scores": self.scores.to_dict(),
+            "statistics": vars(self.statistics),
+            "failures": [str(problem) for problem in self.failures],
+            "captions": {name: caption.text for name, caption in self.captions.items()},
+        }
+        if attention:
+            result["attention"] = self.attention.to_dict()
+        return result
+
+
+def evaluate(
+    model: CaptionModel,
+    records: Sequence[CaptionRecord],
+    beam: int | None = None,
+    official: bool | None = None,
+    training_captions: Sequence[str] | None = None,
+    advance: Callable[..., None] | None = None,
+) -> Evaluation:
+    """Caption the photos of the records and score the text.
+
+    Args:
+        model: what captions.
+        records: photos with references.
+        beam: None takes the bundle's own.
+        official: True demands pycocoevalcap's tokeniser and METEOR, False leaves them out, None takes what is there.
+        training_captions: to tell which captions are new.
+        advance: called after each photo.
+
+    Raises:
+        DataError: more than a tenth of the photos cannot be read.
+    """
+    captions: dict[str, Caption] = {}
+    failures: list[Problem] = []
+    results = model.caption_many([record.image for record in records], beam=beam)
+    for record, result in zip(records, results, strict=True):
+        if isinstance(result, Failure):
+            failures.append(Problem("error", str(record.image), result.error))
+        else:
+            captions[record.id] = result
+        if advance is not None:
+            advance()
+    refuse_if_too_many_unreadable(failures, len(records))
+    scored = [record for record in records if record.id in captions]
+    scores = score_captions(
+        {name: caption.text for name, caption in captions.items()},
+        {record.id: record.captions for record in scored},
+        split_words,
+        official,
+    )
+    words = [split_words(caption.text) for caption in captions.values()]
+    known = [split_words(caption) for caption in training_captions] if training_captions else None
+    about = {
+        "model": model.bundle.name,
+        "seesay": seesay.__version__,
+        "beam": beam or model.bundle.search.beam,
+        "images": len(scored),
+        "references": count_captions(scored),
+    }
+    maps = [_maps(caption) for caption in captions.values()]
+    return Evaluation(scores, caption_statistics(words, known), attention_statistics(maps), captions, failures, about)
+
+
+def _maps(caption: Caption) -> Any:
+    import numpy as np
+
+    return np.stack([word.attention for word in caption.words]) if caption.words else np.zeros((0, 1, 1))

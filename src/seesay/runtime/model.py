@@ -1,0 +1,170 @@
+"""CaptionModel: photo -> Caption, on ONNX Runtime."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from seesay.assets import packaged_models
+from seesay.bundle.format import Bundle, open_bundle
+from seesay.caption import Caption, Failure, Word
+from seesay.data.images import ImageSource
+from seesay.data.tokens import BOS, EOS, PAD, UNK
+from seesay.errors import BundleError, PhotoError, did_you_mean
+from seesay.search import Hypothesis, SearchOptions, beam_search
+
+NEVER_WRITTEN = (PAD, BOS, UNK)
+
+
+class CaptionModel:
+    """An opened bundle that captions photos.
+
+    Safe to use from several threads.
+
+    Args:
+        bundle: from `seesay.bundle.format.open_bundle`.
+        threads: for ONNX Runtime; None lets it take every core.
+    """
+
+    def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
+        self.bundle = bundle
+        self._encoder = _session(bundle.folder / "encoder.onnx", threads)
+        self._decoder = _session(bundle.folder / "decoder.onnx", threads)
+        self._photo_outputs = [output.name for output in self._encoder.get_outputs()]
+        self._step_outputs = [output.name for output in self._decoder.get_outputs()]
+
+    @classmethod
+    def load(cls, path_or_name: str | Path | None = None, threads: int | None = None) -> CaptionModel:
+        """Open a bundle's folder, a packaged model by name, or (None) the packaged default.
+
+        Raises:
+            BundleError: missing, damaged or foreign.
+        """
+        return cls(open_bundle(find_bundle(path_or_name)), threads)
+
+    def caption(self, image: ImageSource, beam: int | None = None) -> Caption:
+        """The best caption of one photo.
+
+        Args:
+            image: path, bytes of a file, PIL image or array (see `seesay.data.images.open_photo`).
+            beam: hypotheses kept while searching; None takes the bundle's own, 1 is greedy.
+
+        Raises:
+            PhotoError: the photo cannot be read.
+        """
+        pixels = self.bundle.transform(image)
+        return self._caption_batch(pixels[None], [_name(image)], self._options(beam))[0]
+
+    def caption_many(
+        self, images: Iterable[ImageSource], batch_size: int = 16, beam: int | None = None
+    ) -> Iterator[Caption | Failure]:
+        """A Caption for each photo, in order; a Failure in the place of a photo that cannot be read.
+
+        Photos of the next batch are decoded in threads while this one is captioned; memory does not grow with
+        their number.
+
+        Args:
+            images: any iterable of what `caption` takes.
+            batch_size: photos that go through the model together.
+            beam: as for `caption`.
+        """
+        if batch_size < 1:
+            raise ValueError(f"batch_size={batch_size}: expected at least 1")
+        options = self._options(beam)
+        images = iter(images)
+        with ThreadPoolExecutor(min(os.cpu_count() or 1, batch_size), "seesay-photos") as pool:
+
+            def start() -> list[tuple[str | None, Future[np.ndarray]]]:
+                return [(_name(image), pool.submit(self.bundle.transform, image)) for image in islice(images, batch_size)]
+
+            ahead = start()
+            while ahead:
+                batch, ahead = ahead, start()
+                yield from self._finish(batch, options)
+
+    def _finish(
+        self, batch: list[tuple[str | None, Future[np.ndarray]]], options: SearchOptions
+    ) -> list[Caption | Failure]:
+        results: list[Caption | Failure | None] = [None] * len(batch)
+        pixels, places = [], []
+        for place, (name, future) in enumerate(batch):
+            try:
+                pixels.append(future.result())
+                places.append(place)
+            except PhotoError as error:
+                results[place] = Failure(name, str(error))
+        if pixels:
+            captions = self._caption_batch(np.stack(pixels), [batch[place][0] for place in places], options)
+            for place, caption in zip(places, captions, strict=True):
+                results[place] = caption
+        return [result for result in results if result is not None]
+
+    def _caption_batch(self, pixels: np.ndarray, names: list[str | None], options: SearchOptions) -> list[Caption]:
+        """(B, 3, size, size) -> B captions."""
+        found = self._search(pixels, options)
+        return [self._to_caption(beams[0], name) for beams, name in zip(found, names, strict=True)]
+
+    def _search(self, pixels: np.ndarray, options: SearchOptions) -> list[list[Hypothesis]]:
+        photo = dict(zip(self._photo_outputs, self._encoder.run(self._photo_outputs, {"images": pixels}), strict=True))
+        memory = {name: array for name, array in photo.items() if name.startswith("memory.")}
+        names = [name for name in photo if name.startswith("state.")]
+        state = tuple(np.repeat(photo[name], options.beam, axis=1) for name in names)
+
+        def step(tokens: np.ndarray, state: tuple[np.ndarray, ...]) -> tuple[np.ndarray, Any, np.ndarray]:
+            feed = {"tokens": tokens, **dict(zip(names, state, strict=True)), **memory}
+            logprobs, attention, *after = self._decoder.run(self._step_outputs, feed)
+            return logprobs, tuple(after), attention
+
+        start = np.full((len(pixels), options.beam), BOS, dtype=np.int64)
+        return beam_search(step, state, start, EOS, NEVER_WRITTEN, options)
+
+    def _to_caption(self, hypothesis: Hypothesis, name: str | None) -> Caption:
+        words = []
+        for span in self.bundle.tokenizer.words(hypothesis.tokens):
+            attention = hypothesis.attention[span.start : span.stop].mean(axis=0).reshape(self.bundle.grid)
+            words.append(Word(span.text, sum(hypothesis.logprobs[span.start : span.stop]), attention))
+        return Caption(self.bundle.tokenizer.decode(hypothesis.tokens), hypothesis.score, tuple(words), name)
+
+    def _options(self, beam: int | None) -> SearchOptions:
+        return self.bundle.search if beam is None else replace(self.bundle.search, beam=beam)
+
+
+def find_bundle(path_or_name: str | Path | None) -> Path:
+    """The folder that a path, a packaged model's name, or None (the default model) means.
+
+    Raises:
+        BundleError: neither a folder nor a packaged name.
+    """
+    models = packaged_models()
+    if path_or_name is None:
+        return next(iter(models.values()))
+    path = Path(path_or_name)
+    if path.is_dir():
+        return path
+    if str(path_or_name) in models:
+        return models[str(path_or_name)]
+    near = did_you_mean(str(path_or_name), models)
+    raise BundleError(f"model {path_or_name}: no such folder, nor a packaged model ({', '.join(models)}).{near}")
+
+
+def _session(graph: Path, threads: int | None) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors only: advice on graph details helps no user
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    try:
+        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's errors have no common class
+        raise BundleError(f"bundle {graph.parent}: {graph.name} cannot be run: {error}") from error
+
+
+def _name(image: ImageSource) -> str | None:
+    return os.fspath(image) if isinstance(image, str | os.PathLike) else None

@@ -1,0 +1,116 @@
+"""What tests share: tiny models and data made on the spot, and the real photos where they lie beside the checkout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the real photos are not beside this checkout")
+
+TINY_ENCODER = "test_efficientnet"  # timm's own for tests: 0.4 M weights
+SENTENCES = (
+    "A red ball lies on the grass .",
+    "The dog's ball is on the grass .",
+    "A dog runs after a red ball .",
+    "Two dogs play with a ball .",
+    "A dog jumps over the red fence on the grass .",
+)
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test reads or fills the user's cache."""
+    monkeypatch.setenv("SEESAY_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+def write_photo(path: Path, seed: int, size: tuple[int, int] = (67, 53)) -> Path:
+    """A photo of noise and a block of colour, different for each seed."""
+    random = np.random.default_rng(seed)
+    pixels = random.integers(0, 80, (size[1], size[0], 3), dtype=np.uint8)
+    pixels[size[1] // 3 :, size[0] // 2 :] += random.integers(60, 170, 3, dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in the Kaggle Flickr8k layout: 12 training and 5 dev photos with the five `SENTENCES` in turns."""
+    folder = tmp_path_factory.mktemp("tiny_data")
+    (folder / "Images").mkdir()
+    rows, names = ["image,caption"], [f"photo{i:02}.jpg" for i in range(17)]
+    for i, name in enumerate(names):
+        write_photo(folder / "Images" / name, i)
+        rows += [f"{name},{SENTENCES[(i + k) % 5]}" for k in range(2 + i % 3)]
+    (folder / "captions.txt").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    (folder / "train.txt").write_text("\n".join(names[:12]) + "\n", encoding="utf-8")
+    (folder / "dev.txt").write_text("\n".join(names[12:]) + "\n", encoding="utf-8")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe():
+    """A recipe for `tiny_data` that trains in seconds."""
+    from seesay.config import Recipe
+
+    return Recipe.from_dict(
+        {
+            "name": "tiny",
+            "seed": 3,
+            "images": {"size": 96},
+            "encoder": {"name": TINY_ENCODER, "weights": "none"},
+            "tokens": {"min_count": 1, "max_words": 12},
+            "embedding": {"size": 11},
+            "attention": {"size": 7},
+            "decoder": {"size": 13},
+            "train": {"epochs": 3, "batch_size": 5, "precision": "32-true"},
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer():
+    """The vocabulary of `SENTENCES`."""
+    from seesay.data.tokens import CaptionTokenizer
+
+    return CaptionTokenizer.build(SENTENCES, min_count=1)
+
+
+@pytest.fixture(scope="session")
+def tiny_captioner(tiny_recipe, tiny_tokenizer):
+    """A torch model with random weights (batch norms included), in eval mode."""
+    import torch
+
+    from seesay.models.build import build_decoder
+    from seesay.models.captioner import Captioner
+    from seesay.models.encoder import load_encoder
+
+    torch.manual_seed(5)
+    encoder = load_encoder(TINY_ENCODER, "none", 96)
+    captioner = Captioner(encoder, build_decoder(tiny_recipe, encoder, len(tiny_tokenizer)))
+    for name, tensor in captioner.named_buffers():
+        if name.endswith(("running_mean", "running_var")):
+            tensor.uniform_(0.5, 1.5)
+    for parameter in captioner.decoder.parameters():
+        parameter.data.mul_(3)  # sharp enough that words and maps differ between photos
+    return captioner.eval()
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_recipe, tiny_captioner, tiny_tokenizer) -> Path:
+    """`tiny_captioner` as a bundle; copy it before you damage it."""
+    from seesay.bundle.write import write_bundle
+    from seesay.search import SearchOptions
+
+    folder = tmp_path_factory.mktemp("bundles") / "tiny"
+    return write_bundle(folder, tiny_recipe, tiny_captioner, tiny_tokenizer, SearchOptions(beam=3, max_words=12))
+
+
+@pytest.fixture(scope="session")
+def tiny_photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Seven photos of different sizes."""
+    folder = tmp_path_factory.mktemp("photos")
+    return [write_photo(folder / f"p{i}.png", 100 + i, (41 + 10 * i, 83 - 5 * i)) for i in range(7)]
