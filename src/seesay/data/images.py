@@ -4,23 +4,36 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import IO, Any, Literal
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile
 
 from seesay.errors import DataError, PhotoError
 
 ImageSource = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
 Resample = Literal["bilinear", "bicubic", "lanczos"]
 
+MAX_PIXELS = 178_956_970  # where Pillow too refuses; half a gigabyte as RGB
+EXIF_ORIENTATION = 0x0112
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
 
 def open_photo(source: ImageSource) -> Image.Image:
-    """Any photo as an upright RGB image.
+    """Any photo as an upright RGB image of its own, without metadata.
 
     EXIF orientation is applied, transparency is laid on white, 16-bit and float greys are scaled to 8 bit,
     CMYK and palettes are converted; of an animation the first frame counts.
@@ -35,23 +48,47 @@ def open_photo(source: ImageSource) -> Image.Image:
     if isinstance(source, np.ndarray):
         return _upright_rgb(_from_array(source))
     if isinstance(source, Image.Image):
-        return _upright_rgb(source)
-    name = "the bytes given" if isinstance(source, bytes) else os.fspath(source)
+        name = "the image given"
+    else:
+        name = "the bytes given" if isinstance(source, bytes) else os.fspath(source)
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-            return _upright_rgb(image)
+        if isinstance(source, Image.Image):
+            return _upright_rgb(source)
+        with io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb") as file:
+            return _upright_rgb(_identify(file))
+    except PhotoError as error:
+        raise PhotoError(f"{name}: {error}") from None
     except FileNotFoundError:
         raise PhotoError(f"{name}: no such file") from None
     except IsADirectoryError:
         raise PhotoError(f"{name}: a folder, not a photo") from None
-    except Image.UnidentifiedImageError:
-        raise PhotoError(f"{name}: not a picture of any format known here") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise PhotoError(f"{name}: too large to decode safely ({error})") from None
+    except PermissionError:
+        raise PhotoError(f"{name}: no permission to read it") from None
     except MemoryError:
         raise PhotoError(f"{name}: too large for this machine's memory") from None
     except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error, ... on damage
         raise PhotoError(f"{name}: damaged, cannot be decoded ({error})") from None
+
+
+def _identify(file: IO[bytes]) -> ImageFile.ImageFile:
+    """`Image.open`, but for its warning about large panoramas: a warning can be silenced for all threads only."""
+    Image.init()
+    start = file.read(16)
+    if not start:
+        raise PhotoError("an empty file")
+    for factory, accepts in [Image.OPEN[name] for name in Image.ID]:
+        if accepts is not None and accepts(start) is not True:
+            continue
+        file.seek(0)
+        try:
+            image = factory(file, "")
+        except (SyntaxError, IndexError, TypeError, struct.error):
+            continue  # it only looked like this format
+        if image.width * image.height > MAX_PIXELS:
+            size = f"{image.width:,} x {image.height:,}"
+            raise PhotoError(f"too large to decode safely: {size} pixels, at most {MAX_PIXELS:,} in all")
+        return image
+    raise PhotoError("not a picture of any format known here")
 
 
 def _from_array(array: np.ndarray) -> Image.Image:
@@ -61,24 +98,43 @@ def _from_array(array: np.ndarray) -> Image.Image:
     if array.dtype == bool:
         array = array.astype(np.uint8) * 255
     elif np.issubdtype(array.dtype, np.floating):
-        if not (np.isfinite(array).all() and array.min() >= 0 and array.max() <= 1):
-            raise PhotoError(f"array of {array.dtype}: floats are expected to lie in 0..1")
+        low, high = array.min(), array.max()
+        if not (low >= 0 and high <= 1):  # NaN is neither
+            raise PhotoError(f"array of {array.dtype} from {low:g} to {high:g}: floats are expected to lie in 0..1")
         array = np.rint(array * 255).astype(np.uint8)
     elif np.issubdtype(array.dtype, np.unsignedinteger):
-        array = (array >> (8 * (array.dtype.itemsize - 1))).astype(np.uint8)
+        array = _high_byte(array)
     else:
         raise PhotoError(f"array of {array.dtype}: expected unsigned integers, bool, or floats in 0..1")
     return Image.fromarray(array[..., 0] if array.shape[2:] == (1,) else array)
 
 
+def _high_byte(array: np.ndarray) -> np.ndarray:
+    """Unsigned integers of any width, in their full range, as uint8; Pillow reads 16-bit colour so too."""
+    return (array >> (8 * (array.dtype.itemsize - 1))).astype(np.uint8)
+
+
 def _upright_rgb(image: Image.Image) -> Image.Image:
-    image = ImageOps.exif_transpose(image)
-    if image.mode == "RGB":
-        image.load()
-        return image
+    if 0 in image.size:
+        raise PhotoError(f"a picture of {image.width} x {image.height} pixels")
+    image.load()
+    upright = _rgb(image)
+    upright.info = {}  # its EXIF would turn it once more
+    turn = TURNS.get(_orientation(image))
+    return upright if turn is None else upright.transpose(turn)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return image.getexif().get(EXIF_ORIENTATION, 1)
+    except Exception:  # metadata that cannot be parsed spoils no photo
+        return 1
+
+
+def _rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
         return _deep_grey_to_8_bit(image).convert("RGB")
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+    if image.has_transparency_data:
         rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
     return image.convert("RGB")
@@ -86,13 +142,12 @@ def _upright_rgb(image: Image.Image) -> Image.Image:
 
 def _deep_grey_to_8_bit(image: Image.Image) -> Image.Image:
     """16-bit greys arrive as I;16 or as I; floats have no agreed range, so 0..1, 0..255 and 0..65535 are told apart."""
-    values = np.asarray(image, dtype=np.float32)
-    top = float(values.max(initial=0.0))
     if image.mode.startswith("I;16"):
-        unit = 65535.0
-    else:
-        unit = 1.0 if image.mode == "F" and top <= 1 else 255.0 if top <= 255 else 65535.0
-    return Image.fromarray(np.clip(values * (255.0 / unit), 0, 255).astype(np.uint8))
+        return Image.fromarray(_high_byte(np.asarray(image)))
+    values = np.nan_to_num(np.asarray(image, dtype=np.float32), posinf=0.0, neginf=0.0)
+    top = values.max()
+    unit = 1 if image.mode == "F" and top <= 1 else 255 if top <= 255 else 65535
+    return Image.fromarray(np.rint(np.clip(values * (255 / unit), 0, 255)).astype(np.uint8))
 
 
 @dataclass(frozen=True)
@@ -143,8 +198,14 @@ class ImageTransform:
 def photo_suffixes() -> frozenset[str]:
     """Every suffix that Pillow opens, lower case with the dot."""
     known = Image.registered_extensions()
-    not_photos = {".pdf", ".eps", ".ps", ".mpg", ".mpeg"}  # documents and films: no decoder, or not ours to run
-    return frozenset(suffix for suffix, name in known.items() if name in Image.OPEN) - not_photos
+    not_photos = {".eps", ".ps", ".mpg", ".mpeg"}  # documents and films: no decoder, or not ours to run
+    return frozenset(suffix for suffix, name in known.items() if name in Image.OPEN and not _stub(name)) - not_photos
+
+
+def _stub(name: str) -> bool:
+    """Whether Pillow knows this format only by name."""
+    factory = Image.OPEN[name][0]
+    return isinstance(factory, type) and issubclass(factory, ImageFile.StubImageFile)
 
 
 def find_photos(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:

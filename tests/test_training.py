@@ -1,0 +1,208 @@
+"""Training: it learns, it can be killed at any step and go on as if never interrupted, and it obeys its recipe."""
+
+from __future__ import annotations
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from rich.console import Console
+from torch import nn
+
+from seesay.bundle.format import open_bundle
+from seesay.config import Recipe
+from seesay.errors import DataError, RecipeError
+from seesay.training.loop import Trainer, learning_rate
+from seesay.training.run import RunFolder
+from seesay.training.train import train
+
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture
+def no_export(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training without its last part: the graphs take seconds to export, and test_bundle.py looks at them."""
+    monkeypatch.setattr("seesay.training.train.write_bundle", lambda folder, *rest: folder)
+
+
+def recipe_for(base: Recipe, data: Path, out: Path, **train_keys) -> Recipe:
+    """The tiny recipe on this data and folder."""
+    values = base.to_dict()
+    values |= {"out": str(out), "data": {"path": [str(data)]}}
+    values["train"] |= train_keys
+    return Recipe.from_dict(values)
+
+
+def last_state(folder: Path) -> dict:
+    return torch.load(folder / "last.ckpt", map_location="cpu", weights_only=True)
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "metrics.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_training_learns_and_leaves_a_bundle(tiny_recipe, tiny_data, tmp_path):
+    recipe = recipe_for(tiny_recipe, tiny_data, tmp_path / "run", epochs=25, lr=0.02, ema=0.9)
+    folder = train(recipe, console=QUIET)
+    rows = rows_of(tmp_path / "run")
+    assert [int(row["epoch"]) for row in rows] == list(range(1, 26))
+    assert float(rows[-1]["loss"]) < 0.7 * float(rows[0]["loss"])
+    bundle = open_bundle(folder)
+    assert bundle.recipe == recipe.to_dict()
+    # the bundle holds the best epoch's weights, not the last one's: its score is the best one logged
+    assert bundle.scores["cider"] == pytest.approx(max(float(row["cider"]) for row in rows), abs=0.02) or bundle.scores[
+        "comparable"
+    ]
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "Ctrl-C"])
+def test_a_run_that_was_stopped_ends_with_the_same_weights(how, no_export, tiny_recipe, tiny_data, tmp_path):
+    keys = {"epochs": 12, "save_minutes": 0.0, "ema": 0.9, "lr": 0.01}
+    straight = recipe_for(tiny_recipe, tiny_data, tmp_path / "straight", **keys)
+    train(straight, console=QUIET)
+
+    stopped = recipe_for(tiny_recipe, tiny_data, tmp_path / "stopped", **keys)
+    file = tmp_path / "recipe.yaml"
+    file.write_text(yaml.safe_dump(stopped.to_dict()))
+    process = subprocess.Popen(
+        [sys.executable, "-m", "seesay", "train", str(file)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    wait_for_step(tmp_path / "stopped", process, at_least=4)
+    process.send_signal(how)
+    _, said = process.communicate(timeout=120)
+    reached = last_state(tmp_path / "stopped")["state"]["step"]
+    assert 4 <= reached < 36, "the run was to be stopped on its way"
+    if how == signal.SIGINT:
+        assert process.returncode == 130
+        assert "--resume" in said
+        assert "Traceback" not in said
+
+    train(stopped, resume=True, console=QUIET)
+    one, other = last_state(tmp_path / "straight"), last_state(tmp_path / "stopped")
+    assert other["state"]["step"] == one["state"]["step"] == 36
+    for part in ("model", "averaged"):
+        for name, tensor in one[part].items():
+            assert torch.equal(tensor, other[part][name]), f"{part} {name}"
+    without_time = [[{k: v for k, v in r.items() if k != "seconds"} for r in s["state"]["history"]] for s in (one, other)]
+    assert without_time[0] == without_time[1]
+    best = [torch.load(tmp_path / name / "best.ckpt", weights_only=True) for name in ("straight", "stopped")]
+    assert all(torch.equal(tensor, best[1][name]) for name, tensor in best[0].items())
+
+
+def wait_for_step(folder: Path, process: subprocess.Popen, at_least: int) -> None:
+    """Until a checkpoint of that step is there; fails with the run's own words if it ends before."""
+    deadline = time.monotonic() + 120
+    while time.monotonic() < deadline:
+        if (folder / "last.ckpt").exists() and last_state(folder)["state"]["step"] >= at_least:
+            return
+        if process.poll() is not None:
+            pytest.fail(f"the run ended by itself: {process.communicate()[1]}")
+        time.sleep(0.02)
+    process.kill()
+    pytest.fail("no checkpoint within two minutes")
+
+
+def test_resume_where_nothing_was_saved_starts_afresh(no_export, tiny_recipe, tiny_data, tmp_path):
+    recipe = recipe_for(tiny_recipe, tiny_data, tmp_path / "run", epochs=1)
+    train(recipe, resume=True, console=QUIET)
+    assert len(rows_of(tmp_path / "run")) == 1
+
+
+def test_a_run_is_not_overwritten_by_mistake(no_export, tiny_recipe, tiny_data, tmp_path):
+    recipe = recipe_for(tiny_recipe, tiny_data, tmp_path / "run", epochs=1)
+    train(recipe, console=QUIET)
+    with pytest.raises(RecipeError, match=r"holds a run already: add --resume .*out=FOLDER"):
+        train(recipe, console=QUIET)
+
+
+def test_a_run_resumed_with_another_recipe_is_refused_by_key(no_export, tiny_recipe, tiny_data, tmp_path):
+    recipe = recipe_for(tiny_recipe, tiny_data, tmp_path / "run", epochs=1)
+    train(recipe, console=QUIET)
+    other = replace(recipe, decoder=replace(recipe.decoder, size=17), seed=99)
+    with pytest.raises(RecipeError) as error:
+        RunFolder(other, resume=True)
+    assert "decoder.size: was 13, now 17" in str(error.value)
+    assert "seed: was 3, now 99" in str(error.value)
+
+
+def test_a_resumed_run_obeys_the_rate_asked_for_now(no_export, tiny_recipe, tiny_data, tmp_path):
+    folder = tmp_path / "run"
+    train(recipe_for(tiny_recipe, tiny_data, folder, epochs=1, lr=0.01), console=QUIET)
+    train(recipe_for(tiny_recipe, tiny_data, folder, epochs=2, lr=1e-5), resume=True, console=QUIET)
+    rates = [float(row["lr"]) for row in rows_of(folder)]
+    assert rates[1] < 1e-5 < rates[0]
+    saved = last_state(folder)["optimizer"]["param_groups"]
+    assert all(group["lr"] <= 1e-5 for group in saved)
+
+
+def test_max_steps_ends_inside_an_epoch_and_still_validates(no_export, tiny_recipe, tiny_data, tmp_path):
+    train(recipe_for(tiny_recipe, tiny_data, tmp_path / "run", max_steps=2), console=QUIET)
+    rows = rows_of(tmp_path / "run")
+    assert [(row["epoch"], row["step"]) for row in rows] == [("1", "2")]
+
+
+def test_patience_ends_a_run_that_no_longer_improves(no_export, tiny_recipe, tiny_data, tmp_path):
+    train(recipe_for(tiny_recipe, tiny_data, tmp_path / "run", epochs=30, lr=0.0, patience=2), console=QUIET)
+    assert len(rows_of(tmp_path / "run")) == 3  # a rate of 0 cannot improve: the first epoch is the best
+
+
+def test_a_missing_dev_split_is_said_before_training(tiny_recipe, tiny_data, tmp_path):
+    ids = tmp_path / "ids"
+    ids.mkdir()
+    names = (tiny_data / "train.txt").read_text() + (tiny_data / "dev.txt").read_text()
+    (ids / "train.txt").write_text(names)
+    recipe = recipe_for(tiny_recipe, tiny_data, tmp_path / "run")
+    recipe = replace(recipe, data=replace(recipe.data, splits=str(ids)))
+    with pytest.raises(DataError, match=r"split 'dev': not in this data; it has: train \(17 photos\)"):
+        train(recipe, console=QUIET)
+
+
+def test_data_path_is_asked_for(tiny_recipe, tmp_path):
+    recipe = replace(tiny_recipe, out=str(tmp_path / "run"))
+    with pytest.raises(RecipeError, match="data.path is not set"):
+        train(recipe, console=QUIET)
+
+
+def test_learning_rate_warms_up_then_falls_to_nothing(tiny_recipe):
+    recipe = replace(tiny_recipe, train=replace(tiny_recipe.train, lr=1.0, warmup=0.2))
+    rates = [learning_rate(recipe, step, 10) for step in range(11)]
+    # two steps of warm-up, then half a cosine over the other eight
+    expected = [0.5, 1.0, 1.0, 0.96194, 0.85355, 0.69134, 0.5, 0.30866, 0.14645, 0.03806, 0.0]
+    assert rates == pytest.approx(expected, abs=1e-5)
+
+
+def test_averaged_weights_follow_their_equation(tiny_recipe, tmp_path):
+    """avg <- avg + (1 - d) (w - avg), with d = min(ema, step / (step + 10))."""
+    trainer = Trainer.__new__(Trainer)
+    trainer.recipe = replace(tiny_recipe, train=replace(tiny_recipe.train, ema=0.5))
+    trainer.raw = nn.Linear(1, 1, bias=False)
+    trainer.averaged = {"weight": torch.zeros(1, 1)}
+    trainer.state = type("State", (), {"step": 1})()
+    with torch.no_grad():
+        trainer.raw.weight.fill_(11.0)
+    trainer._average()
+    assert trainer.averaged["weight"].item() == pytest.approx(10.0)  # d = 1 / 11
+    trainer.state.step = 90
+    trainer._average()
+    assert trainer.averaged["weight"].item() == pytest.approx(10.5)  # d = 0.5
+
+
+def test_seeds_do_not_depend_on_the_process():
+    """`hash` of integers is not salted, so that a resumed process draws the same dropout."""
+    code = "print(hash((3, 17, 0)))"
+    answers = {
+        subprocess.run(
+            [sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, capture_output=True, text=True
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(answers) == 1
