@@ -59,7 +59,7 @@ def test_training_learns_and_leaves_a_bundle(tiny_recipe, tiny_data, tmp_path):
     bundle = open_bundle(folder)
     assert bundle.recipe == recipe.to_dict()
     # the bundle holds the best epoch's weights, not the last one's: its score is the best one logged
-    assert bundle.scores["cider"] == pytest.approx(max(float(row["cider"]) for row in rows), abs=0.02) or bundle.scores[
+    assert bundle.scores["dev"]["cider"] == pytest.approx(max(float(row["cider"]) for row in rows), abs=0.02) or bundle.scores["dev"][
         "comparable"
     ]
 

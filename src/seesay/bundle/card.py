@@ -2,38 +2,54 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from seesay.config import Recipe
 
+Scores = Mapping[str, Mapping[str, Any]]
 
-def model_card(recipe: Recipe, scores: dict[str, Any]) -> str:
-    """What the model is, how it was made and how well it does, as Markdown."""
-    data = ", ".join(path.rstrip("/").rpartition("/")[2] for path in recipe.data.path)
+COLUMNS = {
+    "BLEU-1": "bleu_1",
+    "BLEU-4": "bleu_4",
+    "METEOR": "meteor",
+    "ROUGE-L": "rouge_l",
+    "CIDEr": "cider",
+}
+
+
+def model_card(recipe: Recipe, scores: Scores, notes: str = "") -> str:
+    """What the model is, how it was made and how well it does, as Markdown.
+
+    Args:
+        recipe: of the run.
+        scores: name of a split -> `seesay.metrics.Scores.to_dict()`.
+        notes: more sections, such as known failures.
+    """
+    data = ",".join(path.rstrip("/").rpartition("/")[2] for path in recipe.data.path)
+    path = f"[{data}]" if "," in data else data
     return f"""# {recipe.name}
 
-A caption model of [seesay](https://pypi.org/project/seesay): photo in, sentence out, with where it looked for each word.
+A caption model of seesay: photo in, sentence out, with where it looked for each word.
 
 - Encoder: `{recipe.encoder.name}` at {recipe.images.size} x {recipe.images.size} pixels, frozen
-- Decoder: `{recipe.decoder.kind}` of {recipe.decoder.size}, {recipe.attention.kind} attention, {recipe.attention.score} score
-- Trained on: {data}, seed {recipe.seed}
-- Every setting: `recipe.yaml`. Repeat it with `seesay train recipe.yaml data.path=FOLDER`
+- Decoder: `{recipe.decoder.kind}` of {recipe.decoder.size}, {recipe.attention.kind} attention with the {recipe.attention.score} score
+- Trained on: {data}; seed {recipe.seed}
+- Every setting is in `recipe.yaml`; `seesay train recipe.yaml 'data.path={path}' out=FOLDER` makes it again
 
-## Figures on the dev split, x100
+## Figures, x100
 
-{_table(scores)}
-"""
+{score_table(scores)}
+{notes}"""
 
 
-def _table(scores: dict[str, Any]) -> str:
-    rows = [(key, value) for key, value in scores.items() if isinstance(value, int | float | list | str)]
-    if not rows:
+def score_table(scores: Scores) -> str:
+    """A Markdown table, one row a split."""
+    if not scores:
         return "None were taken."
-    lines = [f"| {key} | {_show(value)} |" for key, value in rows]
-    return "\n".join(["| score | |", "|---|---|", *lines])
-
-
-def _show(value: Any) -> str:
-    if isinstance(value, list):
-        return " / ".join(_show(item) for item in value)
-    return f"{100 * value:.1f}" if isinstance(value, float) else str(value)
+    lines = [f"| split | photos | {' | '.join(COLUMNS)} | tokeniser |", f"|---|---|{'---|' * len(COLUMNS)}---|"]
+    for split, found in scores.items():
+        figures = [found.get(key) for key in COLUMNS.values()]
+        shown = ["-" if figure is None else f"{100 * figure:.1f}" for figure in figures]
+        lines.append(f"| {split} | {found['images']:,} | {' | '.join(shown)} | {found['tokeniser']} |")
+    return "\n".join(lines)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import yaml
 from safetensors.torch import load_file
 
 from seesay.bundle.card import model_card
@@ -43,7 +42,7 @@ def write_bundle(
     model = half_precision(captioner)
     scores = score(model) if score else {}
     with bundle_being_written(folder) as scratch:
-        (scratch / "recipe.yaml").write_text(yaml.safe_dump(recipe.to_dict(), sort_keys=False), encoding="utf-8")
+        (scratch / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
         (scratch / "tokenizer.json").write_text(tokenizer.to_json(), encoding="utf-8")
         write_json(scratch / "preprocessing.json", model.encoder.transform.to_dict())
         write_json(scratch / "search.json", vars(search))

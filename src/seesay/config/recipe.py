@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import yaml
+
 from seesay.config.schema import at_least, between, from_mapping, to_mapping
 from seesay.errors import RecipeError
 
@@ -130,6 +132,10 @@ class Recipe:
     def to_dict(self) -> dict[str, Any]:
         """Nested plain values, every key present."""
         return to_mapping(self)
+
+    def to_yaml(self) -> str:
+        """The recipe as a file, every key present."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
 
 
 def contradictions(recipe: Recipe) -> list[str]:

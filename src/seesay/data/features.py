@@ -14,6 +14,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,15 +34,15 @@ Advance = Callable[[int], None]
 def cache_folder() -> Path:
     """Where caches live: $SEESAY_CACHE, else the user's cache folder."""
     override = os.environ.get("SEESAY_CACHE")
-    return Path(override) if override else user_cache_path("seesay")
+    return Path(override).expanduser() if override else user_cache_path("seesay")
 
 
 def photo_digest(photo: Path) -> bytes:
-    """16 bytes that name the content of a photo's file; zeros when it cannot be read."""
+    """16 bytes that name the content of a photo's file, or the file itself where it cannot be read."""
     try:
         return hashlib.blake2b(photo.read_bytes(), digest_size=DIGEST_BYTES).digest()
     except OSError:
-        return bytes(DIGEST_BYTES)
+        return hashlib.blake2b(os.fsencode(photo), digest_size=DIGEST_BYTES, person=b"unreadable").digest()
 
 
 @dataclass(frozen=True)
@@ -118,12 +119,14 @@ class FeatureCache:
             digests: of the photos, where they are known already.
 
         Raises:
-            DataError: the disk has no room.
+            DataError: the disk has no room, or may not be written.
         """
         digests = list(digests) if digests is not None else digest_photos(photos)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        failures: dict[bytes, Problem] = {}
-        with FileLock(self.folder / "lock"):  # a second process waits here, then finds the rows made
+        with _writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.folder / "lock").acquire()  # a second process waits here, then finds the rows made
+        failures: dict[bytes, str] = {}
+        with lock:
             self._drop_torn_tail()
             todo = self.missing(digests)
             self._refuse_if_full(len(todo))
@@ -131,24 +134,28 @@ class FeatureCache:
                 failures |= self._append([photos[i] for i in batch], [digests[i] for i in batch], load, encode)
                 if advance is not None:
                     advance(len(batch))
-        index = {digest: row for row, digest in enumerate(self._index())}
-        place = np.array([index.get(digest, -1) for digest in digests], dtype=np.int64)
+        index = self._index()
+        row_of = {digest: row for row, digest in enumerate(index)}
+        place = np.array([row_of.get(digest, -1) for digest in digests], dtype=np.int64)
         shape = (len(index), self.grid[0] * self.grid[1], self.depth)
-        empty = np.zeros(shape, np.float16)
-        rows = np.memmap(self._rows_file, np.float16, "r", shape=shape) if index else empty
-        problems = tuple(failures[d] for d, row in zip(digests, place, strict=True) if row < 0)
+        rows = np.memmap(self._rows_file, np.float16, "r", shape=shape) if index else np.zeros(shape, np.float16)
+        problems = tuple(
+            Problem("error", str(photo), failures[digest])
+            for photo, digest, row in zip(photos, digests, place, strict=True)
+            if row < 0
+        )
         return PhotoFeatures(rows, place, self.grid, problems)
 
     def _append(
         self, photos: list[Path], digests: list[bytes], load: Callable[[Path], np.ndarray], encode: Encode
-    ) -> dict[bytes, Problem]:
+    ) -> dict[bytes, str]:
         """Encode one batch and write its rows, then its index: the order makes a torn write harmless."""
         loaded: list[tuple[bytes, np.ndarray]] = []
-        failures: dict[bytes, Problem] = {}
+        failures: dict[bytes, str] = {}
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             for photo, digest, item in zip(photos, digests, pool.map(_attempt(load), photos), strict=True):
                 if isinstance(item, PhotoError):
-                    failures[digest] = Problem("error", str(photo), str(item))
+                    failures[digest] = str(item).removeprefix(f"{photo}: ")
                 else:
                     loaded.append((digest, item))
         if loaded:
@@ -195,7 +202,7 @@ class FeatureCache:
 def digest_photos(photos: Sequence[Path]) -> list[bytes]:
     """Digest of each photo's content, read in threads."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(photo_digest, photos, chunksize=64))
+        return list(pool.map(photo_digest, photos))
 
 
 def _attempt(load: Callable[[Path], np.ndarray]) -> Callable[[Path], np.ndarray | PhotoError]:
@@ -213,8 +220,18 @@ def _batches(items: list[int], size: int) -> Iterator[list[int]]:
         yield items[start : start + size]
 
 
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"feature cache {path}: cannot be written ({error.strerror}); set SEESAY_CACHE to a folder that can be"
+        ) from None
+
+
 def _write_through(path: Path, data: bytes) -> None:
-    with path.open("ab") as file:
+    with _writing(path), path.open("ab") as file:
         file.write(data)
         file.flush()
         os.fsync(file.fileno())

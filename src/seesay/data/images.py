@@ -72,15 +72,15 @@ def open_photo(source: ImageSource) -> Image.Image:
 
 def _identify(file: IO[bytes]) -> ImageFile.ImageFile:
     """`Image.open`, but for its warning about large panoramas: a warning can be silenced for all threads only."""
-    Image.init()
     start = file.read(16)
     if not start:
         raise PhotoError("an empty file")
-    for factory, accepts in [Image.OPEN[name] for name in Image.ID]:
-        if accepts is not None and accepts(start) is not True:
-            continue
-        file.seek(0)
+    for name in photo_formats():
+        factory, accepts = Image.OPEN[name]
         try:
+            if accepts is not None and accepts(start) is not True:
+                continue
+            file.seek(0)
             image = factory(file, "")
         except (SyntaxError, IndexError, TypeError, struct.error):
             continue  # it only looked like this format
@@ -194,18 +194,24 @@ class ImageTransform:
         return cls(int(values["size"]), tuple(values["mean"]), tuple(values["std"]), values["resample"])
 
 
+def photo_formats() -> list[str]:
+    """Pillow's names of the formats that it decodes by itself; those that no signature tells come last."""
+    Image.init()
+    not_photos = ("EPS", "MPEG")  # Ghostscript would run whatever program the file holds; films have no decoder
+    names = [name for name in Image.ID if name not in not_photos and not _is_stub(Image.OPEN[name][0])]
+    return sorted(names, key=lambda name: Image.OPEN[name][1] is None)
+
+
+def _is_stub(factory: object) -> bool:
+    """Whether Pillow recognises a format and leaves decoding to others."""
+    return isinstance(factory, type) and issubclass(factory, ImageFile.StubImageFile)
+
+
 @lru_cache(maxsize=1)
 def photo_suffixes() -> frozenset[str]:
-    """Every suffix that Pillow opens, lower case with the dot."""
-    known = Image.registered_extensions()
-    not_photos = {".eps", ".ps", ".mpg", ".mpeg"}  # documents and films: no decoder, or not ours to run
-    return frozenset(suffix for suffix, name in known.items() if name in Image.OPEN and not _stub(name)) - not_photos
-
-
-def _stub(name: str) -> bool:
-    """Whether Pillow knows this format only by name."""
-    factory = Image.OPEN[name][0]
-    return isinstance(factory, type) and issubclass(factory, ImageFile.StubImageFile)
+    """Every suffix of those formats, lower case with the dot."""
+    formats = photo_formats()
+    return frozenset(suffix for suffix, name in Image.registered_extensions().items() if name in formats)
 
 
 def find_photos(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:

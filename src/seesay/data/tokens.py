@@ -14,16 +14,17 @@ from seesay.errors import DataError
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
 RESERVED = ("<pad>", "<s>", "</s>", "<unk>")
 
-# A word is letters, marks and digits, with hyphens inside; a clitic ('s, 't, ...) is a token of its own, as the
-# PTB tokeniser of the official scores has it; everything else is dropped.
-_WORD = r"'(?:s|t|re|ve|ll|d|m)\b|[\p{L}\p{M}\p{N}]+(?:-[\p{L}\p{M}\p{N}]+)*"
+# A word is letters and digits with their marks, and hyphens inside; a clitic ('s, 't, ...) is a token of its own,
+# much as the PTB tokeniser of the official scores has it; everything else is dropped. A mark alone is no word: one
+# follows each heart that is an emoji.
+_WORD = r"'(?:s|t|re|ve|ll|d|m)\b|[\p{L}\p{N}][\p{L}\p{M}\p{N}]*(?:-[\p{L}\p{N}][\p{L}\p{M}\p{N}]*)*"
 
 
 @lru_cache(maxsize=1)
 def _splitter() -> Tokenizer:
     tokenizer = Tokenizer(models.WordLevel({"<unk>": 0}, unk_token="<unk>"))
-    tokenizer.normalizer = normalizers.Sequence(
-        [normalizers.NFKC(), normalizers.Lowercase(), normalizers.Replace(Regex("[‘’`´]"), "'")]
+    tokenizer.normalizer = normalizers.Sequence(  # NFKC would make ´ a blank and an accent
+        [normalizers.Replace(Regex("[‘’`´]"), "'"), normalizers.NFKC(), normalizers.Lowercase()]
     )
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_WORD), behavior="removed", invert=True)
     return tokenizer

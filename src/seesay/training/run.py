@@ -43,8 +43,7 @@ class RunFolder:
         self.folder.mkdir(parents=True, exist_ok=True)
         if not resume:
             self.best.unlink(missing_ok=True)
-        text = yaml.safe_dump(recipe.to_dict(), sort_keys=False, allow_unicode=True)
-        _write_whole(self.folder / "recipe.yaml", text.encode())
+        _write_whole(self.folder / "recipe.yaml", recipe.to_yaml().encode())
 
     @property
     def last(self) -> Path:

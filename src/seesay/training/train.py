@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -193,12 +194,12 @@ class DevJudge:
             found += [self.tokenizer.decode(hypothesis.tokens) for hypothesis in best]
         return found
 
-    def scores(self, captioner: Captioner) -> dict[str, object]:
+    def scores(self, captioner: Captioner) -> dict[str, Any]:
         """Figures of a captioner's dev captions, official ones where the extra `eval` is installed."""
         self.decoder = captioner.decoder.eval().to(self.device)
         hypotheses = {r.id: caption for r, caption in zip(self.dev.records, self.captions(), strict=True)}
         references = {r.id: list(r.captions) for r in self.dev.records}
-        return score_captions(hypotheses, references, split_words).to_dict()
+        return {"dev": score_captions(hypotheses, references, split_words).to_dict()}
 
 
 def describe(

@@ -1,0 +1,54 @@
+"""Put a run's bundle into the package: official figures on the dev splits, a model card, a new seal.
+
+    python scripts/package_model.py RUN/bundle NAME --data flickr8k=PATH --data coco_part=PATH
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from pathlib import Path
+
+from seesay.bundle.card import model_card
+from seesay.bundle.format import bundle_being_written, open_bundle, write_json, write_manifest
+from seesay.config import Recipe
+from seesay.data.readers import read_dataset
+from seesay.evaluation import evaluate
+from seesay.runtime import CaptionModel
+
+ROOT = Path(__file__).resolve().parents[1]
+MODELS = ROOT / "src" / "seesay" / "assets" / "models"
+NOTES = ROOT / "docs" / "known-failures.md"
+
+
+def main() -> None:
+    """Evaluate, write the card, copy, seal."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("bundle", type=Path)
+    parser.add_argument("name")
+    parser.add_argument("--data", action="append", required=True, metavar="NAME=PATH")
+    arguments = parser.parse_args()
+
+    bundle = open_bundle(arguments.bundle)
+    model = CaptionModel(bundle)
+    scores = {}
+    for name, _, path in (item.partition("=") for item in arguments.data):
+        result = evaluate(model, read_dataset(path).split("dev"), official=True)
+        scores[f"{name} dev"] = {**result.about, **result.scores.to_dict()}
+        print(name, result.scores.table(), sep="\n")
+    values = {**bundle.recipe, "name": arguments.name}
+    values["out"] = None
+    values["data"] = {**values["data"], "path": [Path(path).name for path in values["data"]["path"]]}
+    recipe = Recipe.from_dict(values)
+    with bundle_being_written(MODELS / arguments.name) as scratch:
+        shutil.copytree(arguments.bundle, scratch, dirs_exist_ok=True)
+        (scratch / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+        write_json(scratch / "scores.json", scores)
+        notes = "\n" + NOTES.read_text(encoding="utf-8") if NOTES.exists() else ""
+        (scratch / "README.md").write_text(model_card(recipe, scores, notes), encoding="utf-8")
+        write_manifest(scratch, bundle.grid)
+    print(f"{MODELS / arguments.name}: {sum(f.stat().st_size for f in (MODELS / arguments.name).iterdir()) / 1e6:.1f} MB")
+
+
+if __name__ == "__main__":
+    main()
