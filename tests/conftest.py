@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+
+# Models this small are slower on several threads, much slower where the cores are taken; set before torch loads.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="the real photos are not beside this checkout")
@@ -80,8 +84,8 @@ def tiny_tokenizer():
 
 
 @pytest.fixture(scope="session")
-def tiny_captioner(tiny_recipe, tiny_tokenizer):
-    """A torch model with random weights (batch norms included), in eval mode."""
+def tiny_captioner(tiny_recipe, tiny_tokenizer, tiny_photos):
+    """A torch model in eval mode that learnt `tiny_photos` by heart: sentences and maps differ between photos."""
     import torch
 
     from seesay.models.build import build_decoder
@@ -90,13 +94,56 @@ def tiny_captioner(tiny_recipe, tiny_tokenizer):
 
     torch.manual_seed(5)
     encoder = load_encoder(TINY_ENCODER, "none", 96)
-    captioner = Captioner(encoder, build_decoder(tiny_recipe, encoder, len(tiny_tokenizer)))
-    for name, tensor in captioner.named_buffers():
-        if name.endswith(("running_mean", "running_var")):
-            tensor.uniform_(0.5, 1.5)
-    for parameter in captioner.decoder.parameters():
-        parameter.data.mul_(3)  # sharp enough that words and maps differ between photos
-    return captioner.eval()
+    captioner = Captioner(encoder, build_decoder(tiny_recipe, encoder, len(tiny_tokenizer))).eval()
+    _settle_norms(encoder)
+    sentences = [tiny_tokenizer.encode(SENTENCES[i % 5]) for i in range(len(tiny_photos))]
+    with torch.no_grad():
+        images = torch.from_numpy(np.stack([encoder.transform(photo) for photo in tiny_photos]))
+        regions = encoder(images).regions
+    _learn(captioner.decoder, regions, sentences)
+    return captioner
+
+
+def _settle_norms(encoder) -> None:
+    """Batch norms as after training: their statistics those of some photos, their weights neither 1 nor 0."""
+    import torch
+
+    norms = [module for module in encoder.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        torch.nn.init.uniform_(norm.weight, 0.5, 1.5)
+        torch.nn.init.uniform_(norm.bias, -0.5, 0.5)
+        norm.momentum = 1.0
+    with torch.no_grad():
+        encoder.train()(torch.rand(8, 3, 96, 96) * torch.rand(8, 3, 1, 1) * 2 - 1)
+    for norm in norms:
+        norm.momentum = 0.1
+    encoder.eval()
+
+
+def _learn(decoder, regions, sentences: list[list[int]]) -> None:
+    """Teach a decoder one sentence for each photo, and to look at another region with each word."""
+    import torch
+
+    from seesay.data.features import PhotoFeatures
+    from seesay.training.batches import CaptionBatches
+    from seesay.training.objective import CrossEntropy
+
+    photos, count = np.arange(len(regions)), regions.shape[1]
+    features = PhotoFeatures(regions.numpy(), photos, (1, count), ())
+    batch = CaptionBatches(features, [[ids] for ids in sentences], len(photos), 12, seed=0).batch(photos)
+    aim = (torch.arange(len(photos))[:, None] + torch.arange(batch.targets.shape[2])) % count
+    objective = CrossEntropy(decoder)
+    with torch.no_grad():
+        decoder.value.weight.mul_(0.2)
+        for parameter in decoder.attention.parameters():
+            parameter.mul_(2)
+    optimiser = torch.optim.Adam(decoder.parameters(), lr=0.01)
+    for _ in range(150):
+        attention = decoder(batch.inputs, batch.lengths, decoder.prepare(batch.regions)).attention[:, 0]
+        aimed = attention.gather(-1, aim[..., None])[..., 0][batch.targets[:, 0] > 0]
+        (objective(batch) - aimed.clamp_min(1e-6).log().mean()).backward()
+        optimiser.step()
+        optimiser.zero_grad()
 
 
 @pytest.fixture(scope="session")

@@ -235,7 +235,7 @@ def test_readers_keep_their_rows_while_others_append(make: Callable[..., Feature
 
 
 def test_broken_photos_are_reported_each_by_its_name(make: Callable[..., FeatureCache], photos: list[Path]) -> None:
-    broken, same, gone, gone2 = (photos[0].with_name(name) for name in ("broken.jpg", "same.jpg", "gone.jpg", "gone2.jpg"))
+    broken, same, gone, gone2 = (photos[0].with_name(f"{name}.jpg") for name in ("broken", "same", "gone", "gone2"))
     broken.write_bytes(b"no picture")
     same.write_bytes(b"no picture")
     asked = [gone, photos[0], broken, photos[1], gone2, same]

@@ -16,18 +16,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import write_photo
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
-from seesay.data.images import ImageTransform, find_photos, open_photo, photo_formats, photo_suffixes
+from seesay.data.images import ImageTransform, Resample, find_photos, open_photo, photo_formats, photo_suffixes
 from seesay.errors import DataError, PhotoError
 
 ORIENTATION = 0x0112
+HALF = (0.5, 0.5, 0.5)
 
 
 def photo(size: tuple[int, int] = (40, 30)) -> Image.Image:
     """Smooth colours, no symmetry; JPEG changes them little."""
     y, x = np.mgrid[: size[1], : size[0]]
-    return Image.fromarray(np.stack([x * 255 // size[0], y * 255 // size[1], 255 - x * 200 // size[0]], 2).astype("uint8"))
+    pixels = np.stack([x * 255 // size[0], y * 255 // size[1], 255 - x * 200 // size[0]], axis=2)
+    return Image.fromarray(pixels.astype(np.uint8))
 
 
 def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
@@ -178,8 +180,11 @@ def test_orientation_of_a_pil_image_and_of_transparency() -> None:
 
 
 def test_damaged_exif_spoils_no_photo() -> None:
-    data = encoded(photo(), "JPEG", exif=b"Exif\0\0XX\0*nonsense that is no TIFF header")
-    assert open_photo(data).size == (40, 30)
+    text = PngImagePlugin.PngInfo()
+    text.add_text("Raw profile type exif", "\nexif\n 8\nno hexadecimal")
+    assert difference(open_photo(encoded(photo(), "PNG", pnginfo=text)), photo()) == 0
+    jpeg = encoded(photo(), "JPEG", exif=b"Exif\0\0XX\0*nonsense that is no TIFF header")
+    assert difference(open_photo(jpeg), photo()) < 4
 
 
 # sources
@@ -282,7 +287,7 @@ def test_pil_image_that_is_damaged_or_empty() -> None:
 
 def test_random_bytes_after_real_signatures_raise_photo_errors_only() -> None:
     random = np.random.default_rng(3)
-    signatures = [b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"II*\0", b"RIFF....WEBP", b"P6 ", b"8BPS"]
+    signatures = [b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"GIF89a", b"BM", b"II*\0", b"RIFF....WEBP", b"P6 "]
     for signature in signatures:
         for size in (1, 40, 400):
             with warnings.catch_warnings():
@@ -344,7 +349,7 @@ def test_panorama_opens_without_a_warning_in_any_thread(tmp_path: Path) -> None:
 
 def test_find_photos_reads_folders_recursively(tmp_path: Path) -> None:
     names = ["b.jpg", "A.JPEG", "c.Png", "deep/er/d.webp", "deep/a.tif", "e.gif", "sub.jpg/f.bmp"]
-    others = [".hidden.jpg", "._a.jpg", ".git/g.jpg", "notes.txt", "noext", "film.mpg", "page.pdf", "page.eps", "a.h5", "x.jpg.part"]
+    others = [".hidden.jpg", "._a.jpg", ".git/g.jpg", "notes.txt", "noext", "film.mpg", "page.pdf", "page.eps", "a.h5"]
     for name in names + others:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"")
@@ -396,18 +401,19 @@ def test_normalisation_by_hand() -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 997), (211, 3), (101, 103)])
 def test_whole_photo_fills_the_square(tmp_path: Path, size: tuple[int, int]) -> None:
-    transform = ImageTransform(32, (0.0,) * 3, (1.0,) * 3)
+    transform = ImageTransform(32, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     image = Image.new("RGB", size, (51, 102, 204))
     result = transform(image)
     assert result.shape == (3, 32, 32)
-    np.testing.assert_allclose(result, np.broadcast_to(np.array([0.2, 0.4, 0.8])[:, None, None], (3, 32, 32)), atol=1e-6)
+    np.testing.assert_allclose(result.min(axis=(1, 2)), [0.2, 0.4, 0.8], atol=1e-6)
+    np.testing.assert_allclose(result.max(axis=(1, 2)), [0.2, 0.4, 0.8], atol=1e-6)
 
 
 def test_squashing_keeps_where_things_are() -> None:
     """The left quarter of a wide photo is the left quarter of the square."""
     image = Image.new("RGB", (400, 100), "black")
     image.paste("white", (0, 0, 100, 50))
-    pixels = ImageTransform(40, (0.0,) * 3, (1.0,) * 3).pixels(image)
+    pixels = ImageTransform(40, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)).pixels(image)
     assert pixels.dtype == np.uint8
     assert pixels[:18, :8].min() > 250
     assert pixels[22:].max() < 5
@@ -416,9 +422,10 @@ def test_squashing_keeps_where_things_are() -> None:
 
 def test_resample_matters_and_is_kept() -> None:
     noisy = np.random.default_rng(1).integers(0, 256, (64, 64, 3), dtype=np.uint8)
-    by_name = {name: ImageTransform(32, (0.5,) * 3, (0.5,) * 3, name)(noisy) for name in ("bilinear", "bicubic", "lanczos")}
-    assert not np.array_equal(by_name["bilinear"], by_name["bicubic"])
-    assert not np.array_equal(by_name["lanczos"], by_name["bicubic"])
+    names: tuple[Resample, ...] = ("bilinear", "bicubic", "lanczos")
+    bilinear, bicubic, lanczos = (ImageTransform(32, HALF, HALF, name)(noisy) for name in names)
+    assert not np.array_equal(bilinear, bicubic)
+    assert not np.array_equal(lanczos, bicubic)
 
 
 def test_transform_survives_json() -> None:
@@ -432,4 +439,4 @@ def test_transform_of_a_broken_photo(tmp_path: Path) -> None:
     path = write_photo(tmp_path / "a.jpg", 1)
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(PhotoError, match=r"a\.jpg"):
-        ImageTransform(32, (0.5,) * 3, (0.5,) * 3)(path)
+        ImageTransform(32, HALF, HALF)(path)

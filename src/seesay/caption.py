@@ -48,11 +48,11 @@ class Caption:
         """The JSON form: image, caption, score and words; `attention` adds each word's rows x cols list."""
         words = []
         for word in self.words:
-            entry: dict[str, Any] = {"text": word.text, "logprob": round(word.logprob, 5)}
+            entry: dict[str, Any] = {"text": word.text, "logprob": round(float(word.logprob), 5)}
             if attention:
                 entry["attention"] = [[round(float(w), 6) for w in row] for row in word.attention]
             words.append(entry)
-        return {"image": self.image, "caption": self.text, "score": round(self.score, 5), "words": words}
+        return {"image": self.image, "caption": self.text, "score": round(float(self.score), 5), "words": words}
 
 
 @dataclass(frozen=True)

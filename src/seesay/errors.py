@@ -28,6 +28,10 @@ class BundleError(SeesayError):
     """A model bundle is missing, damaged, or of a format this version does not read."""
 
 
+class RunError(SeesayError):
+    """A folder holds no run of training, or one that cannot be used."""
+
+
 class MissingExtraError(SeesayError):
     """A feature needs an optional dependency that is not installed."""
 

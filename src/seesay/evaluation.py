@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 import seesay
 from seesay.caption import Caption, Failure
 from seesay.data.check import refuse_if_too_many_unreadable
@@ -76,7 +78,7 @@ def evaluate(
     results = model.caption_many([record.image for record in records], beam=beam)
     for record, result in zip(records, results, strict=True):
         if isinstance(result, Failure):
-            failures.append(Problem("error", str(record.image), result.error))
+            failures.append(Problem("error", str(record.image), result.error.removeprefix(f"{record.image}: ")))
         else:
             captions[record.id] = result
         if advance is not None:
@@ -102,7 +104,6 @@ def evaluate(
     return Evaluation(scores, caption_statistics(words, known), attention_statistics(maps), captions, failures, about)
 
 
-def _maps(caption: Caption) -> Any:
-    import numpy as np
-
+def _maps(caption: Caption) -> np.ndarray:
+    """(words, rows, cols)."""
     return np.stack([word.attention for word in caption.words]) if caption.words else np.zeros((0, 1, 1))

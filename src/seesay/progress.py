@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -32,6 +32,30 @@ def progress(what: str, total: int, console: Console, done: int = 0) -> Iterator
         yield from _bar(what, total, console, done)
     else:
         yield from _lines(what, total, console, done)
+
+
+@contextmanager
+def counted(what: str, console: Console) -> Iterator[Callable[[int, int], None]]:
+    """As `progress`, for work that says itself how far it is.
+
+    Args:
+        what: a few words for the left of the bar.
+        console: where to show it.
+
+    Yields:
+        `report(done, total)`; the first call tells the total.
+    """
+    with ExitStack() as stack:
+        advance: Advance | None = None
+        before = 0
+
+        def report(done: int, total: int) -> None:
+            nonlocal advance, before
+            advance = advance or stack.enter_context(progress(what, total, console))
+            advance(done - before)
+            before = done
+
+        yield report
 
 
 def _bar(what: str, total: int, console: Console, done: int) -> Iterator[Advance]:

@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 from seesay.bundle.format import bundle_being_written, open_bundle
+from seesay.errors import BundleError
 
 FILES = ("encoder.onnx", "decoder.onnx", "weights.safetensors", "tokenizer.json", "preprocessing.json", "search.json")
 
@@ -20,8 +21,6 @@ def export_graphs(bundle: Path, out: Path) -> Path:
     Raises:
         BundleError: the bundle is damaged, or `out` is a folder of something else.
     """
-    from seesay.errors import BundleError
-
     opened = open_bundle(bundle)
     if out.exists() and not (out.is_dir() and {p.name for p in out.iterdir()} <= {*FILES, "README.md"}):
         raise BundleError(f"{out}: exists and is no earlier export; give another folder")
@@ -41,8 +40,8 @@ B photos, K beams, P = {rows * cols} regions ({rows} rows of {cols}), V words.
 
 ## encoder.onnx, once a photo
 
-Input `images` (B, 3, {size}, {size}) float32: the photo upright, squashed to {size} x {size} (`preprocessing.json` names the
-filter), RGB, (x / 255 - mean) / std.
+Input `images` (B, 3, {size}, {size}) float32: the photo upright, squashed to {size} x {size} (`preprocessing.json` names
+the filter), RGB, (x / 255 - mean) / std.
 Outputs `memory.*` (B, P, ...): hand them to the decoder as they are. Outputs `state.*` (B, 1, ...): repeat them K times
 along axis 1.
 
@@ -50,6 +49,6 @@ along axis 1.
 
 Inputs `tokens` (B, K) int64, `state.*` (B, K, ...), `memory.*`. The first token is 1 (start); 2 ends a sentence; 0
 (padding), 1 and 3 (unknown) must not be chosen.
-Outputs `logprobs` (B, K, V) natural logarithm, `attention` (B, K, P) weights over the regions, row by row, and `next.*`:
-the state for the next step. `tokenizer.json` is read by the Hugging Face `tokenizers` library.
+Outputs `logprobs` (B, K, V) natural logarithm, `attention` (B, K, P) weights over the regions, row by row, and
+`next.*`: the state for the next step. `tokenizer.json` is read by the Hugging Face `tokenizers` library.
 """

@@ -117,8 +117,9 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             f"bundle {folder}: format version {version}, this seesay ({seesay.__version__}) reads {FORMAT_VERSION}; "
             f"it was written by seesay {manifest.get('seesay', '?')}"
         )
-    if not {"files", "grid"} <= manifest.keys() or not set(FILES) <= set(manifest["files"]):
-        raise BundleError(f"bundle {folder}: {MANIFEST} does not list every file of the format")
+    files = manifest.get("files")
+    if not (isinstance(files, dict) and set(files) == set(FILES) and all(isinstance(e, dict) for e in files.values())):
+        raise BundleError(f"bundle {folder}: {MANIFEST} does not list the files of the format, and no others")
     return manifest
 
 
@@ -126,9 +127,9 @@ def _verify(path: Path, entry: Mapping[str, Any]) -> None:
     if not path.is_file():
         raise BundleError(f"bundle {path.parent}: {path.name} is missing")
     size = path.stat().st_size
-    if size != entry["bytes"]:
-        raise BundleError(f"bundle {path.parent}: {path.name} has {size:,} bytes, expected {entry['bytes']:,}")
-    if _sha256(path) != entry["sha256"]:
+    if size != entry.get("bytes"):
+        raise BundleError(f"bundle {path.parent}: {path.name} has {size} bytes, expected {entry.get('bytes')}")
+    if _sha256(path) != entry.get("sha256"):
         raise BundleError(f"bundle {path.parent}: {path.name} was changed: its SHA-256 is not the manifest's")
 
 
@@ -138,6 +139,7 @@ def bundle_being_written(folder: Path) -> Iterator[Path]:
 
     Whoever looks at `folder` sees the old bundle, or the new one; at worst, in the instant of the exchange, none.
     """
+    folder = folder.resolve()  # "." and links have a name of their own
     scratch = folder.with_name(f".{folder.name}.new")
     old = folder.with_name(f".{folder.name}.old")
     shutil.rmtree(scratch, ignore_errors=True)

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +12,11 @@ import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from seesay.errors import BundleError
 from seesay.models.captioner import Captioner
 
 SMALL = 256  # initializers of fewer elements stay inside the graph
@@ -50,18 +50,25 @@ def half_precision(captioner: Captioner) -> Captioner:
     """A copy in eval mode with batch norms folded and matrices rounded to float16 values: what a bundle holds."""
     model = copy.deepcopy(captioner).float().cpu().eval()
     _fold_batch_norms(model)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.ndim > 1:
-                parameter.copy_(parameter.half().float())
+    for name, tensor in model.state_dict().items():
+        if _is_halved(tensor):
+            tensor.copy_(tensor.half())
+            if not tensor.isfinite().all():
+                raise BundleError(f"{name}: holds values that are not finite in half precision; did training diverge?")
     return model
+
+
+def _is_halved(tensor: Tensor) -> bool:
+    """Matrices and filters make up the size; vectors are few, and folded norms need their precision."""
+    return tensor.is_floating_point() and tensor.ndim > 1
 
 
 def write_graphs(model: Captioner, folder: Path) -> None:
     """Write weights.safetensors, encoder.onnx and decoder.onnx of a model that `half_precision` made."""
     weights = folder / "weights.safetensors"
-    state = {name: tensor.half() if tensor.ndim > 1 else tensor for name, tensor in model.state_dict().items()}
-    save_file({name: tensor.contiguous() for name, tensor in sorted(state.items())}, weights)
+    state = {name: tensor.half() if _is_halved(tensor) else tensor for name, tensor in model.state_dict().items()}
+    # `save_file` would make a file that only its owner reads
+    weights.write_bytes(save({name: tensor.contiguous() for name, tensor in sorted(state.items())}))
     exported = _norms_as_biases(model)
     photo, step = _export_photo(exported), _export_step(exported)
     for graph, name in ((photo, "encoder.onnx"), (step, "decoder.onnx")):
@@ -69,22 +76,21 @@ def write_graphs(model: Captioner, folder: Path) -> None:
         (folder / name).write_bytes(graph.SerializeToString())
 
 
-def _conv_norm_pairs(model: Captioner) -> list[tuple[nn.Conv2d, nn.modules.batchnorm._BatchNorm]]:
+def _conv_norm_pairs(model: Captioner) -> list[tuple[nn.Conv2d, _BatchNorm]]:
     """Each batch norm whose input is just the output of a convolution, by watching a photo pass through."""
     made_by: dict[int, nn.Conv2d] = {}
-    pairs: list[tuple[nn.Conv2d, nn.modules.batchnorm._BatchNorm]] = []
+    pairs: list[tuple[nn.Conv2d, _BatchNorm]] = []
     alive: list[Tensor] = []  # keeps ids unique while we watch
 
     def watch(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         if isinstance(module, nn.Conv2d):
             made_by[id(output)] = module
             alive.append(output)
-        elif isinstance(module, nn.modules.batchnorm._BatchNorm) and id(inputs[0]) in made_by:
+        elif isinstance(module, _BatchNorm) and module.affine and id(inputs[0]) in made_by:
             pairs.append((made_by[id(inputs[0])], module))
 
     hooks = [module.register_forward_hook(watch) for module in model.encoder.modules()]
-    with torch.inference_mode():
-        model.encoder(_blank(model))
+    _regions(model)
     for hook in hooks:
         hook.remove()
     return pairs
@@ -96,11 +102,21 @@ def _blank(model: Captioner, batch: int = 1) -> Tensor:
 
 
 @torch.no_grad()
+def _regions(model: Captioner) -> Tensor:
+    return model.encoder(_blank(model)).regions
+
+
+@torch.no_grad()
 def _fold_batch_norms(model: Captioner) -> None:
     """Move each batch norm's scale into the convolution before it; the norm stays, as a plain bias, so that the
     names and the structure that torch loads are the model's own."""
-    before = model.encoder(_blank(model)).regions
-    for conv, norm in _conv_norm_pairs(model):
+    _fold(model, _conv_norm_pairs(model), _regions(model))
+
+
+def _fold(model: Captioner, pairs: Sequence[tuple[nn.Conv2d, _BatchNorm]], expected: Tensor) -> None:
+    """Fold the pairs, but for those that would change the regions: their convolution feeds something else too."""
+    before = copy.deepcopy(model.encoder.state_dict())
+    for conv, norm in pairs:
         assert norm.running_mean is not None and norm.running_var is not None
         scale = norm.weight / torch.sqrt(norm.running_var + norm.eps)
         offset = conv.bias if conv.bias is not None else torch.zeros_like(norm.bias)
@@ -111,9 +127,19 @@ def _fold_batch_norms(model: Captioner) -> None:
         norm.running_var.fill_(1.0 - norm.eps)
         if conv.bias is not None:
             conv.bias.zero_()
-    after = model.encoder(_blank(model)).regions
-    error = float((after - before).norm() / before.norm())
-    assert error < 1e-3, f"folding batch norms changed the regions by {error:.1e}: some convolution feeds two norms"
+    if float((_regions(model) - expected).norm() / expected.norm()) < 1e-3:
+        return
+    model.encoder.load_state_dict(before)
+    if len(pairs) > 1:
+        middle = len(pairs) // 2
+        _fold(model, pairs[:middle], expected)
+        _fold(model, pairs[middle:], expected)
+
+
+def _is_bias(norm: _BatchNorm) -> bool:
+    """Whether `_fold` left nothing of a norm but its bias."""
+    left = ((norm.weight, 1.0), (norm.running_mean, 0.0), (norm.running_var, 1.0 - norm.eps))
+    return all(tensor is not None and bool((tensor == torch.tensor(value)).all()) for tensor, value in left)
 
 
 @torch.no_grad()
@@ -122,21 +148,12 @@ def _norms_as_biases(model: Captioner) -> Captioner:
     model = copy.deepcopy(model)
     parents = {id(child): (parent, name) for parent in model.modules() for name, child in parent.named_children()}
     for conv, norm in _conv_norm_pairs(model):
-        conv.bias = nn.Parameter(norm.bias.detach().clone())
-        parent, name = parents[id(norm)]
-        # timm's BatchNormAct2d carries the activation that follows it
-        setattr(parent, name, getattr(norm, "act", nn.Identity()))
+        if _is_bias(norm):
+            conv.bias = nn.Parameter(norm.bias.detach().clone())
+            parent, name = parents[id(norm)]
+            # timm's BatchNormAct2d carries the activation that follows it
+            setattr(parent, name, getattr(norm, "act", nn.Identity()))
     return model.eval()
-
-
-@contextmanager
-def _quiet_export() -> Iterator[None]:
-    with warnings.catch_warnings():
-        # torch.export itself calls what later versions of its own parts deprecate
-        warnings.filterwarnings("ignore", category=DeprecationWarning)
-        warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch|copyreg|onnxscript")
-        warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\.onnx|torch\.export")
-        yield
 
 
 def _export_photo(model: Captioner) -> onnx.ModelProto:
@@ -164,16 +181,15 @@ def _names(prefix: str, kind: Any) -> list[str]:
 
 
 def _export(graph: nn.Module, args: tuple, dynamic: tuple, inputs: list[str], outputs: list[str]) -> onnx.ModelProto:
-    with _quiet_export():
-        program = torch.onnx.export(
-            graph.eval(),
-            args,
-            dynamo=True,
-            verbose=False,
-            dynamic_shapes=dynamic,
-            input_names=inputs,
-            output_names=outputs,
-        )
+    program = torch.onnx.export(
+        graph.eval(),
+        args,
+        dynamo=True,
+        verbose=False,
+        dynamic_shapes=dynamic,
+        input_names=inputs,
+        output_names=outputs,
+    )
     assert program is not None
     model = program.model_proto
     model.producer_name, model.producer_version = "seesay", ""
@@ -186,25 +202,23 @@ def _export(graph: nn.Module, args: tuple, dynamic: tuple, inputs: list[str], ou
     return model
 
 
-def _tensors_on_disk(weights: Path) -> dict[bytes, tuple[list[int], int, int]]:
-    """float16 content of each tensor of a safetensors file -> (shape, offset, bytes) in the file."""
+def _tensors_on_disk(weights: Path) -> dict[bytes, tuple[int, int]]:
+    """float16 content of each tensor of a safetensors file -> (offset, bytes) in the file."""
     data = weights.read_bytes()
     header_bytes = int.from_bytes(data[:8], "little")
     found = {}
     for name, entry in json.loads(data[8 : 8 + header_bytes]).items():
         if name != "__metadata__" and entry["dtype"] == "F16":
             start, stop = (8 + header_bytes + offset for offset in entry["data_offsets"])
-            found[data[start:stop]] = (entry["shape"], start, stop - start)
+            found[data[start:stop]] = (start, stop - start)
     return found
 
 
 def _point_into(model: onnx.ModelProto, weights: Path) -> None:
     """Replace each large initializer by float16 external data in `weights`, cast (and transposed back) on load.
 
-    ONNX Runtime folds the casts and transposes when it opens the graph, so a step pays nothing for them.
-
-    Raises:
-        AssertionError: a large initializer is not in the weights: the export computed it from several.
+    ONNX Runtime folds the casts and transposes when it opens the graph, so a step pays nothing for them. What the
+    export computed from several weights, as standardised convolutions are, is on no disk and stays in the graph.
     """
     on_disk = _tensors_on_disk(weights)
     nodes, kept = [], []
@@ -215,19 +229,21 @@ def _point_into(model: onnx.ModelProto, weights: Path) -> None:
             continue
         half = values.astype(np.float16)
         transposed = half.tobytes() not in on_disk
-        found = on_disk.get(np.ascontiguousarray(half.T).tobytes() if transposed else half.tobytes())
-        assert found is not None, f"{initializer.name} {values.shape}: not among the saved weights"
-        shape, offset, length = found
-        kept.append(_external(f"{initializer.name}.half", shape, weights.name, offset, length))
-        cast_to = f"{initializer.name}.saved" if transposed else initializer.name
-        nodes.append(helper.make_node("Cast", [f"{initializer.name}.half"], [cast_to], to=TensorProto.FLOAT))
+        saved = np.ascontiguousarray(half.T) if transposed else half
+        if saved.tobytes() not in on_disk:
+            kept.append(initializer)
+            continue
+        name = initializer.name
+        kept.append(_external(f"{name}.half", saved.shape, weights.name, *on_disk[saved.tobytes()]))
+        cast_to = f"{name}.saved" if transposed else name
+        nodes.append(helper.make_node("Cast", [f"{name}.half"], [cast_to], to=TensorProto.FLOAT))
         if transposed:
-            nodes.append(helper.make_node("Transpose", [cast_to], [initializer.name], perm=[1, 0]))
+            nodes.append(helper.make_node("Transpose", [cast_to], [name]))  # without `perm` it reverses all axes
     _replace(model.graph.initializer, kept)
     _replace(model.graph.node, [*nodes, *model.graph.node])
 
 
-def _external(name: str, shape: list[int], location: str, offset: int, length: int) -> TensorProto:
+def _external(name: str, shape: Sequence[int], location: str, offset: int, length: int) -> TensorProto:
     tensor = TensorProto(name=name, dims=shape, data_type=TensorProto.FLOAT16, data_location=TensorProto.EXTERNAL)
     for key, value in (("location", location), ("offset", str(offset)), ("length", str(length))):
         tensor.external_data.add(key=key, value=value)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import timm
 from safetensors.torch import load_file
 
 from seesay.bundle.card import model_card
@@ -13,6 +14,7 @@ from seesay.bundle.format import Bundle, bundle_being_written, write_json, write
 from seesay.bundle.graphs import half_precision, write_graphs
 from seesay.config import Recipe
 from seesay.data.tokens import CaptionTokenizer
+from seesay.errors import BundleError
 from seesay.models.build import build_decoder
 from seesay.models.captioner import Captioner
 from seesay.models.encoder import Encoder
@@ -47,17 +49,26 @@ def write_bundle(
         write_json(scratch / "preprocessing.json", model.encoder.transform.to_dict())
         write_json(scratch / "search.json", vars(search))
         write_json(scratch / "scores.json", scores)
-        write_graphs(model, scratch)
+        write_graphs(model.cpu(), scratch)  # scoring may have taken it to a GPU
         (scratch / "README.md").write_text(model_card(recipe, scores), encoding="utf-8")
         write_manifest(scratch, model.encoder.grid)
     return folder
 
 
 def load_captioner(bundle: Bundle) -> Captioner:
-    """The torch model of a bundle, in eval mode."""
+    """The torch model of a bundle, in eval mode.
+
+    Raises:
+        BundleError: another version of timm builds the encoder differently.
+    """
     recipe = Recipe.from_dict(bundle.recipe)
     encoder = Encoder(recipe.encoder.name, bundle.transform)
     captioner = Captioner(encoder, build_decoder(recipe, encoder, len(bundle.tokenizer)))
-    state = load_file(bundle.folder / "weights.safetensors")
-    captioner.load_state_dict({name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()})
+    try:
+        captioner.load_state_dict(load_file(bundle.folder / "weights.safetensors"))  # copies half into single precision
+    except RuntimeError as error:
+        raise BundleError(
+            f"bundle {bundle.folder}: its weights do not fit the model of its recipe, as this timm ({timm.__version__}) "
+            f"builds it: {error}"
+        ) from error
     return captioner.eval()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,23 +27,25 @@ app = typer.Typer(
 data_app = typer.Typer(help="Look at data sets.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(data_app, name="data")
 
-Model = Annotated[str | None, typer.Option(help="A bundle's folder or a packaged model's name.", show_default="packaged")]
+Model = Annotated[
+    str | None, typer.Option(help="A bundle's folder or a packaged model's name.", show_default="packaged")
+]
+Layout = Annotated[str, typer.Option(help="flickr30k, flickr8k, coco, folder, or auto.")]
+Splits = Annotated[str, typer.Option(help="auto, karpathy, a folder of id lists, or shares (0.8/0.1/0.1).")]
 Beam = Annotated[int | None, typer.Option(min=1, help="Hypotheses kept; 1 is greedy.", show_default="the model's, 3")]
 Json = Annotated[Path | None, typer.Option("--json", help="Write JSON here.")]
 
 
 def run() -> None:
     """Run the app; see `seesay.cli.main`."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
+    if not sys.warnoptions:
+        warnings.filterwarnings("ignore", module=r"PIL\.")  # remarks on the metadata of photos
     try:
         app()
-    except SeesayError as error:
+    except (SeesayError, OSError) as error:  # such as a full disk
         say(f"seesay: {error}")
-        sys.exit(1)
-    except KeyboardInterrupt:
-        say("seesay: stopped")
-        sys.exit(130)
-    except BrokenPipeError:  # `seesay caption ... | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
 
 
@@ -90,10 +94,17 @@ def caption(
     json: Annotated[Path | None, typer.Option("--json", help="Write one JSON object a photo here (.jsonl).")] = None,
     attention: Annotated[bool, typer.Option("--attention", help="Put each word's attention into the JSON.")] = False,
     figure: Annotated[Path | None, typer.Option(help="Draw the words on the photo here (.png).")] = None,
-    page: Annotated[Path | None, typer.Option(help="Write a page with the photos and their words here (.html).")] = None,
+    page: Annotated[Path | None, typer.Option(help="Write a page of the photos and their words here (.html).")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Leave out photos that the JSON file has already.")] = False,
 ) -> None:
     """Caption photos; exit code 1 if any of them could not be read."""
+    if resume and json is None:
+        raise typer.BadParameter("--resume needs --json OUT.jsonl, the file to go on with")
+    if resume and page is not None:
+        raise typer.BadParameter("--resume leaves photos out, so a --page would lack them; give one of the two")
+    if attention and json is None:
+        say("seesay: --attention puts maps into the JSON; without --json it does nothing")
+
     from seesay.cli.caption import caption_photos
     from seesay.data.images import find_photos
 
@@ -107,17 +118,17 @@ def caption(
 @data_app.command("check")
 def data_check(
     path: Annotated[list[Path], typer.Argument(metavar="PATH...", help="A data set's folder, or several to join.")],
-    layout: Annotated[str, typer.Option(help="flickr30k, flickr8k, coco, folder, or auto.")] = "auto",
-    splits: Annotated[str, typer.Option(help="auto, karpathy, a folder of id lists, or shares (0.8/0.1/0.1).")] = "auto",
+    layout: Layout = "auto",
+    splits: Splits = "auto",
 ) -> None:
     """Say what layout a data set has, what is in it, and every problem; exit code 1 if something is left out."""
     from rich.console import Console
 
     from seesay.data.check import check_dataset
-    from seesay.progress import progress
+    from seesay.progress import counted
 
-    with progress("opening photos", -1, Console(stderr=True)):
-        report = check_dataset(path, layout, splits)
+    with counted("opening photos", Console(stderr=True)) as progress:
+        report = check_dataset(path, layout, splits, progress=progress)
     print(report)
     if not (report.ok and report.usable):
         raise typer.Exit(1)
@@ -126,7 +137,7 @@ def data_check(
 @app.command()
 def train(
     recipe: Annotated[str, typer.Argument(help="A YAML file, or a packaged recipe's name.")],
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Laid over the recipe.")] = None,
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Laid on top.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in the out folder stopped.")] = False,
 ) -> None:
     """Train a model; writes OUT/ and the finished OUT/bundle/."""
@@ -153,14 +164,29 @@ def evaluate(
     beam: Beam = None,
     attention: Annotated[bool, typer.Option("--attention", help="Figures of the attention maps too.")] = False,
     json: Json = None,
-    layout: Annotated[str, typer.Option(help="flickr30k, flickr8k, coco, folder, or auto.")] = "auto",
-    splits: Annotated[str, typer.Option(help="auto, karpathy, a folder of id lists, or shares (0.8/0.1/0.1).")] = "auto",
+    layout: Layout = "auto",
+    splits: Splits = "auto",
     limit: Annotated[int | None, typer.Option(min=1, help="Photos at most.", show_default="all")] = None,
 ) -> None:
     """Caption a split and score the captions: BLEU, METEOR, ROUGE-L, CIDEr."""
     from seesay.cli.evaluate import evaluate_model
 
     evaluate_model(model, data, split, beam, attention, json, layout, splits, limit)
+
+
+@app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs, or of bundles.")],
+    markdown: Annotated[Path | None, typer.Option(help="Write the table as Markdown here (.md).")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write every figure here (.csv).")] = None,
+    chart: Annotated[Path | None, typer.Option(help="Draw CIDEr with its intervals here (.png).")] = None,
+    speed: Annotated[bool, typer.Option("--speed", help="Measure captions a second too.")] = False,
+    sort: Annotated[str | None, typer.Option(help="By this column of the CSV, such as cider.")] = None,
+) -> None:
+    """Put runs side by side, finished or not: what differs in their recipes, size, time and dev scores."""
+    from seesay.cli.compare import compare_runs
+
+    compare_runs(runs, markdown, csv, chart, speed, sort)
 
 
 @app.command()

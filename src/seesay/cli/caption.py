@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain, count
 from pathlib import Path
 
 from rich.console import Console
 
 from seesay.caption import Caption, Failure
+from seesay.cli.outputs import refuse_unwritable
 from seesay.errors import SeesayError
 from seesay.progress import progress
+
+FIGURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 def caption_photos(
@@ -32,22 +36,23 @@ def caption_photos(
         beam: None takes the model's own.
         json_out: one JSON object a line, each written as soon as it is known.
         attention: with each word's map in the JSON.
-        figure: a PNG; for several photos its name is followed by each photo's.
+        figure: a picture file; for several photos its name is followed by each photo's.
         page: one self-contained HTML page.
         resume: leave out photos that `json_out` has a caption of.
     """
     from seesay.runtime import CaptionModel
 
-    _refuse_unwritable(json_out, figure, page)
-    done = _captioned_before(json_out) if resume else set()
+    figures = _figure_files(figure, photos) if figure else {}
+    refuse_unwritable(json_out, page, *figures.values(), inputs=photos)
+    done = _captioned_before(json_out) if resume and json_out else set()
     todo = [photo for photo in photos if str(photo) not in done]
     captioner = CaptionModel.load(model)
     results = _counted(captioner.caption_many(todo, beam=beam), len(photos), len(photos) - len(todo))
     results = _printed(results)
     if json_out:
         results = _as_json(results, json_out, attention, append=bool(done))
-    if figure:
-        results = _drawn(results, figure, several=len(photos) > 1)
+    if figures:
+        results = _drawn(results, figures)
     failed = 0
     kept: list[Caption | Failure] = []
     for result in results:
@@ -80,7 +85,8 @@ def _printed(results: Iterable[Caption | Failure]) -> Iterator[Caption | Failure
 def _as_json(
     results: Iterable[Caption | Failure], path: Path, attention: bool, append: bool
 ) -> Iterator[Caption | Failure]:
-    with path.open("a" if append else "w", encoding="utf-8") as file:
+    # a file name that is no text is written as JSON escapes it
+    with path.open("a" if append else "w", encoding="utf-8", errors="backslashreplace") as file:
         for result in results:
             entry = result.to_dict() if isinstance(result, Failure) else result.to_dict(attention)
             file.write(json.dumps(entry, ensure_ascii=False) + "\n")
@@ -88,45 +94,56 @@ def _as_json(
             yield result
 
 
-def _captioned_before(path: Path | None) -> set[str]:
+def _captioned_before(path: Path) -> set[str]:
     """Photos that an earlier run captioned; a line torn by a kill, and failures, are dropped from the file."""
-    if path is None:
-        raise SeesayError("--resume needs --json OUT.jsonl, the file to go on with")
     if not path.exists():
         return set()
-    kept: dict[str, str] = {}
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            entry = json.loads(line)
-            if "caption" in entry:
-                kept[entry["image"]] = line
-        except (ValueError, KeyError, TypeError):
-            continue
+    kept: set[str] = set()
     scratch = path.with_name(f".{path.name}.new")
-    scratch.write_text("".join(f"{line}\n" for line in kept.values()), encoding="utf-8")
+    with path.open("rb") as old, scratch.open("wb") as new:  # with attention it may be larger than memory
+        for line in old:
+            try:
+                entry = json.loads(line)
+                captioned = "caption" in entry and entry["image"] not in kept
+            except (ValueError, KeyError, TypeError):
+                continue
+            if captioned and line.endswith(b"\n"):
+                kept.add(entry["image"])
+                new.write(line)
     scratch.replace(path)
-    return set(kept)
+    return kept
 
 
-def _drawn(results: Iterable[Caption | Failure], path: Path, several: bool) -> Iterator[Caption | Failure]:
+def _drawn(results: Iterable[Caption | Failure], figures: Mapping[str, Path]) -> Iterator[Caption | Failure]:
     from seesay.data.images import open_photo
     from seesay.explain import draw_figure
 
-    used: set[Path] = set()
     for result in results:
         if isinstance(result, Caption) and result.image is not None:
-            target = _unused(path, Path(result.image).stem, used) if several else path
-            draw_figure(open_photo(result.image), result).save(target)
+            draw_figure(open_photo(result.image), result).save(figures[result.image])
         yield result
 
 
-def _unused(path: Path, stem: str, used: set[Path]) -> Path:
-    """out.png + photo -> out-photo.png, numbered where two folders hold photos of one name."""
-    target, number = path.with_stem(f"{path.stem}-{stem}"), 2
-    while target in used:
-        target, number = path.with_stem(f"{path.stem}-{stem}-{number}"), number + 1
-    used.add(target)
-    return target
+def _figure_files(path: Path, photos: Sequence[Path]) -> dict[str, Path]:
+    """The figure of each photo: out.png for one, else out-NAME.png, numbered where folders hold photos of one name.
+
+    Raises:
+        SeesayError: no picture can be written under such a name.
+    """
+    if path.suffix.lower() not in FIGURE_SUFFIXES:
+        raise SeesayError(f"{path}: cannot be written: expected a name that ends in {', '.join(FIGURE_SUFFIXES)}")
+    names = list(dict.fromkeys(map(str, photos)))
+    if len(names) == 1:
+        return {names[0]: path}
+    files: dict[str, Path] = {}
+    used: set[str] = set()
+    for name in names:
+        stem = f"{path.stem}-{Path(name).stem}"
+        numbered = (f"{stem}-{number}" for number in count(2))
+        free = next(stem for stem in chain([stem], numbered) if stem.casefold() not in used)
+        used.add(free.casefold())  # some file systems know one case only
+        files[name] = path.with_stem(free)
+    return files
 
 
 def _write_page(results: Sequence[Caption | Failure], path: Path) -> None:
@@ -141,11 +158,3 @@ def _write_page(results: Sequence[Caption | Failure], path: Path) -> None:
                 yield open_photo(str(result.image)), result
 
     write_page(path, items())
-
-
-def _refuse_unwritable(*paths: Path | None) -> None:
-    """An output that cannot be written is said before hours of captioning, not after."""
-    for path in paths:
-        if path is not None and (path.is_dir() or not path.resolve().parent.is_dir()):
-            what = "is a folder" if path.is_dir() else f"its folder {path.resolve().parent} does not exist"
-            raise SeesayError(f"{path}: cannot be written: {what}")

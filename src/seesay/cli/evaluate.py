@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 
 from seesay.bundle.format import write_json
+from seesay.cli.outputs import refuse_unwritable
 from seesay.data.readers import read_dataset
 from seesay.evaluation import evaluate
 from seesay.progress import progress
@@ -26,6 +27,7 @@ def evaluate_model(
     limit: int | None,
 ) -> None:
     """Score a model on a split, print the figures and write them as JSON."""
+    refuse_unwritable(json_out)
     dataset = read_dataset(list(data), layout, splits, limit)
     records = dataset.split(split)
     captioner = CaptionModel.load(model)

@@ -47,14 +47,28 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """
     path = find_recipe(name)
     values = _read(path)
-    for override in overrides:
-        _lay(values, override)
-    return Recipe.from_dict({"name": path.stem, **values})
+    problems = [problem for override in overrides if (problem := _lay(values, override))]
+    return Recipe.from_dict({"name": path.stem, **values}, problems)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without its habit of keeping only the last of two equal keys."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if key.value in seen:
+                    raise yaml.MarkedYAMLError(problem=f"'{key.value}' is given twice", problem_mark=key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except OSError as error:
+        raise RecipeError(f"recipe {path}: cannot be read ({error.strerror})") from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise RecipeError(f"recipe {path}: not YAML: {error}") from None
     if not isinstance(values, dict | None):
@@ -62,17 +76,19 @@ def _read(path: Path) -> dict[str, Any]:
     return values or {}
 
 
-def _lay(values: dict[str, Any], override: str) -> None:
+def _lay(values: dict[str, Any], override: str) -> str:
+    """Lay one override over the values; what is wrong with it, or ''."""
     key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise RecipeError(f"'{override}': expected key=value, such as train.lr=0.001")
+    if not equals or not key.strip():
+        return f"'{override}': expected key=value, such as train.lr=0.001"
     *sections, last = key.strip().split(".")
     for section in sections:
-        inner = values.setdefault(section, {})
-        if not isinstance(inner, dict):
-            raise RecipeError(f"'{override}': {section} is a value, not a section")
-        values = inner
+        inner = values.get(section)
+        if inner is not None and not isinstance(inner, dict):
+            return f"'{override}': {section} is a value, not a section"
+        values[section] = values = {} if inner is None else inner
     try:
-        values[last] = yaml.safe_load(text)
+        values[last] = yaml.load(text, _Loader)
     except yaml.YAMLError:
         values[last] = text
+    return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -116,13 +117,17 @@ class Recipe:
         return self.out or f"runs/{self.name}"
 
     @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Recipe:
+    def from_dict(cls, values: Mapping[str, Any], found: Iterable[str] = ()) -> Recipe:
         """A checked recipe from nested plain values.
+
+        Args:
+            values: keys that are missing keep their defaults.
+            found: problems that are known already.
 
         Raises:
             RecipeError: every unknown key, wrong value and contradiction, in one text.
         """
-        problems: list[str] = []
+        problems = list(found)
         recipe = from_mapping(cls, values, problems)
         problems += contradictions(recipe)
         if problems:

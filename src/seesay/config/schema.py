@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import types
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeVar
 
 from seesay.errors import did_you_mean
@@ -24,31 +25,37 @@ def between(low: float, high: float, default: float) -> Any:
 T = TypeVar("T")
 
 
-def from_mapping(cls: type[T], values: Any, problems: list[str], prefix: str = "") -> T:
-    """Build `cls` from nested plain values; keys that are missing keep their defaults.
+def from_mapping(
+    cls: type[T], values: Any, problems: list[str], prefix: str = "", known: Sequence[str] | None = None
+) -> T:
+    """Build `cls` from nested plain values; keys that are missing keep their defaults, and so do empty sections.
 
     Args:
         cls: a dataclass whose fields are plain values or further dataclasses.
         values: a mapping of field names to values.
         problems: gets one line for each unknown key and each wrong value.
         prefix: dotted path of `cls` in the recipe, with its dot.
+        known: every dotted key of the recipe, for hints; None: `cls` is the recipe.
     """
-    if not isinstance(values, Mapping):
-        problems.append(f"{prefix.rstrip('.')}: expected keys and values, got {values!r}")
+    if values is None:
         return cls()
+    if not isinstance(values, Mapping):
+        problems.append(f"{prefix.rstrip('.') or 'recipe'}={values}: expected keys and values")
+        return cls()
+    known = known or [key for key, _ in flat_keys(cls)]
     hints = typing.get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls)}  # pyright: ignore[reportArgumentType]
     built: dict[str, Any] = {}
     for key, value in values.items():
         if key not in fields:
-            problems.append(f"{prefix}{key}: no such key.{did_you_mean(str(key), fields)}{_elsewhere(str(key), prefix)}")
+            problems.append(f"{prefix}{key}: no such key.{_meant(str(key), prefix, list(fields), known)}")
         elif dataclasses.is_dataclass(hints[key]):
-            built[key] = from_mapping(typing.cast(type, hints[key]), value, problems, f"{prefix}{key}.")
+            built[key] = from_mapping(typing.cast(type, hints[key]), value, problems, f"{prefix}{key}.", known)
         else:
             try:
                 built[key] = _convert(value, hints[key], fields[key].metadata)
             except ValueError as error:
-                problems.append(f"{prefix}{key}={value}: expected {error}")
+                problems.append(f"{prefix}{key}={'null' if value is None else value}: expected {error}")
     return cls(**built)
 
 
@@ -69,12 +76,14 @@ def flat_keys(cls: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{f.name}", f.default
 
 
-def _elsewhere(key: str, prefix: str) -> str:
-    """A hint for `size=3` where `images.size` was meant is not possible; for `batch_size` it is."""
-    from seesay.config.recipe import Recipe
-
-    full = [name for name, _ in flat_keys(Recipe) if name.rpartition(".")[2] == key]
-    return f" Perhaps {' or '.join(full)}?" if full and not prefix else ""
+def _meant(key: str, prefix: str, siblings: Sequence[str], known: Sequence[str]) -> str:
+    """A hint: the nearest key of the same section, else the keys of that name, or nearest to it, in any section."""
+    if near := difflib.get_close_matches(key, siblings, n=1):
+        return f" Did you mean '{prefix}{near[0]}'?"
+    names = [full.rpartition(".")[2] for full in known]
+    near = difflib.get_close_matches(key, names, n=1)
+    found = [f"'{full}'" for full, name in zip(known, names, strict=True) if name in near]
+    return f" Did you mean {' or '.join(found)}?" if found else ""
 
 
 def _convert(value: Any, hint: Any, rule: Mapping[str, float]) -> Any:
@@ -86,7 +95,8 @@ def _convert(value: Any, hint: Any, rule: Mapping[str, float]) -> Any:
             raise ValueError(f"{' | '.join(map(str, choices))}.{near}")
         return value
     if typing.get_origin(hint) is tuple:
-        return tuple(map(str, value)) if isinstance(value, list | tuple) else (str(value),)
+        items = [] if value is None else value if isinstance(value, list | tuple) else [value]
+        return tuple(_plain(item, str) for item in items)
     if typing.get_origin(hint) in (types.UnionType, typing.Union):
         return _convert_union(value, typing.get_args(hint), rule)
     return _in_range(_plain(value, hint), rule)
@@ -121,8 +131,8 @@ def _plain(value: Any, kind: type) -> Any:
         except (TypeError, ValueError):
             pass
         raise ValueError("a number")
-    if isinstance(value, Mapping | list) or value is None:
-        raise ValueError("one word or path")
+    if isinstance(value, Mapping | list | bool) or not str("" if value is None else value).strip():
+        raise ValueError("a word or a path, in quotes where YAML would read something else")
     return str(value)
 
 

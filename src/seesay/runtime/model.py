@@ -23,6 +23,8 @@ from seesay.search import Hypothesis, SearchOptions, beam_search
 
 NEVER_WRITTEN = (PAD, BOS, UNK)
 
+Decoding = tuple[str | None, Future[np.ndarray]]  # a photo's name, and its pixels to come
+
 
 class CaptionModel:
     """An opened bundle that captions photos.
@@ -68,8 +70,8 @@ class CaptionModel:
     ) -> Iterator[Caption | Failure]:
         """A Caption for each photo, in order; a Failure in the place of a photo that cannot be read.
 
-        Photos of the next batch are decoded in threads while this one is captioned; memory does not grow with
-        their number.
+        Photos of the next batch are decoded in threads while this one is captioned, so at most two batches are
+        taken from `images` ahead of what was given back, and memory does not grow with their number.
 
         Args:
             images: any iterable of what `caption` takes.
@@ -78,34 +80,34 @@ class CaptionModel:
         """
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size}: expected at least 1")
-        options = self._options(beam)
-        images = iter(images)
+        return self._caption_batches(iter(images), batch_size, self._options(beam))
+
+    def _caption_batches(
+        self, images: Iterator[ImageSource], batch_size: int, options: SearchOptions
+    ) -> Iterator[Caption | Failure]:
         with ThreadPoolExecutor(min(os.cpu_count() or 1, batch_size), "seesay-photos") as pool:
 
-            def start() -> list[tuple[str | None, Future[np.ndarray]]]:
-                return [(_name(image), pool.submit(self.bundle.transform, image)) for image in islice(images, batch_size)]
+            def start() -> list[Decoding]:
+                photos = islice(images, batch_size)
+                return [(_name(photo), pool.submit(self.bundle.transform, photo)) for photo in photos]
 
             ahead = start()
             while ahead:
                 batch, ahead = ahead, start()
                 yield from self._finish(batch, options)
 
-    def _finish(
-        self, batch: list[tuple[str | None, Future[np.ndarray]]], options: SearchOptions
-    ) -> list[Caption | Failure]:
-        results: list[Caption | Failure | None] = [None] * len(batch)
-        pixels, places = [], []
-        for place, (name, future) in enumerate(batch):
+    def _finish(self, batch: list[Decoding], options: SearchOptions) -> list[Caption | Failure]:
+        results: dict[int, Caption | Failure] = {}
+        pixels: dict[int, np.ndarray] = {}
+        for place, (name, decoding) in enumerate(batch):
             try:
-                pixels.append(future.result())
-                places.append(place)
+                pixels[place] = decoding.result()
             except PhotoError as error:
                 results[place] = Failure(name, str(error))
         if pixels:
-            captions = self._caption_batch(np.stack(pixels), [batch[place][0] for place in places], options)
-            for place, caption in zip(places, captions, strict=True):
-                results[place] = caption
-        return [result for result in results if result is not None]
+            captions = self._caption_batch(np.stack([*pixels.values()]), [batch[place][0] for place in pixels], options)
+            results |= zip(pixels, captions, strict=True)
+        return [results[place] for place in range(len(batch))]
 
     def _caption_batch(self, pixels: np.ndarray, names: list[str | None], options: SearchOptions) -> list[Caption]:
         """(B, 3, size, size) -> B captions."""
@@ -145,6 +147,8 @@ def find_bundle(path_or_name: str | Path | None) -> Path:
     """
     models = packaged_models()
     if path_or_name is None:
+        if not models:
+            raise BundleError("no model is packaged with this installation: name a bundle's folder")
         return next(iter(models.values()))
     path = Path(path_or_name)
     if path.is_dir():
@@ -152,12 +156,15 @@ def find_bundle(path_or_name: str | Path | None) -> Path:
     if str(path_or_name) in models:
         return models[str(path_or_name)]
     near = did_you_mean(str(path_or_name), models)
-    raise BundleError(f"model {path_or_name}: no such folder, nor a packaged model ({', '.join(models)}).{near}")
+    known = ", ".join(models) or "none is packaged"
+    raise BundleError(f"model {path_or_name}: no such folder, nor a packaged model ({known}).{near}")
 
 
 def _session(graph: Path, threads: int | None) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors only: advice on graph details helps no user
+    # The threads of one session would spin, waiting for work, on the cores that the other one needs.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if threads is not None:
         options.intra_op_num_threads = threads
     try:

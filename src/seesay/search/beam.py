@@ -16,7 +16,8 @@ import numpy as np
 Array = Any  # a numpy array or a torch tensor
 Advance = Callable[[Array, Any], tuple[Array, Any, Array]]
 
-WORST = -1e30  # finite, so that sums and differences of it stay numbers
+WORST = -1e30  # what a forbidden word costs; finite, so that sums of it stay numbers
+IMPOSSIBLE = -1e4  # the least log-probability that a model can give: far from likely, and far from forbidden
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Hypothesis:
 
     Attributes:
         tokens: ids without start and end.
-        logprobs: natural log-probability of each token, then that of the end where it was written.
+        logprobs: natural log-probability of each token, then that of the end (at `max_words` it has to be written).
         attention: (tokens, P) float32, where the model looked for each token.
         score: sum of `logprobs`.
     """
@@ -70,14 +71,15 @@ def beam_search(
 
     Args:
         step: (tokens (B, K), state) -> (logprobs (B, K, V), state, attention (B, K, P)).
-        state: a tuple of arrays (B, K, ...) with K = `options.beam`, equal for all beams of a photo.
-        start: (B, K) start tokens; their kind of array (numpy or torch, device) is the search's.
+        state: a tuple of arrays (B, K, ...), equal for all beams of a photo.
+        start: (B, K) start tokens, K = `options.beam`; their kind of array (numpy or torch, device) is the search's.
         end: id of the end token.
         forbidden: ids never written (padding, start, unknown).
         options: width, length, ranking.
 
     Returns:
-        For each photo K hypotheses, sorted by their normalised score.
+        For each photo at least one and at most K hypotheses, sorted by their normalised score; fewer than K where
+        the vocabulary does not give that many.
     """
     options = options or SearchOptions()
     xp = array_api_compat.array_namespace(start)
@@ -92,7 +94,8 @@ def beam_search(
     histories = [[[] for _ in range(beams)] for _ in range(batch)]
     for place in range(options.max_words + 1):
         logprobs, state, attention = step(tokens, state)
-        allowed = _allow(xp, logprobs, forbidden, end, place == options.max_words)
+        allowed = xp.where(logprobs < IMPOSSIBLE, IMPOSSIBLE, logprobs)
+        allowed = _allow(xp, allowed, forbidden, end, place == options.max_words)
         if options.block_ngrams:
             allowed = _block_repeats(xp, allowed, histories, options.block_ngrams)
         allowed = _freeze(xp, allowed, alive, end)
@@ -101,13 +104,14 @@ def beam_search(
         parent, tokens = flat // vocab, flat % vocab
         gained = xp.reshape(gather(xp, xp.reshape(allowed, (batch, beams * vocab)), flat), (batch, beams))
         trace.append((parent, tokens, gained, attention))
-        alive = gather(xp, alive, parent) & (tokens != end)
+        alive = gather(xp, alive, parent) & (tokens != end) & _is_real(total)
         if not bool(xp.any(alive)):
             break
         state = tuple(gather(xp, part, parent) for part in state)
         if options.block_ngrams:
             histories = _extend(histories, to_numpy(parent), to_numpy(tokens))
-    return _follow_back([tuple(map(to_numpy, parts)) for parts in trace], end, options.length_penalty)
+    real = to_numpy(_is_real(total))
+    return _follow_back([tuple(map(to_numpy, parts)) for parts in trace], real, end, options.length_penalty)
 
 
 def topk(xp: Any, values: Array, k: int) -> tuple[Array, Array]:
@@ -130,6 +134,11 @@ def gather(xp: Any, values: Array, places: Array) -> Array:
 def to_numpy(array: Array) -> np.ndarray:
     """A host copy of any array."""
     return array.detach().cpu().numpy() if array_api_compat.is_torch_array(array) else np.asarray(array)
+
+
+def _is_real(total: Array) -> Array:
+    """False for beams that no allowed word led to: they fill places while fewer than K sentences are possible."""
+    return total > WORST / 2
 
 
 def _allow(xp: Any, logprobs: Array, forbidden: Iterable[int], end: int, last: bool) -> Array:
@@ -167,15 +176,16 @@ def _extend(histories: list[list[list[int]]], parent: np.ndarray, tokens: np.nda
     ]
 
 
-def _follow_back(trace: list[tuple[np.ndarray, ...]], end: int, length_penalty: float) -> list[list[Hypothesis]]:
+def _follow_back(
+    trace: list[tuple[np.ndarray, ...]], real: np.ndarray, end: int, length_penalty: float
+) -> list[list[Hypothesis]]:
     """Read each surviving beam from its last token to its first."""
-    batch, beams = trace[0][1].shape
     return [
         sorted(
-            (_hypothesis(trace, b, k, end) for k in range(beams)),
-            key=lambda hypothesis: -hypothesis.score / max(len(hypothesis.logprobs), 1) ** length_penalty,
+            (_hypothesis(trace, b, int(k), end) for k in np.flatnonzero(beams)),
+            key=lambda hypothesis: -hypothesis.score / len(hypothesis.logprobs) ** length_penalty,
         )
-        for b in range(batch)
+        for b, beams in enumerate(real)
     ]
 
 
@@ -187,7 +197,7 @@ def _hypothesis(trace: list[tuple[np.ndarray, ...]], b: int, k: int, end: int) -
         parent_beam, word = int(parent[b, k]), int(token[b, k])
         if word == end:
             # a finished beam repeats its end for nothing; the first one, met last, has the cost
-            tokens, logprobs, maps = [], [float(gained[b, k])], []
+            logprobs = [float(gained[b, k])]
         else:
             tokens.append(word)
             logprobs.append(float(gained[b, k]))
@@ -195,4 +205,4 @@ def _hypothesis(trace: list[tuple[np.ndarray, ...]], b: int, k: int, end: int) -
         k = parent_beam
     regions = trace[0][3].shape[-1]
     attention = np.stack(maps[::-1]).astype(np.float32) if maps else np.zeros((0, regions), np.float32)
-    return Hypothesis(tuple(tokens[::-1]), tuple(logprobs[::-1]), attention, float(sum(logprobs)))
+    return Hypothesis(tuple(tokens[::-1]), tuple(logprobs[::-1]), attention, sum(logprobs[::-1]))

@@ -1,0 +1,37 @@
+"""`seesay compare`: a table on the terminal, and files where asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from seesay.cli.caption import FIGURE_SUFFIXES
+from seesay.cli.outputs import refuse_unwritable
+from seesay.comparison import compare, measure_speed, read_run
+from seesay.errors import SeesayError
+
+
+def compare_runs(
+    folders: Sequence[Path],
+    markdown: Path | None,
+    csv: Path | None,
+    chart: Path | None,
+    speed: bool,
+    sort: str | None,
+) -> None:
+    """Compare the runs in the folders, print the table and write what is asked for."""
+    refuse_unwritable(markdown, csv, chart)
+    if chart and chart.suffix.lower() not in FIGURE_SUFFIXES:
+        raise SeesayError(f"{chart}: cannot be written: expected a name that ends in {', '.join(FIGURE_SUFFIXES)}")
+    runs = [read_run(folder) for folder in folders]
+    compare(runs, sort)  # a key that is none is said before speed is measured
+    if speed:
+        runs = [measure_speed(run) for run in runs]
+    comparison = compare(runs, sort)
+    print(comparison.table())
+    if markdown:
+        markdown.write_text(comparison.markdown(), encoding="utf-8")
+    if csv:
+        csv.write_text(comparison.csv(), encoding="utf-8")
+    if chart:
+        comparison.chart().save(chart)

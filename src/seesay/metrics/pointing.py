@@ -1,0 +1,92 @@
+"""Pointing accuracy: where pictures tell each object's box, does the model look there as it writes the object's noun?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Protocol
+
+import numpy as np
+
+from seesay.caption import Box, Caption
+
+
+class Shown(Protocol):
+    """An object of a picture; `box` is (left, top, right, bottom) in fractions of its width and height."""
+
+    @property
+    def colour(self) -> str: ...
+    @property
+    def shape(self) -> str: ...
+    @property
+    def box(self) -> Box: ...
+
+
+@dataclass(frozen=True)
+class Pointing:
+    """Where captions look as they name things.
+
+    Attributes:
+        accuracy: share of `nouns` at which the centre of the region with the most attention lies in the object's box;
+            0 where there are none.
+        chance: the same for a region drawn at random: the mean share of region centres that lie in the box.
+        nouns: how many name exactly one shown object; they make up accuracy and chance.
+        wrong: nouns that name nothing shown (a red circle where there is none).
+        ambiguous: nouns without a colour where several objects have the shape.
+        pictures: how many were looked at, those with enough objects.
+    """
+
+    accuracy: float
+    chance: float
+    nouns: int
+    wrong: int
+    ambiguous: int
+    pictures: int
+
+    def to_dict(self) -> dict[str, float]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+def pointing_accuracy(
+    captions: Mapping[str, Caption], grounding: Mapping[str, Sequence[Shown]], at_least: int = 3
+) -> Pointing:
+    """How often attention points at what is being named.
+
+    A noun is a shape's word; the last colour's word between it and the noun before belongs to it.
+
+    Args:
+        captions: by record id, words with (rows, cols) attention.
+        grounding: the objects of each picture by record id; may hold more pictures than have captions.
+        at_least: pictures with fewer objects are left out: pointing is easy there.
+    """
+    shapes = {shown.shape for objects in grounding.values() for shown in objects}
+    colours = {shown.colour for objects in grounding.values() for shown in objects}
+    chosen = [name for name in captions if len(grounding.get(name, ())) >= at_least]
+    hits: list[bool] = []
+    chances: list[float] = []
+    misnamed = {"wrong": 0, "ambiguous": 0}
+    for name in chosen:
+        colour: str | None = None
+        for word in captions[name].words:
+            text = word.text.lower()
+            if text in colours:
+                colour = text
+            elif text in shapes:
+                named = [s for s in grounding[name] if s.shape == text and colour in (None, s.colour)]
+                if len(named) == 1:
+                    inside = centres_inside(named[0].box, word.attention.shape)
+                    hits.append(bool(inside.flat[word.attention.argmax()]))
+                    chances.append(float(inside.mean()))
+                else:
+                    misnamed["ambiguous" if named else "wrong"] += 1
+                colour = None
+    mean = [float(np.mean(values)) if values else 0.0 for values in (hits, chances)]
+    return Pointing(mean[0], mean[1], len(hits), misnamed["wrong"], misnamed["ambiguous"], len(chosen))
+
+
+def centres_inside(box: Box, grid: tuple[int, ...]) -> np.ndarray:
+    """(rows, cols) bool: which regions have their centre in the box (fractions; right and bottom exclusive)."""
+    (left, top, right, bottom), (rows, cols) = box, grid
+    x, y = (np.arange(cols) + 0.5) / cols, (np.arange(rows) + 0.5) / rows
+    return ((y >= top) & (y < bottom))[:, None] & ((x >= left) & (x < right))[None, :]

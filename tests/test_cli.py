@@ -1,0 +1,513 @@
+"""The command line, as its users meet it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+from conftest import write_photo
+from PIL import Image
+
+import seesay
+from seesay.cli import main
+from seesay.cli.outputs import refuse_unwritable
+from seesay.errors import SeesayError
+from seesay.progress import counted
+
+
+class Done(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+Cli = Callable[..., Done]
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cli:
+    """Run `seesay ARGUMENTS` in this process, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str | Path) -> Done:
+        monkeypatch.setattr(sys, "argv", ["seesay", *map(str, arguments)])
+        code = 0
+        try:
+            main()
+        except SystemExit as exit_:
+            code = int(exit_.code or 0)
+        said = capsys.readouterr()
+        return Done(code, said.out, said.err)
+
+    return run
+
+
+@pytest.fixture
+def no_java(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if the extra `eval` were missing: Java takes seconds to start."""
+    from seesay.errors import MissingExtraError
+
+    def missing(_: object) -> None:
+        raise MissingExtraError("Official scoring needs 'pycocoevalcap', which is not installed")
+
+    monkeypatch.setattr("seesay.metrics.official.ptb_tokenise", missing)
+
+
+def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **environment}
+    )
+
+
+def lines_of(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+
+
+# the shell around the verbs
+
+
+def test_help_is_quick_and_loads_nothing_heavy() -> None:
+    code = """
+import sys
+sys.argv = ["seesay", *sys.argv[1:]] + ["--help"]
+from seesay.cli import main
+try:
+    main()
+except SystemExit as exit_:
+    assert exit_.code in (0, None)
+heavy = ("torch", "onnxruntime", "matplotlib", "timm", "numpy", "PIL", "tokenizers", "yaml", "rich.console")
+print("loaded:", *(name for name in heavy if name in sys.modules))
+"""
+    seconds, said = [], ""
+    for _ in range(3):
+        started = time.monotonic()
+        said = python(code).stdout
+        seconds.append(time.monotonic() - started)
+        assert said.splitlines()[-1] == "loaded:"
+    assert min(seconds) < 1.5, "measured: 0.1 s"
+    for verb in ("demo", "caption", "data", "train", "evaluate", "export"):
+        assert f"\n  {verb} " in said
+
+
+@pytest.mark.parametrize("verb", [["demo"], ["caption"], ["data", "check"], ["train"], ["evaluate"], ["export"]])
+def test_every_verb_has_help(cli: Cli, verb: list[str]) -> None:
+    done = cli(*verb, "--help")
+    assert done.code == 0
+    assert "Usage: " in done.out
+    assert len(done.out.splitlines()) > 5
+
+
+def test_version_and_python_dash_m(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-m", "seesay", "--version"], capture_output=True, text=True, cwd=tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"{seesay.__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["captoin", "x.jpg"], "Did you mean 'caption'?"),
+        (["data", "chek", "x"], "Did you mean 'check'?"),
+        (["caption"], "Missing argument"),
+        (["caption", "x.jpg", "--beam", "0"], "--beam"),
+        (["caption", "x.jpg", "--bean", "3"], "--bean"),
+        (["caption", "x.jpg", "--resume"], "--resume needs --json"),
+        (["caption", "x.jpg", "--resume", "--json", "a.jsonl", "--page", "a.html"], "give one of the two"),
+        (["evaluate", "--data", "x"], "--model"),
+    ],
+)
+def test_mistyped_commands_end_with_2(cli: Cli, arguments: list[str], said: str) -> None:
+    done = cli(*arguments)
+    assert done.code == 2
+    assert said in done.err
+    assert done.out == ""
+
+
+def test_errors_are_one_line_and_1(cli: Cli, tmp_path: Path) -> None:
+    photo = write_photo(tmp_path / "a.jpg", 1)
+    for arguments, said in (
+        (["caption", "gone.jpg"], "seesay: no such file or folder: gone.jpg"),
+        (["caption", photo, "--model", "gone"], "seesay: model gone: no such folder"),
+        (["data", "check", "gone"], "seesay: "),
+        (["export", "gone", "out"], "seesay: model gone: no such folder"),
+        (["train", "flikr8k"], "Did you mean 'flickr8k'?"),
+    ):
+        done = cli(*arguments)
+        assert done.code == 1
+        assert said in done.err
+        assert len(done.err.splitlines()) == 1
+        assert done.out == ""
+
+
+def test_mistyped_recipe_keys_are_all_named_before_torch_loads() -> None:
+    code = """
+import sys
+sys.argv = ["seesay", "train", "flickr8k", "train.lrr=1", "batch_size=3"]
+from seesay.cli import main
+try:
+    main()
+finally:
+    print("torch" in sys.modules)
+"""
+    done = python(code)
+    assert done.returncode == 1
+    assert "train.lrr: no such key. Did you mean 'train.lr'?" in done.stderr
+    assert "batch_size: no such key. Did you mean 'train.batch_size'?" in done.stderr
+    assert done.stdout == "False\n"
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("missing", ["torch", "lightning"])
+def test_missing_extra_is_one_line(missing: str, tmp_path: Path) -> None:
+    code = f"""
+import importlib.abc, sys
+
+class Missing(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == {missing!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Missing())
+sys.argv = ["seesay", "train", "flickr8k", "data.path=x", {f"out={tmp_path}"!r}]
+from seesay.cli import main
+main()
+"""
+    done = python(code)
+    assert done.returncode == 1
+    assert done.stderr == f"seesay: seesay train needs '{missing}': pip install 'seesay[train]'\n"
+
+
+def test_other_errors_of_the_system_are_one_line(
+    cli: Cli, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device", "out.png")
+
+    photo = write_photo(tmp_path / "a.jpg", 1)
+    monkeypatch.setattr(Image.Image, "save", full)
+    done = cli("caption", photo, "--model", tiny_bundle, "--figure", "out.png")
+    assert done.code == 1
+    assert done.err.splitlines()[-1] == "seesay: [Errno 28] No space left on device: 'out.png'"
+
+
+@pytest.mark.parametrize("when", ["loading", "working"])
+def test_ctrl_c_ends_with_130(when: str) -> None:
+    module = "seesay.cli.caption" if when == "working" else "seesay.data.images"
+    name = "caption_photos" if when == "working" else "find_photos"
+    code = f"""
+import sys, time
+import seesay.cli.caption, seesay.data.images
+def wait(*_, **__):
+    print("ready", flush=True)
+    time.sleep(60)
+sys.modules[{module!r}].{name} = wait
+sys.argv = ["seesay", "caption", "."]
+from seesay.cli import main
+main()
+"""
+    if when == "working":
+        code = code.replace("sys.argv", 'sys.modules["seesay.data.images"].find_photos = list\nsys.argv')
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 130
+        assert b"Traceback" not in process.stderr.read()
+
+
+def test_output_that_nobody_reads_any_more(tiny_bundle: Path, tiny_photos: list[Path]) -> None:
+    command = f"{sys.executable} -m seesay caption {tiny_photos[0].parent} --model {tiny_bundle} | head -n 1"
+    done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True)
+    assert len(done.stdout.splitlines()) == 1
+    assert "Traceback" not in done.stderr
+    assert "Exception" not in done.stderr
+
+
+# caption
+
+
+def test_caption_prints_and_writes_json(cli: Cli, tiny_bundle: Path, tiny_photos: list[Path], tmp_path: Path) -> None:
+    out = tmp_path / "out.jsonl"
+    done = cli("caption", *tiny_photos, "--model", tiny_bundle, "--json", out, "--attention")
+    assert done.code == 0, done.err
+    entries = lines_of(out)
+    assert [entry["image"] for entry in entries] == [str(photo) for photo in tiny_photos]
+    assert done.out.splitlines() == [f"{entry['image']}: {entry['caption']}" for entry in entries]
+    grid = seesay.load(tiny_bundle).bundle.grid
+    for entry in entries:
+        assert list(entry) == ["image", "caption", "score", "words"]
+        assert entry["score"] < 0
+        assert " ".join(word["text"] for word in entry["words"]) == entry["caption"]
+        assert entry["score"] <= sum(word["logprob"] for word in entry["words"]) + 1e-3, "the end has its share"
+        for word in entry["words"]:
+            assert list(word) == ["text", "logprob", "attention"]
+            assert np.shape(word["attention"]) == grid
+            assert np.sum(word["attention"]) == pytest.approx(1, abs=1e-3)
+
+
+def test_caption_without_attention_and_with_another_beam(
+    cli: Cli, tiny_bundle: Path, tiny_photos: list[Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "out.jsonl"
+    assert cli("caption", tiny_photos[0], "--model", tiny_bundle, "--json", out, "--beam", "1").code == 0
+    (entry,) = lines_of(out)
+    assert set(entry["words"][0]) == {"text", "logprob"}
+    assert entry["caption"] == seesay.load(tiny_bundle).caption(tiny_photos[0], beam=1).text
+    done = cli("caption", tiny_photos[0], "--model", tiny_bundle, "--attention")
+    assert done.code == 0
+    assert "without --json" in done.err
+
+
+def test_broken_photos_among_good_ones(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
+    folder, out = tmp_path / "photos", tmp_path / "out.jsonl"
+    folder.mkdir()
+    for i, name in enumerate(("a.png", "c.jpg", "e.JPG")):
+        write_photo(folder / name, i)
+    data = (folder / "c.jpg").read_bytes()
+    (folder / "b.jpg").write_bytes(data[: len(data) // 2])
+    (folder / "d.jpg").write_text("To whom it may concern")
+    (folder / "f.txt").write_text("no photo")
+    done = cli("caption", folder, "--model", tiny_bundle, "--json", out)
+    assert done.code == 1
+    entries = lines_of(out)
+    assert [Path(entry["image"]).name for entry in entries] == ["a.png", "b.jpg", "c.jpg", "d.jpg", "e.JPG"]
+    assert ["error" in entry for entry in entries] == [False, True, False, True, False]
+    assert set(entries[1]) == {"image", "error"}
+    assert "damaged" in entries[1]["error"]
+    assert "not a picture" in entries[3]["error"]
+    assert len(done.out.splitlines()) == 3
+    assert "b.jpg: damaged" in done.err
+    assert done.err.splitlines()[-1] == "seesay: 2 of 5 photos could not be captioned"
+
+
+def test_empty_folder(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    done = cli("caption", tmp_path / "empty", "--model", tiny_bundle)
+    assert done.code == 1
+    assert "no photos found in" in done.err
+
+
+def test_name_that_is_no_text(tiny_bundle: Path, tmp_path: Path) -> None:
+    """A file name may be any bytes; JSON holds it so that it can be opened again."""
+    photo = os.fsencode(write_photo(tmp_path / "a.png", 3))
+    name = os.path.join(os.fsencode(tmp_path), b"caf\xe9.png")  # noqa: PTH118
+    try:
+        os.rename(photo, name)  # noqa: PTH104
+    except OSError:
+        pytest.skip("this file system wants text")
+    out, strict = tmp_path / "out.jsonl", {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    command = [sys.executable, "-m", "seesay", "caption", name, "--model", tiny_bundle, "--json", out]
+    for more in ([], ["--resume"]):
+        done = subprocess.run([*command, *more], capture_output=True, env=strict)
+        assert done.returncode == 0, done.stderr
+        (entry,) = lines_of(out)
+        assert os.fsencode(entry["image"]) == name
+
+
+def test_resume_leaves_out_what_is_done(cli: Cli, tiny_bundle: Path, tiny_photos: list[Path], tmp_path: Path) -> None:
+    out, todo = tmp_path / "out.jsonl", tiny_photos[:5]
+    assert cli("caption", *todo, "--model", tiny_bundle, "--json", out).code == 0
+    whole = out.read_bytes()
+    lines = whole.splitlines(keepends=True)
+    failure = json.dumps({"image": str(todo[2]), "error": "gone"}).encode() + b"\n"
+    for torn in (
+        [lines[0], lines[1], failure, b'{"image": "\xc3'],  # killed within a letter
+        [lines[0], b"\n", b"7\n", b"[1]\n", b'"caption"\n', b'{"caption": "x"}\n', lines[1], lines[1], lines[3][:-1]],
+        [],
+    ):
+        out.write_bytes(b"".join(torn))
+        done = cli("caption", *todo, "--model", tiny_bundle, "--json", out, "--resume")
+        assert done.code == 0
+        assert out.read_bytes() == whole
+        assert len(done.out.splitlines()) == (3 if torn else 5)
+    done = cli("caption", *todo, "--model", tiny_bundle, "--json", out, "--resume")
+    assert (done.code, done.out) == (0, "")
+    assert out.read_bytes() == whole
+    assert list(tmp_path.iterdir()) == [out], "no scratch file is left"
+
+
+def test_without_resume_the_json_is_written_anew(
+    cli: Cli, tiny_bundle: Path, tiny_photos: list[Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "out.jsonl"
+    for photo in tiny_photos[:2]:
+        cli("caption", photo, "--model", tiny_bundle, "--json", out)
+    assert [entry["image"] for entry in lines_of(out)] == [str(tiny_photos[1])]
+
+
+def test_figures_of_photos_with_one_name(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
+    for i, folder in enumerate(("x", "y", "z")):
+        (tmp_path / folder).mkdir()
+        write_photo(tmp_path / folder / ("A.png" if folder == "z" else "a.png"), i, (60 + 20 * i, 50))
+    done = cli("caption", "x", "y", "z", "--model", tiny_bundle, "--figure", "out.png", "--json", "out.jsonl")
+    assert done.code == 0, done.err
+    names = {"out-a.png", "out-a-2.png", "out-A-3.png"}
+    assert {path.name for path in tmp_path.glob("out*.png")} == names
+    assert len({(tmp_path / name).read_bytes() for name in names}) == 3
+    first, second = (tmp_path / "out-a.png").read_bytes(), (tmp_path / "out-a-2.png").read_bytes()
+    kept = (tmp_path / "out.jsonl").read_text("utf-8").splitlines(keepends=True)[0]
+    (tmp_path / "out.jsonl").write_text(kept, "utf-8")
+    (tmp_path / "out-a-2.png").unlink()
+    assert (
+        cli(
+            *(
+                "caption",
+                "x",
+                "y",
+                "z",
+                "--model",
+                tiny_bundle,
+                "--figure",
+                "out.png",
+                "--json",
+                "out.jsonl",
+                "--resume",
+            )
+        ).code
+        == 0
+    )
+    assert (tmp_path / "out-a.png").read_bytes() == first, "a resumed run must not draw over it"
+    assert (tmp_path / "out-a-2.png").read_bytes() == second
+
+
+def test_one_figure_and_a_page(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
+    photo = write_photo(tmp_path / "a.jpg", 1)
+    (tmp_path / "b.jpg").write_bytes(b"")
+    assert cli("caption", photo, "--model", tiny_bundle, "--figure", "out.png").code == 0
+    with Image.open("out.png") as figure:
+        assert figure.format == "PNG"
+    assert [path.name for path in tmp_path.glob("*.png")] == ["out.png"]
+    assert cli("caption", tmp_path, "--model", tiny_bundle, "--page", "out.html").code == 1
+    page = (tmp_path / "out.html").read_text("utf-8")
+    caption = seesay.load(tiny_bundle).caption(photo)
+    assert f'alt="{caption.text}"' in page
+    assert "b.jpg: an empty file" in page
+
+
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        (["--json", "no/such/out.jsonl"], "its folder"),
+        (["--json", "."], "it is a folder"),
+        (["--figure", "out"], "expected a name that ends in .png"),
+        (["--figure", "out.pdf"], "expected a name that ends in .png"),
+        (["--figure", "a.jpg"], "it is one of the photos"),
+        (["--page", "no/out.html"], "does not exist"),
+    ],
+)
+def test_outputs_are_checked_before_the_work(cli: Cli, tmp_path: Path, option: list[str], said: str) -> None:
+    data = write_photo(tmp_path / "a.jpg", 1).read_bytes()
+    done = cli("caption", "a.jpg", "--model", "never opened", *option)
+    assert done.code == 1
+    assert said in done.err
+    assert (tmp_path / "a.jpg").read_bytes() == data
+
+
+def test_outputs_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda *_: False)
+    with pytest.raises(SeesayError, match=r"out\.json: cannot be written: no permission"):
+        refuse_unwritable(None, tmp_path / "out.json")
+
+
+def test_demo_writes_a_page(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
+    done = cli("demo", "--model", tiny_bundle)
+    assert done.code == 0, done.err
+    assert "Open seesay-demo.html" in done.out
+    assert (tmp_path / "seesay-demo.html").read_text("utf-8").count("<figure>") == 5
+
+
+# data check, evaluate, export
+
+
+def test_data_check(cli: Cli, tiny_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seesay.progress.LOG_SECONDS", 0.0)
+    done = cli("data", "check", tiny_data)
+    assert done.code == 0
+    assert done.err.splitlines()[-1].startswith("opening photos: 17/17")
+    assert done.out.splitlines()[0] == "layout: flickr8k"
+    assert "  train: 12 images" in done.out
+    assert done.out.splitlines()[-1] == "usable"
+    damaged = tmp_path / "damaged"
+    shutil.copytree(tiny_data, damaged)
+    (damaged / "Images" / "photo03.jpg").write_bytes(b"no photo")
+    done = cli("data", "check", damaged)
+    assert done.code == 1
+    assert "photo03.jpg: photo left out: not a picture" in done.out
+    for i in range(5):
+        (damaged / "Images" / f"photo{i:02}.jpg").write_bytes(b"no photo")
+    done = cli("data", "check", damaged)
+    assert done.code == 1
+    assert "not usable: 5 of 17 images cannot be read" in done.out
+
+
+def test_progress_of_work_that_counts_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    import io
+
+    from rich.console import Console
+
+    monkeypatch.setattr("seesay.progress.LOG_SECONDS", 0.0)
+    log, terminal = io.StringIO(), io.StringIO()
+    with counted("opening", Console(file=log)) as report:
+        for done in (1, 2, 5):
+            report(done, 5)
+    assert [line.split(",")[0] for line in log.getvalue().splitlines()] == [f"opening: {n}/5" for n in (1, 2, 5)]
+    with counted("opening", Console(file=terminal, force_terminal=True)) as report:
+        report(1, 4)
+        report(4, 4)
+    assert "4/4" in terminal.getvalue()
+    with counted("nothing", Console(file=log)):
+        pass
+
+
+@pytest.mark.usefixtures("no_java")
+def test_evaluate(cli: Cli, tiny_bundle: Path, tiny_data: Path, tmp_path: Path) -> None:
+    done = cli(
+        *("evaluate", "--model", tiny_bundle, "--data", tiny_data, "--split", "dev", "--beam", "2"),
+        *("--attention", "--json", "scores.json"),
+    )
+    assert done.code == 0, done.err
+    assert done.out.startswith(f"tiny on dev of {tiny_data}, beam 2\nBLEU-1")
+    for said in ("CIDEr", "not comparable with published", "words a caption", "attention between words: 0."):
+        assert said in done.out
+    scores = json.loads((tmp_path / "scores.json").read_text("utf-8"))
+    assert scores["split"] == "dev"
+    assert scores["images"] == 5
+    assert scores["scores"]["comparable"] is False
+    assert set(scores["attention"]) == {"entropy", "between_words", "between_photos"}
+    assert len(scores["captions"]) == 5
+    again = cli("evaluate", "--model", tiny_bundle, "--data", tiny_data, "--split", "val", "--limit", "2")
+    assert again.code == 0
+    assert "\n2 images" in again.out
+    assert "attention" not in again.out
+
+
+def test_evaluate_on_a_split_that_is_not_there(cli: Cli, tiny_bundle: Path, tiny_data: Path) -> None:
+    done = cli("evaluate", "--model", tiny_bundle, "--data", tiny_data)
+    assert done.code == 1
+    assert done.err == "seesay: split 'test': not in this data; it has: train (12 photos), dev (5 photos)\n"
+    done = cli("evaluate", "--model", tiny_bundle, "--data", tiny_data, "--split", "dev", "--json", "no/scores.json")
+    assert done.code == 1
+    assert "does not exist" in done.err
+
+
+def test_export(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
+    out = tmp_path / "graphs"
+    for _ in range(2):  # an earlier export is replaced
+        done = cli("export", tiny_bundle, out)
+        assert (done.code, done.out) == (0, f"{out}\n")
+    assert {"encoder.onnx", "decoder.onnx", "weights.safetensors", "README.md"} <= {path.name for path in out.iterdir()}
+    (out / "mine.txt").touch()
+    done = cli("export", tiny_bundle, out)
+    assert done.code == 1
+    assert "is no earlier export" in done.err
+    assert (out / "mine.txt").exists()

