@@ -1,6 +1,6 @@
 """Put a run's bundle into the package: official figures on the dev splits, a model card, a new seal.
 
-    python scripts/package_model.py RUN/bundle NAME --data flickr8k=PATH --data coco_part=PATH
+python scripts/package_model.py RUN/bundle NAME --data flickr8k=PATH --data coco_part=PATH
 """
 
 from __future__ import annotations
@@ -47,7 +47,9 @@ def main() -> None:
         notes = "\n" + NOTES.read_text(encoding="utf-8") if NOTES.exists() else ""
         (scratch / "README.md").write_text(model_card(recipe, scores, notes), encoding="utf-8")
         write_manifest(scratch, bundle.grid)
-    print(f"{MODELS / arguments.name}: {sum(f.stat().st_size for f in (MODELS / arguments.name).iterdir()) / 1e6:.1f} MB")
+    print(
+        f"{MODELS / arguments.name}: {sum(f.stat().st_size for f in (MODELS / arguments.name).iterdir()) / 1e6:.1f} MB"
+    )
 
 
 if __name__ == "__main__":

@@ -133,17 +133,18 @@ def _learn(decoder, regions, sentences: list[list[int]]) -> None:
     batch = CaptionBatches(features, [[ids] for ids in sentences], len(photos), 12, seed=0).batch(photos)
     aim = (torch.arange(len(photos))[:, None] + torch.arange(batch.targets.shape[2])) % count
     objective = CrossEntropy(decoder)
-    with torch.no_grad():
-        decoder.value.weight.mul_(0.2)
-        for parameter in decoder.attention.parameters():
-            parameter.mul_(2)
-    optimiser = torch.optim.Adam(decoder.parameters(), lr=0.01)
-    for _ in range(150):
+    with torch.no_grad():  # values that lie around zero and tell regions apart; they are not trained
+        flat = regions.flatten(0, 1)
+        decoder.value.weight.div_((flat @ decoder.value.weight.T).std(0)[:, None])
+        decoder.value.bias.copy_(-decoder.value.weight @ flat.mean(0))
+    trained = [parameter for name, parameter in decoder.named_parameters() if not name.startswith("value.")]
+    optimiser = torch.optim.Adam(trained, lr=0.02)
+    for _ in range(60):
         attention = decoder(batch.inputs, batch.lengths, decoder.prepare(batch.regions)).attention[:, 0]
         aimed = attention.gather(-1, aim[..., None])[..., 0][batch.targets[:, 0] > 0]
         (objective(batch) - aimed.clamp_min(1e-6).log().mean()).backward()
         optimiser.step()
-        optimiser.zero_grad()
+        decoder.zero_grad()
 
 
 @pytest.fixture(scope="session")

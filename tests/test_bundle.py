@@ -17,6 +17,7 @@ import onnxruntime
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file, save
 
 from seesay.bundle import graphs
 from seesay.bundle.export import export_graphs
@@ -169,16 +170,8 @@ def test_weights_are_stored_once(tiny_bundle):
     assert weights < 2.6 * sum(array.size for array in kinds.values())
 
 
-def test_a_matrix_with_the_content_of_another_shape_keeps_its_own(tmp_path, half):
+def test_a_matrix_with_the_content_of_another_shape_keeps_its_own(tmp_path):
     """Weights are found by content, and zeros look alike."""
-    model = copy.deepcopy(half)
-    with torch.no_grad():
-        model.decoder.value.weight.zero_()  # (13, D)
-        model.decoder.recur.weight.zero_()  # (52, 26)
-        model.decoder.gate.weight.zero_()
-        model.decoder.word_in.weight.zero_()
-    from safetensors.torch import save
-
     graph = onnx.helper.make_graph([], "g", [], [])
     for name, shape in (("a", (24, 20)), ("b", (20, 24)), ("c", (48, 10))):
         graph.initializer.append(onnx.numpy_helper.from_array(np.zeros(shape, np.float32), name))
@@ -280,8 +273,9 @@ class _Forked(torch.nn.Module):
 def test_a_convolution_with_two_readers_is_not_folded():
     captioner = _with_encoder("test_resnet")
     captioner.encoder.backbone = _Forked().eval()
-    torch.nn.init.uniform_(captioner.encoder.backbone.norms[0].weight, 2, 3)
-    torch.nn.init.uniform_(captioner.encoder.backbone.norms[1].weight, 2, 3)
+    for name, parameter in captioner.encoder.named_parameters():
+        if "norms" in name:
+            torch.nn.init.uniform_(parameter, 2, 3)
     folded = copy.deepcopy(captioner)
     graphs._fold_batch_norms(folded)
     images = images_like(captioner, 2)
@@ -291,9 +285,9 @@ def test_a_convolution_with_two_readers_is_not_folded():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["test_resnet", "resnetv2_18", "test_nfnet", "test_coatnet", "test_mambaout"])
+@pytest.mark.parametrize("name", ["resnetv2_18", "test_nfnet"])
 def test_other_encoders_export(tmp_path, name):
-    """Norms that stay, standardised convolutions (computed weights stay in the graph), other layouts."""
+    """Norms that stay; standardised convolutions, whose computed weights stay in the graph."""
     half = half_precision(_with_encoder(name))
     write_graphs(half, tmp_path)
     session = onnxruntime.InferenceSession(tmp_path / "encoder.onnx")
@@ -301,7 +295,7 @@ def test_other_encoders_export(tmp_path, name):
     with torch.no_grad():
         expected = half.prepare(images).values.numpy()
     [found] = session.run(["memory.values"], {"images": images.numpy()})
-    np.testing.assert_allclose(found, expected, atol=1e-3 * np.abs(expected).max())
+    np.testing.assert_allclose(np.asarray(found), expected, atol=1e-3 * np.abs(expected).max())
 
 
 def test_integer_buffers_are_not_rounded():
@@ -319,7 +313,7 @@ def test_integer_buffers_are_not_rounded():
 def test_weights_that_half_precision_cannot_hold_are_named(tiny_captioner, value):
     broken = copy.deepcopy(tiny_captioner)
     broken.decoder.gate.weight.data[0, 0] = value
-    with pytest.raises(BundleError, match=r"^decoder\.gate\.weight: holds values that are not finite in half precision"):
+    with pytest.raises(BundleError, match=r"^decoder\.gate\.weight: holds values that are not finite"):
         half_precision(broken)
 
 
@@ -382,7 +376,7 @@ def _edit_manifest(folder: Path, **changes) -> None:
         ({"files": None}, "does not list the files of the format"),
         ({"files": list(FILES)}, "does not list the files of the format"),
         ({"files": dict.fromkeys(FILES, 3)}, "does not list the files of the format"),
-        ({"files": dict.fromkeys(FILES, {})}, "expected None"),
+        ({"files": {name: {} for name in FILES}}, "expected None"),
         ({"grid": [1]}, "cannot be read"),
         ({"grid": None}, "cannot be read"),
     ],
@@ -411,13 +405,11 @@ def test_a_sealed_bundle_that_makes_no_sense(copied):
 
 
 def test_weights_of_another_model_are_refused(copied, half):
-    from safetensors.torch import load_file, save
-
     state = load_file(copied / "weights.safetensors")
     del state["decoder.gate.bias"]
     (copied / "weights.safetensors").write_bytes(save(state))
     write_manifest(copied, (3, 3))
-    with pytest.raises(BundleError, match=r"do not fit the model of its recipe, as this timm (?s:.*)gate\.bias"):
+    with pytest.raises(BundleError, match=r"do not fit the model of its recipe, as timm (?s:.*)gate\.bias"):
         load_captioner(open_bundle(copied))
 
 
@@ -447,8 +439,6 @@ def test_every_file_can_be_read_by_others(tmp_path, half):
     mask = os.umask(0o022)
     try:
         (tmp_path / "plain").write_text("")
-        write_weights = half.state_dict()
-        assert write_weights
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(graphs, "_export_photo", lambda model: onnx.ModelProto())
             patch.setattr(graphs, "_export_step", lambda model: onnx.ModelProto())
@@ -471,8 +461,8 @@ def test_recipe_and_card(tiny_bundle):
 def test_exported_graphs_run_alone(tiny_bundle, tmp_path):
     out = export_graphs(tiny_bundle, tmp_path / "graphs")
     session = onnxruntime.InferenceSession(out / "encoder.onnx")
-    ours = session.run(None, {"images": np.zeros((1, 3, 96, 96), np.float32)})
-    assert ours[0].shape[:2] == (1, 9)
+    [values] = session.run(["memory.values"], {"images": np.zeros((1, 3, 96, 96), np.float32)})
+    assert np.asarray(values).shape == (1, 9, 13)
     assert "P = 9 regions (3 rows of 3)" in (out / "README.md").read_text()
     export_graphs(tiny_bundle, out)  # an earlier export is replaced
     names = {node.name for node in (*session.get_inputs(), *session.get_outputs())}

@@ -95,7 +95,7 @@ print("loaded:", *(name for name in heavy if name in sys.modules))
         seconds.append(time.monotonic() - started)
         assert said.splitlines()[-1] == "loaded:"
     assert min(seconds) < 1.5, "measured: 0.1 s"
-    for verb in ("demo", "caption", "data", "train", "evaluate", "export"):
+    for verb in ("demo", "caption", "data", "train", "evaluate", "compare", "export"):
         assert f"\n  {verb} " in said
 
 

@@ -94,7 +94,9 @@ def test_torch_and_onnx_write_the_same_captions(model):
         pixels = np.stack([bundle.transform(r.image) for r in records[start : start + 25]])
         with torch.inference_mode():
             memory = captioner.prepare(torch.from_numpy(pixels))
-        theirs += [bundle.tokenizer.decode(beams[0].tokens) for beams in generate(captioner.decoder, memory, bundle.search)]
+        theirs += [
+            bundle.tokenizer.decode(beams[0].tokens) for beams in generate(captioner.decoder, memory, bundle.search)
+        ]
     assert sum(a == b for a, b in zip(ours, theirs, strict=True)) >= 99
 
 

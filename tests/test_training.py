@@ -59,9 +59,10 @@ def test_training_learns_and_leaves_a_bundle(tiny_recipe, tiny_data, tmp_path):
     bundle = open_bundle(folder)
     assert bundle.recipe == recipe.to_dict()
     # the bundle holds the best epoch's weights, not the last one's: its score is the best one logged
-    assert bundle.scores["dev"]["cider"] == pytest.approx(max(float(row["cider"]) for row in rows), abs=0.02) or bundle.scores["dev"][
-        "comparable"
-    ]
+    assert (
+        bundle.scores["dev"]["cider"] == pytest.approx(max(float(row["cider"]) for row in rows), abs=0.02)
+        or bundle.scores["dev"]["comparable"]
+    )
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "Ctrl-C"])
@@ -92,7 +93,9 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(how, no_export, tiny_
     for part in ("model", "averaged"):
         for name, tensor in one[part].items():
             assert torch.equal(tensor, other[part][name]), f"{part} {name}"
-    without_time = [[{k: v for k, v in r.items() if k != "seconds"} for r in s["state"]["history"]] for s in (one, other)]
+    without_time = [
+        [{k: v for k, v in r.items() if k != "seconds"} for r in s["state"]["history"]] for s in (one, other)
+    ]
     assert without_time[0] == without_time[1]
     best = [torch.load(tmp_path / name / "best.ckpt", weights_only=True) for name in ("straight", "stopped")]
     assert all(torch.equal(tensor, best[1][name]) for name, tensor in best[0].items())

@@ -33,7 +33,8 @@ def model_card(recipe: Recipe, scores: Scores, notes: str = "") -> str:
 A caption model of seesay: photo in, sentence out, with where it looked for each word.
 
 - Encoder: `{recipe.encoder.name}` at {recipe.images.size} x {recipe.images.size} pixels, frozen
-- Decoder: `{recipe.decoder.kind}` of {recipe.decoder.size}, {recipe.attention.kind} attention with the {recipe.attention.score} score
+- Decoder: `{recipe.decoder.kind}` of {recipe.decoder.size}
+- Attention: {recipe.attention.kind}, with the {recipe.attention.score} score
 - Trained on: {data}; seed {recipe.seed}
 - Every setting is in `recipe.yaml`; `seesay train recipe.yaml 'data.path={path}' out=FOLDER` makes it again
 

@@ -40,8 +40,8 @@ B photos, K beams, P = {rows * cols} regions ({rows} rows of {cols}), V words.
 
 ## encoder.onnx, once a photo
 
-Input `images` (B, 3, {size}, {size}) float32: the photo upright, squashed to {size} x {size} (`preprocessing.json` names
-the filter), RGB, (x / 255 - mean) / std.
+Input `images` (B, 3, {size}, {size}) float32: the photo upright, squashed to {size} x {size} (the filter is named in
+`preprocessing.json`), RGB, (x / 255 - mean) / std.
 Outputs `memory.*` (B, P, ...): hand them to the decoder as they are. Outputs `state.*` (B, 1, ...): repeat them K times
 along axis 1.
 

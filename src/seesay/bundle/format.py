@@ -1,5 +1,7 @@
 """What a model bundle is on disk, and how one is opened: complete, unharmed and of a known format, or refused.
 
+A folder of these files (others in it are left alone):
+
     manifest.json        format version, seesay's version, size and SHA-256 of every other file
     recipe.yaml          how the model was made, every key
     tokenizer.json       the vocabulary with its normaliser (`tokenizers` format)

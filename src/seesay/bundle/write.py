@@ -68,7 +68,7 @@ def load_captioner(bundle: Bundle) -> Captioner:
         captioner.load_state_dict(load_file(bundle.folder / "weights.safetensors"))  # copies half into single precision
     except RuntimeError as error:
         raise BundleError(
-            f"bundle {bundle.folder}: its weights do not fit the model of its recipe, as this timm ({timm.__version__}) "
+            f"bundle {bundle.folder}: its weights do not fit the model of its recipe, as timm {timm.__version__} "
             f"builds it: {error}"
         ) from error
     return captioner.eval()

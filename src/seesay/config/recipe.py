@@ -88,11 +88,19 @@ class Train:
     ema: float = between(0, 0.99999, default=0.0)
     doubly_stochastic: float = between(0, 100, default=0.0)
     patience: int | None = at_least(1, default=None)
-    beam: int = at_least(1, default=3)
     save_minutes: float = between(0, 1e6, default=5.0)
     devices: int | str = "auto"
     nodes: int = at_least(1, default=1)
     precision: Literal["auto", "32-true", "bf16-mixed", "16-mixed"] = "auto"
+
+
+@dataclass(frozen=True)
+class Search:
+    """How sentences are looked for, on dev and by whoever uses the bundle; see `seesay.search.SearchOptions`."""
+
+    beam: int = at_least(1, default=3)
+    length_penalty: float = between(0, 10, default=0.7)
+    block_ngrams: int = at_least(0, default=3)
 
 
 @dataclass(frozen=True)
@@ -110,6 +118,7 @@ class Recipe:
     attention: Attention = field(default_factory=Attention)
     decoder: Decoder = field(default_factory=Decoder)
     train: Train = field(default_factory=Train)
+    search: Search = field(default_factory=Search)
 
     @property
     def folder(self) -> str:

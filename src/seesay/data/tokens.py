@@ -99,8 +99,10 @@ class CaptionTokenizer:
         return self._tokenizer.encode(text).ids
 
     def token(self, token_id: int) -> str:
-        """The token of an id."""
-        return self._tokenizer.id_to_token(token_id)
+        """The token of an id of this vocabulary."""
+        token = self._tokenizer.id_to_token(token_id)
+        assert token is not None, f"id {token_id} of {len(self)} tokens"
+        return token
 
     def words(self, ids: Sequence[int]) -> list[WordSpan]:
         """The displayed words of a sentence's ids (end token left out); a clitic belongs to the word before it."""

@@ -40,7 +40,7 @@ def attention_statistics(maps: Sequence[np.ndarray]) -> AttentionStatistics:
     entropies = -(rows * np.log(np.maximum(rows, 1e-30))).sum(axis=1) / max(np.log(rows.shape[1]), 1e-12)
     words = [_distance(m[1:], m[:-1]) for m in maps if len(m) > 1]
     photos = [_distance(a[:n], b[:n]) for a, b in pairwise(maps) if (n := min(len(a), len(b)))]
-    return AttentionStatistics(float(entropies.mean()), _mean(words), _mean(photos))
+    return AttentionStatistics(min(float(entropies.mean()), 1.0), _mean(words), _mean(photos))
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:

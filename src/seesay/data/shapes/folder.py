@@ -26,9 +26,7 @@ TRAIN_COUNTS = (0.1, 0.2, 0.35, 0.35)  # of pictures with 1, 2, 3, 4 objects
 HELD_OUT_COUNTS = (0.05, 0.1, 0.4, 0.45)
 
 
-def write_shapes(
-    folder: Path | str, train: int = TRAIN, dev: int = DEV, test: int = TEST, seed: int = 0
-) -> Path:
+def write_shapes(folder: Path | str, train: int = TRAIN, dev: int = DEV, test: int = TEST, seed: int = 0) -> Path:
     """Write the synthetic set into a new or empty folder; one that holds this very set already is left alone.
 
     Picture i of a seed is always the same; dev starts at number 1,000,000 and test at 2,000,000, so no part depends

@@ -121,9 +121,7 @@ def _places(random: np.random.Generator, count: int) -> list[tuple[int, int, str
 
 
 def _apart(a: tuple[int, int, str], b: tuple[int, int, str]) -> bool:
-    return any(
-        a[axis] + SIZES[a[2]] + GAP <= b[axis] or b[axis] + SIZES[b[2]] + GAP <= a[axis] for axis in (0, 1)
-    )
+    return any(a[axis] + SIZES[a[2]] + GAP <= b[axis] or b[axis] + SIZES[b[2]] + GAP <= a[axis] for axis in (0, 1))
 
 
 def _box(mask: np.ndarray, left: int, top: int) -> Box:

@@ -1,0 +1,268 @@
+"""The runtime: any kind of photo, alone or in batches, from any thread, gives the caption that torch gives."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import seesay
+from seesay.bundle.format import open_bundle
+from seesay.caption import Caption, Failure
+from seesay.errors import BundleError, PhotoError
+from seesay.runtime import CaptionModel, find_bundle
+from seesay.search import SearchOptions
+
+
+@pytest.fixture(scope="module")
+def model(tiny_bundle) -> CaptionModel:
+    return CaptionModel.load(tiny_bundle, threads=1)
+
+
+def assert_same(one: Caption | Failure, other: Caption | Failure, atol: float = 0.0) -> None:
+    assert isinstance(one, Caption)
+    assert isinstance(other, Caption)
+    assert one.text == other.text
+    assert one.score == pytest.approx(other.score, abs=atol * 10)
+    assert [word.text for word in one.words] == [word.text for word in other.words]
+    for ours, theirs in zip(one.words, other.words, strict=True):
+        np.testing.assert_allclose(ours.attention, theirs.attention, atol=atol)
+
+
+def test_photos_have_different_captions_and_maps(model, tiny_photos):
+    """What the other tests rest on: with one caption for all photos they would prove nothing."""
+    captions = [model.caption(photo) for photo in tiny_photos]
+    assert len({caption.text for caption in captions}) >= 3
+    for one, other in itertools.pairwise(captions):
+        assert np.abs(one.words[0].attention - other.words[0].attention).sum() > 1e-3
+    for caption in captions:
+        assert len(caption.words) > 2
+        changes = [np.abs(a.attention - b.attention).sum() for a, b in itertools.pairwise(caption.words)]
+        assert max(changes) > 0.02
+
+
+@pytest.mark.parametrize("kind", ["str", "bytes", "pil", "array"])
+def test_every_kind_of_photo(model, tiny_photos, kind):
+    photo = tiny_photos[2]
+    given = {
+        "str": lambda: str(photo),
+        "bytes": photo.read_bytes,
+        "pil": lambda: Image.open(photo),
+        "array": lambda: np.asarray(Image.open(photo)),
+    }[kind]()
+    found = model.caption(given)
+    assert_same(found, model.caption(photo))
+    assert found.image == (str(photo) if kind == "str" else None)
+
+
+@pytest.mark.parametrize("beam", [1, 3, 7])
+def test_torch_and_onnx_give_the_same_captions(model, tiny_captioner, tiny_photos, beam):
+    """The bundle's torch model and its graphs, words, costs and maps."""
+    import torch
+
+    from seesay.bundle.write import load_captioner
+    from seesay.training.generate import generate
+
+    bundle = model.bundle
+    captioner = load_captioner(bundle)
+    images = torch.from_numpy(np.stack([bundle.transform(photo) for photo in tiny_photos]))
+    with torch.inference_mode():
+        memory = captioner.prepare(images)
+    found = generate(captioner.decoder, memory, SearchOptions(beam=beam, max_words=12))
+    for photo, hypotheses in zip(tiny_photos, found, strict=True):
+        caption = model.caption(photo, beam=beam)
+        assert caption.text == bundle.tokenizer.decode(hypotheses[0].tokens)
+        assert caption.score == pytest.approx(hypotheses[0].score, abs=1e-3)
+        total = sum(word.attention for word in caption.words)
+        if not any("'" in word.text for word in caption.words):  # a clitic's map is averaged with its word's
+            np.testing.assert_allclose(np.ravel(total), hypotheses[0].attention.sum(0), atol=1e-4)
+
+
+def test_words_explain_the_caption(model, tiny_photos):
+    for photo in tiny_photos:
+        caption = model.caption(photo)
+        assert " ".join(word.text for word in caption.words) == caption.text
+        for word in caption.words:
+            assert word.attention.shape == model.bundle.grid == (3, 3)
+            assert word.attention.dtype == np.float32
+            assert word.attention.min() >= 0
+            assert word.attention.sum() == pytest.approx(1, abs=1e-5)
+            assert word.logprob <= 0
+
+
+def test_score_is_the_words_and_the_end(model, tiny_photos):
+    for photo in tiny_photos:
+        pixels = model.bundle.transform(photo)[None]
+        [[best, *_]] = model._search(pixels, model.bundle.search)
+        caption = model.caption(photo)
+        assert len(best.logprobs) == len(best.tokens) + 1
+        assert caption.score == pytest.approx(sum(word.logprob for word in caption.words) + best.logprobs[-1])
+
+
+def test_a_clitic_belongs_to_its_word(model):
+    """Two tokens, one word: costs add up, maps are averaged, so the map still sums to one."""
+    from seesay.search import Hypothesis
+
+    tokens = tuple(model.bundle.tokenizer.encode("the dog's ball"))
+    assert len(tokens) == 4
+    maps = np.eye(9, dtype=np.float32)[:4]
+    caption = model._to_caption(Hypothesis(tokens, (-1.0, -2.0, -4.0, -8.0, -16.0), maps, -31.0), "x.jpg")
+    assert [(word.text, word.logprob) for word in caption.words] == [("the", -1), ("dog's", -6), ("ball", -8)]
+    assert caption.words[1].attention.ravel().tolist() == [0, 0.5, 0.5, 0, 0, 0, 0, 0, 0]
+    assert (caption.text, caption.image) == ("the dog's ball", "x.jpg")
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 7, 50])
+def test_batches_equal_single_photos(model, tiny_photos, batch_size):
+    found = list(model.caption_many(tiny_photos, batch_size=batch_size))
+    assert len(found) == len(tiny_photos)
+    for photo, caption in zip(tiny_photos, found, strict=True):
+        assert caption.image == str(photo)
+        assert_same(caption, model.caption(photo), atol=1e-5)
+
+
+def test_failures_stand_in_their_places(model, tiny_photos, tmp_path):
+    damaged = tmp_path / "damaged.jpg"
+    damaged.write_bytes(b"no photo")
+    mixed = [tmp_path / "gone.png", tiny_photos[0], damaged, b"nothing", tiny_photos[1], tmp_path]
+    for batch_size in (1, 2, 6):
+        found = list(model.caption_many(mixed, batch_size=batch_size))
+        assert [type(result) for result in found] == [Failure, Caption, Failure, Failure, Caption, Failure]
+        assert [result.image for result in found] == [None if isinstance(p, bytes) else str(p) for p in mixed]
+        assert_same(found[4], model.caption(tiny_photos[1]), atol=1e-5)
+        assert isinstance(found[0], Failure)
+        assert found[0].error == f"{tmp_path / 'gone.png'}: no such file"
+    with pytest.raises(PhotoError, match="no such file"):
+        model.caption(tmp_path / "gone.png")
+
+
+def test_nothing_in_nothing_out(model):
+    assert list(model.caption_many([])) == []
+
+
+def test_many_is_lazy_and_keeps_order(model, tiny_photos):
+    taken = 0
+
+    def endless():
+        nonlocal taken
+        for photo in itertools.cycle(tiny_photos):
+            taken += 1
+            yield photo
+
+    results = model.caption_many(endless(), batch_size=2)
+    assert taken == 0
+    for given, photo in enumerate(itertools.islice(itertools.cycle(tiny_photos), 9)):
+        assert next(results).image == str(photo)
+        assert taken - given <= 2 * 2
+    before = threading.active_count()
+    results.close()
+    assert threading.active_count() <= before - 1, "the threads that decode photos are left behind"
+
+
+def test_wrong_options_are_said_at_once(model, tiny_photos):
+    """Not when the first caption is asked for."""
+    with pytest.raises(ValueError, match=r"^batch_size=0: expected at least 1$"):
+        model.caption_many(tiny_photos, batch_size=0)
+    with pytest.raises(ValueError, match=r"^beam=0: expected at least 1$"):
+        model.caption_many(tiny_photos, beam=0)
+    with pytest.raises(ValueError, match=r"^beam=-2: expected at least 1$"):
+        model.caption(tiny_photos[0], beam=-2)
+
+
+def test_beam_is_the_bundles_unless_given(model, tiny_photos, monkeypatch):
+    seen = []
+    search = CaptionModel._search
+
+    def spy(self, pixels, options):
+        seen.append(options)
+        return search(self, pixels, options)
+
+    monkeypatch.setattr(CaptionModel, "_search", spy)
+    model.caption(tiny_photos[0])
+    model.caption(tiny_photos[0], beam=1)
+    list(model.caption_many(tiny_photos[:2], beam=5))
+    assert seen == [SearchOptions(beam=beam, max_words=12) for beam in (3, 1, 5)]
+
+
+def test_threads_share_a_model(model, tiny_photos):
+    expected = [model.caption(photo) for photo in tiny_photos]
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(3):
+            for ours, theirs in zip(pool.map(model.caption, tiny_photos), expected, strict=True):
+                assert_same(ours, theirs)
+        runs = [pool.submit(lambda: list(model.caption_many(tiny_photos, batch_size=3))) for _ in range(4)]
+        for run in runs:
+            for ours, theirs in zip(run.result(), expected, strict=True):
+                assert_same(ours, theirs, atol=1e-5)
+
+
+def test_load_gives_a_model(tiny_bundle, tiny_photos, model):
+    for given in (tiny_bundle, str(tiny_bundle)):
+        assert_same(seesay.load(given).caption(tiny_photos[3]), model.caption(tiny_photos[3]), atol=1e-5)
+
+
+def test_names_of_packaged_models(monkeypatch, tmp_path, tiny_bundle):
+    packaged = {"large": tmp_path / "large", "small": tiny_bundle}
+    monkeypatch.setattr("seesay.runtime.model.packaged_models", lambda: packaged)
+    assert find_bundle(None) == tmp_path / "large"
+    assert find_bundle("small") == tiny_bundle
+    assert find_bundle(tmp_path) == tmp_path
+    with pytest.raises(BundleError) as caught:
+        seesay.load("smal")
+    assert str(caught.value) == (
+        "model smal: no such folder, nor a packaged model (large, small). Did you mean 'small'?"
+    )
+
+
+def test_no_packaged_model(monkeypatch):
+    monkeypatch.setattr("seesay.runtime.model.packaged_models", dict)
+    with pytest.raises(BundleError, match=r"^no model is packaged with this installation: name a bundle's folder$"):
+        seesay.load()
+    with pytest.raises(BundleError, match=r"^model big: no such folder, nor a packaged model \(none is packaged\)\.$"):
+        seesay.load("big")
+
+
+def test_a_graph_that_cannot_run_is_a_bundle_error(tiny_bundle, tmp_path):
+    from seesay.bundle.format import write_manifest
+
+    copy = Path(shutil.copytree(tiny_bundle, tmp_path / "copy"))
+    (copy / "decoder.onnx").write_bytes(b"no graph")
+    write_manifest(copy, (3, 3))
+    with pytest.raises(BundleError, match=rf"{re.escape(str(copy))}: decoder\.onnx cannot be run"):
+        seesay.load(copy)
+
+
+def test_captioning_needs_neither_torch_nor_the_other_extras(tiny_bundle, tiny_photos):
+    code = f"""
+import sys
+class NotInstalled:
+    def find_spec(name, path, target=None):
+        if name in ("torch", "timm", "lightning", "onnx", "pycocoevalcap", "matplotlib"):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, NotInstalled)
+import seesay
+model = seesay.load({str(tiny_bundle)!r})
+print(model.caption({str(tiny_photos[0])!r}).text)
+"""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.strip() == seesay.load(tiny_bundle).caption(tiny_photos[0]).text
+
+
+def test_opening_is_quick(tiny_bundle):
+    times = []
+    for _ in range(5):
+        start = time.perf_counter()
+        CaptionModel(open_bundle(tiny_bundle))
+        times.append(time.perf_counter() - start)
+    assert min(times) < 0.5
