@@ -19,8 +19,8 @@ from torch import nn
 
 from seesay.bundle.format import open_bundle
 from seesay.config import Recipe
-from seesay.errors import DataError, RecipeError
-from seesay.training.loop import Trainer, learning_rate
+from seesay.errors import DataError, RecipeError, SeesayError
+from seesay.training.loop import Trainer, TrainState, learning_rate
 from seesay.training.run import RunFolder
 from seesay.training.train import train
 
@@ -171,7 +171,7 @@ def test_a_missing_dev_split_is_said_before_training(tiny_recipe, tiny_data, tmp
 
 def test_data_path_is_asked_for(tiny_recipe, tmp_path):
     recipe = replace(tiny_recipe, out=str(tmp_path / "run"))
-    with pytest.raises(RecipeError, match="data.path is not set"):
+    with pytest.raises(RecipeError, match=r"data\.path is not set"):
         train(recipe, console=QUIET)
 
 
@@ -189,7 +189,7 @@ def test_averaged_weights_follow_their_equation(tiny_recipe, tmp_path):
     trainer.recipe = replace(tiny_recipe, train=replace(tiny_recipe.train, ema=0.5))
     trainer.raw = nn.Linear(1, 1, bias=False)
     trainer.averaged = {"weight": torch.zeros(1, 1)}
-    trainer.state = type("State", (), {"step": 1})()
+    trainer.state = TrainState(step=1)
     with torch.no_grad():
         trainer.raw.weight.fill_(11.0)
     trainer._average()
@@ -197,6 +197,27 @@ def test_averaged_weights_follow_their_equation(tiny_recipe, tmp_path):
     trainer.state.step = 90
     trainer._average()
     assert trainer.averaged["weight"].item() == pytest.approx(10.5)  # d = 0.5
+
+
+@pytest.mark.slow
+def test_two_devices_share_the_work_and_agree(tiny_recipe, tiny_data, tmp_path):
+    """Two processes on the CPU: one run's folder, one bundle, and weights that learned from both halves."""
+    recipe = recipe_for(tiny_recipe, tiny_data, tmp_path / "run", epochs=2, devices=2)
+    file = tmp_path / "recipe.yaml"
+    file.write_text(recipe.to_yaml())
+    done = subprocess.run(
+        [sys.executable, "-m", "seesay", "train", str(file)], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(rows_of(tmp_path / "run")) == 2
+    assert open_bundle(tmp_path / "run" / "bundle").name == "tiny"
+    assert done.stderr.count("epoch 2/2") == 1
+
+
+def test_a_loss_that_is_no_number_ends_the_run_with_advice(no_export, tiny_recipe, tiny_data, tmp_path, monkeypatch):
+    monkeypatch.setattr("seesay.training.objective.CrossEntropy.forward", lambda *_: torch.tensor(float("nan")))
+    with pytest.raises(SeesayError, match=r"step 0: the loss is nan; give a lower train\.lr"):
+        train(recipe_for(tiny_recipe, tiny_data, tmp_path / "run"), console=QUIET)
 
 
 def test_seeds_do_not_depend_on_the_process():

@@ -147,11 +147,11 @@ def train(
     # Large blocks from huge pages: eager torch on a CPU spends up to half of its time on page faults without.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     with needs("train", "seesay train"):
-        from seesay.training.loop import Stopped
+        from seesay.training.loop import StoppedError
         from seesay.training.train import train as train_recipe
     try:
         print(train_recipe(checked, resume))
-    except Stopped:
+    except StoppedError:
         say(f"seesay: stopped; everything is saved in {checked.folder}, add --resume to go on")
         raise typer.Exit(130) from None
 

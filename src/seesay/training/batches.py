@@ -67,10 +67,11 @@ class CaptionBatches:
         """Batches an epoch."""
         return -(-len(self.photos) // self.batch_size)
 
-    def epoch(self, epoch: int, start: int = 0) -> Iterator[CaptionBatch]:
-        """The batches of an epoch from number `start` on."""
+    def epoch(self, epoch: int, start: int = 0, rank: int = 0, world: int = 1) -> Iterator[CaptionBatch]:
+        """The batches of an epoch from number `start` on; of each the share of device `rank` among `world`."""
         for photos in self.order(epoch)[start:]:
-            yield self.batch(photos)
+            share = photos[rank::world]
+            yield self.batch(share if len(share) else photos)  # a small last batch may not reach all devices
 
     def order(self, epoch: int) -> list[np.ndarray]:
         """Which photos meet in which batch: shuffled, then bucketed by length within pools, then shuffled."""

@@ -21,8 +21,9 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from seesay.config import Recipe
+from seesay.errors import SeesayError
 from seesay.progress import progress
-from seesay.training.batches import CaptionBatches
+from seesay.training.batches import CaptionBatch, CaptionBatches
 from seesay.training.run import RunFolder
 
 Validate = Callable[[], tuple[dict[str, float], list[str]]]
@@ -34,7 +35,7 @@ class TrainState:
 
     Attributes:
         step: optimiser steps done.
-        validated: epochs whose dev captions were scored.
+        validated: the step at which dev captions were scored last.
         best: highest dev CIDEr so far.
         seconds: spent training and validating, all runs together.
         losses: summed loss and number of batches since the last validation.
@@ -49,7 +50,7 @@ class TrainState:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
-class Stopped(Exception):
+class StoppedError(Exception):
     """Ctrl-C or a polite kill: everything was saved, `--resume` goes on."""
 
 
@@ -103,7 +104,7 @@ class Trainer:
         """Train to the end, or until dev CIDEr has not risen for `train.patience` epochs.
 
         Raises:
-            Stopped: a signal asked for it; everything is saved.
+            StoppedError: a signal asked for it; everything is saved.
         """
         with self._stop_on_signals():
             while True:
@@ -118,7 +119,7 @@ class Trainer:
         todo = min(self.per_epoch - place, self.steps - self.state.step)
         self.objective.train()
         with progress(f"epoch {epoch + 1}", place + todo, self.console, place) as advance:
-            for _, batch in zip(range(todo), self.batches.epoch(epoch, place), strict=False):
+            for _, batch in zip(range(todo), self._my_batches(epoch, place), strict=False):
                 started = time.monotonic()
                 loss = self._step(batch)
                 self.state.losses = (self.state.losses[0] + loss, self.state.losses[1] + 1)
@@ -126,15 +127,24 @@ class Trainer:
                 advance(note=f"loss {self.state.losses[0] / self.state.losses[1]:.3f}")
                 if self._stop.is_set():
                     self.save()
-                    raise Stopped
+                    raise StoppedError
                 if time.monotonic() - self._saved_at > 60 * self.recipe.train.save_minutes:
                     self.save()
 
-    def _step(self, batch: Any) -> float:
+    def _my_batches(self, epoch: int, place: int) -> Iterator[CaptionBatch]:
+        """This device's share of each batch."""
+        return self.batches.epoch(epoch, place, self.fabric.global_rank, self.fabric.world_size)
+
+    def _step(self, batch: CaptionBatch) -> float:
         torch.manual_seed(hash((self.recipe.seed, self.state.step, self.fabric.global_rank)))
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.recipe, self.state.step, self.steps)
         loss = self.objective(batch.to(self.fabric.device))
+        if not torch.isfinite(loss):
+            raise SeesayError(
+                f"step {self.state.step}: the loss is {loss.item()}; give a lower train.lr (now {self.recipe.train.lr:g}) "
+                "and start anew, or --resume from the last checkpoint"
+            )
         self.optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
         if self.recipe.train.clip:
@@ -149,8 +159,8 @@ class Trainer:
         """Exponential moving average of the weights; young averages forget faster, so that they have no bias."""
         kept = min(self.recipe.train.ema, self.state.step / (self.state.step + 10))
         ours = dict(self.raw.named_parameters())
-        names = list(self.averaged)
-        torch._foreach_lerp_([self.averaged[n] for n in names], [ours[n].detach() for n in names], 1 - kept)
+        for name, average in self.averaged.items():
+            average.lerp_(ours[name].detach(), 1 - kept)
 
     @contextmanager
     def _averaged_weights(self) -> Iterator[None]:
@@ -164,10 +174,9 @@ class Trainer:
             _copy(ours, kept)
 
     def _validation_due(self) -> bool:
-        whole, rest = divmod(self.state.step, self.per_epoch)
-        return self.state.validated < whole or (
-            self.state.step >= self.steps and rest > 0 and self.state.validated <= whole
-        )
+        """At the end of every epoch and of the run, once."""
+        step = self.state.step
+        return step != self.state.validated and (step % self.per_epoch == 0 or step >= self.steps)
 
     def _validate(self) -> None:
         started = time.monotonic()
@@ -179,9 +188,9 @@ class Trainer:
                 self.state.best = figures["cider"]
                 self.run.save_best({name: t.detach().cpu().clone() for name, t in self.raw.state_dict().items()})
         self.state.seconds += time.monotonic() - started
-        self.state.validated += 1
+        self.state.validated = self.state.step
         row = {
-            "epoch": self.state.validated,
+            "epoch": -(-self.state.step // self.per_epoch),
             "step": self.state.step,
             "loss": total / max(count, 1),
             "lr": learning_rate(self.recipe, max(self.state.step - 1, 0), self.steps),

@@ -35,23 +35,24 @@ class RunFolder:
     Args:
         recipe: of this run.
         resume: go on with what is there.
+        writes: False for all but one of several processes that train together.
 
     Raises:
         RecipeError: there is a run already and `resume` is off, or it was made by another recipe.
     """
 
-    def __init__(self, recipe: Recipe, resume: bool) -> None:
+    def __init__(self, recipe: Recipe, resume: bool, writes: bool = True) -> None:
         self.folder = Path(recipe.folder)
+        self.writes = writes
         if self.last.exists() and not resume:
             raise RecipeError(
                 f"{self.folder} holds a run already: add --resume to go on with it, or give another out=FOLDER"
             )
         if self.last.exists():
             self._refuse_another_recipe(recipe)
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if not resume:
+        if writes and not resume:
             self.best.unlink(missing_ok=True)
-        _write_whole(self.folder / "recipe.yaml", recipe.to_yaml().encode())
+        self._write("recipe.yaml", recipe.to_yaml().encode())
 
     @property
     def last(self) -> Path:
@@ -70,7 +71,7 @@ class RunFolder:
 
     def save_last(self, state: dict[str, Any]) -> None:
         """Replace the checkpoint."""
-        _write_whole(self.last, _packed(state))
+        self._write(self.last.name, _packed(state))
 
     def load_last(self) -> dict[str, Any] | None:
         """The checkpoint, or None where nothing was saved yet."""
@@ -78,7 +79,7 @@ class RunFolder:
 
     def save_best(self, weights: dict[str, Tensor]) -> None:
         """Replace the best weights."""
-        _write_whole(self.best, _packed(weights))
+        self._write(self.best.name, _packed(weights))
 
     def load_best(self) -> dict[str, Tensor]:
         """The best weights so far."""
@@ -90,8 +91,21 @@ class RunFolder:
         writer = csv.DictWriter(text, fieldnames=list(history[0]))
         writer.writeheader()
         writer.writerows(history)
-        _write_whole(self.folder / "metrics.csv", text.getvalue().encode())
-        self._tensorboard(history[-1])
+        self._write("metrics.csv", text.getvalue().encode())
+        if self.writes:
+            self._tensorboard(history[-1])
+
+    def _write(self, name: str, data: bytes) -> None:
+        """A reader, or a run that was killed here, finds the old file or the new one, never a part."""
+        if not self.writes:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        scratch = self.folder / f".{name}.new"
+        with scratch.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        scratch.replace(self.folder / name)
 
     def _tensorboard(self, row: dict[str, float]) -> None:
         try:
@@ -124,13 +138,3 @@ def _packed(state: dict[str, Any]) -> bytes:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     return buffer.getvalue()
-
-
-def _write_whole(path: Path, data: bytes) -> None:
-    """A reader, or a run that was killed here, finds the old file or the new one, never a part."""
-    scratch = path.with_name(f".{path.name}.new")
-    with scratch.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    scratch.replace(path)

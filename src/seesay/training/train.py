@@ -58,10 +58,9 @@ def train(recipe: Recipe, resume: bool = False, console: Console | None = None) 
 
     Raises:
         RecipeError, DataError: before any training.
-        Stopped: by Ctrl-C, everything saved.
+        StoppedError: by Ctrl-C, everything saved.
     """
     console = console or Console(stderr=True)
-    run = RunFolder(recipe, resume)
     fabric = Fabric(
         accelerator="auto",
         devices=recipe.train.devices,
@@ -69,6 +68,8 @@ def train(recipe: Recipe, resume: bool = False, console: Console | None = None) 
         precision=_precision(recipe.train.precision),  # pyright: ignore[reportArgumentType]
     )
     fabric.launch()
+    run = RunFolder(recipe, resume, writes=fabric.is_global_zero)
+    console.quiet = console.quiet or not fabric.is_global_zero
     torch.manual_seed(recipe.seed)
 
     dataset = read_data(recipe, console)
@@ -91,7 +92,10 @@ def train(recipe: Recipe, resume: bool = False, console: Console | None = None) 
         trainer.resume()
     trainer.fit()
 
+    fabric.barrier()
     objective.load_state_dict(run.load_best())
+    if not fabric.is_global_zero:
+        return run.bundle
     return write_bundle(run.bundle, recipe, Captioner(encoder, decoder), tokenizer, search, judge.scores)
 
 
