@@ -1,0 +1,1 @@
+"""The model bundle: written from torch, opened without it."""

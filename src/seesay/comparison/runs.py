@@ -16,6 +16,7 @@ from safetensors import safe_open
 
 from seesay.bundle.format import MANIFEST, Bundle, open_bundle
 from seesay.config import Recipe
+from seesay.config.schema import flatten
 from seesay.errors import DataError, RecipeError, RunError, did_you_mean
 
 FIGURES = ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "meteor", "rouge_l", "cider")
@@ -153,14 +154,7 @@ def flat_recipe(values: Mapping[str, Any]) -> dict[str, Any]:
 
     Unlike `Recipe.from_dict` it lets keys of other versions pass: they can be shown and compared all the same.
     """
-    return _flat(Recipe().to_dict()) | _flat(values)
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
-    return flat
+    return flatten(Recipe().to_dict()) | flatten(values)
 
 
 def _read_recipe(path: Path) -> dict[str, Any]:

@@ -66,6 +66,14 @@ def to_mapping(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
+def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested values -> {dotted key: plain value}."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= flatten(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {f"{prefix}{key}": value}
+    return flat
+
+
 def flat_keys(cls: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """(dotted key, default) of every plain field, in order."""
     hints = typing.get_type_hints(cls)

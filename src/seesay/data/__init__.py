@@ -1,0 +1,1 @@
+"""Files on disk -> records -> images, tokens and cached features. Knows no torch."""

@@ -1,4 +1,4 @@
-"""Pointing accuracy: where pictures tell each object's box, does the model look there as it writes the object's noun?"""
+"""Pointing accuracy: does the model look into an object's box as it writes the object's noun?"""
 
 from __future__ import annotations
 

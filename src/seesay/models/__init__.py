@@ -1,0 +1,1 @@
+"""Encoder, attention, decoder and the captioner made of them (torch)."""

@@ -1,0 +1,1 @@
+"""A recipe -> a bundle: features, batches, objective, loop (torch)."""

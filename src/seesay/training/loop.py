@@ -142,8 +142,8 @@ class Trainer:
         loss = self.objective(batch.to(self.fabric.device))
         if not torch.isfinite(loss):
             raise SeesayError(
-                f"step {self.state.step}: the loss is {loss.item()}; give a lower train.lr (now {self.recipe.train.lr:g}) "
-                "and start anew, or --resume from the last checkpoint"
+                f"step {self.state.step}: the loss is {loss.item()}; give a lower train.lr "
+                f"(now {self.recipe.train.lr:g}) and start anew, or --resume from the last checkpoint"
             )
         self.optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(loss)

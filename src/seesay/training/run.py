@@ -14,6 +14,7 @@ import yaml
 from torch import Tensor
 
 from seesay.config import Recipe
+from seesay.config.schema import flatten
 from seesay.errors import RecipeError
 
 # What may differ between a run and its resumption without making it another run.
@@ -117,21 +118,14 @@ class RunFolder:
                 writer.add_scalar(key, value, int(row["step"]))
 
     def _refuse_another_recipe(self, recipe: Recipe) -> None:
-        old = _flat(yaml.safe_load((self.folder / "recipe.yaml").read_text(encoding="utf-8")))
-        new = _flat(recipe.to_dict())
+        old = flatten(yaml.safe_load((self.folder / "recipe.yaml").read_text(encoding="utf-8")))
+        new = flatten(recipe.to_dict())
         changed = [key for key in new if old.get(key) != new[key] and key not in MAY_CHANGE]
         if changed:
             lines = [f"  {key}: was {old.get(key)}, now {new[key]}" for key in changed]
             raise RecipeError(
                 "\n".join([f"{self.folder} was made by another recipe, so it cannot be resumed with this one:", *lines])
             )
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
 
 
 def _packed(state: dict[str, Any]) -> bytes:

@@ -1,4 +1,4 @@
-"""The set on disk: pictures, `pictures.jsonl` with captions and boxes, and `shapes.json`, which says that it is whole."""
+"""The set on disk: pictures, `pictures.jsonl` with captions and boxes, `shapes.json` when it is whole."""
 
 from __future__ import annotations
 
