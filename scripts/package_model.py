@@ -34,7 +34,7 @@ def main() -> None:
     scores = {}
     for name, _, path in (item.partition("=") for item in arguments.data):
         result = evaluate(model, read_dataset(path).split("dev"), official=True)
-        scores[f"{name} dev"] = {**result.about, **result.scores.to_dict()}
+        scores[f"{name} dev"] = {**result.about, "model": arguments.name, **result.scores.to_dict()}
         print(name, result.scores.table(), sep="\n")
     values = {**bundle.recipe, "name": arguments.name}
     values["out"] = None
