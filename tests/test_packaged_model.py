@@ -48,7 +48,7 @@ def test_demo_writes_one_page_that_needs_nothing_else(tmp_path, monkeypatch):
     assert result.exit_code == 0, result.output
     page = (tmp_path / "seesay-demo.html").read_text(encoding="utf-8")
     assert [p.name for p in tmp_path.iterdir()] == ["seesay-demo.html"]
-    assert not re.search(r"(?:src|href)\s*=\s*[\"']?(?!data:|#)", page)
+    assert not re.search(r"(?:src|href)\s*=\s*[\"'](?!data:|#)", page)
     for photo in demo_photos():
         assert f"{photo.name}: " in result.output
         assert photo.name in page

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from seesay.data.records import CaptionRecord, Problem, count_captions
 from seesay.data.tokens import split_words
 from seesay.metrics import CaptionStatistics, Scores, caption_statistics, score_captions
 from seesay.metrics.attention import AttentionStatistics, attention_statistics
+from seesay.metrics.pointing import Pointing, Shown, pointing_accuracy
 from seesay.runtime import CaptionModel
 
 
@@ -29,6 +30,7 @@ class Evaluation:
         captions: by record id.
         failures: photos that could not be read; they are not scored.
         about: model, beam, version and counts.
+        pointing: whether attention lies on what is named; None where the data does not tell where things are.
     """
 
     scores: Scores
@@ -37,6 +39,7 @@ class Evaluation:
     captions: dict[str, Caption]
     failures: list[Problem]
     about: dict[str, Any]
+    pointing: Pointing | None = None
 
     def to_dict(self, attention: bool = False) -> dict[str, Any]:
         """Everything for JSON, the captions' text included."""
@@ -49,6 +52,8 @@ class Evaluation:
         }
         if attention:
             result["attention"] = self.attention.to_dict()
+            if self.pointing:
+                result["pointing"] = self.pointing.to_dict()
         return result
 
 
@@ -59,6 +64,7 @@ def evaluate(
     official: bool | None = None,
     training_captions: Sequence[str] | None = None,
     advance: Callable[..., None] | None = None,
+    grounding: Mapping[str, Sequence[Shown]] | None = None,
 ) -> Evaluation:
     """Caption the photos of the records and score the text.
 
@@ -69,6 +75,7 @@ def evaluate(
         official: True demands pycocoevalcap's tokeniser and METEOR, False leaves them out, None takes what is there.
         training_captions: to tell which captions are new.
         advance: called after each photo.
+        grounding: the objects of each picture by record id, with their boxes, where the data tells them.
 
     Raises:
         DataError: more than a tenth of the photos cannot be read.
@@ -101,7 +108,8 @@ def evaluate(
         "references": count_captions(scored),
     }
     maps = [_maps(caption) for caption in captions.values()]
-    return Evaluation(scores, caption_statistics(words, known), attention_statistics(maps), captions, failures, about)
+    looks, pointing = attention_statistics(maps), pointing_accuracy(captions, grounding) if grounding else None
+    return Evaluation(scores, caption_statistics(words, known), looks, captions, failures, about, pointing)
 
 
 def _maps(caption: Caption) -> np.ndarray:

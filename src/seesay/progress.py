@@ -84,6 +84,8 @@ def _lines(what: str, total: int, console: Console, done: int) -> Iterator[Advan
         if now - said >= LOG_SECONDS:
             said = now
             left = (now - start) / max(done - first, 1) * (total - done)
-            console.print(f"{what}: {done:,}/{total:,}, {left / 60:.1f} min left {note}".rstrip(), highlight=False)
+            console.print(
+                f"{what}: {done:,}/{total:,}, {left / 60:.1f} min left {note}".rstrip(), highlight=False, soft_wrap=True
+            )
 
     yield advance

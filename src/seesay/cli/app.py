@@ -30,7 +30,7 @@ app.add_typer(data_app, name="data")
 Model = Annotated[
     str | None, typer.Option(help="A bundle's folder or a packaged model's name.", show_default="packaged")
 ]
-Layout = Annotated[str, typer.Option(help="flickr30k, flickr8k, coco, folder, or auto.")]
+Layout = Annotated[str, typer.Option(help="flickr30k, flickr8k, coco, shapes, folder, or auto.")]
 Splits = Annotated[str, typer.Option(help="auto, karpathy, a folder of id lists, or shares (0.8/0.1/0.1).")]
 Beam = Annotated[int | None, typer.Option(min=1, help="Hypotheses kept; 1 is greedy.", show_default="the model's, 3")]
 Json = Annotated[Path | None, typer.Option("--json", help="Write JSON here.")]

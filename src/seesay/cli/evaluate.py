@@ -10,6 +10,7 @@ from rich.console import Console
 from seesay.bundle.format import write_json
 from seesay.cli.outputs import refuse_unwritable
 from seesay.data.readers import read_dataset
+from seesay.data.shapes import grounding_of
 from seesay.evaluation import evaluate
 from seesay.progress import progress
 from seesay.runtime import CaptionModel
@@ -33,7 +34,9 @@ def evaluate_model(
     captioner = CaptionModel.load(model)
     training = [caption for record in dataset.records if record.split == "train" for caption in record.captions]
     with progress("captioning", len(records), Console(stderr=True)) as advance:
-        result = evaluate(captioner, records, beam, training_captions=training, advance=advance)
+        result = evaluate(
+            captioner, records, beam, training_captions=training, advance=advance, grounding=grounding_of(dataset)
+        )
     print(f"{captioner.bundle.name} on {split} of {', '.join(map(str, data))}, beam {result.about['beam']}")
     print(result.scores.table())
     statistics = result.statistics
@@ -41,6 +44,8 @@ def evaluate_model(
     if attention:
         for name, value in result.attention.to_dict().items():
             print(f"attention {name.replace('_', ' ')}: {value:.3f}")
+        if result.pointing:
+            print(f"pointing accuracy: {result.pointing}")
     for problem in result.failures:
         print(f"left out: {problem}")
     if json_out:

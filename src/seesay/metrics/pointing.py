@@ -43,6 +43,12 @@ class Pointing:
     ambiguous: int
     pictures: int
 
+    def __str__(self) -> str:
+        return (
+            f"{self.accuracy:.3f} (chance {self.chance:.3f}) over {self.nouns:,} nouns of {self.pictures:,} pictures; "
+            f"{self.wrong:,} nouns name nothing shown, {self.ambiguous:,} are ambiguous"
+        )
+
     def to_dict(self) -> dict[str, float]:
         """Plain values for JSON."""
         return asdict(self)
@@ -57,7 +63,8 @@ def pointing_accuracy(
 
     Args:
         captions: by record id, words with (rows, cols) attention.
-        grounding: the objects of each picture by record id; may hold more pictures than have captions.
+        grounding: the objects of each picture by record id, best of the whole data set: the colours and shapes in it
+            are the words that are looked for.
         at_least: pictures with fewer objects are left out: pointing is easy there.
     """
     shapes = {shown.shape for objects in grounding.values() for shown in objects}

@@ -207,9 +207,10 @@ class Trainer:
             f"epoch {row['epoch']}/{self.recipe.train.epochs}  loss {row['loss']:.3f}  {shown}  "
             f"{self.state.seconds / 60:.1f} min{mark}",
             highlight=False,
+            soft_wrap=True,
         )
         for line in lines:
-            self.console.print(f"  {line}", highlight=False, markup=False)
+            self.console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
 
     def _out_of_patience(self) -> bool:
         scores = [row["cider"] for row in self.state.history]

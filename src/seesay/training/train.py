@@ -112,15 +112,19 @@ def _precision(asked: str) -> str:
 
 def read_data(recipe: Recipe, console: Console) -> Dataset:
     """The data set of a recipe, with what was found while reading it said in a line each kind."""
-    if not recipe.data.path:
+    if not recipe.data.path and recipe.data.layout != "shapes":  # that one makes its own
         raise RecipeError("data.path is not set: add data.path=FOLDER")
     dataset = read_dataset(
         list(recipe.data.path), recipe.data.layout, recipe.data.splits, recipe.data.limit, recipe.seed
     )
     for problem in dataset.problems[:10]:
-        console.print(str(problem), highlight=False, markup=False)
+        console.print(str(problem), highlight=False, markup=False, soft_wrap=True)
     if len(dataset.problems) > 10:
-        console.print(f"... and {len(dataset.problems) - 10:,} more; `seesay data check` lists all", highlight=False)
+        console.print(
+            f"... and {len(dataset.problems) - 10:,} more; `seesay data check` lists all",
+            highlight=False,
+            soft_wrap=True,
+        )
     return dataset
 
 
@@ -138,12 +142,14 @@ def encode_photos(
     missing = len(cache.missing(digests))
     if missing:
         size = missing * cache.row_bytes / 1e9
-        console.print(f"encoding {missing:,} photos once; their features take {size:.2f} GB in {cache.folder}")
+        console.print(
+            f"encoding {missing:,} photos once; their features take {size:.2f} GB in {cache.folder}", soft_wrap=True
+        )
     with progress("encoding photos", missing, console) as advance:
         features = cached_features(encoder, photos, device, advance=advance, digests=digests)
     refuse_if_too_many_unreadable(features.problems, len(photos))
     for problem in features.problems:
-        console.print(f"left out: {problem}", highlight=False, markup=False)
+        console.print(f"left out: {problem}", highlight=False, markup=False, soft_wrap=True)
     result, start = [], 0
     for records in splits:
         place = features.place[start : start + len(records)]
@@ -223,4 +229,5 @@ def describe(
         f"{len(tokenizer):,} words\n{encoder.name} {encoder.grid[0]}x{encoder.grid[1]}x{encoder.depth}, "
         f"{sizes[0]:.1f} M weights (frozen); decoder {sizes[1]:.1f} M; on {device}",
         highlight=False,
+        soft_wrap=True,
     )

@@ -6,17 +6,18 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from seesay.data.readers import coco, flickr8k, flickr30k, folder
+from seesay.data.readers import coco, flickr8k, flickr30k, folder, shapes
 from seesay.data.readers.assemble import assemble
 from seesay.data.readers.join import join
 from seesay.data.readers.source import Layout
 from seesay.data.records import Dataset, Problem
+from seesay.data.shapes import ensure_shapes
 from seesay.data.splits import SplitSpec, assign_splits, limit_splits
 from seesay.data.text import first_few
 from seesay.errors import DataError, did_you_mean
 
 LAYOUTS: dict[str, Layout] = {
-    module.LAYOUT.name: module.LAYOUT for module in (flickr30k, flickr8k, coco, folder)
+    module.LAYOUT.name: module.LAYOUT for module in (flickr30k, flickr8k, coco, shapes, folder)
 }  # in the order in which they are tried
 
 
@@ -31,7 +32,8 @@ def read_dataset(
 
     Args:
         paths: a folder or several; see `LAYOUTS` for what may lie in them.
-        layout: one of `LAYOUTS`, or "auto" to find out for each folder.
+        layout: one of `LAYOUTS`, or "auto" to find out for each folder. "shapes" makes the synthetic set in a new or
+            empty folder, and in the cache where no path is given.
         splits: "auto" for what the data brings (id lists, COCO's file names, subfolders, Karpathy's ids for
             Flickr30k) or else fractions; "karpathy"; a folder of train.txt, dev.txt or val.txt, test.txt; or
             fractions such as "0.8/0.1/0.1" or {"train": 0.9, "dev": 0.1}.
@@ -46,6 +48,8 @@ def read_dataset(
     """
     given = [paths] if isinstance(paths, (str, Path)) else paths
     folders = [Path(path).expanduser() for path in given]
+    if layout == "shapes":
+        folders = [ensure_shapes(path) for path in folders] or [ensure_shapes()]
     if not folders:
         raise DataError("data.path: got an empty list, expected one folder or more")
     if layout != "auto" and layout not in LAYOUTS:

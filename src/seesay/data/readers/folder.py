@@ -31,7 +31,7 @@ def _read(folder: Path, label: Callable[[Path], str]) -> list[CaptionFile]:
 
 def _captions(root: Path, file: Path, label: str) -> CaptionFile:
     within = "" if file.parent == root else file.parent.name
-    read = _json_rows(file, label) if file.suffix == ".jsonl" else csv_rows(file, label, IMAGE, CAPTION)
+    read = json_rows(file, label) if file.suffix == ".jsonl" else csv_rows(file, label, IMAGE, CAPTION)
     folders = [file.parent, file.parent / "images", file.parent / "Images"]
     return CaptionFile(file, _with_split(read, split_name(within), label), folders, f"{within}/" if within else "")
 
@@ -50,7 +50,8 @@ def _with_split(rows: Iterator[Row | Problem], given: str, label: str) -> Iterat
         yield row._replace(split=asked or given or (split_name(first[0]) if first[1] else ""))
 
 
-def _json_rows(path: Path, label: str) -> Iterator[Row | Problem]:
+def json_rows(path: Path, label: str) -> Iterator[Row | Problem]:
+    """Rows of a JSON-lines file, `label` in problems: an object a line with a photo and one or more captions."""
     for number, line in enumerate(read_lines(path), 1):
         if not line.strip():
             continue

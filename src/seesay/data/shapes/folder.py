@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
-from filelock import FileLock
 from PIL import Image
 
 from seesay.data.features import cache_folder
@@ -22,6 +21,7 @@ from seesay.errors import DataError
 VERSION = 1  # of pictures and captions: whatever changes either of them raises it
 MARKER, LINES, PHOTOS = "shapes.json", "pictures.jsonl", "images"
 TRAIN, DEV, TEST = 2000, 200, 500
+STARTS = {"train": 0, "dev": 1_000_000, "test": 2_000_000}  # number of the first picture of each split
 TRAIN_COUNTS = (0.1, 0.2, 0.35, 0.35)  # of pictures with 1, 2, 3, 4 objects
 HELD_OUT_COUNTS = (0.05, 0.1, 0.4, 0.45)
 
@@ -33,7 +33,7 @@ def write_shapes(folder: Path | str, train: int = TRAIN, dev: int = DEV, test: i
     on the size of another.
 
     Args:
-        folder: made whole elsewhere and then renamed: it holds everything or nothing.
+        folder: filled beside its place and then renamed: it holds everything or nothing.
         train, dev, test: pictures of each split, 0 to 1,000,000.
         seed: >= 0.
 
@@ -49,10 +49,11 @@ def write_shapes(folder: Path | str, train: int = TRAIN, dev: int = DEV, test: i
         raise DataError(f"shapes: got {counts}, seed={seed}; expected 0 to 1,000,000 pictures a split, a seed >= 0")
     marker = {"version": VERSION, "seed": seed, "side": SIDE, **counts}
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder.parent / f".{folder.name}.lock"):  # a second process waits, then finds it made
-            if not _is_made(folder, marker):
-                _make(folder, marker)
+        if not _is_made(folder, marker):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as scratch:
+                _fill(Path(scratch) / "set", marker)
+                _put(Path(scratch) / "set", folder, marker)
     except OSError as error:
         raise DataError(f"{folder}: cannot be written ({error.strerror})") from None
     return folder
@@ -105,27 +106,32 @@ def _is_made(folder: Path, marker: dict[str, Any]) -> bool:
     return True
 
 
-def _make(folder: Path, marker: dict[str, Any]) -> None:
-    building = folder.parent / f".{folder.name}.partial"
-    shutil.rmtree(building, ignore_errors=True)
-    (building / PHOTOS).mkdir(parents=True)
+def _fill(folder: Path, marker: dict[str, Any]) -> None:
+    (folder / PHOTOS).mkdir(parents=True)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        lines = pool.map(lambda item: _write_picture(building, marker["seed"], *item), _numbers(marker))
-        (building / LINES).write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
-    (building / MARKER).write_text(json.dumps(marker) + "\n", encoding="utf-8")
-    if folder.exists():
-        folder.rmdir()  # empty; Windows renames onto nothing that exists
-    building.rename(folder)
+        lines = pool.map(lambda item: _write_picture(folder, marker["seed"], *item), _numbers(marker))
+        (folder / LINES).write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    (folder / MARKER).write_text(json.dumps(marker) + "\n", encoding="utf-8")
+
+
+def _put(built: Path, folder: Path, marker: dict[str, Any]) -> None:
+    try:
+        if folder.exists():
+            folder.rmdir()  # empty; Windows renames onto nothing that exists
+        built.rename(folder)
+    except OSError:  # another process may have been quicker
+        if not _is_made(folder, marker):
+            raise
 
 
 def _numbers(marker: dict[str, Any]) -> Iterable[tuple[str, int]]:
-    for place, split in enumerate(("train", "dev", "test")):
-        yield from ((split, 1_000_000 * place + i) for i in range(marker[split]))
+    for split, start in STARTS.items():
+        yield from ((split, start + i) for i in range(marker[split]))
 
 
 def _write_picture(folder: Path, seed: int, split: str, number: int) -> dict[str, Any]:
     pixels, objects = draw_picture(seed, number, TRAIN_COUNTS if split == "train" else HELD_OUT_COUNTS)
-    name = f"{split}-{number % 1_000_000:06}.png"
+    name = f"{split}-{number - STARTS[split]:06}.png"
     Image.fromarray(pixels).save(folder / PHOTOS / name, compress_level=1)
     captions = write_captions(seed, number, objects)
     return {"image": name, "captions": captions, "split": split, "objects": [vars(found) for found in objects]}

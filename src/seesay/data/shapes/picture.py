@@ -10,8 +10,8 @@ import numpy as np
 from seesay.caption import Box
 
 SIDE = 128  # pixels of a picture
-SIZES = {"small": 32, "large": 44}  # pixels; chance is the box's share of the picture, 0.0625 and 0.118
-GAP = 5  # pixels at least between the boxes of two objects
+SIZES = {"small": 38, "large": 50}  # pixels; chance is the box's share of the picture, at most 0.088 and 0.153
+GAP = 4  # pixels at least between the boxes of two objects
 EDGE = 3  # pixels at least to the picture's edge
 COLOURS = {
     "red": (205, 30, 35),
@@ -28,7 +28,7 @@ COLOURS = {
 def _star(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """A pentagram is where at least four of its five lines have the point on the centre's side."""
     across, up = 0.951 * x, 0.0955 - 0.9045 * y  # its five tips touch the unit square
-    turns = np.deg2rad(270 + 72 * np.arange(5))[:, None, None]
+    turns = np.deg2rad(90 + 72 * np.arange(5))[:, None, None]
     return (np.cos(turns) * across + np.sin(turns) * up <= 0.309).sum(axis=0) >= 4
 
 
