@@ -6,6 +6,7 @@ import json
 import re
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -119,7 +120,7 @@ def is_true(relation: str, a: list[int], b: list[int]) -> bool:
 def test_captions_are_true(dataset: Dataset, grounding: dict[str, tuple[ShapeObject, ...]]) -> None:
     relations: set[str] = set()
     for record in dataset.records:
-        boxes = {(shown.colour, shown.shape): pixel_box(shown) for shown in grounding[record.id]}
+        boxes: dict[Any, list[int]] = {(shown.colour, shown.shape): pixel_box(shown) for shown in grounding[record.id]}
         assert len(record.captions) == 5
         for caption in record.captions:
             match = SENTENCE.fullmatch(caption)

@@ -94,7 +94,8 @@ def draw_picture(seed: int, number: int, counts: tuple[float, ...]) -> tuple[np.
 def _background(random: np.random.Generator) -> np.ndarray:
     """A greyish tint with two octaves of soft noise, (SIDE, SIDE, 3) uint8; no object's colour comes near it."""
     tint = random.uniform(105, 150) + random.uniform(-10, 10, 3)
-    texture = sum(spread * _smooth(random.standard_normal((cells, cells))) for cells, spread in ((5, 7), (33, 4)))
+    octaves = [spread * _smooth(random.standard_normal((cells, cells))) for cells, spread in ((5, 7), (33, 4))]
+    texture = np.sum(octaves, axis=0)
     return np.clip(tint + texture[..., None], 0, 255).astype(np.uint8)
 
 
@@ -121,7 +122,8 @@ def _places(random: np.random.Generator, count: int) -> list[tuple[int, int, str
 
 
 def _apart(a: tuple[int, int, str], b: tuple[int, int, str]) -> bool:
-    return any(a[axis] + SIZES[a[2]] + GAP <= b[axis] or b[axis] + SIZES[b[2]] + GAP <= a[axis] for axis in (0, 1))
+    sides = SIZES[a[2]] + GAP, SIZES[b[2]] + GAP
+    return any(x + sides[0] <= y or y + sides[1] <= x for x, y in ((a[0], b[0]), (a[1], b[1])))
 
 
 def _box(mask: np.ndarray, left: int, top: int) -> Box:
