@@ -133,7 +133,7 @@ def test_decoder_graph_equals_torch(sessions, half, batch, beams):
         memory = half.prepare(images_like(half, batch, seed=7))
         start = half.decoder.start(memory, beams)
         state = type(start)(*(part + 0.3 * torch.randn(part.shape, generator=random) for part in start))
-        tokens = torch.randint(0, half.decoder.embedding.num_embeddings, (batch, beams), generator=random)
+        tokens = torch.randint(0, half.decoder.embedding.weight.shape[0], (batch, beams), generator=random)
         step = half.decoder.step(tokens, state, memory)
     feed = {"tokens": tokens.numpy()}
     feed |= {f"state.{name}": part.numpy() for name, part in zip(state._fields, state, strict=True)}

@@ -137,7 +137,7 @@ def test_one_step_by_the_papers_equations(decoder):
     c = sigmoid(f) * c + sigmoid(i) * np.tanh(g)
     h = sigmoid(o) * np.tanh(c)
     out = np.tanh(linear("deep_out", np.concatenate([h, z])) + linear("word_out", word))
-    logits = weights["embedding.weight"] @ out + weights["bias_out"]
+    logits = weights["embedding.weight"] @ out + weights["embedding.bias"]
     expected = logits - np.log(np.exp(logits).sum())
 
     memory = decoder.prepare(torch.from_numpy(regions).float()[None])

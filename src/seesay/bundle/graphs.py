@@ -18,6 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from seesay.errors import BundleError
 from seesay.models.captioner import Captioner
+from seesay.models.decoder import Memory
 
 SMALL = 256  # initializers of fewer elements stay inside the graph
 
@@ -42,7 +43,7 @@ class StepGraph(nn.Module):
         self.decoder = captioner.decoder
 
     def forward(self, tokens: Tensor, state: tuple[Tensor, ...], memory: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        parts = self.decoder.step(tokens, type(self.decoder).State(*state), type(self.decoder).Memory(*memory))
+        parts = self.decoder.step(tokens, type(self.decoder).State(*state), Memory(*memory))
         return (parts.logprobs, parts.attention, *parts.state)
 
 
@@ -158,7 +159,7 @@ def _norms_as_biases(model: Captioner) -> Captioner:
 
 def _export_photo(model: Captioner) -> onnx.ModelProto:
     decoder = type(model.decoder)
-    outputs = [*_names("memory", decoder.Memory), *_names("state", decoder.State)]
+    outputs = [*_names("memory", Memory), *_names("state", decoder.State)]
     dynamic = ({0: torch.export.Dim.DYNAMIC},)
     return _export(PhotoGraph(model), (_blank(model, 2),), dynamic, ["images"], outputs)
 
@@ -171,7 +172,7 @@ def _export_step(model: Captioner) -> onnx.ModelProto:
     memory, state = tuple(t.clone() for t in memory), tuple(t.clone() for t in state)
     tokens = torch.zeros(2, 3, dtype=torch.int64)
     dynamic = ({0: dim, 1: dim}, tuple({0: dim, 1: dim} for _ in state), tuple({0: dim} for _ in memory))
-    inputs = ["tokens", *_names("state", decoder.State), *_names("memory", decoder.Memory)]
+    inputs = ["tokens", *_names("state", decoder.State), *_names("memory", Memory)]
     outputs = ["logprobs", "attention", *_names("next", decoder.State)]
     return _export(StepGraph(model), (tokens, state, memory), dynamic, inputs, outputs)
 

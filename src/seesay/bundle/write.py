@@ -8,6 +8,7 @@ from typing import Any
 
 import timm
 from safetensors.torch import load_file
+from torch import Tensor
 
 from seesay.bundle.card import model_card
 from seesay.bundle.format import Bundle, bundle_being_written, write_json, write_manifest
@@ -65,10 +66,16 @@ def load_captioner(bundle: Bundle) -> Captioner:
     encoder = Encoder(recipe.encoder.name, bundle.transform)
     captioner = Captioner(encoder, build_decoder(recipe, encoder, len(bundle.tokenizer)))
     try:
-        captioner.load_state_dict(load_file(bundle.folder / "weights.safetensors"))  # copies half into single precision
+        captioner.load_state_dict(_renamed(load_file(bundle.folder / "weights.safetensors")))  # copies half into single
     except RuntimeError as error:
         raise BundleError(
             f"bundle {bundle.folder}: its weights do not fit the model of its recipe, as timm {timm.__version__} "
             f"builds it: {error}"
         ) from error
     return captioner.eval()
+
+
+def _renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Weights under today's names; bundles of the first format keep the words' bias beside the embedding."""
+    names = {"decoder.bias_out": "decoder.embedding.bias"}
+    return {names.get(name, name): tensor for name, tensor in state.items()}

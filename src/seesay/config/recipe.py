@@ -24,9 +24,10 @@ class Data:
 
 @dataclass(frozen=True)
 class Images:
-    """How large the encoder sees a photo."""
+    """How the encoder sees a photo."""
 
     size: int = at_least(32, default=256)
+    augment: bool = False
 
 
 @dataclass(frozen=True)
@@ -34,41 +35,52 @@ class EncoderPart:
     """A timm model; see `seesay.models.encoder.load_encoder`."""
 
     name: str = "tf_efficientnet_lite2"
+    layer: int | str | None = None
     weights: str = "auto"
+    finetune: Literal["none", "last", "all"] | int = at_least(1, default="none")
+    lr: float = between(0, 10, default=1e-4)
+    self_attention: int = at_least(0, default=0)
 
 
 @dataclass(frozen=True)
 class Tokens:
     """The vocabulary, made from the training captions."""
 
-    kind: Literal["word"] = "word"
+    kind: Literal["word", "bpe"] = "word"
     min_count: int = at_least(1, default=5)
+    vocab_size: int | None = at_least(5, default=None)
     max_words: int = at_least(1, default=40)
 
 
 @dataclass(frozen=True)
 class Embedding:
-    """Word vectors, read and (transposed) written."""
+    """Word vectors."""
 
-    kind: Literal["learned"] = "learned"
-    size: int = at_least(1, default=300)
+    kind: Literal["learned", "word2vec", "glove"] = "learned"
+    path: str | None = None
+    size: int | None = at_least(1, default=None)
+    train: bool = True
+    tied: bool = True
 
 
 @dataclass(frozen=True)
 class Attention:
     """How regions are weighed."""
 
-    kind: Literal["soft"] = "soft"
-    score: Literal["additive"] = "additive"
+    kind: Literal["soft", "hard"] = "soft"
+    score: Literal["additive", "dot", "scaled_dot"] | None = None
     size: int = at_least(1, default=192)
+    heads: int | None = at_least(1, default=None)
 
 
 @dataclass(frozen=True)
 class Decoder:
     """The part that writes words."""
 
-    kind: Literal["lstm"] = "lstm"
+    kind: Literal["rnn", "lstm", "gru", "transformer"] = "lstm"
+    design: Literal["show_attend_tell", "adaptive", "up_down"] | None = None
     size: int = at_least(1, default=512)
+    layers: int = at_least(1, default=1)
     dropout: float = between(0, 0.95, default=0.5)
 
 
@@ -76,7 +88,8 @@ class Decoder:
 class Train:
     """How the decoder learns."""
 
-    objective: Literal["cross_entropy"] = "cross_entropy"
+    objective: Literal["cross_entropy", "self_critical"] = "cross_entropy"
+    init: str | None = None
     epochs: int = at_least(1, default=12)
     max_steps: int | None = at_least(1, default=None)
     batch_size: int = at_least(1, default=50)
@@ -84,6 +97,7 @@ class Train:
     warmup: float = between(0, 1, default=0.1)
     weight_decay: float = between(0, 10, default=0.01)
     label_smoothing: float = between(0, 0.9, default=0.1)
+    scheduled_sampling: float = between(0, 1, default=0.0)
     clip: float = between(0, 1e6, default=5.0)
     ema: float = between(0, 0.99999, default=0.0)
     doubly_stochastic: float = between(0, 100, default=0.0)
@@ -154,7 +168,80 @@ class Recipe:
 
 def contradictions(recipe: Recipe) -> list[str]:
     """What each key allows and the keys together do not, one line each."""
-    found = []
-    if recipe.train.warmup >= 1:
-        found.append("train.warmup=1: the whole run would be warm-up; give a share of the steps below 1")
-    return found
+    return [said for wrong, said in _rules(recipe) if wrong]
+
+
+def _rules(recipe: Recipe) -> Iterable[tuple[bool, str]]:
+    attention, decoder, embedding, train = recipe.attention, recipe.decoder, recipe.embedding, recipe.train
+    yield train.warmup >= 1, "train.warmup=1: the whole run would be warm-up; give a share of the steps below 1"
+
+    heads = attention.heads or 1
+    transformer = decoder.kind == "transformer"
+    yield (
+        decoder.size % heads != 0,
+        f"attention.heads={heads}: does not divide decoder.size={decoder.size}; each head has an equal share of it",
+    )
+    yield (
+        not transformer and attention.size % heads != 0,
+        f"attention.heads={heads}: does not divide attention.size={attention.size}; each head has an equal share of it",
+    )
+    yield (
+        attention.kind == "hard" and heads > 1,
+        f"attention.kind=hard looks at one region a word, so attention.heads={heads} cannot be; leave heads at 1",
+    )
+    yield (
+        transformer and attention.kind == "hard",
+        "attention.kind=hard needs a recurrent decoder (rnn, lstm, gru): a transformer looks many times a word",
+    )
+    yield (
+        transformer and attention.score not in (None, "scaled_dot"),
+        f"attention.score={attention.score}: a transformer compares by scaled_dot; leave it out",
+    )
+    yield (
+        transformer and decoder.design is not None,
+        f"decoder.design={decoder.design}: a design of recurrent decoders; take decoder.kind rnn, lstm or gru",
+    )
+    yield (
+        decoder.design == "adaptive" and decoder.kind != "lstm",
+        f"decoder.design=adaptive reads its sentinel from an LSTM's memory cell; decoder.kind={decoder.kind} has none",
+    )
+    yield (
+        decoder.design == "adaptive" and heads > 1,
+        f"decoder.design=adaptive weighs one look against its sentinel, so attention.heads={heads} cannot be",
+    )
+    yield (
+        decoder.design in ("adaptive", "up_down") and decoder.layers > 1,
+        f"decoder.layers={decoder.layers}: decoder.design={decoder.design} has its own layers; leave it at 1",
+    )
+
+    yield (
+        recipe.tokens.kind == "bpe" and embedding.kind == "glove",
+        "embedding.kind=glove has vectors of words, and tokens.kind=bpe has pieces of words; take tokens.kind=word",
+    )
+    yield (
+        recipe.tokens.kind == "bpe" and embedding.kind == "word2vec" and embedding.path is not None,
+        f"embedding.path={embedding.path}: vectors of words do not fit tokens.kind=bpe; leave the path out to train "
+        "word2vec on the pieces, or take tokens.kind=word",
+    )
+    yield (
+        embedding.kind == "learned" and embedding.path is not None,
+        f"embedding.path={embedding.path}: embedding.kind=learned reads none; give embedding.kind=word2vec or glove",
+    )
+    yield (
+        embedding.kind == "learned" and not embedding.train,
+        "embedding.train=false: vectors that start at random must be trained; give embedding.kind=word2vec or glove",
+    )
+
+    critical = train.objective == "self_critical"
+    yield (
+        critical and train.init is None,
+        "train.objective=self_critical starts from a trained model: give train.init=BUNDLE",
+    )
+    yield (
+        critical and train.scheduled_sampling > 0,
+        "train.scheduled_sampling: self_critical training reads its own words anyway; leave it at 0",
+    )
+    yield (
+        critical and attention.kind == "hard",
+        "train.objective=self_critical with attention.kind=hard: two samplings at once are not supported; take soft",
+    )

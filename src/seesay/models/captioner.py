@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from seesay.models.decoder import Decoder, Memory
 from seesay.models.encoder import Encoder
-from seesay.models.recurrent import Memory, RecurrentDecoder
 
 
 class Captioner(nn.Module):
@@ -16,7 +16,7 @@ class Captioner(nn.Module):
         decoder: writes words from regions.
     """
 
-    def __init__(self, encoder: Encoder, decoder: RecurrentDecoder) -> None:
+    def __init__(self, encoder: Encoder, decoder: Decoder) -> None:
         super().__init__()
         self.encoder = encoder
         self.decoder = decoder

@@ -8,18 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from seesay.models.attention import AdditiveAttention
-
-
-class Memory(NamedTuple):
-    """What the decoder keeps of a photo; the same for all of its beams or captions.
-
-    Attributes:
-        values: (B, P, H) regions in the decoder's own space.
-        keys: (B, P, A) regions as the attention compares them.
-    """
-
-    values: Tensor
-    keys: Tensor
+from seesay.models.decoder import Decoded, Decoder, Memory, Step
+from seesay.models.embedding import WordEmbedding
 
 
 class State(NamedTuple):
@@ -29,33 +19,7 @@ class State(NamedTuple):
     c: Tensor
 
 
-class Step(NamedTuple):
-    """What one word costs and brings.
-
-    Attributes:
-        logprobs: (B, K, V) natural log-probabilities of the next token.
-        state: the state after this step.
-        attention: (B, K, P) where it looked, rows summing to 1.
-    """
-
-    logprobs: Tensor
-    state: State
-    attention: Tensor
-
-
-class Decoded(NamedTuple):
-    """A teacher-forced pass.
-
-    Attributes:
-        hidden: (B, K, L, M) what `logits` turns into words.
-        attention: (B, K, L, P).
-    """
-
-    hidden: Tensor
-    attention: Tensor
-
-
-class RecurrentDecoder(nn.Module):
+class RecurrentDecoder(Decoder):
     """LSTM with soft attention, gated context and deep output.
 
     With regions a_i, previous word y, state h (numbers of the paper's equations in brackets; `values` are W_v a_i):
@@ -75,7 +39,6 @@ class RecurrentDecoder(nn.Module):
         dropout: on values, words and the output, each alone.
     """
 
-    Memory = Memory
     State = State
 
     def __init__(
@@ -88,7 +51,7 @@ class RecurrentDecoder(nn.Module):
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
-        self.embedding = nn.Embedding(vocab_size, embedding_size)
+        self.embedding = WordEmbedding(vocab_size, embedding_size)
         self.value = nn.Linear(region_size, size)
         self.attention = AdditiveAttention(size, size, attention_size)
         self.start_state = nn.Linear(size, 2 * size)
@@ -97,12 +60,10 @@ class RecurrentDecoder(nn.Module):
         self.recur = nn.Linear(2 * size, 4 * size, bias=False)  # [z; h] -> the four gates
         self.word_out = nn.Linear(embedding_size, embedding_size, bias=False)
         self.deep_out = nn.Linear(2 * size, embedding_size)  # [h; z] -> M
-        self.bias_out = nn.Parameter(torch.zeros(vocab_size))
         self.dropout = nn.Dropout(dropout)
         self._initialise(size)
 
     def _initialise(self, size: int) -> None:
-        nn.init.normal_(self.embedding.weight, std=self.embedding.embedding_dim**-0.5)
         with torch.no_grad():
             self.word_in.bias[size : 2 * size].fill_(1.0)  # an open forget gate at the start
 
@@ -159,10 +120,6 @@ class RecurrentDecoder(nn.Module):
             maps.append(nn.functional.pad(attention, pad))
         hidden = self._out(words, torch.stack(outs, dim=2), torch.stack(contexts, dim=2))
         return Decoded(hidden, torch.stack(maps, dim=2))
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        """(..., M) -> (..., V), before the softmax."""
-        return nn.functional.linear(hidden, self.embedding.weight, self.bias_out)
 
     def _look(self, h: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
         attention = self.attention(h, memory.keys)

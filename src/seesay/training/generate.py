@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 
 from seesay.data.tokens import BOS, EOS, PAD, UNK
-from seesay.models.recurrent import Memory, RecurrentDecoder
+from seesay.models.decoder import Decoder, Memory
 from seesay.search import Hypothesis, SearchOptions, beam_search
 
 
 @torch.inference_mode()
-def generate(decoder: RecurrentDecoder, memory: Memory, options: SearchOptions) -> list[list[Hypothesis]]:
+def generate(decoder: Decoder, memory: Memory, options: SearchOptions) -> list[list[Hypothesis]]:
     """The best sentences of each photo, best first; the decoder is used as it is, so put it in eval mode.
 
     Args:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from seesay.data.tokens import PAD, UNK
-from seesay.models.recurrent import RecurrentDecoder
+from seesay.models.decoder import Decoder
 from seesay.training.batches import CaptionBatch
 
 
@@ -25,7 +25,7 @@ class CrossEntropy(nn.Module):
         doubly_stochastic: lambda.
     """
 
-    def __init__(self, decoder: RecurrentDecoder, label_smoothing: float = 0.0, doubly_stochastic: float = 0.0) -> None:
+    def __init__(self, decoder: Decoder, label_smoothing: float = 0.0, doubly_stochastic: float = 0.0) -> None:
         super().__init__()
         self.decoder = decoder
         self.label_smoothing = label_smoothing

@@ -23,8 +23,8 @@ from seesay.errors import RecipeError
 from seesay.metrics import CiderD, basic_scores, score_captions
 from seesay.models.build import build_decoder
 from seesay.models.captioner import Captioner
+from seesay.models.decoder import Decoder
 from seesay.models.encoder import Encoder, load_encoder
-from seesay.models.recurrent import RecurrentDecoder
 from seesay.progress import progress
 from seesay.search import SearchOptions
 from seesay.training.batches import CaptionBatches
@@ -172,7 +172,7 @@ class DevJudge:
 
     def __init__(
         self,
-        decoder: RecurrentDecoder,
+        decoder: Decoder,
         tokenizer: CaptionTokenizer,
         dev: Photos,
         search: SearchOptions,
@@ -218,7 +218,7 @@ def describe(
     dev: list[CaptionRecord],
     tokenizer: CaptionTokenizer,
     encoder: Encoder,
-    decoder: RecurrentDecoder,
+    decoder: Decoder,
     device: torch.device,
     console: Console,
 ) -> None:

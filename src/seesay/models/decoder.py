@@ -1,0 +1,97 @@
+"""What every decoder is: `prepare` a photo, `start`, then `step` by `step`; `forward` is its equal for whole captions."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, ClassVar, NamedTuple
+
+from torch import Tensor, nn
+
+from seesay.models.embedding import WordEmbedding
+
+
+class Memory(NamedTuple):
+    """What a decoder keeps of a photo; the same for all of its beams or captions.
+
+    Attributes:
+        values: (B, P, ...) regions in the decoder's own space.
+        keys: (B, P, ...) regions as the attention compares them.
+    """
+
+    values: Tensor
+    keys: Tensor
+
+
+class Step(NamedTuple):
+    """What one word costs and brings.
+
+    Attributes:
+        logprobs: (B, K, V) natural log-probabilities of the next token.
+        state: a NamedTuple of tensors (B, K, ...), of the decoder's own kind: the state after this step.
+        attention: (B, K, P) where it looked, rows summing to 1.
+    """
+
+    logprobs: Tensor
+    state: Any
+    attention: Tensor
+
+
+class Decoded(NamedTuple):
+    """A teacher-forced pass.
+
+    Attributes:
+        hidden: (B, K, L, M) what `logits` turns into words.
+        attention: (B, K, L, P).
+        chosen: (B, K, L) the region that hard attention took, -1 where it took the expectation; None of soft attention.
+    """
+
+    hidden: Tensor
+    attention: Tensor
+    chosen: Tensor | None = None
+
+
+class Decoder(nn.Module):
+    """The contract. `step` defines the model: greedy, beam, sampling, figures and the exported graph are all `step`.
+
+    Attributes:
+        State: the NamedTuple of this decoder's state; its fields name the graph's inputs.
+        embedding: of the words, read and written.
+    """
+
+    State: ClassVar[Any]
+    embedding: WordEmbedding
+
+    @abstractmethod
+    def prepare(self, regions: Tensor) -> Memory:
+        """Everything that is the same at each step: (B, P, D) -> Memory."""
+
+    @abstractmethod
+    def start(self, memory: Memory, beams: int = 1) -> Any:
+        """The state before the first word, parts (B, beams, ...)."""
+
+    @abstractmethod
+    def step(self, tokens: Tensor, state: Any, memory: Memory) -> Step:
+        """One word further.
+
+        Args:
+            tokens: (B, K) ids of the words just read.
+            state: parts (B, K, ...).
+            memory: of the B photos, without K.
+        """
+
+    @abstractmethod
+    def forward(self, tokens: Tensor, lengths: Tensor, memory: Memory) -> Decoded:
+        """Read whole captions (teacher forcing); equal to repeated `step`.
+
+        Args:
+            tokens: (B, K, L) ids, start token first; each photo's captions the longest first.
+            lengths: (B, K) real tokens of each caption; what comes after is padding.
+            memory: of the B photos.
+
+        Returns:
+            hidden and attention; what stands there after a caption's end means nothing.
+        """
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(..., M) -> (..., V), before the softmax."""
+        return self.embedding.logits(hidden)
