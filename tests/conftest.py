@@ -135,9 +135,9 @@ def _learn(decoder, regions, sentences: list[list[int]]) -> None:
     objective = CrossEntropy(decoder)
     with torch.no_grad():  # values that lie around zero and tell regions apart; they are not trained
         flat = regions.flatten(0, 1)
-        decoder.value.weight.div_((flat @ decoder.value.weight.T).std(0)[:, None])
-        decoder.value.bias.copy_(-decoder.value.weight @ flat.mean(0))
-    trained = [parameter for name, parameter in decoder.named_parameters() if not name.startswith("value.")]
+        decoder.regions.value.weight.div_((flat @ decoder.regions.value.weight.T).std(0)[:, None])
+        decoder.regions.value.bias.copy_(-decoder.regions.value.weight @ flat.mean(0))
+    trained = [parameter for name, parameter in decoder.named_parameters() if not name.startswith("regions.value.")]
     optimiser = torch.optim.Adam(trained, lr=0.02)
     for _ in range(60):
         attention = decoder(batch.inputs, batch.lengths, decoder.prepare(batch.regions)).attention[:, 0]

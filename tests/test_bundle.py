@@ -26,8 +26,9 @@ from seesay.bundle.graphs import half_precision, write_graphs
 from seesay.bundle.write import load_captioner, write_bundle
 from seesay.errors import BundleError
 from seesay.models.captioner import Captioner
+from seesay.models.embedding import WordEmbedding
 from seesay.models.encoder import load_encoder
-from seesay.models.recurrent import RecurrentDecoder
+from seesay.models.show_attend_tell import ShowAttendTell
 from seesay.search import SearchOptions
 
 
@@ -95,7 +96,7 @@ def test_scores_are_those_of_the_model_written(tmp_path, monkeypatch, tiny_recip
         return {"dev": {"images": 5, "cider": 0.5, "bleu_4": 0.25, "tokeniser": "ours"}}
 
     folder = write_bundle(tmp_path / "b", tiny_recipe, tiny_captioner, tiny_tokenizer, SearchOptions(), score)
-    weight = seen[0].decoder.value.weight
+    weight = seen[0].decoder.regions.value.weight
     assert torch.equal(weight, weight.half().float())
     assert open_bundle(folder).scores == {"dev": {"images": 5, "cider": 0.5, "bleu_4": 0.25, "tokeniser": "ours"}}
     assert re.search(r"\| dev \| 5 \|.* 25\.0 \|.* 50\.0 \|", (folder / "README.md").read_text())
@@ -209,7 +210,7 @@ def test_export_is_silent_and_repeatable(tmp_path, capfd, half, tiny_bundle):
 def _with_encoder(name: str, size: int = 64) -> Captioner:
     torch.manual_seed(1)
     encoder = load_encoder(name, "none", size)
-    captioner = Captioner(encoder, RecurrentDecoder(encoder.depth, 11, 8, 5, 4)).eval()
+    captioner = Captioner(encoder, ShowAttendTell(WordEmbedding(11, 5), encoder.depth, encoder.grid, size=8)).eval()
     for key, tensor in captioner.encoder.named_buffers():
         if key.endswith("running_mean"):
             tensor.uniform_(-0.3, 0.3)

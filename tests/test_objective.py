@@ -7,15 +7,16 @@ import pytest
 import torch
 
 from seesay.data.tokens import EOS, PAD, UNK
-from seesay.models.recurrent import RecurrentDecoder
+from seesay.models.embedding import WordEmbedding
+from seesay.models.show_attend_tell import ShowAttendTell
 from seesay.training.batches import CaptionBatch
 from seesay.training.objective import CrossEntropy, attention_penalty
 
 
 @pytest.fixture
-def decoder() -> RecurrentDecoder:
+def decoder() -> ShowAttendTell:
     torch.manual_seed(0)
-    return RecurrentDecoder(3, 7, 5, 4, 2).eval()
+    return ShowAttendTell(WordEmbedding(7, 4), 3, (2, 3), size=5, attention_size=2).eval()
 
 
 def batch_of(targets: list[list[list[int]]]) -> CaptionBatch:

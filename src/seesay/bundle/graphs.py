@@ -18,7 +18,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from seesay.errors import BundleError
 from seesay.models.captioner import Captioner
-from seesay.models.decoder import Memory
 
 SMALL = 256  # initializers of fewer elements stay inside the graph
 
@@ -43,7 +42,7 @@ class StepGraph(nn.Module):
         self.decoder = captioner.decoder
 
     def forward(self, tokens: Tensor, state: tuple[Tensor, ...], memory: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        parts = self.decoder.step(tokens, type(self.decoder).State(*state), Memory(*memory))
+        parts = self.decoder.step(tokens, self.decoder.State(*state), self.decoder.Memory(*memory))
         return (parts.logprobs, parts.attention, *parts.state)
 
 
@@ -158,21 +157,24 @@ def _norms_as_biases(model: Captioner) -> Captioner:
 
 
 def _export_photo(model: Captioner) -> onnx.ModelProto:
-    decoder = type(model.decoder)
-    outputs = [*_names("memory", Memory), *_names("state", decoder.State)]
+    decoder = model.decoder
+    outputs = [*_names("memory", decoder.Memory), *_names("state", decoder.State)]
     dynamic = ({0: torch.export.Dim.DYNAMIC},)
     return _export(PhotoGraph(model), (_blank(model, 2),), dynamic, ["images"], outputs)
 
 
 def _export_step(model: Captioner) -> onnx.ModelProto:
-    decoder, dim = type(model.decoder), torch.export.Dim.DYNAMIC
+    decoder, dim = model.decoder, torch.export.Dim.DYNAMIC
+    tokens = torch.zeros(2, 3, dtype=torch.int64)
     with torch.inference_mode():
         memory = model.prepare(_blank(model, 2))
-        state = model.decoder.start(memory, 3)
+        state = decoder.start(memory, 3)
+        for _ in range(2):  # a cache that grows must neither be empty nor hold one word: these sizes are taken as fixed
+            state = decoder.step(tokens, state, memory).state
     memory, state = tuple(t.clone() for t in memory), tuple(t.clone() for t in state)
-    tokens = torch.zeros(2, 3, dtype=torch.int64)
-    dynamic = ({0: dim, 1: dim}, tuple({0: dim, 1: dim} for _ in state), tuple({0: dim} for _ in memory))
-    inputs = ["tokens", *_names("state", decoder.State), *_names("memory", Memory)]
+    grows = {2: dim} if state[0].ndim > 3 else {}  # (B, K, H), or (B, K, words so far, ...)
+    dynamic = ({0: dim, 1: dim}, tuple({0: dim, 1: dim, **grows} for _ in state), tuple({0: dim} for _ in memory))
+    inputs = ["tokens", *_names("state", decoder.State), *_names("memory", decoder.Memory)]
     outputs = ["logprobs", "attention", *_names("next", decoder.State)]
     return _export(StepGraph(model), (tokens, state, memory), dynamic, inputs, outputs)
 

@@ -76,6 +76,11 @@ def load_captioner(bundle: Bundle) -> Captioner:
 
 
 def _renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights under today's names; bundles of the first format keep the words' bias beside the embedding."""
+    """Weights under today's names; bundles from before there was a family of decoders have others."""
+    if "decoder.recur.weight" not in state:
+        return state
     names = {"decoder.bias_out": "decoder.embedding.bias"}
-    return {names.get(name, name): tensor for name, tensor in state.items()}
+    names |= {f"decoder.value.{part}": f"decoder.regions.value.{part}" for part in ("weight", "bias")}
+    state = {names.get(name, name): tensor for name, tensor in state.items()}
+    context, recur = state.pop("decoder.recur.weight").chunk(2, dim=1)
+    return state | {"decoder.context_in.weight": context, "decoder.cells.0.recur.weight": recur}

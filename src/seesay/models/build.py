@@ -2,19 +2,72 @@
 
 from __future__ import annotations
 
+import numpy as np
+import torch
+
 from seesay.config import Recipe
+from seesay.models.adaptive import Adaptive
 from seesay.models.decoder import Decoder
+from seesay.models.embedding import WordEmbedding
 from seesay.models.encoder import Encoder
 from seesay.models.recurrent import RecurrentDecoder
+from seesay.models.regions import usual_heads
+from seesay.models.show_attend_tell import ShowAttendTell
+from seesay.models.transformer import TransformerDecoder
+from seesay.models.up_down import UpDown
+
+DESIGNS: dict[str, type[RecurrentDecoder]] = {
+    "show_attend_tell": ShowAttendTell,
+    "adaptive": Adaptive,
+    "up_down": UpDown,
+}
+LEARNED_SIZE = 300  # of word vectors that a recipe says nothing about
 
 
-def build_decoder(recipe: Recipe, encoder: Encoder, vocab_size: int) -> Decoder:
-    """The decoder that a recipe asks for, with fresh weights."""
-    return RecurrentDecoder(
-        region_size=encoder.depth,
-        vocab_size=vocab_size,
-        size=recipe.decoder.size,
-        embedding_size=recipe.embedding.size or 300,
-        attention_size=recipe.attention.size,
-        dropout=recipe.decoder.dropout,
+def build_decoder(recipe: Recipe, encoder: Encoder, vocab_size: int, table: np.ndarray | None = None) -> Decoder:
+    """The decoder that a recipe asks for, with fresh weights.
+
+    Args:
+        recipe: sections embedding, attention and decoder, and `encoder.self_attention`.
+        encoder: whose regions it reads.
+        vocab_size: V.
+        table: (V, m) word vectors to start from; None: random ones.
+    """
+    embedding = build_embedding(recipe, vocab_size, table)
+    attention, decoder = recipe.attention, recipe.decoder
+    if decoder.kind == "transformer":
+        return TransformerDecoder(
+            embedding,
+            encoder.depth,
+            encoder.grid,
+            size=decoder.size,
+            layers=decoder.layers,
+            heads=attention.heads or usual_heads(decoder.size),
+            self_attention=recipe.encoder.self_attention,
+            dropout=decoder.dropout,
+        )
+    return DESIGNS[decoder.design or "show_attend_tell"](
+        embedding,
+        encoder.depth,
+        encoder.grid,
+        size=decoder.size,
+        cell=decoder.kind,
+        layers=decoder.layers,
+        score=attention.score or "additive",
+        attention_size=attention.size,
+        heads=attention.heads or 1,
+        hard=attention.kind == "hard",
+        self_attention=recipe.encoder.self_attention,
+        dropout=decoder.dropout,
     )
+
+
+def build_embedding(recipe: Recipe, vocab_size: int, table: np.ndarray | None = None) -> WordEmbedding:
+    """The words' vectors that a recipe asks for; see `build_decoder`."""
+    asked = recipe.embedding
+    width = asked.size or LEARNED_SIZE if table is None else table.shape[1]
+    embedding = WordEmbedding(vocab_size, asked.size or width, width, asked.tied, asked.train)
+    if table is not None:
+        with torch.no_grad():
+            embedding.weight.copy_(torch.from_numpy(table))
+    return embedding

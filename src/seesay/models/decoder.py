@@ -1,4 +1,4 @@
-"""What every decoder is: `prepare` a photo, `start`, then `step` by `step`; `forward` is its equal for whole captions."""
+"""What every decoder is: `prepare`, `start`, then `step` by `step`; `forward` is its equal for whole captions."""
 
 from __future__ import annotations
 
@@ -54,23 +54,24 @@ class Decoder(nn.Module):
     """The contract. `step` defines the model: greedy, beam, sampling, figures and the exported graph are all `step`.
 
     Attributes:
-        State: the NamedTuple of this decoder's state; its fields name the graph's inputs.
+        Memory, State: the NamedTuples of this decoder; their fields name inputs and outputs of the graphs.
         embedding: of the words, read and written.
     """
 
-    State: ClassVar[Any]
+    Memory: ClassVar[Any] = Memory
+    State: Any
     embedding: WordEmbedding
 
     @abstractmethod
-    def prepare(self, regions: Tensor) -> Memory:
-        """Everything that is the same at each step: (B, P, D) -> Memory."""
+    def prepare(self, regions: Tensor) -> Any:
+        """Everything that is the same at each step: (B, P, D) -> Memory, or a NamedTuple that has more."""
 
     @abstractmethod
-    def start(self, memory: Memory, beams: int = 1) -> Any:
+    def start(self, memory: Any, beams: int = 1) -> Any:
         """The state before the first word, parts (B, beams, ...)."""
 
     @abstractmethod
-    def step(self, tokens: Tensor, state: Any, memory: Memory) -> Step:
+    def step(self, tokens: Tensor, state: Any, memory: Any) -> Step:
         """One word further.
 
         Args:
@@ -80,7 +81,7 @@ class Decoder(nn.Module):
         """
 
     @abstractmethod
-    def forward(self, tokens: Tensor, lengths: Tensor, memory: Memory) -> Decoded:
+    def forward(self, tokens: Tensor, lengths: Tensor, memory: Any) -> Decoded:
         """Read whole captions (teacher forcing); equal to repeated `step`.
 
         Args:

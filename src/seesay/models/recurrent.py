@@ -1,107 +1,143 @@
-"""The recurrent decoder of Show, Attend and Tell (Xu et al. 2015, https://arxiv.org/abs/1502.03044)."""
+"""What the recurrent decoders share: words in, cells, a look, words out. Each design has its own file."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from abc import abstractmethod
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from seesay.models.attention import AdditiveAttention
+from seesay.models.attention import SCORES, bring
+from seesay.models.cells import CELLS
 from seesay.models.decoder import Decoded, Decoder, Memory, Step
 from seesay.models.embedding import WordEmbedding
+from seesay.models.regions import Regions
 
 
-class State(NamedTuple):
-    """The LSTM's state, every part (B, K, H)."""
+class Look(NamedTuple):
+    """One look at a photo.
 
-    h: Tensor
-    c: Tensor
+    Attributes:
+        context: (B, K, H) what was seen.
+        attention: (B, K, P) where, the mean over the heads; rows sum to 1.
+        chosen: (B, K) the one region that was taken, -1 where it was the expectation.
+        scores: (B, K, N, P) before the softmax.
+    """
+
+    context: Tensor
+    attention: Tensor
+    chosen: Tensor
+    scores: Tensor
+
+
+class Advanced(NamedTuple):
+    """One word further.
+
+    Attributes:
+        features: (B, K, F) from which `write` makes the next word.
+        state: after this step.
+        look: at the photo.
+    """
+
+    features: Tensor
+    state: Any
+    look: Look
 
 
 class RecurrentDecoder(Decoder):
-    """LSTM with soft attention, gated context and deep output.
+    """Reads words with recurrent cells and looks at the regions once a word.
 
-    With regions a_i, previous word y, state h (numbers of the paper's equations in brackets; `values` are W_v a_i):
-
-        h_0, c_0 = tanh f_h(mean a), tanh f_c(mean a)                    [3.1.2]
-        alpha    = softmax(v . tanh(W_a a_i + W_h h))                    [4, 5]
-        z        = sigmoid(W_b h) * sum_i alpha_i values_i               [13, 4.2.1; the gate here is one per channel]
-        h, c     = LSTM([E y; z], h, c)                                  [1, 2, 3]
-        p(y')    = softmax(E (E y + L_h h + L_z z))                      [7, output words share the embedding]
+    Hard attention (Show, Attend and Tell, section 4.1) takes the value of one region instead of the weighted mean:
+    in training a sampled one, for the photos that `forward` is told, in use the most likely one.
 
     Args:
+        embedding: of the words, width M.
         region_size: D, features of a region.
-        vocab_size: V.
-        size: H, the LSTM's width (`decoder.size`).
-        embedding_size: M, width of a word (`embedding.size`).
+        grid: (rows, cols) of the regions.
+        size: H, the width of the cells (`decoder.size`).
+        cell: "rnn", "lstm" or "gru" (`decoder.kind`).
+        layers: cells on top of each other (`decoder.layers`).
+        score: "additive", "dot" or "scaled_dot" (`attention.score`).
         attention_size: A (`attention.size`).
-        dropout: on values, words and the output, each alone.
+        heads: looks at once (`attention.heads`).
+        hard: `attention.kind`.
+        self_attention: layers in which regions look at each other (`encoder.self_attention`).
+        dropout: on values, words and the output, each alone, and between layers.
     """
 
-    State = State
+    inputs_extra = 0  # numbers a word brings besides the first cell's gates, in units of H
 
     def __init__(
         self,
+        embedding: WordEmbedding,
         region_size: int,
-        vocab_size: int,
+        grid: tuple[int, int],
         size: int = 512,
-        embedding_size: int = 300,
+        cell: str = "lstm",
+        layers: int = 1,
+        score: str = "additive",
         attention_size: int = 192,
+        heads: int = 1,
+        hard: bool = False,
+        self_attention: int = 0,
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
-        self.embedding = WordEmbedding(vocab_size, embedding_size)
-        self.value = nn.Linear(region_size, size)
-        self.attention = AdditiveAttention(size, size, attention_size)
-        self.start_state = nn.Linear(size, 2 * size)
-        self.gate = nn.Linear(size, size)
-        self.word_in = nn.Linear(embedding_size, 4 * size)
-        self.recur = nn.Linear(2 * size, 4 * size, bias=False)  # [z; h] -> the four gates
-        self.word_out = nn.Linear(embedding_size, embedding_size, bias=False)
-        self.deep_out = nn.Linear(2 * size, embedding_size)  # [h; z] -> M
+        kind = CELLS[cell]
+        self.State = kind.State
+        self.size, self.hard = size, hard
+        self.embedding = embedding
+        self.regions = Regions(region_size, size, grid, self_attention, dropout)
+        self.attention = SCORES[score](size, size, attention_size, heads)
+        self.cells = nn.ModuleList(kind(size) for _ in range(layers))
+        self.start_state = nn.Linear(size, len(kind.State._fields) * layers * size)
+        self.word_in = nn.Linear(embedding.size, (kind.gates + self.inputs_extra) * size)
         self.dropout = nn.Dropout(dropout)
-        self._initialise(size)
-
-    def _initialise(self, size: int) -> None:
-        with torch.no_grad():
-            self.word_in.bias[size : 2 * size].fill_(1.0)  # an open forget gate at the start
+        self.cells[0].initialise(self.word_in)
 
     def prepare(self, regions: Tensor) -> Memory:
-        """Everything that is the same at each step: (B, P, D) -> Memory."""
-        values = self.dropout(torch.relu(self.value(regions)))
+        """Everything that is the same at each step: (B, P, D) -> Memory of (B, P, H) values and (B, P, A) keys."""
+        values = self.regions(regions)
         return Memory(values, self.attention.project(values))
 
-    def start(self, memory: Memory, beams: int = 1) -> State:
-        """The state before the first word, (B, beams, H) each."""
-        both = torch.tanh(self.start_state(memory.values.mean(dim=1, keepdim=True)))
-        h, c = both.expand(-1, beams, -1).chunk(2, dim=-1)
-        return State(h.contiguous(), c.contiguous())
+    def start(self, memory: Any, beams: int = 1) -> Any:
+        """The state before the first word, tanh(W mean(values) + b), parts (B, beams, layers * H)."""
+        parts = torch.tanh(self.start_state(memory.values.mean(dim=1, keepdim=True)))
+        parts = parts.expand(-1, beams, -1).chunk(len(self.State._fields), dim=-1)
+        return self.State(*(part.contiguous() for part in parts))
 
-    def step(self, tokens: Tensor, state: State, memory: Memory) -> Step:
-        """One word further.
+    @abstractmethod
+    def advance(self, words_in: Tensor, state: Any, memory: Any, sample: Tensor | None = None) -> Advanced:
+        """The recurrence of a design.
 
         Args:
-            tokens: (B, K) ids of the words just read.
-            state: parts (B, K, H).
-            memory: of the B photos, without K.
+            words_in: (B, K, ...) from `word_in`.
+            state: parts (B, K, layers * H).
+            memory: of the B photos.
+            sample: see `forward`.
         """
-        words = self.dropout(self.embedding(tokens))
-        context, attention = self._look(state.h, memory)
-        state = self._advance(self.word_in(words), context, state)
-        logprobs = self.logits(self._out(words, state.h, context)).log_softmax(dim=-1)
-        return Step(logprobs, state, attention)
 
-    def forward(self, tokens: Tensor, lengths: Tensor, memory: Memory) -> Decoded:
+    @abstractmethod
+    def write(self, words: Tensor, features: Tensor) -> Tensor:
+        """Words read (..., M) and features (..., F) -> hidden (..., M)."""
+
+    def step(self, tokens: Tensor, state: Any, memory: Any) -> Step:
+        """One word further."""
+        words = self.dropout(self.embedding(tokens))
+        features, state, look = self.advance(self.word_in(words), state, memory)
+        logprobs = self.logits(self.write(words, features)).log_softmax(dim=-1)
+        return Step(logprobs, state, look.attention)
+
+    def forward(self, tokens: Tensor, lengths: Tensor, memory: Any, sample: Tensor | None = None) -> Decoded:
         """Read whole captions (teacher forcing); equal to repeated `step`, with the words' part done at once.
 
         Args:
             tokens: (B, K, L) ids, start token first; each photo's captions the longest first.
             lengths: (B, K) real tokens of each caption; what comes after is padding.
             memory: of the B photos.
-
-        Returns:
-            hidden and attention; what stands there after a caption's end means nothing.
+            sample: (B,) bool, for hard attention in training: photos of which a region is sampled; of the others the
+                expectation is taken. None: as `step` does.
         """
         beams, steps = tokens.shape[1:]
         words = self.dropout(self.embedding(tokens))
@@ -109,29 +145,45 @@ class RecurrentDecoder(Decoder):
         state = self.start(memory, beams)
         # Captions are sorted by length within a photo, so the columns still running at step t are the first ones.
         running = (lengths.amax(dim=0).unsqueeze(1) > torch.arange(steps, device=lengths.device)).sum(dim=0).tolist()
-        outs, contexts, maps = [], [], []
+        features, maps, chosen = [], [], []
         for t, k in enumerate(running):
-            state = State(state.h[:, :k], state.c[:, :k])
-            context, attention = self._look(state.h, memory)
-            state = self._advance(words_in[t][:, :k], context, state)
-            pad = (0, 0, 0, beams - k)
-            outs.append(nn.functional.pad(state.h, pad))
-            contexts.append(nn.functional.pad(context, pad))
-            maps.append(nn.functional.pad(attention, pad))
-        hidden = self._out(words, torch.stack(outs, dim=2), torch.stack(contexts, dim=2))
-        return Decoded(hidden, torch.stack(maps, dim=2))
+            state = self.State(*(part[:, :k] for part in state))
+            found, state, look = self.advance(words_in[t][:, :k], state, memory, sample)
+            features.append(nn.functional.pad(found, (0, 0, 0, beams - k)))
+            maps.append(nn.functional.pad(look.attention, (0, 0, 0, beams - k)))
+            chosen.append(nn.functional.pad(look.chosen, (0, beams - k), value=-1))
+        hidden = self.write(words, torch.stack(features, dim=2))
+        return Decoded(hidden, torch.stack(maps, dim=2), torch.stack(chosen, dim=2))
 
-    def _look(self, h: Tensor, memory: Memory) -> tuple[Tensor, Tensor]:
-        attention = self.attention(h, memory.keys)
-        context = torch.sigmoid(self.gate(h)) * (attention @ memory.values)
-        return context, attention
+    def look(self, query: Tensor, memory: Any, sample: Tensor | None = None) -> Look:
+        """Where the query (B, K, H) looks and what it sees there: alpha = softmax(e), z = sum_i alpha_i values_i."""
+        scores = self.attention(query, memory.keys)
+        weights = scores.softmax(dim=-1)
+        taken, chosen = self._take(weights, sample)
+        return Look(bring(taken, memory.values), weights.mean(dim=2), chosen, scores)
 
-    def _advance(self, words_in: Tensor, context: Tensor, state: State) -> State:
-        gates = words_in + self.recur(torch.cat([context, state.h], dim=-1))
-        i, f, g, o = gates.chunk(4, dim=-1)
-        c = torch.sigmoid(f) * state.c + torch.sigmoid(i) * torch.tanh(g)
-        return State(torch.sigmoid(o) * torch.tanh(c), c)
+    def _take(self, weights: Tensor, sample: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Weights of the values, and the region that has all of it where there is just one."""
+        nothing = torch.full(weights.shape[:2], -1, device=weights.device)
+        if not self.hard or (sample is not None and not bool(sample.any())):
+            return weights, nothing
+        if sample is None:
+            chosen = weights.argmax(dim=-1)
+        else:  # the Gumbel-max trick: one draw from the softmax of the scores
+            noise = -torch.empty_like(weights, dtype=torch.float32).exponential_().log()
+            chosen = (weights.float().log() + noise).argmax(dim=-1)
+        one = nn.functional.one_hot(chosen, weights.shape[-1]).to(weights.dtype)
+        if sample is None:
+            return one, chosen.squeeze(2)
+        here = sample.reshape(-1, 1)
+        return torch.where(here[..., None, None], one, weights), torch.where(here, chosen.squeeze(2), nothing)
 
-    def _out(self, words: Tensor, h: Tensor, context: Tensor) -> Tensor:
-        deep = self.deep_out(self.dropout(torch.cat([h, context], dim=-1)))
-        return self.dropout(torch.tanh(deep + self.word_out(words)))
+    def _cells(self, inputs: Tensor, state: Any, between: nn.ModuleList) -> Any:
+        """All layers one word further; `between[n]` projects the output of layer n for the next one."""
+        parts = [part.chunk(len(self.cells), dim=-1) for part in state]
+        after = []
+        for n, cell in enumerate(self.cells):
+            after.append(cell(inputs, *(part[n] for part in parts)))
+            if n < len(between):
+                inputs = between[n](self.dropout(after[n][0]))
+        return self.State(*(torch.cat(part, dim=-1) if len(part) > 1 else part[0] for part in zip(*after, strict=True)))

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from lightning.fabric import Fabric
 from rich.console import Console
+from torch import nn
 
 from seesay.bundle.write import write_bundle
 from seesay.config import Recipe
@@ -25,11 +26,13 @@ from seesay.models.build import build_decoder
 from seesay.models.captioner import Captioner
 from seesay.models.decoder import Decoder
 from seesay.models.encoder import Encoder, load_encoder
+from seesay.models.recurrent import RecurrentDecoder
 from seesay.progress import progress
 from seesay.search import SearchOptions
 from seesay.training.batches import CaptionBatches
 from seesay.training.features import cached_features, feature_cache
 from seesay.training.generate import generate
+from seesay.training.hard import HardAttention
 from seesay.training.loop import Trainer
 from seesay.training.objective import CrossEntropy
 from seesay.training.run import RunFolder
@@ -84,7 +87,7 @@ def train(recipe: Recipe, resume: bool = False, console: Console | None = None) 
     batches = CaptionBatches(
         train_photos.features, captions, recipe.train.batch_size, recipe.tokens.max_words, recipe.seed
     )
-    objective = CrossEntropy(decoder, recipe.train.label_smoothing, recipe.train.doubly_stochastic)
+    objective = build_objective(recipe, decoder)
     search = SearchOptions(max_words=recipe.tokens.max_words, **vars(recipe.search))
     judge = DevJudge(decoder, tokenizer, dev_photos, search, fabric.device)
     trainer = Trainer(recipe, run, fabric, objective, batches, judge, console)
@@ -97,6 +100,16 @@ def train(recipe: Recipe, resume: bool = False, console: Console | None = None) 
     if not fabric.is_global_zero:
         return run.bundle
     return write_bundle(run.bundle, recipe, Captioner(encoder, decoder), tokenizer, search, judge.scores)
+
+
+def build_objective(recipe: Recipe, decoder: Decoder) -> nn.Module:
+    """What a recipe asks training to minimise."""
+    train = recipe.train
+    if isinstance(decoder, RecurrentDecoder) and decoder.hard:
+        return HardAttention(
+            decoder, train.label_smoothing, train.doubly_stochastic, train.reinforce, train.entropy, train.half_soft
+        )
+    return CrossEntropy(decoder, train.label_smoothing, train.doubly_stochastic)
 
 
 def _precision(asked: str) -> str:

@@ -1,0 +1,72 @@
+"""Knowing When to Look: adaptive attention with a visual sentinel (Lu et al. 2017, https://arxiv.org/abs/1612.01887)."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from seesay.models.embedding import WordEmbedding
+from seesay.models.recurrent import Advanced, RecurrentDecoder
+
+
+class WholeMemory(NamedTuple):
+    """Regions, and the photo as a whole.
+
+    Attributes:
+        values: (B, P, H).
+        keys: (B, P, A).
+        whole: (B, 1, ...) the mean region as the first cell's input reads it.
+    """
+
+    values: Tensor
+    keys: Tensor
+    whole: Tensor
+
+
+class Adaptive(RecurrentDecoder):
+    """Read the word, look with the state after it, and weigh what was seen against what the LSTM remembers.
+
+    With x = [E y; mean values] (numbers of the paper's equations in brackets):
+
+        h, c  = LSTM(x, h', c')                                          [3]
+        s     = sigmoid(W_x x + W_h h') * tanh(c)                        [9, 10: the sentinel]
+        alpha = softmax(score(values_i, h)),    v = sum_i alpha_i values_i    [6, 7, 8]
+        beta  = the sentinel's share in softmax([score(values_i, h); score(s, h)])   [12]
+        p     = softmax(O tanh(W (beta s + (1 - beta) v + h)))           [11, 13, with a tanh]
+
+    The attention that is shown is alpha: where it looked, however much of it went into the word.
+
+    Args: those of `RecurrentDecoder`; an LSTM of one layer.
+    """
+
+    Memory = WholeMemory
+    inputs_extra = 1  # the sentinel's gate
+
+    def __init__(self, embedding: WordEmbedding, region_size: int, grid: tuple[int, int], **options: Any) -> None:
+        super().__init__(embedding, region_size, grid, **options)
+        size = self.size
+        self.whole_in = nn.Linear(size, self.word_in.out_features, bias=False)
+        self.sentinel_gate = nn.Linear(size, size, bias=False)
+        self.sentinel_key = nn.Linear(size, self.attention.key.out_features, bias=False)
+        self.deep_out = nn.Linear(size, embedding.size)
+
+    def prepare(self, regions: Tensor) -> Any:
+        """(B, P, D) -> WholeMemory."""
+        memory = super().prepare(regions)
+        return WholeMemory(*memory, self.whole_in(memory.values.mean(dim=1, keepdim=True)))
+
+    def advance(self, words_in: Tensor, state: Any, memory: Any, sample: Tensor | None = None) -> Advanced:
+        """See the class."""
+        inputs, gate = (words_in + memory.whole).split([4 * self.size, self.size], dim=-1)
+        after = self._cells(inputs, state, nn.ModuleList())
+        sentinel = torch.sigmoid(gate + self.sentinel_gate(state.h)) * torch.tanh(after.c)
+        look = self.look(after.h, memory, sample)
+        own = self.attention.match(after.h, self.sentinel_key(sentinel))  # (B, K, 1)
+        beta = torch.sigmoid(own - look.scores.squeeze(2).logsumexp(dim=-1, keepdim=True))
+        return Advanced(beta * sentinel + (1 - beta) * look.context + after.h, after, look)
+
+    def write(self, words: Tensor, features: Tensor) -> Tensor:
+        """See the class; the word itself has no part in it."""
+        return self.dropout(torch.tanh(self.deep_out(self.dropout(features))))

@@ -1,0 +1,171 @@
+"""The Transformer decoder (Vaswani et al. 2017, https://arxiv.org/abs/1706.03762), stepping with a cache."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from seesay.models.attention import attend
+from seesay.models.decoder import Decoded, Decoder, Memory, Step
+from seesay.models.embedding import WordEmbedding
+from seesay.models.regions import Regions, feed_forward, sinusoids
+
+
+class Cache(NamedTuple):
+    """What stays of the words read so far.
+
+    Attributes:
+        past: (B, K, T, N, 2, H) keys and values of T words in each of N layers; T is 0 before the first word.
+    """
+
+    past: Tensor
+
+
+class Block(nn.Module):
+    """One layer: look at the words so far, look at the regions, think; each with a residual and a norm before it.
+
+    Args:
+        size: H.
+        heads: divide H.
+        dropout: on each part's result.
+    """
+
+    def __init__(self, size: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm_words, self.norm_regions, self.norm_think = (nn.LayerNorm(size) for _ in range(3))
+        self.words_in = nn.Linear(size, 3 * size)
+        self.words_out = nn.Linear(size, size)
+        self.query = nn.Linear(size, size)
+        self.regions_out = nn.Linear(size, size)
+        self.think = feed_forward(size)
+        self.dropout = nn.Dropout(dropout)
+
+    def project(self, words: Tensor) -> tuple[Tensor, Tensor]:
+        """(..., T, H) -> queries (..., T, H) and keys with values (..., T, 2, H), of the self-attention."""
+        query, key, value = self.words_in(self.norm_words(words)).chunk(3, dim=-1)
+        return query, torch.stack([key, value], dim=-2)
+
+    def forward(
+        self, words: Tensor, query: Tensor, past: Tensor, hidden: Tensor | None, keys: Tensor, values: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """One layer over T words of every caption.
+
+        Args:
+            words: (B, K, T, H).
+            query: (B, K, T, H) from `project`.
+            past: (B, K, S, 2, H) keys and values of all S words that may be seen.
+            hidden: (T, S) True where a word must not look; None hides nothing.
+            keys, values: (B, P, H) of the photo's regions for this layer, without K.
+
+        Returns:
+            words (B, K, T, H) and where they looked, (B, K, T, P), the mean over the heads.
+        """
+        key, value = past.unbind(dim=-2)
+        context, _ = attend(query, key, value, self.heads, hidden)
+        words = words + self.dropout(self.words_out(context))
+        batch, beams, length, size = words.shape
+        query = self.query(self.norm_regions(words)).reshape(batch, beams * length, size)
+        context, looked = attend(query, keys, values, self.heads)
+        words = words + self.dropout(self.regions_out(context).reshape(words.shape))
+        words = words + self.dropout(self.think(self.norm_think(words)))
+        return words, looked.reshape(batch, beams, length, -1)
+
+
+class TransformerDecoder(Decoder):
+    """Pre-norm Transformer (https://arxiv.org/abs/2002.04745): each layer looks at the words so far, then at regions.
+
+        x_0 = W E y + place,    x = x + attend(words),    x = x + attend(regions),    x = x + think(x)
+        p(y') = softmax(O (W norm(x) + b))
+
+    The attention that is shown is the last layer's look at the regions, the mean over its heads.
+
+    Args:
+        embedding: of the words, width M.
+        region_size: D, features of a region.
+        grid: (rows, cols) of the regions.
+        size: H, the width of every layer (`decoder.size`).
+        layers: N (`decoder.layers`).
+        heads: of every attention (`attention.heads`).
+        self_attention: layers in which regions look at each other (`encoder.self_attention`).
+        dropout: on values, words, each part of a layer and the output.
+    """
+
+    State = Cache
+
+    def __init__(
+        self,
+        embedding: WordEmbedding,
+        region_size: int,
+        grid: tuple[int, int],
+        size: int = 512,
+        layers: int = 2,
+        heads: int = 8,
+        self_attention: int = 0,
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.size = size
+        self.embedding = embedding
+        self.regions = Regions(region_size, size, grid, self_attention, dropout)
+        self.norm_values = nn.LayerNorm(size)
+        self.keys = nn.Linear(size, layers * size, bias=False)  # the softmax would not see a bias
+        self.values = nn.Linear(size, layers * size)
+        self.word_in = nn.Linear(embedding.size, size)
+        self.blocks = nn.ModuleList(Block(size, heads, dropout) for _ in range(layers))
+        self.norm_out = nn.LayerNorm(size)
+        self.deep_out = nn.Linear(size, embedding.size)
+        self.dropout = nn.Dropout(dropout)
+
+    def prepare(self, regions: Tensor) -> Memory:
+        """Keys and values of the regions for all layers: (B, P, D) -> Memory, both (B, P, N * H)."""
+        values = self.norm_values(self.regions(regions))
+        return Memory(self.values(values), self.keys(values))
+
+    def start(self, memory: Memory, beams: int = 1) -> Cache:
+        """An empty cache."""
+        batch, layers = memory.values.shape[0], len(self.blocks)
+        return Cache(memory.values.new_zeros(batch, beams, 0, layers, 2, self.size))
+
+    def step(self, tokens: Tensor, state: Cache, memory: Memory) -> Step:
+        """One word further: (B, K) tokens, a cache of T words -> a cache of T + 1."""
+        words = self._read(tokens.unsqueeze(2), state.past.shape[2])
+        words, past, attention = self._run(words, state.past, None, memory)
+        logprobs = self.logits(self._out(words).squeeze(2)).log_softmax(dim=-1)
+        return Step(logprobs, Cache(past), attention.squeeze(2))
+
+    def forward(self, tokens: Tensor, lengths: Tensor, memory: Memory) -> Decoded:
+        """Read whole captions at once (teacher forcing); equal to repeated `step`.
+
+        Args:
+            tokens: (B, K, L) ids, start token first.
+            lengths: (B, K); not needed here, since nothing looks at what comes later.
+            memory: of the B photos.
+        """
+        beams, length = tokens.shape[1:]
+        later = torch.ones(length, length, dtype=torch.bool, device=tokens.device).triu(1)
+        empty = self.start(memory, beams).past
+        words, _, attention = self._run(self._read(tokens, 0), empty, later, memory)
+        return Decoded(self._out(words), attention)
+
+    def _read(self, tokens: Tensor, position: int) -> Tensor:
+        """Words with their places: (B, K, T) -> (B, K, T, H)."""
+        words = self.word_in(self.embedding(tokens) * self.embedding.size**0.5)
+        places = position + torch.arange(tokens.shape[2], device=tokens.device)
+        return self.dropout(words + sinusoids(places, self.size))
+
+    def _run(self, words: Tensor, past: Tensor, hidden: Tensor | None, memory: Memory) -> tuple[Tensor, Tensor, Tensor]:
+        """All layers -> words, the cache with them, and where the last layer looked."""
+        looked, grown = words, []
+        keys, values = (part.chunk(len(self.blocks), dim=-1) for part in (memory.keys, memory.values))
+        for n, block in enumerate(self.blocks):
+            query, new = block.project(words)
+            seen = torch.cat([past[:, :, :, n], new], dim=2)
+            words, looked = block(words, query, seen, hidden, keys[n], values[n])
+            grown.append(seen)
+        return words, torch.stack(grown, dim=3), looked
+
+    def _out(self, words: Tensor) -> Tensor:
+        return self.dropout(self.deep_out(self.norm_out(words)))
