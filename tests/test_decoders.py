@@ -66,7 +66,7 @@ def make(changes: dict[str, Any]) -> Decoder:
     return build_decoder(recipe_of(changes), SimpleNamespace(depth=DEPTH, grid=GRID), VOCAB).eval()  # type: ignore[arg-type]
 
 
-@pytest.fixture(params=FAMILY.values(), ids=FAMILY)
+@pytest.fixture(params=FAMILY.values(), ids=list(FAMILY))
 def decoder(request: pytest.FixtureRequest) -> Decoder:
     return make(request.param)
 
@@ -299,7 +299,8 @@ def test_cells_equal_torchs():
     inputs, h, c = torch.randn(2, 3, size * 4), torch.randn(2, 3, size), torch.randn(2, 3, size)
     lstm, torchs = LstmCell(size), torch.nn.LSTMCell(size * 4, size)
     torchs.weight_ih.copy_(torch.eye(size * 4))
-    torchs.bias_ih.zero_(), torchs.bias_hh.zero_()
+    torchs.bias_ih.zero_()
+    torchs.bias_hh.zero_()
     torchs.weight_hh.copy_(lstm.recur.weight)
     expected = torchs(inputs.flatten(0, 1), (h.flatten(0, 1), c.flatten(0, 1)))
     for ours, theirs in zip(lstm(inputs, h, c), expected, strict=True):
@@ -410,7 +411,7 @@ def test_up_down_by_its_equations():
 
 
 @torch.no_grad()
-def test_hard_attention_takes_one_region():
+def test_hard_attention_takes_one_region(monkeypatch):
     decoder = make({"attention.kind": "hard"})
     inputs, counts = captions([[6, 6]] * 3)
     memory = decoder.prepare(regions_of(3))
@@ -423,7 +424,7 @@ def test_hard_attention_takes_one_region():
     assert not bool(keep.all())
     spoilt[~keep] = 1e3
     start = decoder.start(memory, 2)
-    decoder.start = lambda *_: start  # the first state is made from all regions
+    monkeypatch.setattr(decoder, "start", lambda *_: start)  # the first state is made from all regions
     again = decoder(inputs, counts, memory._replace(values=spoilt))
     torch.testing.assert_close(again.hidden, decoded.hidden)
 
@@ -457,7 +458,6 @@ def test_reinforce_is_the_gradient_of_the_lower_bound_on_average(monkeypatch):
     decoder, batch = tiny_hard(regions, words)
     objective = HardAttention(decoder, reinforce=1.0, entropy=0.0, half_soft=0.0)
     monkeypatch.setattr(objective, "_update_baseline", lambda rewards: torch.tensor(baseline))
-    choices: list[int] = []
 
     def take(weights: torch.Tensor, sample: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         chosen = torch.tensor([[[left.pop(0)]]])
@@ -465,13 +465,14 @@ def test_reinforce_is_the_gradient_of_the_lower_bound_on_average(monkeypatch):
 
     monkeypatch.setattr(decoder, "_take", take)
     bound, estimates, probabilities = torch.zeros(()), [], []
+    left: list[int] = []
     for choices in product(range(regions), repeat=words):
-        left = list(choices)
+        left[:] = choices
         decoded = decoder(batch.inputs, batch.lengths, decoder.prepare(batch.regions), torch.tensor([True]))
         chances = decoded.attention[0, 0].gather(-1, torch.tensor(choices)[:, None]).prod()
         logprobs = decoder.logits(decoded.hidden)[0, 0].log_softmax(-1)
         bound = bound + chances * logprobs.gather(-1, batch.targets[0, 0][:, None]).sum()
-        left = list(choices)
+        left[:] = choices
         loss = objective(batch)
         estimates.append(torch.autograd.grad(loss, list(decoder.parameters()), materialize_grads=True))
         probabilities.append(float(chances.detach()))

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeVar
 from seesay.errors import did_you_mean
 
 
-def at_least(low: int, default: int | None) -> Any:
+def at_least(low: int, default: int | str | None) -> Any:
     """A whole number >= low."""
     return dataclasses.field(default=default, metadata={"low": low})
 

@@ -40,8 +40,9 @@ class Cell(nn.Module):
         super().__init__()
         self.recur = nn.Linear(size, self.gates * size, bias=False)
 
-    def initialise(self, inputs: nn.Linear) -> None:
-        """Set what the cell wants of the biases of the layer that makes its inputs."""
+    @staticmethod
+    def initialise(inputs: nn.Linear, size: int) -> None:
+        """Set what a cell of this size wants of the biases of the layer that makes its inputs."""
 
     @abstractmethod
     def forward(self, inputs: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
@@ -75,9 +76,9 @@ class LstmCell(Cell):
     State = HiddenAndMemory
     gates = 4
 
-    def initialise(self, inputs: nn.Linear) -> None:
+    @staticmethod
+    def initialise(inputs: nn.Linear, size: int) -> None:
         """An open forget gate at the start (https://proceedings.mlr.press/v37/jozefowicz15.html)."""
-        size = self.recur.in_features
         with torch.no_grad():
             inputs.bias[size : 2 * size].fill_(1.0)
 

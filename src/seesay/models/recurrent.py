@@ -84,7 +84,7 @@ class RecurrentDecoder(Decoder):
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
-        kind = CELLS[cell]
+        self.kind = kind = CELLS[cell]
         self.State = kind.State
         self.size, self.hard = size, hard
         self.embedding = embedding
@@ -94,7 +94,7 @@ class RecurrentDecoder(Decoder):
         self.start_state = nn.Linear(size, len(kind.State._fields) * layers * size)
         self.word_in = nn.Linear(embedding.size, (kind.gates + self.inputs_extra) * size)
         self.dropout = nn.Dropout(dropout)
-        self.cells[0].initialise(self.word_in)
+        kind.initialise(self.word_in, size)
 
     def prepare(self, regions: Tensor) -> Memory:
         """Everything that is the same at each step: (B, P, D) -> Memory of (B, P, H) values and (B, P, A) keys."""
@@ -186,4 +186,6 @@ class RecurrentDecoder(Decoder):
             after.append(cell(inputs, *(part[n] for part in parts)))
             if n < len(between):
                 inputs = between[n](self.dropout(after[n][0]))
-        return self.State(*(torch.cat(part, dim=-1) if len(part) > 1 else part[0] for part in zip(*after, strict=True)))
+        return self.State(
+            *(torch.cat(part, dim=-1) if len(self.cells) > 1 else part[0] for part in zip(*after, strict=True))
+        )

@@ -59,7 +59,8 @@ class SelfAttention(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """(B, P, H) -> (B, P, H)."""
-        context, _ = attend(*self.project(self.norm(values)).chunk(3, dim=-1), self.heads)
+        query, key, value = self.project(self.norm(values)).chunk(3, dim=-1)
+        context, _ = attend(query, key, value, self.heads)
         values = values + self.dropout(self.out(context))
         return values + self.dropout(self.think(self.norm_think(values)))
 

@@ -29,14 +29,15 @@ class ShowAttendTell(RecurrentDecoder):
 
     def __init__(self, embedding: WordEmbedding, region_size: int, grid: tuple[int, int], **options: Any) -> None:
         super().__init__(embedding, region_size, grid, **options)
-        size, gates = self.size, self.cells[0].gates
+        size, gates = self.size, self.kind.gates
         self.gate = nn.Linear(size, size)
         self.context_in = nn.Linear(size, gates * size, bias=False)
-        self.between = nn.ModuleList(nn.Linear(size, gates * size) for _ in self.cells[1:])
+        between = [nn.Linear(size, gates * size) for _ in self.cells[1:]]
         self.word_out = nn.Linear(embedding.size, embedding.size, bias=False)
         self.deep_out = nn.Linear(2 * size, embedding.size)  # [h; z] -> M
-        for layer in self.between:
-            self.cells[0].initialise(layer)
+        for layer in between:
+            self.kind.initialise(layer, size)
+        self.between = nn.ModuleList(between)
 
     def advance(self, words_in: Tensor, state: Any, memory: Any, sample: Tensor | None = None) -> Advanced:
         """See the class."""

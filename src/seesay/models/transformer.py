@@ -43,35 +43,31 @@ class Block(nn.Module):
         self.think = feed_forward(size)
         self.dropout = nn.Dropout(dropout)
 
-    def project(self, words: Tensor) -> tuple[Tensor, Tensor]:
-        """(..., T, H) -> queries (..., T, H) and keys with values (..., T, 2, H), of the self-attention."""
-        query, key, value = self.words_in(self.norm_words(words)).chunk(3, dim=-1)
-        return query, torch.stack([key, value], dim=-2)
-
     def forward(
-        self, words: Tensor, query: Tensor, past: Tensor, hidden: Tensor | None, keys: Tensor, values: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """One layer over T words of every caption.
+        self, words: Tensor, past: Tensor, hidden: Tensor | None, keys: Tensor, values: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """One layer over T more words of every caption.
 
         Args:
             words: (B, K, T, H).
-            query: (B, K, T, H) from `project`.
-            past: (B, K, S, 2, H) keys and values of all S words that may be seen.
-            hidden: (T, S) True where a word must not look; None hides nothing.
+            past: (B, K, S, 2, H) keys and values of the S words before them.
+            hidden: (T, S + T) True where a word must not look; None hides nothing.
             keys, values: (B, P, H) of the photo's regions for this layer, without K.
 
         Returns:
-            words (B, K, T, H) and where they looked, (B, K, T, P), the mean over the heads.
+            words (B, K, T, H), the past with them (B, K, S + T, 2, H), and where they looked, (B, K, T, P), the mean
+            over the heads.
         """
-        key, value = past.unbind(dim=-2)
-        context, _ = attend(query, key, value, self.heads, hidden)
+        query, key, value = self.words_in(self.norm_words(words)).chunk(3, dim=-1)
+        past = torch.cat([past, torch.stack([key, value], dim=-2)], dim=2)
+        context, _ = attend(query, past[..., 0, :], past[..., 1, :], self.heads, hidden)
         words = words + self.dropout(self.words_out(context))
         batch, beams, length, size = words.shape
         query = self.query(self.norm_regions(words)).reshape(batch, beams * length, size)
         context, looked = attend(query, keys, values, self.heads)
         words = words + self.dropout(self.regions_out(context).reshape(words.shape))
         words = words + self.dropout(self.think(self.norm_think(words)))
-        return words, looked.reshape(batch, beams, length, -1)
+        return words, past, looked.reshape(batch, beams, length, -1)
 
 
 class TransformerDecoder(Decoder):
@@ -161,9 +157,7 @@ class TransformerDecoder(Decoder):
         looked, grown = words, []
         keys, values = (part.chunk(len(self.blocks), dim=-1) for part in (memory.keys, memory.values))
         for n, block in enumerate(self.blocks):
-            query, new = block.project(words)
-            seen = torch.cat([past[:, :, :, n], new], dim=2)
-            words, looked = block(words, query, seen, hidden, keys[n], values[n])
+            words, seen, looked = block(words, past[:, :, :, n], hidden, keys[n], values[n])
             grown.append(seen)
         return words, torch.stack(grown, dim=3), looked
 

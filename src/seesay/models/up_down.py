@@ -27,12 +27,12 @@ class UpDown(RecurrentDecoder):
 
     def __init__(self, embedding: WordEmbedding, region_size: int, grid: tuple[int, int], **options: Any) -> None:
         super().__init__(embedding, region_size, grid, **{**options, "layers": 2})
-        size, gates = self.size, self.cells[0].gates
+        size, gates = self.size, self.kind.gates
         self.whole_in = nn.Linear(size, gates * size, bias=False)
         self.language_in = nn.Linear(size, gates * size, bias=False)  # h2' -> the first cell
         self.seen_in = nn.Linear(2 * size, gates * size)  # [v; h1] -> the second cell
         self.deep_out = nn.Linear(size, embedding.size)
-        self.cells[1].initialise(self.seen_in)
+        self.kind.initialise(self.seen_in, size)
 
     def prepare(self, regions: Tensor) -> Any:
         """(B, P, D) -> WholeMemory."""

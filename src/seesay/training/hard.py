@@ -61,7 +61,8 @@ class HardAttention(nn.Module):
         drawn = real & (decoded.chosen >= 0)
         attention = decoded.attention.float().clamp_min(1e-8)
         choices = attention.gather(-1, decoded.chosen.clamp_min(0).unsqueeze(-1)).squeeze(-1).log()  # log p(s_t | a)
-        loss = loss - self.reinforce * (advantage.unsqueeze(-1) * choices)[drawn].sum() / asked.sum()
+        reinforce = -self.reinforce * (advantage.unsqueeze(-1) * choices)[drawn].sum() / asked.sum()
+        loss = loss + reinforce - reinforce.detach()  # a gradient; its value says nothing
         loss = loss + self.entropy * (attention * attention.log()).sum(dim=-1)[real].mean()
         if self.doubly_stochastic:
             loss = loss + self.doubly_stochastic * attention_penalty(decoded.attention, batch.lengths)

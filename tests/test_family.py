@@ -1,0 +1,143 @@
+"""Every part that a recipe can name trains, and leaves a bundle that captions; torch and ONNX Runtime agree on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from seesay.bundle.format import open_bundle
+from seesay.bundle.write import load_captioner
+from seesay.caption import Caption
+from seesay.config import Recipe, load_recipe, packaged_recipes
+from seesay.config.recipe import contradictions
+from seesay.runtime import CaptionModel
+from seesay.training.generate import generate
+from seesay.training.train import train
+
+QUIET = Console(quiet=True)
+
+VARIANTS: dict[str, dict[str, Any]] = {
+    "rnn": {"decoder.kind": "rnn"},
+    "gru, two layers": {"decoder.kind": "gru", "decoder.layers": 2},
+    "dot": {"attention.score": "dot", "attention.heads": 2},
+    "scaled dot, its own output words": {"attention.score": "scaled_dot", "embedding.tied": False},
+    "hard": {"attention.kind": "hard"},
+    "adaptive": {"decoder.design": "adaptive"},
+    "up-down": {"decoder.design": "up_down"},
+    "transformer": {"decoder.kind": "transformer", "decoder.layers": 2},
+    "region self-attention": {"encoder.self_attention": 1},
+}
+PAPERS = ("show-attend-tell-soft", "show-attend-tell-hard", "adaptive", "up-down-grid", "transformer")
+
+
+def changed(recipe: Recipe, data: Path, out: Path, changes: dict[str, Any]) -> Recipe:
+    """The recipe on this data, for two steps, with the changes given."""
+    values = recipe.to_dict()
+    everything = {"out": str(out), "data.path": [str(data)], "train.max_steps": 2, "train.batch_size": 3, **changes}
+    for key, value in everything.items():
+        section, _, name = key.rpartition(".")
+        (values[section] if section else values)[name] = value
+    return Recipe.from_dict(values)
+
+
+def check_bundle(folder: Path, photos: list[Path]) -> None:
+    """It captions on ONNX Runtime what torch captions."""
+    bundle = open_bundle(folder)
+    model, captioner = CaptionModel(bundle), load_captioner(bundle)
+    images = np.stack([bundle.transform(photo) for photo in photos])
+    with torch.inference_mode():
+        memory = captioner.prepare(torch.from_numpy(images))
+    expected = [found[0] for found in generate(captioner.decoder, memory, bundle.search)]
+    captions = [caption for caption in model.caption_many(photos) if isinstance(caption, Caption)]
+    for ours, theirs in zip(captions, expected, strict=True):
+        assert ours.text == bundle.tokenizer.decode(theirs.tokens)
+        assert ours.score == pytest.approx(theirs.score, abs=1e-3)
+        spans = bundle.tokenizer.words(theirs.tokens)
+        for word, span in zip(ours.words, spans, strict=True):
+            looked = theirs.attention[span.start : span.stop].mean(0).reshape(bundle.grid)
+            np.testing.assert_allclose(word.attention, looked, atol=1e-4)
+            assert word.attention.sum() == pytest.approx(1.0, abs=1e-4)
+    single = model.caption(photos[0])
+    assert (single.text, single.score) == (captions[0].text, pytest.approx(captions[0].score, abs=1e-3))
+
+
+@pytest.mark.parametrize("changes", list(VARIANTS.values()), ids=list(VARIANTS))
+def test_variant(changes, tiny_recipe, tiny_data, tiny_photos, tmp_path):
+    sizes = {"decoder.size": 26, "attention.size": 14, "search.beam": 2}
+    recipe = changed(tiny_recipe, tiny_data, tmp_path / "run", sizes | changes)
+    check_bundle(train(recipe, console=QUIET), tiny_photos[:3])
+
+
+@pytest.mark.parametrize("name", PAPERS)
+def test_papers_recipe(name, tiny_data, tiny_photos, tmp_path):
+    """Everything as in the recipe, but for a tiny encoder and smaller widths."""
+    small = {
+        "images.size": 64,
+        "encoder.name": "test_efficientnet",
+        "encoder.layer": None,
+        "encoder.weights": "none",
+        "embedding.size": 22,
+        "decoder.size": 32,
+        "attention.size": 14,
+        "tokens.min_count": 1,
+        "train.precision": "32-true",
+    }
+    recipe = changed(load_recipe(name), tiny_data, tmp_path / "run", small)
+    check_bundle(train(recipe, console=QUIET), tiny_photos[:3])
+
+
+def test_every_paper_of_the_package_is_tested():
+    data_sets = {"flickr8k", "flickr30k", "shapes"}
+    assert len(PAPERS) == 5
+    assert set(packaged_recipes()) == data_sets | set(PAPERS)
+    for name in packaged_recipes():
+        text = packaged_recipes()[name].read_text(encoding="utf-8")
+        assert contradictions(load_recipe(name)) == []
+        if name in PAPERS:
+            assert "https://arxiv.org/abs/" in text
+            assert "# Differs:" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"attention.heads": 3}, "attention.heads=3: does not divide decoder.size=512"),
+        ({"attention.heads": 128, "attention.size": 96}, "attention.heads=128: does not divide attention.size=96"),
+        ({"attention.kind": "hard", "attention.heads": 2}, "attention.kind=hard looks at one region a word"),
+        ({"attention.kind": "hard", "decoder.kind": "transformer"}, "attention.kind=hard needs a recurrent decoder"),
+        ({"attention.score": "dot", "decoder.kind": "transformer"}, "attention.score=dot: a transformer compares by"),
+        ({"decoder.design": "up_down", "decoder.kind": "transformer"}, "decoder.design=up_down: a design of recurrent"),
+        ({"decoder.design": "adaptive", "decoder.kind": "gru"}, "decoder.design=adaptive reads its sentinel from an"),
+        ({"decoder.design": "adaptive", "attention.heads": 2}, "decoder.design=adaptive weighs one look"),
+        ({"decoder.design": "up_down", "decoder.layers": 2}, "decoder.layers=2: decoder.design=up_down has its own"),
+        ({"tokens.kind": "bpe", "embedding.kind": "glove"}, "embedding.kind=glove has vectors of words"),
+        ({"tokens.kind": "bpe", "embedding.kind": "word2vec", "embedding.path": "v.txt"}, "embedding.path=v.txt: vec"),
+        ({"embedding.path": "v.txt"}, "embedding.path=v.txt: embedding.kind=learned reads none"),
+        ({"embedding.train": False}, "embedding.train=false: vectors that start at random must be trained"),
+        ({"train.objective": "self_critical"}, "train.objective=self_critical starts from a trained model"),
+        (
+            {"train.objective": "self_critical", "train.init": "x", "train.scheduled_sampling": 0.2},
+            "train.scheduled_sampling: self_critical training reads its own words anyway",
+        ),
+        (
+            {"train.objective": "self_critical", "train.init": "x", "attention.kind": "hard"},
+            "train.objective=self_critical with attention.kind=hard",
+        ),
+    ],
+)
+def test_contradictions(changes: dict[str, Any], said: str) -> None:
+    values: dict[str, Any] = {}
+    for key, value in changes.items():
+        section, _, name = key.partition(".")
+        values.setdefault(section, {})[name] = value
+    recipe = Recipe.from_dict({key: {} for key in values})
+    assert contradictions(recipe) == []
+    with pytest.raises(Exception, match="the recipe cannot be used") as caught:
+        Recipe.from_dict(values)
+    (line,) = str(caught.value).splitlines()[1:]
+    assert line.strip().startswith(said)
