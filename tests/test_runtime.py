@@ -11,17 +11,21 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
+from conftest import SENTENCES
 from PIL import Image
 
 import seesay
-from seesay.bundle.format import open_bundle
+from seesay.bundle.format import Bundle, open_bundle
 from seesay.caption import Caption, Failure
+from seesay.data.tokens import CaptionTokenizer
 from seesay.errors import BundleError, PhotoError
 from seesay.runtime import CaptionModel, find_bundle
-from seesay.search import SearchOptions
+from seesay.search import Hypothesis, SearchOptions
 
 
 @pytest.fixture(scope="module")
@@ -266,3 +270,18 @@ def test_opening_is_quick(tiny_bundle):
         CaptionModel(open_bundle(tiny_bundle))
         times.append(time.perf_counter() - start)
     assert min(times) < 0.5
+
+
+def test_a_word_of_pieces_has_their_mean_attention_and_their_cost_together():
+    tokenizer = CaptionTokenizer.build(SENTENCES, kind="bpe", vocab_size=50)
+    model = CaptionModel.__new__(CaptionModel)
+    model.bundle = cast(Bundle, SimpleNamespace(tokenizer=tokenizer, grid=(1, 2)))
+    ids = tokenizer.encode("Fence's dog")
+    pieces = len(tokenizer.encode("fence's"))
+    assert pieces > 2
+    attention = np.stack([np.linspace(0, 1, len(ids)), np.linspace(1, 0, len(ids))], axis=1)
+    costs = tuple(-float(i) for i in range(1, len(ids) + 2))
+    caption = model._to_caption(Hypothesis(tuple(ids), costs, attention, sum(costs)), None)
+    assert (caption.text, [word.text for word in caption.words]) == ("fence's dog", ["fence's", "dog"])
+    assert caption.words[0].logprob == -sum(range(1, pieces + 1))
+    np.testing.assert_allclose(caption.words[0].attention, attention[:pieces].mean(axis=0)[None])

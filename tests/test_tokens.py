@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from conftest import SENTENCES, SHARED, needs_shared
@@ -139,3 +142,98 @@ def test_spans_cover_every_token(tiny_tokenizer: CaptionTokenizer) -> None:
     ids = tiny_tokenizer.encode("The dog's ball is red. The dog's dog's ball's.")
     spans = tiny_tokenizer.words(ids)
     assert [place for span in spans for place in range(span.start, span.stop)] == list(range(len(ids)))
+
+
+def test_vocab_size_keeps_the_most_frequent_words() -> None:
+    tokenizer = CaptionTokenizer.build(["c c c a b b d"], min_count=1, vocab_size=6)
+    assert [tokenizer.token(i) for i in range(len(tokenizer))] == ["<pad>", "<s>", "</s>", "<unk>", "c", "b"]
+    assert tokenizer.encode("b a c") == [5, UNK, 4]
+
+
+def pieces(tokenizer: CaptionTokenizer, text: str) -> list[str]:
+    return [tokenizer.token(i) for i in tokenizer.encode(text)]
+
+
+def test_byte_pairs_are_merged_as_the_paper_does() -> None:
+    """Sennrich et al. 2016, figure 1, with the mark before instead of after: low x5, lower x2, newest x6, widest x3."""
+    corpus = ["low"] * 5 + ["lower"] * 2 + ["newest"] * 6 + ["widest"] * 3
+    letters = CaptionTokenizer.build(
+        corpus, kind="bpe", vocab_size=22
+    )  # 4 reserved, 10 letters, 8 of them after others
+    assert pieces(letters, "newest") == ["n", "##e", "##w", "##e", "##s", "##t"]
+    one = CaptionTokenizer.build(corpus, kind="bpe", vocab_size=23)
+    assert pieces(one, "newest") == ["n", "##e", "##w", "##es", "##t"], "e s occurs 9 times"
+    two = CaptionTokenizer.build(corpus, kind="bpe", vocab_size=24)
+    assert pieces(two, "widest newest") == ["w", "##i", "##d", "##est", "n", "##e", "##w", "##est"]
+    whole = CaptionTokenizer.build(corpus, kind="bpe")
+    assert pieces(whole, "low lower newest") == ["low", "lower", "newest"]
+    assert pieces(whole, "lowest") == ["low", "##est"], "a word that no caption has"
+
+
+@pytest.fixture(scope="module")
+def subwords() -> CaptionTokenizer:
+    return CaptionTokenizer.build([*SENTENCES, "black-and-white zebras"], kind="bpe", vocab_size=72)
+
+
+def test_pieces_have_the_reserved_ids_and_text_makes_none_of_them(subwords: CaptionTokenizer) -> None:
+    assert [subwords.token(i) for i in range(4)] == ["<pad>", "<s>", "</s>", "<unk>"]
+    assert min(subwords.encode("<s> a </s> <pad> <unk>")) >= UNK
+    assert subwords.encode("a 犬") == [*subwords.encode("a"), UNK]
+    assert len(subwords) == 72
+
+
+@pytest.mark.parametrize("sentence", [*SENTENCES, "The dogs' ZEBRA isn’t black-and-white", "'s dog", "sad grasses"])
+def test_words_of_pieces_are_the_sentence(subwords: CaptionTokenizer, sentence: str) -> None:
+    ids = subwords.encode(sentence)
+    assert UNK not in ids
+    assert subwords.decode(ids) == join_words(split_words(sentence))
+    spans = subwords.words(ids)
+    assert [place for span in spans for place in range(span.start, span.stop)] == list(range(len(ids)))
+    assert " ".join(span.text for span in spans) == subwords.decode(ids)
+
+
+def test_a_word_is_one_span_with_its_clitics(subwords: CaptionTokenizer) -> None:
+    ids = subwords.encode("zebra's ball")
+    stop = len(subwords.encode("zebra's"))
+    assert stop > 3, "with a word of one piece this test would show nothing"
+    assert subwords.words(ids) == [WordSpan("zebra's", 0, stop), WordSpan("ball", stop, len(ids))]
+    assert subwords.words(subwords.encode("zebra")[1:])[0].start == 0, "any ids the search may write have words"
+    assert not subwords.decode(subwords.encode("zebra")[1:]).startswith("#")
+
+
+@given(st.lists(st.text(max_size=30), min_size=1, max_size=4))
+@settings(max_examples=60, deadline=None)
+def test_pieces_of_any_captions_give_them_back(captions: list[str]) -> None:
+    if not any(map(split_words, captions)):
+        return
+    tokenizer = CaptionTokenizer.build(captions, kind="bpe")
+    again = CaptionTokenizer.from_json(tokenizer.to_json())
+    for caption in captions:
+        ids = tokenizer.encode(caption)
+        assert UNK not in ids
+        assert tokenizer.decode(ids) == join_words(split_words(caption))
+        assert again.encode(caption) == ids
+        assert again.words(ids) == tokenizer.words(ids)
+
+
+def test_pieces_have_the_same_ids_in_every_process(subwords: CaptionTokenizer) -> None:
+    """A run that is resumed builds its vocabulary again; the library's own order is that of a salted hash map."""
+    code = (
+        "from conftest import SENTENCES; from seesay.data.tokens import CaptionTokenizer as T;"
+        "print(T.build(['black-and-white zebras', *SENTENCES[::-1]], kind='bpe', vocab_size=72).to_json())"
+    )
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parent)
+        assert done.stdout.strip() == subwords.to_json(), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("captions", "said"),
+    [
+        (["a dog"], r"tokens\.vocab_size=7: the characters .* alone are \d+; give more"),
+        (["..."], r"tokens\.kind=bpe: the training captions have no words"),
+    ],
+)
+def test_a_vocabulary_of_pieces_that_cannot_be(captions: list[str], said: str) -> None:
+    with pytest.raises(DataError, match=said):
+        CaptionTokenizer.build(captions, kind="bpe", vocab_size=7)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -11,6 +13,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -18,8 +21,13 @@ from rich.console import Console
 from torch import nn
 
 from seesay.bundle.format import open_bundle
+from seesay.bundle.write import load_captioner
+from seesay.caption import Caption
 from seesay.config import Recipe
+from seesay.data.tokens import join_words
 from seesay.errors import DataError, RecipeError, SeesayError
+from seesay.runtime import CaptionModel
+from seesay.training.generate import generate
 from seesay.training.loop import Trainer, TrainState, learning_rate
 from seesay.training.run import RunFolder
 from seesay.training.train import train
@@ -230,3 +238,77 @@ def test_seeds_do_not_depend_on_the_process():
         for seed in ("1", "2")
     }
     assert len(answers) == 1
+
+
+WORDS = {
+    "frozen glove, projected": {"embedding": {"kind": "glove", "path": "v.txt", "size": 11, "train": False}},
+    "word2vec of pieces": {
+        "tokens": {"kind": "bpe", "vocab_size": 60},
+        "embedding": {"kind": "word2vec", "size": 5, "tied": False},
+    },
+}
+
+
+@pytest.mark.parametrize("keys", list(WORDS.values()), ids=list(WORDS))
+def test_tokens_and_vectors_make_bundles_that_caption(keys, tiny_recipe, tiny_data, tiny_photos, tmp_path):
+    """Two steps; torch and ONNX Runtime agree on the bundle, without the file that its vectors came from."""
+    values = recipe_for(tiny_recipe, tiny_data, tmp_path / "run", max_steps=2, ema=0.9).to_dict()
+    for section, changed in keys.items():
+        values[section] |= changed
+    file = tmp_path / "v.txt"
+    file.write_text("the 1 2 0 -3\ndog 0.1 2 3 4\nball -1 1 -1 1\n")
+    if values["embedding"]["path"]:
+        values["embedding"]["path"] = str(file)
+    said = io.StringIO()
+    folder = train(Recipe.from_dict(values), console=Console(file=said, width=200))
+    file.unlink()
+
+    bundle = open_bundle(folder)
+    captioner = load_captioner(bundle)
+    table = captioner.decoder.embedding.weight
+    if values["embedding"]["kind"] == "glove":
+        assert "GloVe: 3 of 19 words found (15.8 %); not found: a, grass, on, red, " in said.getvalue()
+        assert table.shape == (23, 4)
+        assert_frozen(tmp_path / "run", bundle.tokenizer.encode("dog")[0], table)
+    else:
+        assert re.search(r"word2vec: \d+ of 56 pieces found", said.getvalue())
+        assert table.shape == (60, 5)
+
+    images = torch.from_numpy(np.stack([bundle.transform(photo) for photo in tiny_photos]))
+    with torch.inference_mode():
+        found = generate(captioner.decoder, captioner.prepare(images), bundle.search)
+    for caption, beams in zip(CaptionModel(bundle).caption_many(tiny_photos), found, strict=True):
+        assert isinstance(caption, Caption)
+        assert caption.text == bundle.tokenizer.decode(beams[0].tokens) == join_words(w.text for w in caption.words)
+        assert sum(word.logprob for word in caption.words) == pytest.approx(sum(beams[0].logprobs[:-1]), abs=1e-3)
+        assert all(word.attention.sum() == pytest.approx(1, abs=1e-4) for word in caption.words)
+
+
+def assert_frozen(run: Path, dog: int, bundled: torch.Tensor) -> None:
+    """The table is in every file as it was read: the row of dog, 0.1 2 3 4, by one scale for all."""
+    best, last = torch.load(run / "best.ckpt", weights_only=True), last_state(run)
+    for table in (best["decoder.embedding.weight"], last["model"]["decoder.embedding.weight"], bundled):
+        row = table[dog]
+        torch.testing.assert_close(row / row[1], torch.tensor([0.05, 1, 1.5, 2]), atol=2e-3, rtol=1e-3)
+    assert "decoder.embedding.weight" not in last["averaged"]
+    assert "decoder.embedding.bias" in last["averaged"]
+
+
+def test_everything_missing_is_said_at_once_before_data_is_read(tiny_recipe, tmp_path, monkeypatch):
+    values = tiny_recipe.to_dict()
+    values["data"]["path"] = [str(tmp_path / "photos")]
+    values["encoder"]["weights"] = str(tmp_path / "encoder.pt")
+    values["embedding"] |= {"kind": "glove", "path": str(tmp_path / "v.txt")}
+    values["train"]["init"] = str(tmp_path / "bundle")
+    values["out"] = str(tmp_path / "run")
+    monkeypatch.setattr("seesay.training.train.read_dataset", lambda *_: pytest.fail("data was read"))
+    with pytest.raises(RecipeError) as error:
+        train(Recipe.from_dict(values), console=QUIET)
+    assert str(error.value).splitlines() == [
+        "the run cannot start:",
+        f"  data.path={tmp_path}/photos: no such folder",
+        f"  encoder.weights={tmp_path}/encoder.pt: no such file (auto, pip, hub, none or a file of weights)",
+        f"  embedding.path={tmp_path}/v.txt: no such file; expected GloVe or word2vec (.txt, .vec, .bin)",
+        f"  train.init={tmp_path}/bundle: bundle {tmp_path}/bundle: no such folder",
+    ]
+    assert not (tmp_path / "run").exists()

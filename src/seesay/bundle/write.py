@@ -64,9 +64,12 @@ def load_captioner(bundle: Bundle) -> Captioner:
     """
     recipe = Recipe.from_dict(bundle.recipe)
     encoder = Encoder(recipe.encoder.name, bundle.transform)
-    captioner = Captioner(encoder, build_decoder(recipe, encoder, len(bundle.tokenizer)))
+    state = _renamed(load_file(bundle.folder / "weights.safetensors"))
+    words = state.get("decoder.embedding.weight")  # their width is that of vectors which may be gone by now
+    table = None if words is None else words.float().numpy()
     try:
-        captioner.load_state_dict(_renamed(load_file(bundle.folder / "weights.safetensors")))  # copies half into single
+        captioner = Captioner(encoder, build_decoder(recipe, encoder, len(bundle.tokenizer), table))
+        captioner.load_state_dict(state)  # copies half into single
     except RuntimeError as error:
         raise BundleError(
             f"bundle {bundle.folder}: its weights do not fit the model of its recipe, as timm {timm.__version__} "

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
-from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from seesay.errors import DataError
 
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
 RESERVED = ("<pad>", "<s>", "</s>", "<unk>")
+
+CONTINUES = "##"  # a piece that does not start a word; no word has this sign in it
+BPE_SIZE = 4000
 
 # A word is letters and digits with their marks, and hyphens inside; a clitic ('s, 't, ...) is a token of its own,
 # much as the PTB tokeniser of the official scores has it; everything else is dropped. A mark alone is no word: one
@@ -52,9 +56,9 @@ class WordSpan:
 
 
 class CaptionTokenizer:
-    """Word-level vocabulary with reserved ids 0..3 = pad, start, end, unknown.
+    """A vocabulary of words, or of pieces of words, with reserved ids 0..3 = pad, start, end, unknown.
 
-    Unknown words may be read (in training captions) and are never written.
+    Unknown words and characters may be read (in training captions) and are never written.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -64,20 +68,26 @@ class CaptionTokenizer:
             raise DataError(f"tokenizer: the first ids are {found}, expected {RESERVED}")
 
     @classmethod
-    def build(cls, captions: Iterable[str], min_count: int = 5) -> CaptionTokenizer:
-        """The vocabulary of the words that occur at least `min_count` times, the most frequent first.
+    def build(
+        cls, captions: Iterable[str], min_count: int = 5, kind: str = "word", vocab_size: int | None = None
+    ) -> CaptionTokenizer:
+        """The vocabulary of the words of some captions.
 
         Args:
-            captions: of the training split only.
+            captions: of the training split only; their order does not matter.
+            min_count: how often a word must occur (kind "word").
+            kind: "word", the most frequent first; or "bpe": byte-pair encoding (https://arxiv.org/abs/1508.07909)
+                within words, all characters of the captions, then pieces in the order in which they were merged.
+            vocab_size: tokens at most, reserved ones included; None: no limit for words, `BPE_SIZE` pieces.
 
         Raises:
-            DataError: no word is that frequent.
+            DataError: no word is that frequent, or the characters alone are more than `vocab_size`.
         """
         counts = Counter(word for caption in captions for word in split_words(caption))
-        kept = sorted((word for word, n in counts.items() if n >= min_count), key=lambda w: (-counts[w], w))
-        if not kept:
-            raise DataError(f"tokens.min_count={min_count}: none of {len(counts)} words occurs that often")
-        tokenizer = Tokenizer(models.WordLevel({w: i for i, w in enumerate((*RESERVED, *kept))}, unk_token="<unk>"))
+        if kind == "bpe":
+            tokenizer = _pieces(counts, vocab_size or BPE_SIZE)
+        else:
+            tokenizer = _whole_words(counts, min_count, vocab_size)
         splitter = _splitter()
         tokenizer.normalizer, tokenizer.pre_tokenizer = splitter.normalizer, splitter.pre_tokenizer
         return cls(tokenizer)
@@ -95,7 +105,7 @@ class CaptionTokenizer:
         return self._tokenizer.get_vocab_size()
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of a sentence, without start and end; unknown words become UNK."""
+        """Token ids of a sentence, without start and end; unknown words (of pieces: characters) become UNK."""
         return self._tokenizer.encode(text).ids
 
     def token(self, token_id: int) -> str:
@@ -105,15 +115,51 @@ class CaptionTokenizer:
         return token
 
     def words(self, ids: Sequence[int]) -> list[WordSpan]:
-        """The displayed words of a sentence's ids (end token left out); a clitic belongs to the word before it."""
+        """The displayed words of a sentence's ids (end token left out).
+
+        A piece that continues a word, and a clitic, belong to the word before them.
+        """
         spans: list[WordSpan] = []
         for place, token in enumerate(map(self.token, ids)):
-            if token.startswith("'") and spans:
-                spans[-1] = WordSpan(spans[-1].text + token, spans[-1].start, place + 1)
+            text = token.removeprefix(CONTINUES)
+            if spans and token.startswith((CONTINUES, "'")):
+                spans[-1] = WordSpan(spans[-1].text + text, spans[-1].start, place + 1)
             else:
-                spans.append(WordSpan(token, place, place + 1))
+                spans.append(WordSpan(text, place, place + 1))
         return spans
 
     def decode(self, ids: Sequence[int]) -> str:
         """The displayed sentence."""
         return join_words(span.text for span in self.words(ids))
+
+
+def _whole_words(counts: Counter[str], min_count: int, vocab_size: int | None) -> Tokenizer:
+    kept = sorted((word for word, n in counts.items() if n >= min_count), key=lambda w: (-counts[w], w))
+    if not kept:
+        raise DataError(f"tokens.min_count={min_count}: none of {len(counts)} words occurs that often")
+    vocabulary = [*RESERVED, *kept][:vocab_size]
+    return Tokenizer(models.WordLevel({word: i for i, word in enumerate(vocabulary)}, unk_token="<unk>"))
+
+
+def _pieces(counts: Counter[str], vocab_size: int) -> Tokenizer:
+    """Byte-pair encoding whose pieces after a word's first are marked, so that a token tells whether it starts one."""
+    if not counts:
+        raise DataError("tokens.kind=bpe: the training captions have no words")
+    starts = sorted({word[0] for word in counts})
+    follow = sorted({CONTINUES + letter for word in counts for letter in word[1:]})
+    # The trainer numbers characters as its hash map has them, differently in each process; these come first instead.
+    alphabet = [*RESERVED, *starts, *follow]
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size, special_tokens=alphabet, continuing_subword_prefix=CONTINUES, show_progress=False
+    )
+    trained = Tokenizer(models.BPE(unk_token="<unk>", continuing_subword_prefix=CONTINUES))
+    trained.train_from_iterator(counts.elements(), trainer)
+    model = json.loads(trained.to_str())["model"]
+    if len(model["vocab"]) > vocab_size:
+        raise DataError(
+            f"tokens.vocab_size={vocab_size}: the characters of the training captions and the reserved tokens alone "
+            f"are {len(model['vocab'])}; give more"
+        )
+    # Only the model is kept: the trainer's special tokens would be found in any text, "<s>" too.
+    merges = [tuple(merge) for merge in model["merges"]]
+    return Tokenizer(models.BPE(model["vocab"], merges, unk_token="<unk>", continuing_subword_prefix=CONTINUES))

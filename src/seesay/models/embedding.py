@@ -12,6 +12,8 @@ class WordEmbedding(nn.Module):
         E = T P         T: the table (V, m); P: a projection (m, M), where m is another width than M
         o = O h + b     O = E where tied (https://arxiv.org/abs/1611.01462), else a matrix of its own
 
+    Every row of T, E and O starts with a length of about 1.
+
     Args:
         vocab_size: V.
         size: M, the width of what the decoder reads and writes.
@@ -28,6 +30,8 @@ class WordEmbedding(nn.Module):
         self.size = size
         self.weight = nn.Parameter(torch.randn(vocab_size, table_size) * table_size**-0.5, requires_grad=train)
         self.project = nn.Linear(table_size, size, bias=False) if table_size != size else None
+        if self.project is not None:
+            nn.init.normal_(self.project.weight, std=size**-0.5)
         self.write = None if tied else nn.Parameter(torch.randn(vocab_size, size) * size**-0.5)
         self.bias = nn.Parameter(torch.zeros(vocab_size))
 
@@ -39,7 +43,7 @@ class WordEmbedding(nn.Module):
     def logits(self, hidden: Tensor) -> Tensor:
         """(..., M) -> (..., V), before the softmax."""
         if self.write is not None:
-            written = self.write
-        else:
-            written = self.weight if self.project is None else self.project(self.weight)
-        return nn.functional.linear(hidden, written, self.bias)
+            return nn.functional.linear(hidden, self.write, self.bias)
+        if self.project is not None:
+            hidden = hidden @ self.project.weight  # (T P) h = T (P h): E, V x M, is never made
+        return nn.functional.linear(hidden, self.weight, self.bias)

