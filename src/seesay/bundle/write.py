@@ -63,7 +63,7 @@ def load_captioner(bundle: Bundle) -> Captioner:
         BundleError: another version of timm builds the encoder differently.
     """
     recipe = Recipe.from_dict(bundle.recipe)
-    encoder = Encoder(recipe.encoder.name, bundle.transform)
+    encoder = Encoder(recipe.encoder.name, bundle.transform, recipe.encoder.layer)
     captioner = Captioner(encoder, build_decoder(recipe, encoder, len(bundle.tokenizer)))
     try:
         captioner.load_state_dict(_renamed(load_file(bundle.folder / "weights.safetensors")))  # copies half into single
