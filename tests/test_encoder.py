@@ -74,29 +74,20 @@ def test_grids_of_well_known_models(name, size, layer, grid, depth):
 )
 def test_a_layer_gives_what_its_module_gives(name, size, module):
     """The whole model, watched at that module, against the model that ends there."""
-    torch.manual_seed(0)
     whole = load_encoder(name, "none", size).eval()
-    known = [info["module"] for info in whole.backbone.feature_info]
     encoder = Encoder(name, whole.transform, module).eval()
-    encoder.backbone.load_state_dict(
-        {k: v for k, v in whole.backbone.state_dict().items() if k in encoder.backbone.state_dict()}
-    )
+    state = whole.backbone.state_dict()
+    encoder.backbone.load_state_dict({key: state[key] for key in encoder.backbone.state_dict()})
     seen = []
     whole.backbone.get_submodule(module).register_forward_hook(lambda *args: seen.append(args[2]))
     images = torch.randn(2, 3, size, size)
     with torch.no_grad():
         whole(images)
         regions = encoder(images).regions
-        assert torch.equal(
-            Encoder(name, whole.transform, known.index(module)).eval().requires_grad_(False).grid and regions, regions
-        )
-    expected = seen[0]
-    if expected.ndim == 3:  # tokens: the patches are the last ones
-        expected = expected[:, -regions.shape[1] :]
-    elif expected.shape[-1] == encoder.depth and expected.shape[1] != encoder.depth:
-        expected = expected.flatten(1, 2)
+    if name == "test_vit":
+        expected = seen[0][:, 1:]  # without the class token
     else:
-        expected = expected.flatten(2).transpose(1, 2)
+        expected = seen[0].flatten(1, 2) if name == "test_mambaout" else seen[0].flatten(2).transpose(1, 2)
     torch.testing.assert_close(regions, expected)
 
 
