@@ -122,7 +122,10 @@ def _backbone(name: str, size: int, pretrained: bool = False) -> Any:
     """timm's model without its classifier; one that is built for one size is built for this one."""
     config = timm.get_pretrained_cfg(name, allow_unregistered=True)
     built_for: dict[str, Any] = {"img_size": size} if config is not None and config.fixed_input_size else {}
-    return timm.create_model(name, pretrained=pretrained, num_classes=0, global_pool="", **built_for)
+    try:
+        return timm.create_model(name, pretrained=pretrained, num_classes=0, global_pool="", **built_for)
+    except AssertionError:  # a few cannot be built without their pooling; it is never called
+        return timm.create_model(name, pretrained=pretrained, num_classes=0, **built_for)
 
 
 def _skeleton(name: str, size: int) -> dict[str, Tensor]:
