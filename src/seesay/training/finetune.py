@@ -13,7 +13,8 @@ class FromPhotos(nn.Module):
 
     The encoder is in eval mode even where it is trained. Batch norms keep the statistics of the large batches that they
     were trained on: those of a few dozen photos are noisy, averaged weights would need statistics of their own, and
-    an encoder from a bundle has them folded into its filters. Their scales and offsets are trained like all weights of their stage.
+    an encoder from a bundle has them folded into its filters. Their scales and offsets are trained like all weights of
+    their stage.
 
     Args:
         encoder: `seesay.models.stages.finetune` said what of it is trained.
