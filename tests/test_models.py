@@ -47,13 +47,8 @@ def test_unknown_encoder_names_the_nearest():
         load_encoder("resnet5", "none")
 
 
-def test_an_encoder_without_a_grid_is_refused():
-    with pytest.raises(RecipeError, match=r"encoder\.name=test_vit: gives \(1, \d+, 64\), not a grid"):
-        load_encoder("test_vit", "none", 160)
-
-
 def test_a_size_that_the_encoder_cannot_read_is_refused():
-    with pytest.raises(RecipeError, match=r"encoder\.name=test_maxvit: cannot be used at images\.size=33 \("):
+    with pytest.raises(RecipeError, match=r"encoder\.name=test_maxvit: gives no grid at images\.size=33 \("):
         load_encoder("test_maxvit", "none", 33)
 
 

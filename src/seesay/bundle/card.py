@@ -28,11 +28,13 @@ def model_card(recipe: Recipe, scores: Scores, notes: str = "") -> str:
     """
     data = ",".join(path.rstrip("/").rpartition("/")[2] for path in recipe.data.path)
     path = f"[{data}]" if "," in data else data
+    layer = f", read at `{recipe.encoder.layer}`" if recipe.encoder.layer is not None else ""
+    tuned = "frozen" if recipe.encoder.finetune == "none" else f"fine-tuned ({recipe.encoder.finetune})"
     return f"""# {recipe.name}
 
 A caption model of seesay: photo in, sentence out, with where it looked for each word.
 
-- Encoder: `{recipe.encoder.name}` at {recipe.images.size} x {recipe.images.size} pixels, frozen
+- Encoder: `{recipe.encoder.name}` at {recipe.images.size} x {recipe.images.size} pixels{layer}, {tuned}
 - Decoder: `{recipe.decoder.kind}` of {recipe.decoder.size}
 - Attention: {recipe.attention.kind}, with the {recipe.attention.score} score
 - Trained on: {data}; seed {recipe.seed}

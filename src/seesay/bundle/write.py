@@ -63,7 +63,7 @@ def load_captioner(bundle: Bundle) -> Captioner:
         BundleError: another version of timm builds the encoder differently.
     """
     recipe = Recipe.from_dict(bundle.recipe)
-    encoder = Encoder(recipe.encoder.name, bundle.transform)
+    encoder = Encoder(recipe.encoder.name, bundle.transform, recipe.encoder.layer)
     state = _renamed(load_file(bundle.folder / "weights.safetensors"))
     words = state.get("decoder.embedding.weight")  # their width is that of vectors which may be gone by now
     table = None if words is None else words.float().numpy()

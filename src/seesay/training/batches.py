@@ -11,6 +11,7 @@ from torch import Tensor
 
 from seesay.data.features import PhotoFeatures
 from seesay.data.tokens import BOS, EOS, PAD
+from seesay.training.photos import PhotoFiles
 
 POOL = 16  # batches' worth of shuffled photos that are sorted by length together
 
@@ -35,11 +36,33 @@ class CaptionBatch(NamedTuple):
         return CaptionBatch(*(tensor.to(device) for tensor in self))
 
 
+class PhotoBatch(NamedTuple):
+    """The same with the photos themselves, for an encoder to read.
+
+    Attributes:
+        images: (B, 3, size, size) float32, normalised.
+        inputs, targets, lengths: as in `CaptionBatch`.
+    """
+
+    images: Tensor
+    inputs: Tensor
+    targets: Tensor
+    lengths: Tensor
+
+    def to(self, device: torch.device) -> PhotoBatch:
+        """The same on another device."""
+        return PhotoBatch(*(tensor.to(device) for tensor in self))
+
+    def encoded(self, regions: Tensor) -> CaptionBatch:
+        """With what an encoder made of the images, (B, P, D)."""
+        return CaptionBatch(regions, self.inputs, self.targets, self.lengths)
+
+
 class CaptionBatches:
     """All captions of the readable photos of a split.
 
     Args:
-        features: of the photos.
+        features: of the photos; or the photos, which are then read anew in every epoch.
         captions: for each photo its captions' token ids, without start and end.
         batch_size: photos a batch.
         max_words: captions are cut there; a cut one has no end to learn.
@@ -48,7 +71,7 @@ class CaptionBatches:
 
     def __init__(
         self,
-        features: PhotoFeatures,
+        features: PhotoFeatures | PhotoFiles,
         captions: Sequence[Sequence[Sequence[int]]],
         batch_size: int,
         max_words: int,
@@ -67,11 +90,16 @@ class CaptionBatches:
         """Batches an epoch."""
         return -(-len(self.photos) // self.batch_size)
 
-    def epoch(self, epoch: int, start: int = 0, rank: int = 0, world: int = 1) -> Iterator[CaptionBatch]:
+    def epoch(self, epoch: int, start: int = 0, rank: int = 0, world: int = 1) -> Iterator[CaptionBatch | PhotoBatch]:
         """The batches of an epoch from number `start` on; of each the share of device `rank` among `world`."""
-        for photos in self.order(epoch)[start:]:
-            share = photos[rank::world]
-            yield self.batch(share if len(share) else photos)  # a small last batch may not reach all devices
+        groups = self.order(epoch)[start:]
+        # a small last batch may not reach all devices
+        groups = [photos[rank::world] if len(photos) > rank else photos for photos in groups]
+        if isinstance(self.features, PhotoFeatures):
+            yield from map(self.batch, groups)
+        else:
+            for photos, images in zip(groups, self.features.read(groups, epoch), strict=True):
+                yield PhotoBatch(torch.from_numpy(images), *self._words(photos))
 
     def order(self, epoch: int) -> list[np.ndarray]:
         """Which photos meet in which batch: shuffled, then bucketed by length within pools, then shuffled."""
@@ -84,7 +112,13 @@ class CaptionBatches:
         return [batches[i] for i in random.permutation(len(batches))]
 
     def batch(self, photos: np.ndarray) -> CaptionBatch:
-        """The batch of the photos with these numbers."""
+        """The batch of the photos with these numbers, whose features are there."""
+        assert isinstance(self.features, PhotoFeatures)
+        regions = np.asarray(self.features.take(photos), dtype=np.float32)
+        return CaptionBatch(torch.from_numpy(regions), *self._words(photos))
+
+    def _words(self, photos: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+        """(inputs, targets, lengths) of the photos' captions."""
         captions = [self.captions[photo] for photo in photos]
         lengths = np.zeros((len(photos), max(map(len, captions))), dtype=np.int64)
         targets = np.full((*lengths.shape, max(len(c) for photo in captions for c in photo)), PAD, dtype=np.int64)
@@ -93,5 +127,4 @@ class CaptionBatches:
                 lengths[b, k] = len(caption)
                 targets[b, k, : len(caption)] = caption
         inputs = np.concatenate([np.full_like(targets[..., :1], BOS), targets[..., :-1]], axis=-1)
-        regions = np.asarray(self.features.take(photos), dtype=np.float32)
-        return CaptionBatch(*map(torch.from_numpy, (regions, inputs, targets, lengths)))
+        return torch.from_numpy(inputs), torch.from_numpy(targets), torch.from_numpy(lengths)

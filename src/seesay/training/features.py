@@ -13,8 +13,10 @@ from seesay.models.encoder import Encoder
 
 
 def feature_cache(encoder: Encoder) -> FeatureCache:
-    """The cache of this encoder with these weights and this preprocessing."""
+    """The cache of this encoder with these weights and this preprocessing, read at this layer."""
     identity = {"encoder": encoder.name, "weights": encoder.digest(), "transform": encoder.transform.to_dict()}
+    if encoder.layer is not None:  # at the end it is left out, so that older caches stay valid
+        identity["layer"] = encoder.layer
     return FeatureCache(identity, encoder.grid, encoder.depth)
 
 

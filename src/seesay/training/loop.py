@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from seesay.config import Recipe
 from seesay.errors import SeesayError
 from seesay.progress import progress
-from seesay.training.batches import CaptionBatch, CaptionBatches
+from seesay.training.batches import CaptionBatch, CaptionBatches, PhotoBatch
 from seesay.training.run import RunFolder
 
 Validate = Callable[[], tuple[dict[str, float], list[str]]]
@@ -54,12 +54,20 @@ class StoppedError(Exception):
     """Ctrl-C or a polite kill: everything was saved, `--resume` goes on."""
 
 
-def learning_rate(recipe: Recipe, step: int, steps: int) -> float:
-    """Linear warm-up over the first `train.warmup` of the steps, then a cosine down to zero."""
+def learning_rate(recipe: Recipe, step: int, steps: int, encoder: bool = False) -> float:
+    """Linear warm-up over the first `train.warmup` of the steps, then a cosine down to zero.
+
+    Args:
+        recipe: the highest rates are `train.lr` and, for the encoder, `encoder.lr`.
+        step: from 0.
+        steps: of the whole run.
+        encoder: whether the rate is that of the encoder's weights.
+    """
+    highest = recipe.encoder.lr if encoder else recipe.train.lr
     warm = max(1, round(recipe.train.warmup * steps))
     if step < warm:
-        return recipe.train.lr * (step + 1) / warm
-    return recipe.train.lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+        return highest * (step + 1) / warm
+    return highest * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
 class Trainer:
@@ -91,7 +99,7 @@ class Trainer:
         everything = recipe.train.epochs * self.per_epoch
         self.steps = min(everything, recipe.train.max_steps or everything)
         optimizer = torch.optim.AdamW(
-            _decay_groups(objective, recipe.train.weight_decay), lr=recipe.train.lr, betas=(0.9, 0.98), foreach=True
+            _groups(objective, recipe.train.weight_decay), lr=recipe.train.lr, betas=(0.9, 0.98), foreach=True
         )
         self.raw = objective
         self.objective, self.optimizer = fabric.setup(objective, optimizer)
@@ -119,11 +127,12 @@ class Trainer:
         todo = min(self.per_epoch - place, self.steps - self.state.step)
         self.objective.train()
         with progress(f"epoch {epoch + 1}", place + todo, self.console, place) as advance:
+            started = time.monotonic()
             for _, batch in zip(range(todo), self._my_batches(epoch, place), strict=False):
-                started = time.monotonic()
                 loss = self._step(batch)
                 self.state.losses = (self.state.losses[0] + loss, self.state.losses[1] + 1)
-                self.state.seconds += time.monotonic() - started
+                started, before = time.monotonic(), started
+                self.state.seconds += started - before
                 advance(note=f"loss {self.state.losses[0] / self.state.losses[1]:.3f}")
                 if self._stop.is_set():
                     self.save()
@@ -131,14 +140,14 @@ class Trainer:
                 if time.monotonic() - self._saved_at > 60 * self.recipe.train.save_minutes:
                     self.save()
 
-    def _my_batches(self, epoch: int, place: int) -> Iterator[CaptionBatch]:
+    def _my_batches(self, epoch: int, place: int) -> Iterator[CaptionBatch | PhotoBatch]:
         """This device's share of each batch."""
         return self.batches.epoch(epoch, place, self.fabric.global_rank, self.fabric.world_size)
 
-    def _step(self, batch: CaptionBatch) -> float:
+    def _step(self, batch: CaptionBatch | PhotoBatch) -> float:
         torch.manual_seed(hash((self.recipe.seed, self.state.step, self.fabric.global_rank)))
         for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate(self.recipe, self.state.step, self.steps)
+            group["lr"] = learning_rate(self.recipe, self.state.step, self.steps, group["encoder"])
         loss = self.objective(batch.to(self.fabric.device))
         if not torch.isfinite(loss):
             raise SeesayError(
@@ -260,13 +269,19 @@ class Trainer:
                 signal.signal(number, handler)
 
 
-def _decay_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Matrices decay; biases and other vectors do not."""
-    trained = [p for p in module.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+def _groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """What is trained: the encoder has a rate of its own; matrices decay, biases and other vectors do not."""
+    trained = [(name.startswith("encoder."), p) for name, p in module.named_parameters() if p.requires_grad]
+    groups = [
+        {
+            "params": [p for of_encoder, p in trained if of_encoder == encoder and (p.ndim > 1) == decays],
+            "weight_decay": weight_decay if decays else 0.0,
+            "encoder": encoder,
+        }
+        for encoder in (False, True)
+        for decays in (True, False)
     ]
+    return [group for group in groups if group["params"]]
 
 
 @torch.no_grad()

@@ -20,6 +20,7 @@ from seesay.errors import RecipeError
 # What may differ between a run and its resumption without making it another run.
 MAY_CHANGE = ("name", "out", "data.path", "train.epochs", "train.max_steps", "train.lr", "train.patience")
 MAY_CHANGE += (
+    "encoder.lr",
     "search.beam",
     "search.length_penalty",
     "search.block_ngrams",

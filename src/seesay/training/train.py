@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +14,6 @@ from torch import nn
 
 from seesay.bundle.write import write_bundle
 from seesay.config import Recipe
-from seesay.data.check import refuse_if_too_many_unreadable
-from seesay.data.features import PhotoFeatures, digest_photos
 from seesay.data.readers import read_dataset
 from seesay.data.records import CaptionRecord, Dataset, count_captions
 from seesay.data.tokens import CaptionTokenizer, split_words
@@ -24,29 +21,22 @@ from seesay.data.vectors import word_vectors
 from seesay.metrics import CiderD, basic_scores, score_captions
 from seesay.models.build import build_decoder
 from seesay.models.captioner import Captioner
-from seesay.models.decoder import Decoder
+from seesay.models.decoder import Decoder, Memory
 from seesay.models.encoder import Encoder, load_encoder
 from seesay.models.recurrent import RecurrentDecoder
-from seesay.progress import progress
+from seesay.models.stages import finetune
 from seesay.search import SearchOptions
 from seesay.training.batches import CaptionBatches
-from seesay.training.features import cached_features, feature_cache
+from seesay.training.finetune import FromPhotos
 from seesay.training.generate import generate
 from seesay.training.hard import HardAttention
 from seesay.training.loop import Trainer
 from seesay.training.objective import CrossEntropy
+from seesay.training.photos import PhotoFiles, Photos, see_photos
 from seesay.training.preflight import refuse_if_not_ready
 from seesay.training.run import RunFolder
 
 DEV_BATCH = 100  # photos searched together
-
-
-@dataclass(frozen=True)
-class Photos:
-    """Records of a split whose photos were readable, with their features."""
-
-    records: list[CaptionRecord]
-    features: PhotoFeatures
 
 
 def train(recipe: Recipe, resume: bool = False, console: Console | None = None) -> Path:
@@ -83,8 +73,9 @@ def train(recipe: Recipe, resume: bool = False, console: Console | None = None) 
         (c for r in training for c in r.captions), recipe.tokens.min_count, recipe.tokens.kind, recipe.tokens.vocab_size
     )
     table = embedding_table(recipe, tokenizer, training, console)
-    encoder = load_encoder(recipe.encoder.name, recipe.encoder.weights, recipe.images.size)
-    train_photos, dev_photos = encode_photos(encoder, [training, dev], fabric.device, console)
+    encoder = load_encoder(recipe.encoder.name, recipe.encoder.weights, recipe.images.size, recipe.encoder.layer)
+    finetune(encoder, recipe.encoder.finetune)
+    train_photos, dev_photos = see_photos(recipe, encoder, training, dev, fabric.device, console)
 
     decoder = build_decoder(recipe, encoder, len(tokenizer), table)
     describe(training, dev, tokenizer, encoder, decoder, fabric.device, console)
@@ -93,8 +84,11 @@ def train(recipe: Recipe, resume: bool = False, console: Console | None = None) 
         train_photos.features, captions, recipe.train.batch_size, recipe.tokens.max_words, recipe.seed
     )
     objective = build_objective(recipe, decoder)
+    if isinstance(train_photos.features, PhotoFiles):
+        objective = FromPhotos(encoder, objective)
     search = SearchOptions(max_words=recipe.tokens.max_words, **vars(recipe.search))
-    judge = DevJudge(decoder, tokenizer, dev_photos, search, fabric.device)
+    captioner = Captioner(encoder, decoder)
+    judge = DevJudge(captioner, tokenizer, dev_photos, search, fabric.device)
     trainer = Trainer(recipe, run, fabric, objective, batches, judge, console)
     if resume:
         trainer.resume()
@@ -104,7 +98,7 @@ def train(recipe: Recipe, resume: bool = False, console: Console | None = None) 
     objective.load_state_dict(run.load_best())
     if not fabric.is_global_zero:
         return run.bundle
-    return write_bundle(run.bundle, recipe, Captioner(encoder, decoder), tokenizer, search, judge.scores)
+    return write_bundle(run.bundle, recipe, captioner, tokenizer, search, judge.scores)
 
 
 def build_objective(recipe: Recipe, decoder: Decoder) -> nn.Module:
@@ -158,57 +152,26 @@ def embedding_table(
     return vectors.table
 
 
-def encode_photos(
-    encoder: Encoder, splits: Sequence[list[CaptionRecord]], device: torch.device, console: Console
-) -> list[Photos]:
-    """Features of every split; photos that cannot be read are left out, if they are few.
-
-    Raises:
-        DataError: more than a tenth of the photos cannot be read, or the disk has no room.
-    """
-    photos = [record.image for records in splits for record in records]
-    cache = feature_cache(encoder)
-    digests = digest_photos(photos)
-    missing = len(cache.missing(digests))
-    if missing:
-        size = missing * cache.row_bytes / 1e9
-        console.print(
-            f"encoding {missing:,} photos once; their features take {size:.2f} GB in {cache.folder}", soft_wrap=True
-        )
-    with progress("encoding photos", missing, console) as advance:
-        features = cached_features(encoder, photos, device, advance=advance, digests=digests)
-    refuse_if_too_many_unreadable(features.problems, len(photos))
-    for problem in features.problems:
-        console.print(f"left out: {problem}", highlight=False, markup=False, soft_wrap=True)
-    result, start = [], 0
-    for records in splits:
-        place = features.place[start : start + len(records)]
-        kept = [record for record, row in zip(records, place, strict=True) if row >= 0]
-        result.append(Photos(kept, PhotoFeatures(features.rows, place[place >= 0], features.grid, ())))
-        start += len(records)
-    return result
-
-
 class DevJudge:
     """Generates captions for the dev photos and scores the text, as whoever uses the model would see it.
 
     Args:
-        decoder: as it is trained; weights are taken as they are when called.
+        captioner: as it is trained; weights are taken as they are when called.
         tokenizer: ids -> text.
         dev: photos with references.
         search: as the bundle will search.
-        device: where the decoder is.
+        device: where the captioner is.
     """
 
     def __init__(
         self,
-        decoder: Decoder,
+        captioner: Captioner,
         tokenizer: CaptionTokenizer,
         dev: Photos,
         search: SearchOptions,
         device: torch.device,
     ) -> None:
-        self.decoder, self.tokenizer, self.dev, self.search, self.device = decoder, tokenizer, dev, search, device
+        self.captioner, self.tokenizer, self.dev, self.search, self.device = captioner, tokenizer, dev, search, device
         self.references = [[split_words(caption) for caption in record.captions] for record in dev.records]
         self.cider = CiderD(self.references)
 
@@ -226,18 +189,27 @@ class DevJudge:
     def captions(self) -> list[str]:
         """The best caption of each dev photo."""
         found: list[str] = []
-        for start in range(0, len(self.dev.records), DEV_BATCH):
-            photos = np.arange(start, min(start + DEV_BATCH, len(self.dev.records)))
-            regions = torch.from_numpy(self.dev.features.take(photos).astype(np.float32)).to(self.device)
-            with torch.inference_mode():
-                memory = self.decoder.prepare(regions)
-            best = [beams[0] for beams in generate(self.decoder, memory, self.search)]
+        for memory in self._memories():
+            best = [beams[0] for beams in generate(self.captioner.decoder, memory, self.search)]
             found += [self.tokenizer.decode(hypothesis.tokens) for hypothesis in best]
         return found
 
+    @torch.inference_mode()
+    def _memories(self) -> Iterator[Memory]:
+        """What the decoder keeps of the dev photos, some at a time."""
+        numbers, features = np.arange(len(self.dev.records)), self.dev.features
+        groups = [numbers[start : start + DEV_BATCH] for start in range(0, len(numbers), DEV_BATCH)]
+        if isinstance(features, PhotoFiles):
+            for images in features.read(groups):
+                yield self.captioner.prepare(torch.from_numpy(images).to(self.device))
+            return
+        for group in groups:
+            regions = torch.from_numpy(features.take(group).astype(np.float32))
+            yield self.captioner.decoder.prepare(regions.to(self.device))
+
     def scores(self, captioner: Captioner) -> dict[str, Any]:
         """Figures of a captioner's dev captions, official ones where the extra `eval` is installed."""
-        self.decoder = captioner.decoder.eval().to(self.device)
+        self.captioner = captioner.eval().to(self.device)
         hypotheses = {r.id: caption for r, caption in zip(self.dev.records, self.captions(), strict=True)}
         references = {r.id: list(r.captions) for r in self.dev.records}
         return {"dev": score_captions(hypotheses, references, split_words).to_dict()}
@@ -254,10 +226,12 @@ def describe(
 ) -> None:
     """Say in two lines what is trained on what."""
     sizes = [sum(p.numel() for p in module.parameters()) / 1e6 for module in (encoder, decoder)]
+    tuned = sum(p.numel() for p in encoder.parameters() if p.requires_grad) / 1e6
+    trained = f"{tuned:.1f} M trained" if tuned else "frozen"
     console.print(
         f"{len(training):,} training photos with {count_captions(training):,} captions, {len(dev):,} dev photos, "
         f"{len(tokenizer):,} tokens\n{encoder.name} {encoder.grid[0]}x{encoder.grid[1]}x{encoder.depth}, "
-        f"{sizes[0]:.1f} M weights (frozen); decoder {sizes[1]:.1f} M; on {device}",
+        f"{sizes[0]:.1f} M weights ({trained}); decoder {sizes[1]:.1f} M; on {device}",
         highlight=False,
         soft_wrap=True,
     )
