@@ -13,6 +13,7 @@ from seesay.errors import DataError
 
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
 RESERVED = ("<pad>", "<s>", "</s>", "<unk>")
+NEVER_WRITTEN = (PAD, BOS, UNK)
 
 # A word is letters and digits with their marks, and hyphens inside; a clitic ('s, 't, ...) is a token of its own,
 # much as the PTB tokeniser of the official scores has it; everything else is dropped. A mark alone is no word: one
