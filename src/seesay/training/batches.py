@@ -23,12 +23,14 @@ class CaptionBatch(NamedTuple):
         inputs: (B, K, L) ids, start token first.
         targets: (B, K, L) ids, end token last, PAD where there is nothing.
         lengths: (B, K) real targets.
+        photos: (B,) the photos' numbers in the split.
     """
 
     regions: Tensor
     inputs: Tensor
     targets: Tensor
     lengths: Tensor
+    photos: Tensor = torch.empty(0, dtype=torch.int64)
 
     def to(self, device: torch.device) -> CaptionBatch:
         """The same on another device."""
@@ -94,4 +96,4 @@ class CaptionBatches:
                 targets[b, k, : len(caption)] = caption
         inputs = np.concatenate([np.full_like(targets[..., :1], BOS), targets[..., :-1]], axis=-1)
         regions = np.asarray(self.features.take(photos), dtype=np.float32)
-        return CaptionBatch(*map(torch.from_numpy, (regions, inputs, targets, lengths)))
+        return CaptionBatch(*map(torch.from_numpy, (regions, inputs, targets, lengths, photos)))

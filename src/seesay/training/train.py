@@ -28,10 +28,11 @@ from seesay.models.encoder import Encoder, load_encoder
 from seesay.progress import progress
 from seesay.search import SearchOptions
 from seesay.training.batches import CaptionBatches
+from seesay.training.build import build_objective
 from seesay.training.features import cached_features, feature_cache
 from seesay.training.generate import generate
+from seesay.training.init import open_initial
 from seesay.training.loop import Trainer
-from seesay.training.objective import CrossEntropy
 from seesay.training.run import RunFolder
 
 DEV_BATCH = 100  # photos searched together
@@ -72,19 +73,23 @@ def train(recipe: Recipe, resume: bool = False, console: Console | None = None) 
     console.quiet = console.quiet or not fabric.is_global_zero
     torch.manual_seed(recipe.seed)
 
+    initial = open_initial(recipe)
     dataset = read_data(recipe, console)
     training, dev = dataset.split("train"), dataset.split("dev")
-    tokenizer = CaptionTokenizer.build((c for r in training for c in r.captions), recipe.tokens.min_count)
-    encoder = load_encoder(recipe.encoder.name, recipe.encoder.weights, recipe.images.size)
+    if initial:
+        tokenizer, encoder = initial.tokenizer, initial.encoder
+    else:
+        tokenizer = CaptionTokenizer.build((c for r in training for c in r.captions), recipe.tokens.min_count)
+        encoder = load_encoder(recipe.encoder.name, recipe.encoder.weights, recipe.images.size)
     train_photos, dev_photos = encode_photos(encoder, [training, dev], fabric.device, console)
 
-    decoder = build_decoder(recipe, encoder, len(tokenizer))
+    decoder = initial.decoder if initial else build_decoder(recipe, encoder, len(tokenizer))
     describe(training, dev, tokenizer, encoder, decoder, fabric.device, console)
     captions = [[tokenizer.encode(caption) for caption in r.captions] for r in train_photos.records]
     batches = CaptionBatches(
         train_photos.features, captions, recipe.train.batch_size, recipe.tokens.max_words, recipe.seed
     )
-    objective = CrossEntropy(decoder, recipe.train.label_smoothing, recipe.train.doubly_stochastic)
+    objective = build_objective(recipe, decoder, tokenizer, train_photos.records)
     search = SearchOptions(max_words=recipe.tokens.max_words, **vars(recipe.search))
     judge = DevJudge(decoder, tokenizer, dev_photos, search, fabric.device)
     trainer = Trainer(recipe, run, fabric, objective, batches, judge, console)
