@@ -18,7 +18,6 @@ from seesay.bundle.write import load_captioner, write_bundle
 from seesay.config import Recipe
 from seesay.errors import BundleError, RecipeError
 from seesay.models.captioner import Captioner
-from seesay.models.encoder import Encoder
 from seesay.search import SearchOptions
 from seesay.training.init import open_initial
 from seesay.training.train import train
@@ -28,7 +27,8 @@ QUIET = Console(quiet=True)
 
 def starting(base: Recipe, init: Path | str, **sections: dict) -> Recipe:
     values = base.to_dict()
-    for section, keys in ({"train": {"init": str(init)}} | sections).items():
+    values["train"] |= {"init": str(init)}
+    for section, keys in sections.items():
         values[section] |= keys
     return Recipe.from_dict(values)
 
@@ -102,12 +102,7 @@ def from_file(tiny_recipe, tiny_captioner, tiny_tokenizer, tmp_path, monkeypatch
             (folder / name).touch()
 
     monkeypatch.setattr("seesay.bundle.write.write_graphs", weights_only)
-    original = Encoder(tiny_captioner.encoder.name, tiny_captioner.encoder.transform)
-    original.load_state_dict(tiny_captioner.encoder.state_dict())
-    # a file's preprocessing is timm's own, as `load_encoder` has it for random weights too
-    return recipe, write_bundle(
-        tmp_path / "b", recipe, Captioner(original.eval(), tiny_captioner.decoder), tiny_tokenizer, SearchOptions()
-    )
+    return recipe, write_bundle(tmp_path / "b", recipe, tiny_captioner, tiny_tokenizer, SearchOptions())
 
 
 def test_a_frozen_encoders_original_weights_are_found_again(from_file, tiny_captioner):
@@ -146,7 +141,7 @@ def test_a_run_from_a_bundle_obeys_its_own_rate_and_keeps_the_vocabulary(
 
     monkeypatch.setattr("seesay.training.train.write_bundle", keep)
     base = replace(tiny_recipe, out=str(tmp_path / "run"), data=replace(tiny_recipe.data, path=(str(tiny_data),)))
-    train(starting(base, tiny_bundle, train={"init": str(tiny_bundle), "lr": 1e-7, "epochs": 2}), console=QUIET)
+    train(starting(base, tiny_bundle, train={"lr": 1e-7, "epochs": 2}), console=QUIET)
     saved = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)
     assert all(0 <= group["lr"] <= 1e-7 for group in saved["optimizer"]["param_groups"])
     assert all(int(state["step"]) == 6 for state in saved["optimizer"]["state"].values())
@@ -162,9 +157,7 @@ def test_a_damaged_bundle_is_refused_before_the_data_is_read(tiny_recipe, tiny_b
     recipe = yaml.safe_load((tmp_path / "b" / "recipe.yaml").read_text())
     recipe["decoder"]["size"] = 19
     (tmp_path / "b" / "recipe.yaml").write_text(yaml.safe_dump(recipe))
-    run = starting(
-        tiny_recipe, tmp_path / "b", data={"path": [str(tmp_path / "nowhere")]}, train={"init": str(tmp_path / "b")}
-    )
+    run = starting(tiny_recipe, tmp_path / "b", data={"path": [str(tmp_path / "nowhere")]})
     run = replace(run, out=str(tmp_path / "run"))
     with pytest.raises(BundleError, match=r"recipe\.yaml"):
         train(run, console=QUIET)

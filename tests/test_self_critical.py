@@ -180,6 +180,24 @@ def test_sentences_come_from_eval_mode_and_the_mode_is_given_back(tokenizer, mon
     assert objective.decoder.training
 
 
+@pytest.mark.parametrize("baseline", ["greedy", "samples"])
+def test_mixed_precision_gives_every_weight_its_gradient(tokenizer, baseline):
+    """Weights that the search has cast to bfloat16 without gradient must not be taken for those of the second pass."""
+    objective, batch = objective_of(tokenizer, baseline=baseline), batch_of(tokenizer, [0, 1, 2])
+    learning = []
+    for mixed in (False, True):
+        torch.manual_seed(0)
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            loss = objective(batch)
+        assert loss.dtype == torch.float32
+        objective.zero_grad()
+        loss.backward()
+        learning.append(
+            {name: 0.0 if p.grad is None else p.grad.norm().item() for name, p in objective.named_parameters()}
+        )
+    assert {name for name, norm in norms[0].items() if norm} == {name for name, norm in norms[1].items() if norm}
+
+
 def test_the_greedy_baseline_is_the_greedy_sentence(tokenizer):
     """Advantages are rewards less the reward of the sentence that greedy search writes."""
     objective, batch = objective_of(tokenizer, baseline="greedy"), batch_of(tokenizer, [1, 2])

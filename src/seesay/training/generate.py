@@ -51,7 +51,7 @@ def _search_of(decoder: Decoder, memory: Memory, beams: int) -> tuple[Any, Any, 
 
     def step(tokens: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
         parts = decoder.step(tokens, decoder.State(*state), memory)
-        return parts.logprobs.float(), tuple(parts.state), parts.attention
+        return parts.logprobs.float(), tuple(parts.state), parts.attention.float()  # numpy has no bfloat16
 
     values = memory.values
     start = torch.full((values.shape[0], beams), BOS, dtype=torch.int64, device=values.device)
