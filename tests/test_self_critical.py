@@ -192,10 +192,8 @@ def test_mixed_precision_gives_every_weight_its_gradient(tokenizer, baseline):
         assert loss.dtype == torch.float32
         objective.zero_grad()
         loss.backward()
-        learning.append(
-            {name: 0.0 if p.grad is None else p.grad.norm().item() for name, p in objective.named_parameters()}
-        )
-    assert {name for name, norm in norms[0].items() if norm} == {name for name, norm in norms[1].items() if norm}
+        learning.append({name for name, p in objective.named_parameters() if p.grad is not None and p.grad.norm() > 0})
+    assert learning[0] == learning[1] != set()
 
 
 def test_the_greedy_baseline_is_the_greedy_sentence(tokenizer):
