@@ -10,7 +10,7 @@ import torch
 
 from seesay.data.features import PhotoFeatures
 from seesay.data.tokens import BOS, EOS, PAD, UNK
-from seesay.training.batches import POOL, CaptionBatches
+from seesay.training.batches import POOL, CaptionBatch, CaptionBatches
 
 
 def features_of(count: int, unreadable: tuple[int, ...] = ()) -> PhotoFeatures:
@@ -74,6 +74,7 @@ def test_unreadable_photos_are_left_out():
     assert sorted(chain(*found)) == [i for i in range(23) if i not in (0, 7, 22)]
     assert len(batches) == 5
     for photos, batch in zip(found, batches.epoch(0), strict=True):
+        assert isinstance(batch, CaptionBatch)
         assert batch.regions[:, 1, 2].tolist() == photos, "features of another photo"
 
 

@@ -13,7 +13,7 @@ from rich.console import Console
 from seesay.bundle.format import open_bundle
 from seesay.bundle.write import load_captioner
 from seesay.caption import Caption
-from seesay.config import Recipe, load_recipe, packaged_recipes
+from seesay.config import Recipe, find_recipe, load_recipe, packaged_recipes
 from seesay.config.recipe import contradictions
 from seesay.runtime import CaptionModel
 from seesay.training.generate import generate
@@ -96,7 +96,7 @@ def test_every_paper_of_the_package_is_tested():
     assert len(PAPERS) == 5
     assert set(packaged_recipes()) == data_sets | set(PAPERS)
     for name in packaged_recipes():
-        text = packaged_recipes()[name].read_text(encoding="utf-8")
+        text = find_recipe(name).read_text(encoding="utf-8")
         assert contradictions(load_recipe(name)) == []
         if name in PAPERS:
             assert "https://arxiv.org/abs/" in text

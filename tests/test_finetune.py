@@ -21,8 +21,9 @@ from seesay.data.augment import Augmentation, may_be_mirrored
 from seesay.data.records import CaptionRecord
 from seesay.errors import DataError
 from seesay.models.captioner import Captioner
+from seesay.models.embedding import WordEmbedding
 from seesay.models.encoder import load_encoder
-from seesay.models.recurrent import RecurrentDecoder
+from seesay.models.show_attend_tell import ShowAttendTell
 from seesay.models.stages import finetune
 from seesay.training.batches import CaptionBatches
 from seesay.training.features import cached_features
@@ -68,7 +69,12 @@ def from_photos(which: str | int) -> FromPhotos:
         if isinstance(module, torch.nn.BatchNorm2d):  # timm's are born with zeros that no gradient gets past
             torch.nn.init.uniform_(module.weight, 0.5, 1.5)
     finetune(encoder, which)  # pyright: ignore[reportArgumentType]
-    return FromPhotos(encoder, CrossEntropy(RecurrentDecoder(encoder.depth, 11, 13, 7, 5, dropout=0.0)))
+    return FromPhotos(
+        encoder,
+        CrossEntropy(
+            ShowAttendTell(WordEmbedding(11, 7), encoder.depth, encoder.grid, size=13, attention_size=5, dropout=0.0)
+        ),
+    )
 
 
 # two ways to one answer

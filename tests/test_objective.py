@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from seesay.data.tokens import EOS, PAD, UNK
+from seesay.data.tokens import BOS, EOS, NEVER_WRITTEN, PAD, UNK
 from seesay.models.embedding import WordEmbedding
 from seesay.models.show_attend_tell import ShowAttendTell
 from seesay.training.batches import CaptionBatch
-from seesay.training.objective import CrossEntropy, attention_penalty
+from seesay.training.objective import CrossEntropy, attention_penalty, mix_in_own_words
 
 
 @pytest.fixture
@@ -66,3 +66,53 @@ def test_the_penalty_is_added_with_its_weight(decoder):
         attention = decoder(batch.inputs, batch.lengths, decoder.prepare(batch.regions)).attention
         plain, penalised = (float(CrossEntropy(decoder, doubly_stochastic=w)(batch)) for w in (0.0, 0.7))
     assert penalised - plain == pytest.approx(0.7 * float(attention_penalty(attention, batch.lengths)), rel=1e-4)
+
+
+def test_scheduled_sampling_replaces_words_as_often_as_asked_and_never_the_start(decoder):
+    ids = torch.randint(4, 7, (5, 40, 11), generator=torch.Generator().manual_seed(3))
+    inputs = torch.cat([torch.full_like(ids[..., :1], BOS), ids[..., 1:]], dim=-1)
+    inputs[..., 1:] = UNK  # so that whatever was replaced shows
+    lengths = torch.full((5, 40), 11)
+    lengths[:, 20:] = 7
+    inputs[:, 20:, 7:] = PAD
+    memory = decoder.prepare(torch.randn(5, 2, 3, generator=torch.Generator().manual_seed(0)))
+    torch.manual_seed(0)
+    mixed = mix_in_own_words(decoder, inputs, lengths, memory, 0.3)
+    assert (mixed[..., 0] == BOS).all()
+    assert (mixed[:, 20:, 7:] == PAD).all()
+    replaced = mixed != inputs
+    real = torch.arange(11) < lengths.unsqueeze(-1)
+    assert int(replaced.sum()) / int(real[..., 1:].sum()) == pytest.approx(0.3, abs=0.04)
+    assert not torch.isin(mixed[replaced], torch.tensor([*NEVER_WRITTEN, EOS])).any()
+
+
+def test_the_words_mixed_in_are_drawn_from_what_was_read_before_them(decoder):
+    """At each place as often as `step` gives them after the real words: one caption, read very often."""
+    inputs = torch.tensor([[[BOS, 6, 4]]]).expand(1, 4000, 3)
+    memory = decoder.prepare(torch.randn(1, 2, 3, generator=torch.Generator().manual_seed(0)))
+    torch.manual_seed(1)
+    mixed = mix_in_own_words(decoder, inputs, torch.full((1, 4000), 3), memory, 1.0)
+    state = decoder.start(memory, 1)
+    for place in (1, 2):
+        parts = decoder.step(inputs[:, :1, place - 1], state, memory)
+        state = parts.state
+        expected = parts.logprobs[0, 0, 4:].detach().softmax(-1)  # the words but the end, renormalised
+        shares = torch.bincount(mixed[0, :, place], minlength=7)[4:] / 4000
+        torch.testing.assert_close(shares, expected, atol=0.035, rtol=0)
+
+
+def test_scheduled_sampling_rises_with_the_run_and_asks_for_the_same_words(decoder, monkeypatch):
+    asked: list[float] = []
+
+    def mix(decoder, inputs, lengths, memory, probability):
+        asked.append(probability)
+        return torch.where(inputs == BOS, BOS, 6)
+
+    monkeypatch.setattr("seesay.training.objective.mix_in_own_words", mix)
+    batch = batch_of([[[4, 5, EOS], [6, EOS, PAD]]])
+    own = batch._replace(inputs=torch.where(batch.inputs == BOS, BOS, 6))
+    plain, scheduled = CrossEntropy(decoder), CrossEntropy(decoder, scheduled_sampling=0.4)
+    with torch.no_grad():
+        assert scheduled(batch, 0.0) == plain(batch)
+        assert scheduled(batch, 0.5) == scheduled(batch, 1.0) == plain(own)
+    assert asked == pytest.approx([0.2, 0.4])

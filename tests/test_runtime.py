@@ -20,11 +20,12 @@ from conftest import SENTENCES
 from PIL import Image
 
 import seesay
+from seesay.bundle.find import find_bundle
 from seesay.bundle.format import Bundle, open_bundle
 from seesay.caption import Caption, Failure
 from seesay.data.tokens import CaptionTokenizer
 from seesay.errors import BundleError, PhotoError
-from seesay.runtime import CaptionModel, find_bundle
+from seesay.runtime import CaptionModel
 from seesay.search import Hypothesis, SearchOptions
 
 
@@ -217,7 +218,7 @@ def test_load_gives_a_model(tiny_bundle, tiny_photos, model):
 
 def test_names_of_packaged_models(monkeypatch, tmp_path, tiny_bundle):
     packaged = {"large": tmp_path / "large", "small": tiny_bundle}
-    monkeypatch.setattr("seesay.runtime.model.packaged_models", lambda: packaged)
+    monkeypatch.setattr("seesay.bundle.find.packaged_models", lambda: packaged)
     assert find_bundle(None) == tmp_path / "large"
     assert find_bundle("small") == tiny_bundle
     assert find_bundle(tmp_path) == tmp_path
@@ -229,7 +230,7 @@ def test_names_of_packaged_models(monkeypatch, tmp_path, tiny_bundle):
 
 
 def test_no_packaged_model(monkeypatch):
-    monkeypatch.setattr("seesay.runtime.model.packaged_models", dict)
+    monkeypatch.setattr("seesay.bundle.find.packaged_models", dict)
     with pytest.raises(BundleError, match=r"^no model is packaged with this installation: name a bundle's folder$"):
         seesay.load()
     with pytest.raises(BundleError, match=r"^model big: no such folder, nor a packaged model \(none is packaged\)\.$"):

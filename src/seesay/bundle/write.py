@@ -56,13 +56,17 @@ def write_bundle(
     return folder
 
 
-def load_captioner(bundle: Bundle) -> Captioner:
+def load_captioner(bundle: Bundle, recipe: Recipe | None = None) -> Captioner:
     """The torch model of a bundle, in eval mode.
+
+    Args:
+        bundle: opened.
+        recipe: another recipe of the same model (with its own dropout, say) to build it by; None: the bundle's.
 
     Raises:
         BundleError: another version of timm builds the encoder differently.
     """
-    recipe = Recipe.from_dict(bundle.recipe)
+    recipe = recipe or Recipe.from_dict(bundle.recipe)
     encoder = Encoder(recipe.encoder.name, bundle.transform, recipe.encoder.layer)
     state = _renamed(load_file(bundle.folder / "weights.safetensors"))
     words = state.get("decoder.embedding.weight")  # their width is that of vectors which may be gone by now

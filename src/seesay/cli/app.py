@@ -196,6 +196,6 @@ def export(
 ) -> None:
     """Write the ONNX graphs alone, for other runtimes, with a README of their inputs and outputs."""
     from seesay.bundle.export import export_graphs
-    from seesay.runtime import find_bundle
+    from seesay.bundle.find import find_bundle
 
     print(export_graphs(find_bundle(bundle), out))

@@ -98,6 +98,9 @@ class Train:
     weight_decay: float = between(0, 10, default=0.01)
     label_smoothing: float = between(0, 0.9, default=0.1)
     scheduled_sampling: float = between(0, 1, default=0.0)
+    samples: int = at_least(1, default=5)
+    baseline: Literal["greedy", "samples"] = "samples"
+    cross_entropy_weight: float = between(0, 100, default=0.0)
     clip: float = between(0, 1e6, default=5.0)
     ema: float = between(0, 0.99999, default=0.0)
     doubly_stochastic: float = between(0, 100, default=0.0)
@@ -241,10 +244,22 @@ def _rules(recipe: Recipe) -> Iterable[tuple[bool, str]]:
         "train.objective=self_critical starts from a trained model: give train.init=BUNDLE",
     )
     yield (
+        critical and train.baseline == "samples" and train.samples == 1,
+        "train.samples=1: train.baseline=samples compares each sample with the others; give 2 or more, or greedy",
+    )
+    yield (
+        not critical and train.cross_entropy_weight > 0,
+        f"train.cross_entropy_weight={train.cross_entropy_weight:g}: is mixed into train.objective=self_critical only",
+    )
+    yield (
         critical and train.scheduled_sampling > 0,
         "train.scheduled_sampling: self_critical training reads its own words anyway; leave it at 0",
     )
     yield (
         critical and attention.kind == "hard",
         "train.objective=self_critical with attention.kind=hard: two samplings at once are not supported; take soft",
+    )
+    yield (
+        attention.kind == "hard" and train.scheduled_sampling > 0,
+        "train.scheduled_sampling with attention.kind=hard: two samplings at once are not supported; take soft",
     )

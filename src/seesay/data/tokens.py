@@ -14,6 +14,7 @@ from seesay.errors import DataError
 
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
 RESERVED = ("<pad>", "<s>", "</s>", "<unk>")
+NEVER_WRITTEN = (PAD, BOS, UNK)
 
 CONTINUES = "##"  # a piece that does not start a word; no word has this sign in it
 BPE_SIZE = 4000

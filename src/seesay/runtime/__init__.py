@@ -1,5 +1,5 @@
 """Captioning without torch: a bundle on ONNX Runtime."""
 
-from seesay.runtime.model import CaptionModel, find_bundle
+from seesay.runtime.model import CaptionModel
 
-__all__ = ["CaptionModel", "find_bundle"]
+__all__ = ["CaptionModel"]

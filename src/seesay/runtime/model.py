@@ -13,15 +13,13 @@ from typing import Any, cast
 import numpy as np
 import onnxruntime
 
-from seesay.assets import packaged_models
+from seesay.bundle.find import find_bundle
 from seesay.bundle.format import Bundle, open_bundle
 from seesay.caption import Caption, Failure, Word
 from seesay.data.images import ImageSource
-from seesay.data.tokens import BOS, EOS, PAD, UNK
-from seesay.errors import BundleError, PhotoError, did_you_mean
+from seesay.data.tokens import BOS, EOS, NEVER_WRITTEN
+from seesay.errors import BundleError, PhotoError
 from seesay.search import Hypothesis, SearchOptions, beam_search
-
-NEVER_WRITTEN = (PAD, BOS, UNK)
 
 Decoding = tuple[str | None, Future[np.ndarray]]  # a photo's name, and its pixels to come
 
@@ -139,27 +137,6 @@ class CaptionModel:
 
     def _options(self, beam: int | None) -> SearchOptions:
         return self.bundle.search if beam is None else replace(self.bundle.search, beam=beam)
-
-
-def find_bundle(path_or_name: str | Path | None) -> Path:
-    """The folder that a path, a packaged model's name, or None (the default model) means.
-
-    Raises:
-        BundleError: neither a folder nor a packaged name.
-    """
-    models = packaged_models()
-    if path_or_name is None:
-        if not models:
-            raise BundleError("no model is packaged with this installation: name a bundle's folder")
-        return next(iter(models.values()))
-    path = Path(path_or_name)
-    if path.is_dir():
-        return path
-    if str(path_or_name) in models:
-        return models[str(path_or_name)]
-    near = did_you_mean(str(path_or_name), models)
-    known = ", ".join(models) or "none is packaged"
-    raise BundleError(f"model {path_or_name}: no such folder, nor a packaged model ({known}).{near}")
 
 
 def _session(graph: Path, threads: int | None) -> onnxruntime.InferenceSession:

@@ -94,11 +94,10 @@ def beam_search(
     histories = [[[] for _ in range(beams)] for _ in range(batch)]
     for place in range(options.max_words + 1):
         logprobs, state, attention = step(tokens, state)
-        allowed = xp.where(logprobs < IMPOSSIBLE, IMPOSSIBLE, logprobs)
-        allowed = _allow(xp, allowed, forbidden, end, place == options.max_words)
+        allowed = allow(xp, logprobs, forbidden, end, place == options.max_words)
         if options.block_ngrams:
             allowed = _block_repeats(xp, allowed, histories, options.block_ngrams)
-        allowed = _freeze(xp, allowed, alive, end)
+        allowed = freeze(xp, allowed, alive, end)
         vocab = allowed.shape[-1]
         total, flat = topk(xp, xp.reshape(total[..., None] + allowed, (batch, beams * vocab)), beams)
         parent, tokens = flat // vocab, flat % vocab
@@ -141,8 +140,9 @@ def _is_real(total: Array) -> Array:
     return total > WORST / 2
 
 
-def _allow(xp: Any, logprobs: Array, forbidden: Iterable[int], end: int, last: bool) -> Array:
-    """Forbidden words cost the world; at the last place only the end is left."""
+def allow(xp: Any, logprobs: Array, forbidden: Iterable[int], end: int, last: bool) -> Array:
+    """Forbidden words cost the world, what the model thinks impossible less; at the last place only the end is left."""
+    logprobs = xp.where(logprobs < IMPOSSIBLE, IMPOSSIBLE, logprobs)
     ids = xp.arange(logprobs.shape[-1], device=array_api_compat.device(logprobs))
     banned = ids != end if last else ids < 0
     for token in forbidden:
@@ -150,7 +150,7 @@ def _allow(xp: Any, logprobs: Array, forbidden: Iterable[int], end: int, last: b
     return xp.where(banned, WORST, logprobs)
 
 
-def _freeze(xp: Any, logprobs: Array, alive: Array, end: int) -> Array:
+def freeze(xp: Any, logprobs: Array, alive: Array, end: int) -> Array:
     """A finished beam has one child, itself, at no cost."""
     ids = xp.arange(logprobs.shape[-1], device=array_api_compat.device(logprobs))
     itself = xp.astype(xp.where(ids == end, 0.0, WORST), logprobs.dtype)

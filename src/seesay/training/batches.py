@@ -24,12 +24,14 @@ class CaptionBatch(NamedTuple):
         inputs: (B, K, L) ids, start token first.
         targets: (B, K, L) ids, end token last, PAD where there is nothing.
         lengths: (B, K) real targets.
+        photos: (B,) the photos' numbers in the split.
     """
 
     regions: Tensor
     inputs: Tensor
     targets: Tensor
     lengths: Tensor
+    photos: Tensor = torch.empty(0, dtype=torch.int64)
 
     def to(self, device: torch.device) -> CaptionBatch:
         """The same on another device."""
@@ -41,13 +43,14 @@ class PhotoBatch(NamedTuple):
 
     Attributes:
         images: (B, 3, size, size) float32, normalised.
-        inputs, targets, lengths: as in `CaptionBatch`.
+        inputs, targets, lengths, photos: as in `CaptionBatch`.
     """
 
     images: Tensor
     inputs: Tensor
     targets: Tensor
     lengths: Tensor
+    photos: Tensor
 
     def to(self, device: torch.device) -> PhotoBatch:
         """The same on another device."""
@@ -55,7 +58,7 @@ class PhotoBatch(NamedTuple):
 
     def encoded(self, regions: Tensor) -> CaptionBatch:
         """With what an encoder made of the images, (B, P, D)."""
-        return CaptionBatch(regions, self.inputs, self.targets, self.lengths)
+        return CaptionBatch(regions, *self[1:])
 
 
 class CaptionBatches:
@@ -117,8 +120,8 @@ class CaptionBatches:
         regions = np.asarray(self.features.take(photos), dtype=np.float32)
         return CaptionBatch(torch.from_numpy(regions), *self._words(photos))
 
-    def _words(self, photos: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
-        """(inputs, targets, lengths) of the photos' captions."""
+    def _words(self, photos: np.ndarray) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(inputs, targets, lengths, photos) of the photos' captions."""
         captions = [self.captions[photo] for photo in photos]
         lengths = np.zeros((len(photos), max(map(len, captions))), dtype=np.int64)
         targets = np.full((*lengths.shape, max(len(c) for photo in captions for c in photo)), PAD, dtype=np.int64)
@@ -127,4 +130,5 @@ class CaptionBatches:
                 lengths[b, k] = len(caption)
                 targets[b, k, : len(caption)] = caption
         inputs = np.concatenate([np.full_like(targets[..., :1], BOS), targets[..., :-1]], axis=-1)
-        return torch.from_numpy(inputs), torch.from_numpy(targets), torch.from_numpy(lengths)
+        from_numpy = torch.from_numpy
+        return from_numpy(inputs), from_numpy(targets), from_numpy(lengths), from_numpy(photos)

@@ -26,9 +26,9 @@ class FromPhotos(nn.Module):
         self.encoder = encoder
         self.objective = objective
 
-    def forward(self, batch: PhotoBatch) -> Tensor:
+    def forward(self, batch: PhotoBatch, progress: float = 0.0) -> Tensor:
         """The loss of a batch, a scalar."""
-        return self.objective(batch.encoded(self.encoder(batch.images).regions))
+        return self.objective(batch.encoded(self.encoder(batch.images).regions), progress)
 
     def train(self, mode: bool = True) -> FromPhotos:
         """The objective learns; the encoder's batch norms do not move."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import torch
+from typing import Any
 
-from seesay.data.tokens import BOS, EOS, PAD, UNK
+import torch
+from torch import Tensor
+
+from seesay.data.tokens import BOS, EOS, NEVER_WRITTEN
 from seesay.models.decoder import Decoder, Memory
-from seesay.search import Hypothesis, SearchOptions, beam_search
+from seesay.search import Hypothesis, Samples, SearchOptions, beam_search, sample
 
 
 @torch.inference_mode()
@@ -18,12 +21,38 @@ def generate(decoder: Decoder, memory: Memory, options: SearchOptions) -> list[l
         memory: of B photos, from `prepare`.
         options: width, length, ranking.
     """
+    return beam_search(*_search_of(decoder, memory, options.beam), EOS, NEVER_WRITTEN, options)
 
-    def step(tokens, state):
+
+@torch.no_grad()
+def draw(decoder: Decoder, memory: Memory, number: int, max_words: int) -> Samples:
+    """`number` sentences drawn for each photo, the longest first; the decoder is used as it is.
+
+    Noise comes from torch's own generator. The samples can be read by `decoder.forward`, which `generate`'s could not
+    be: tensors of inference mode have no part in a gradient.
+
+    Args:
+        decoder: any decoder with `start` and `step`.
+        memory: of B photos, from `prepare`.
+        number: K.
+        max_words: the end token not counted.
+    """
+    step, state, start = _search_of(decoder, memory, number)
+    drawn = sample(
+        step, state, start, EOS, lambda shape: torch.rand(shape, device=start.device), NEVER_WRITTEN, max_words
+    )
+    order = drawn.lengths.argsort(dim=1, descending=True, stable=True)
+    each = order.unsqueeze(-1).expand_as(drawn.tokens)
+    return Samples(drawn.tokens.gather(1, each), drawn.logprobs.gather(1, each), drawn.lengths.gather(1, order))
+
+
+def _search_of(decoder: Decoder, memory: Memory, beams: int) -> tuple[Any, Any, Tensor]:
+    """The decoder as a search sees it: step, first state, start tokens (B, beams)."""
+
+    def step(tokens: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
         parts = decoder.step(tokens, decoder.State(*state), memory)
-        return parts.logprobs.float(), tuple(parts.state), parts.attention
+        return parts.logprobs.float(), tuple(parts.state), parts.attention.float()  # numpy has no bfloat16
 
-    state = tuple(decoder.start(memory, options.beam))
     values = memory.values
-    start = torch.full((values.shape[0], options.beam), BOS, dtype=torch.int64, device=values.device)
-    return beam_search(step, state, start, EOS, (PAD, BOS, UNK), options)
+    start = torch.full((values.shape[0], beams), BOS, dtype=torch.int64, device=values.device)
+    return step, tuple(decoder.start(memory, beams)), start

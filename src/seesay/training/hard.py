@@ -46,8 +46,8 @@ class HardAttention(nn.Module):
         self.reinforce, self.entropy, self.half_soft = reinforce, entropy, half_soft
         self.register_buffer("baseline", torch.tensor(float("nan")))
 
-    def forward(self, batch: CaptionBatch) -> Tensor:
-        """The loss of a batch, a scalar."""
+    def forward(self, batch: CaptionBatch, progress: float = 0.0) -> Tensor:
+        """The loss of a batch, a scalar; its value is without the REINFORCE term, which has a gradient alone."""
         sample = torch.rand(len(batch.regions), device=batch.regions.device) >= self.half_soft
         decoded = self.decoder(batch.inputs, batch.lengths, self.decoder.prepare(batch.regions), sample)
         asked = (batch.targets != PAD) & (batch.targets != UNK)
@@ -62,7 +62,7 @@ class HardAttention(nn.Module):
         attention = decoded.attention.float().clamp_min(1e-8)
         choices = attention.gather(-1, decoded.chosen.clamp_min(0).unsqueeze(-1)).squeeze(-1).log()  # log p(s_t | a)
         reinforce = -self.reinforce * (advantage.unsqueeze(-1) * choices)[drawn].sum() / asked.sum()
-        loss = loss + reinforce - reinforce.detach()  # a gradient; its value says nothing
+        loss = loss + reinforce - reinforce.detach()
         loss = loss + self.entropy * (attention * attention.log()).sum(dim=-1)[real].mean()
         if self.doubly_stochastic:
             loss = loss + self.doubly_stochastic * attention_penalty(decoded.attention, batch.lengths)

@@ -77,7 +77,7 @@ class Trainer:
         recipe: rates, lengths, precision.
         run: the folder that checkpoints and figures go to.
         fabric: devices and precision, launched.
-        objective: a module that gives a batch's loss.
+        objective: a module, (batch, share of the run that is done) -> loss.
         batches: of the training split.
         validate: generates and scores dev captions with the weights as they are -> (figures, lines to print).
         console: for progress and figures.
@@ -148,7 +148,7 @@ class Trainer:
         torch.manual_seed(hash((self.recipe.seed, self.state.step, self.fabric.global_rank)))
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.recipe, self.state.step, self.steps, group["encoder"])
-        loss = self.objective(batch.to(self.fabric.device))
+        loss = self.objective(batch.to(self.fabric.device), self.state.step / self.steps)
         if not torch.isfinite(loss):
             raise SeesayError(
                 f"step {self.state.step}: the loss is {loss.item()}; give a lower train.lr "

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from seesay.data.tokens import PAD, UNK
-from seesay.models.decoder import Decoder
+from seesay.data.tokens import EOS, NEVER_WRITTEN, PAD, UNK
+from seesay.models.decoder import Decoder, Memory
 from seesay.training.batches import CaptionBatch
 
 
@@ -18,28 +18,69 @@ class CrossEntropy(nn.Module):
         L = -1/N sum_t log p(y_t | y_<t, photo)  +  lambda mean_i (1 - sum_t alpha_ti)^2
 
     The second term is the doubly stochastic penalty of Show, Attend and Tell (equation 14), over real steps only.
+    With scheduled sampling some of the words read are the decoder's own, see `mix_in_own_words`; those asked for stay.
 
     Args:
         decoder: what is trained.
         label_smoothing: share of the probability spread over all words (https://arxiv.org/abs/1512.00567).
         doubly_stochastic: lambda.
+        scheduled_sampling: the probability at the end of the run that a word read is the decoder's own.
     """
 
-    def __init__(self, decoder: Decoder, label_smoothing: float = 0.0, doubly_stochastic: float = 0.0) -> None:
+    def __init__(
+        self,
+        decoder: Decoder,
+        label_smoothing: float = 0.0,
+        doubly_stochastic: float = 0.0,
+        scheduled_sampling: float = 0.0,
+    ) -> None:
         super().__init__()
         self.decoder = decoder
         self.label_smoothing = label_smoothing
         self.doubly_stochastic = doubly_stochastic
+        self.scheduled_sampling = scheduled_sampling
 
-    def forward(self, batch: CaptionBatch) -> Tensor:
-        """The loss of a batch, a scalar."""
-        decoded = self.decoder(batch.inputs, batch.lengths, self.decoder.prepare(batch.regions))
+    def forward(self, batch: CaptionBatch, progress: float = 0.0) -> Tensor:
+        """The loss of a batch, a scalar; `progress` is the share of the run that is done, 0 to 1."""
+        memory = self.decoder.prepare(batch.regions)
+        inputs = batch.inputs
+        if own := self.scheduled_sampling * progress:
+            inputs = mix_in_own_words(self.decoder, inputs, batch.lengths, memory, own)
+        decoded = self.decoder(inputs, batch.lengths, memory)
         asked = (batch.targets != PAD) & (batch.targets != UNK)
         logits = self.decoder.logits(decoded.hidden[asked])
         loss = nn.functional.cross_entropy(logits.float(), batch.targets[asked], label_smoothing=self.label_smoothing)
         if self.doubly_stochastic:
             loss = loss + self.doubly_stochastic * attention_penalty(decoded.attention, batch.lengths)
         return loss
+
+
+@torch.no_grad()
+def mix_in_own_words(decoder: Decoder, inputs: Tensor, lengths: Tensor, memory: Memory, probability: float) -> Tensor:
+    """Scheduled sampling (https://arxiv.org/abs/1506.03099) in its parallel form (https://arxiv.org/abs/1906.07651).
+
+    A first pass over the real words says what the decoder would have written at each place; each word but the start
+    is then replaced, with the probability given, by one drawn from there. An end is never read, so none is drawn.
+
+    Args:
+        decoder: used in the mode that it is in.
+        inputs: (B, K, L) ids, start token first.
+        lengths: (B, K).
+        memory: of the B photos.
+        probability: 0 to 1.
+
+    Returns:
+        (B, K, L) ids.
+    """
+    places = torch.arange(inputs.shape[-1] - 1, device=inputs.device)
+    replaced = (places < lengths.unsqueeze(-1) - 1) & (
+        torch.rand_like(inputs[..., 1:], dtype=torch.float32) < probability
+    )
+    logits = decoder.logits(decoder(inputs, lengths, memory).hidden[..., :-1, :][replaced]).float()
+    logits[:, [*NEVER_WRITTEN, EOS]] = -torch.inf
+    mixed = inputs.clone()
+    mixed[..., 1:][replaced] = logits.softmax(dim=-1).multinomial(1).squeeze(-1)
+    return mixed
 
 
 def attention_penalty(attention: Tensor, lengths: Tensor) -> Tensor:

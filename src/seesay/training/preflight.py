@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from seesay.bundle.find import find_bundle
 from seesay.bundle.format import open_bundle
 from seesay.config import Recipe
 from seesay.data.vectors import check_vectors
@@ -53,7 +54,7 @@ def _embedding(recipe: Recipe) -> Iterator[str]:
 def _init(recipe: Recipe) -> Iterator[str]:
     start = recipe.train.init
     if start is not None:
-        yield from (f"train.init={start}: {said}" for said in _said_by(lambda: open_bundle(start)))
+        yield from (f"train.init={start}: {said}" for said in _said_by(lambda: open_bundle(find_bundle(start))))
 
 
 def _said_by(act: Callable[[], object]) -> Iterator[str]:

@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from lightning.fabric import Fabric
 from rich.console import Console
-from torch import nn
 
 from seesay.bundle.write import write_bundle
 from seesay.config import Recipe
@@ -23,15 +22,14 @@ from seesay.models.build import build_decoder
 from seesay.models.captioner import Captioner
 from seesay.models.decoder import Decoder, Memory
 from seesay.models.encoder import Encoder, load_encoder
-from seesay.models.recurrent import RecurrentDecoder
 from seesay.models.stages import finetune
 from seesay.search import SearchOptions
 from seesay.training.batches import CaptionBatches
+from seesay.training.build import build_objective
 from seesay.training.finetune import FromPhotos
 from seesay.training.generate import generate
-from seesay.training.hard import HardAttention
+from seesay.training.init import open_initial
 from seesay.training.loop import Trainer
-from seesay.training.objective import CrossEntropy
 from seesay.training.photos import PhotoFiles, Photos, see_photos
 from seesay.training.preflight import refuse_if_not_ready
 from seesay.training.run import RunFolder
@@ -67,23 +65,18 @@ def train(recipe: Recipe, resume: bool = False, console: Console | None = None) 
     console.quiet = console.quiet or not fabric.is_global_zero
     torch.manual_seed(recipe.seed)
 
+    initial = open_initial(recipe)
     dataset = read_data(recipe, console)
     training, dev = dataset.split("train"), dataset.split("dev")
-    tokenizer = CaptionTokenizer.build(
-        (c for r in training for c in r.captions), recipe.tokens.min_count, recipe.tokens.kind, recipe.tokens.vocab_size
-    )
-    table = embedding_table(recipe, tokenizer, training, console)
-    encoder = load_encoder(recipe.encoder.name, recipe.encoder.weights, recipe.images.size, recipe.encoder.layer)
+    encoder, decoder, tokenizer = initial or fresh_parts(recipe, training, console)
     finetune(encoder, recipe.encoder.finetune)
     train_photos, dev_photos = see_photos(recipe, encoder, training, dev, fabric.device, console)
-
-    decoder = build_decoder(recipe, encoder, len(tokenizer), table)
     describe(training, dev, tokenizer, encoder, decoder, fabric.device, console)
     captions = [[tokenizer.encode(caption) for caption in r.captions] for r in train_photos.records]
     batches = CaptionBatches(
         train_photos.features, captions, recipe.train.batch_size, recipe.tokens.max_words, recipe.seed
     )
-    objective = build_objective(recipe, decoder)
+    objective = build_objective(recipe, decoder, tokenizer, train_photos.records)
     if isinstance(train_photos.features, PhotoFiles):
         objective = FromPhotos(encoder, objective)
     search = SearchOptions(max_words=recipe.tokens.max_words, **vars(recipe.search))
@@ -101,14 +94,16 @@ def train(recipe: Recipe, resume: bool = False, console: Console | None = None) 
     return write_bundle(run.bundle, recipe, captioner, tokenizer, search, judge.scores)
 
 
-def build_objective(recipe: Recipe, decoder: Decoder) -> nn.Module:
-    """What a recipe asks training to minimise."""
-    train = recipe.train
-    if isinstance(decoder, RecurrentDecoder) and decoder.hard:
-        return HardAttention(
-            decoder, train.label_smoothing, train.doubly_stochastic, train.reinforce, train.entropy, train.half_soft
-        )
-    return CrossEntropy(decoder, train.label_smoothing, train.doubly_stochastic)
+def fresh_parts(
+    recipe: Recipe, training: list[CaptionRecord], console: Console
+) -> tuple[Encoder, Decoder, CaptionTokenizer]:
+    """What a recipe describes, before it has learnt anything; the vocabulary is that of the training captions."""
+    tokenizer = CaptionTokenizer.build(
+        (c for r in training for c in r.captions), recipe.tokens.min_count, recipe.tokens.kind, recipe.tokens.vocab_size
+    )
+    table = embedding_table(recipe, tokenizer, training, console)
+    encoder = load_encoder(recipe.encoder.name, recipe.encoder.weights, recipe.images.size, recipe.encoder.layer)
+    return encoder, build_decoder(recipe, encoder, len(tokenizer), table), tokenizer
 
 
 def _precision(asked: str) -> str:

@@ -1,0 +1,62 @@
+"""Recipe -> objective."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from torch import nn
+
+from seesay.config import Recipe
+from seesay.data.records import CaptionRecord
+from seesay.data.tokens import CaptionTokenizer
+from seesay.models.decoder import Decoder
+from seesay.models.recurrent import RecurrentDecoder
+from seesay.training.hard import HardAttention
+from seesay.training.objective import CrossEntropy
+from seesay.training.self_critical import CaptionReward, SelfCritical
+
+Build = Callable[[Recipe, Decoder, CaptionTokenizer, Sequence[CaptionRecord]], nn.Module]
+
+
+def build_objective(
+    recipe: Recipe, decoder: Decoder, tokenizer: CaptionTokenizer, records: Sequence[CaptionRecord]
+) -> nn.Module:
+    """What `train.objective` asks for: a module, (CaptionBatch, progress 0..1 of the run) -> loss.
+
+    Args:
+        recipe: its weights and numbers.
+        decoder: what is trained.
+        tokenizer: of its words.
+        records: the training photos, in the order of `CaptionBatch.photos`.
+    """
+    return OBJECTIVES[recipe.train.objective](recipe, decoder, tokenizer, records)
+
+
+def _cross_entropy(
+    recipe: Recipe, decoder: Decoder, tokenizer: CaptionTokenizer, records: Sequence[CaptionRecord]
+) -> nn.Module:
+    train = recipe.train
+    if isinstance(decoder, RecurrentDecoder) and decoder.hard:
+        return HardAttention(
+            decoder, train.label_smoothing, train.doubly_stochastic, train.reinforce, train.entropy, train.half_soft
+        )
+    return CrossEntropy(decoder, train.label_smoothing, train.doubly_stochastic, train.scheduled_sampling)
+
+
+def _self_critical(
+    recipe: Recipe, decoder: Decoder, tokenizer: CaptionTokenizer, records: Sequence[CaptionRecord]
+) -> nn.Module:
+    train = recipe.train
+    return SelfCritical(
+        decoder,
+        CaptionReward(tokenizer, [record.captions for record in records]),
+        train.samples,
+        train.baseline,
+        recipe.tokens.max_words,
+        train.cross_entropy_weight,
+        train.label_smoothing,
+        train.doubly_stochastic,
+    )
+
+
+OBJECTIVES: dict[str, Build] = {"cross_entropy": _cross_entropy, "self_critical": _self_critical}

@@ -1,0 +1,166 @@
+"""Starting from a bundle: its weights, its vocabulary, its encoder, and the learning rate asked for."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from rich.console import Console
+from safetensors.torch import load_file, save_file
+
+from seesay.assets import packaged_models
+from seesay.bundle.format import open_bundle, write_manifest
+from seesay.bundle.write import load_captioner, write_bundle
+from seesay.config import Recipe
+from seesay.errors import BundleError, RecipeError
+from seesay.models.captioner import Captioner
+from seesay.search import SearchOptions
+from seesay.training.init import open_initial
+from seesay.training.train import train
+
+QUIET = Console(quiet=True)
+
+
+def starting(base: Recipe, init: Path | str, **sections: dict) -> Recipe:
+    values = base.to_dict()
+    values["train"] |= {"init": str(init)}
+    for section, keys in sections.items():
+        values[section] |= keys
+    return Recipe.from_dict(values)
+
+
+def test_without_init_there_is_nothing_to_open(tiny_recipe):
+    assert open_initial(tiny_recipe) is None
+
+
+def test_the_model_is_the_bundles_with_the_recipes_dropout(tiny_recipe, tiny_bundle):
+    initial = open_initial(starting(tiny_recipe, tiny_bundle, decoder={"dropout": 0.125}))
+    assert initial is not None
+    bundle = open_bundle(tiny_bundle)
+    captioner = load_captioner(bundle)
+    for ours, theirs in ((initial.encoder, captioner.encoder), (initial.decoder, captioner.decoder)):
+        assert ours.state_dict().keys() == theirs.state_dict().keys()
+        assert all(torch.equal(tensor, theirs.state_dict()[name]) for name, tensor in ours.state_dict().items())
+    assert initial.tokenizer.to_json() == bundle.tokenizer.to_json()
+    rates = {module.p for module in initial.decoder.modules() if isinstance(module, torch.nn.Dropout)}
+    assert rates == {0.125}
+
+
+def test_every_key_that_differs_is_listed(tiny_recipe, tiny_bundle):
+    recipe = starting(
+        tiny_recipe, tiny_bundle, decoder={"size": 17, "dropout": 0.3}, tokens={"min_count": 2}, images={"size": 64}
+    )
+    with pytest.raises(RecipeError) as error:
+        open_initial(recipe)
+    said = str(error.value).splitlines()
+    assert "train.init=" in said[0]
+    assert "the recipe describes another model" in said[0]
+    assert said[1:] == [
+        "  images.size: the bundle has 96, the recipe 64",
+        "  tokens.min_count: the bundle has 1, the recipe 2",
+        "  decoder.size: the bundle has 13, the recipe 17",
+    ]
+
+
+def test_saying_a_default_is_the_same_as_leaving_it_out(tiny_recipe, tiny_bundle):
+    said = {"score": "additive", "heads": 1}
+    assert open_initial(starting(tiny_recipe, tiny_bundle, attention=said, decoder={"design": "show_attend_tell"}))
+    with pytest.raises(RecipeError, match=r"attention\.score: the bundle has additive, the recipe dot"):
+        open_initial(starting(tiny_recipe, tiny_bundle, attention={"score": "dot"}))
+
+
+def test_a_packaged_models_name_is_enough(tiny_recipe, tiny_bundle, monkeypatch):
+    monkeypatch.setattr("seesay.bundle.find.packaged_models", lambda: {"small": tiny_bundle})
+    assert open_initial(starting(tiny_recipe, "small"))
+    with pytest.raises(BundleError, match=r"model smal: no such folder, nor a packaged model.*Did you mean 'small'"):
+        open_initial(starting(tiny_recipe, "smal"))
+
+
+def test_the_packaged_recipe_describes_the_packaged_model(monkeypatch):
+    """`seesay train flickr8k train.init=NAME` is the command of the documentation."""
+    from seesay.config import load_recipe
+
+    monkeypatch.setattr("seesay.training.init._encoder", lambda trained, captioner: captioner.encoder)
+    name = next(iter(packaged_models()))
+    assert open_initial(load_recipe("flickr8k", [f"train.init={name}"]))
+
+
+@pytest.fixture
+def from_file(tiny_recipe, tiny_captioner, tiny_tokenizer, tmp_path, monkeypatch) -> tuple[Recipe, Path]:
+    """A recipe whose encoder's weights are a file, and the bundle (without graphs) of a run with it."""
+    file = tmp_path / "weights.safetensors"
+    save_file({k: t.contiguous() for k, t in tiny_captioner.encoder.backbone.state_dict().items()}, file)
+    recipe = replace(tiny_recipe, encoder=replace(tiny_recipe.encoder, weights=str(file)))
+
+    def weights_only(model: Captioner, folder: Path) -> None:
+        save_file({k: t.contiguous() for k, t in model.state_dict().items()}, folder / "weights.safetensors")
+        for name in ("encoder.onnx", "decoder.onnx"):
+            (folder / name).touch()
+
+    monkeypatch.setattr("seesay.bundle.write.write_graphs", weights_only)
+    return recipe, write_bundle(tmp_path / "b", recipe, tiny_captioner, tiny_tokenizer, SearchOptions())
+
+
+def test_a_frozen_encoders_original_weights_are_found_again(from_file, tiny_captioner):
+    """Folded and rounded in the bundle, they would have other features to be cached."""
+    recipe, bundle = from_file
+    initial = open_initial(starting(recipe, bundle))
+    assert initial is not None
+    assert initial.encoder.digest() == tiny_captioner.encoder.digest()
+    assert load_captioner(open_bundle(bundle)).encoder.digest() != tiny_captioner.encoder.digest()
+
+
+@pytest.mark.parametrize("how", ["other weights now", "file gone"])
+def test_where_they_are_not_found_the_bundles_own_are_taken(how, from_file):
+    recipe, bundle = from_file
+    file = Path(recipe.encoder.weights)
+    if how == "file gone":
+        file.unlink()
+    else:
+        state = load_file(file)
+        state["conv_stem.weight"][0] *= 1.1
+        save_file(state, file)
+    initial = open_initial(starting(recipe, bundle))
+    assert initial is not None
+    assert initial.encoder.digest() == load_captioner(open_bundle(bundle)).encoder.digest()
+
+
+def test_a_run_from_a_bundle_obeys_its_own_rate_and_keeps_the_vocabulary(
+    tiny_recipe, tiny_bundle, tiny_data, tmp_path, monkeypatch
+):
+    """Even at a rate of next to nothing the first epoch is as good as the bundle: its weights are what is trained."""
+    kept = {}
+
+    def keep(folder, recipe, captioner, tokenizer, *rest):
+        kept.update(captioner=captioner, tokenizer=tokenizer)
+        return folder
+
+    monkeypatch.setattr("seesay.training.train.write_bundle", keep)
+    base = replace(tiny_recipe, out=str(tmp_path / "run"), data=replace(tiny_recipe.data, path=(str(tiny_data),)))
+    train(starting(base, tiny_bundle, train={"lr": 1e-7, "epochs": 2}), console=QUIET)
+    saved = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)
+    assert all(0 <= group["lr"] <= 1e-7 for group in saved["optimizer"]["param_groups"])
+    assert all(int(state["step"]) == 6 for state in saved["optimizer"]["state"].values())
+    bundle = open_bundle(tiny_bundle)
+    assert kept["tokenizer"].to_json() == bundle.tokenizer.to_json()
+    before, after = load_captioner(bundle).decoder.state_dict(), kept["captioner"].decoder.state_dict()
+    for name, tensor in before.items():
+        torch.testing.assert_close(after[name], tensor, atol=1e-5, rtol=0)
+
+
+def test_a_damaged_bundle_is_refused_before_the_data_is_read(tiny_recipe, tiny_bundle, tmp_path):
+    shutil.copytree(tiny_bundle, tmp_path / "b")
+    recipe = yaml.safe_load((tmp_path / "b" / "recipe.yaml").read_text())
+    recipe["decoder"]["size"] = 19
+    (tmp_path / "b" / "recipe.yaml").write_text(yaml.safe_dump(recipe))
+    run = starting(tiny_recipe, tmp_path / "b", data={"path": [str(tmp_path / "nowhere")]})
+    run = replace(run, out=str(tmp_path / "run"))
+    with pytest.raises(BundleError, match=r"recipe\.yaml"):
+        train(run, console=QUIET)
+    write_manifest(tmp_path / "b", (3, 3))
+    with pytest.raises(RecipeError, match=r"decoder\.size: the bundle has 19, the recipe 13"):
+        train(run, console=QUIET)

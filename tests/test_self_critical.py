@@ -1,0 +1,251 @@
+"""Self-critical training: the gradient is that of the expected reward, the reward is the metric, and rewards rise."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+from torch import Tensor
+
+from seesay.config import Recipe
+from seesay.data.tokens import BOS, EOS, NEVER_WRITTEN, PAD, CaptionTokenizer
+from seesay.metrics import CiderD
+from seesay.models.build import build_decoder
+from seesay.models.decoder import Decoder
+from seesay.search import Samples, SearchOptions
+from seesay.training.batches import CaptionBatch
+from seesay.training.generate import draw, generate
+from seesay.training.objective import CrossEntropy
+from seesay.training.self_critical import CaptionReward, SelfCritical, mean_of_others
+from seesay.training.train import train
+
+QUIET = Console(quiet=True)
+CAPTIONS = [["a dog runs", "the dog runs fast"], ["a red ball", "the ball is red"], ["two cats play", "cats play"]]
+A, B = 4, 5  # the words of the smallest language
+
+
+def tiny_decoder(vocab: int, dropout: float = 0.0) -> Decoder:
+    torch.manual_seed(2)
+    recipe = Recipe.from_dict(
+        {"embedding": {"size": 11}, "attention": {"size": 5}, "decoder": {"size": 17, "dropout": dropout}}
+    )
+    decoder = build_decoder(recipe, cast(Any, SimpleNamespace(depth=3, grid=(1, 2))), vocab)
+    with torch.no_grad():
+        decoder.embedding.bias.copy_(torch.randn(vocab))  # no two words alike
+    return decoder
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> CaptionTokenizer:
+    return CaptionTokenizer.build((c for photo in CAPTIONS for c in photo), min_count=1)
+
+
+def batch_of(tokenizer: CaptionTokenizer, photos: list[int]) -> CaptionBatch:
+    """Photos that differ, with their captions."""
+    ids = [sorted(([*tokenizer.encode(c), EOS] for c in CAPTIONS[p]), key=len, reverse=True) for p in photos]
+    steps = max(len(c) for photo in ids for c in photo)
+    targets = torch.tensor([[c + [PAD] * (steps - len(c)) for c in photo] for photo in ids])
+    inputs = torch.cat([torch.full_like(targets[..., :1], BOS), targets[..., :-1]], dim=-1)
+    regions = torch.randn(len(CAPTIONS), 2, 3, generator=torch.Generator().manual_seed(1))[photos]
+    return CaptionBatch(regions, inputs, targets, (targets != PAD).sum(-1), torch.tensor(photos))
+
+
+def objective_of(tokenizer: CaptionTokenizer, dropout: float = 0.0, **keys) -> SelfCritical:
+    return SelfCritical(tiny_decoder(len(tokenizer), dropout), CaptionReward(tokenizer, CAPTIONS), max_words=6, **keys)
+
+
+def stepwise_logprob(decoder: Decoder, memory, words: tuple[int, ...], max_words: int) -> Tensor:
+    """log p of a sentence by `step`, over the words that may be written, the end included where it is a choice."""
+    state, total, token = decoder.start(memory, 1), torch.zeros(()), BOS
+    allowed = [i for i in range(decoder.embedding.bias.shape[0]) if i not in NEVER_WRITTEN]
+    for word in (*words, EOS)[:max_words]:
+        parts = decoder.step(torch.tensor([[token]]), state, memory)
+        logprobs = parts.logprobs[0, 0, allowed].log_softmax(-1)
+        total, state, token = total + logprobs[allowed.index(word)], parts.state, word
+    return total
+
+
+def drawn_of(sentences: list[tuple[int, ...]]) -> Samples:
+    """Sentences of one photo as if they had been drawn, the longest first."""
+    tokens = torch.tensor([[[*words, *[EOS] * (3 - len(words))] for words in sentences]])
+    return Samples(tokens, torch.zeros(tokens.shape), torch.tensor([[len(words) + 1 for words in sentences]]))
+
+
+def gradient_of(loss: Tensor, decoder: Decoder) -> Tensor:
+    parts = torch.autograd.grad(loss, [p for p in decoder.parameters() if p.requires_grad], allow_unused=True)
+    return torch.cat([torch.zeros(0) if g is None else g.flatten() for g in parts])
+
+
+@pytest.mark.parametrize("baseline", ["none", "constant", "samples"])
+def test_the_mean_estimate_is_the_gradient_of_the_expected_reward(baseline):
+    """All pairs of all seven sentences, each weighted by its probability, against sum p(s) r(s) differentiated."""
+    decoder = tiny_decoder(6)
+    objective = SelfCritical(decoder, cast(Any, None), samples=2, max_words=2)
+    regions = torch.randn(1, 2, 3, generator=torch.Generator().manual_seed(4))
+    sentences = [words for n in (2, 1, 0) for words in itertools.product((A, B), repeat=n)]
+    rewards = torch.tensor([3.0, 0.5, 1.0, 7.0, 2.0, 0.0, 4.0])
+
+    logprobs = torch.stack([stepwise_logprob(decoder, decoder.prepare(regions), words, 2) for words in sentences])
+    probabilities = logprobs.exp()
+    assert float(probabilities.detach().sum()) == pytest.approx(1, abs=1e-5)
+    exact = gradient_of(-(probabilities * rewards).sum(), decoder)
+
+    mean = torch.zeros_like(exact)
+    for i, j in itertools.product(range(7), repeat=2):
+        i, j = min(i, j), max(i, j)  # the longest first; which of the two came first makes no difference
+        pair = rewards[[i, j]].unsqueeze(0)
+        against = {"none": 0.0, "constant": 2.5, "samples": torch.from_numpy(mean_of_others(pair.numpy()))}[baseline]
+        loss = objective.surrogate(decoder.prepare(regions), drawn_of([sentences[i], sentences[j]]), pair - against)
+        mean += (probabilities[i] * probabilities[j]).detach() * gradient_of(loss, decoder)
+    torch.testing.assert_close(mean, exact, atol=1e-5, rtol=1e-4)
+    assert float(exact.norm()) > 0.1
+
+
+def test_samples_have_the_probabilities_that_are_trained():
+    """What sampling by `step` says of its words is what the teacher-forced pass says; advantages of 1 show its sum."""
+    decoder = tiny_decoder(11).eval()
+    memory = decoder.prepare(torch.randn(3, 2, 3, generator=torch.Generator().manual_seed(5)))
+    drawn = draw(decoder, memory, 7, 4)
+    assert (drawn.lengths.diff(dim=1) <= 0).all(), "the longest first"
+    assert len(set(drawn.lengths.flatten().tolist())) > 2, "the seed shows several lengths"
+    assert not torch.isin(drawn.tokens, torch.tensor(NEVER_WRITTEN)).any()
+    objective = SelfCritical(decoder, cast(Any, None), max_words=4)
+    loss = objective.surrogate(memory, drawn, torch.ones(3, 7))
+    torch.testing.assert_close(loss, -drawn.logprobs.sum(-1).mean())
+
+
+def test_mean_of_others_by_hand():
+    found = mean_of_others(np.array([[1.0, 2.0, 6.0], [0.0, 0.0, 3.0]]))
+    np.testing.assert_allclose(found, [[4.0, 3.5, 1.5], [1.5, 1.5, 0.0]])
+
+
+def test_the_reward_is_cider_with_the_end_as_a_word(tokenizer):
+    reward = CaptionReward(tokenizer, CAPTIONS)
+    whole, broken = "the dog runs fast", "the dog runs"
+    sentences = [[tokenizer.encode(whole), tokenizer.encode(broken)], [tokenizer.encode("a red ball"), []]]
+    found = reward([0, 1], sentences)
+    cider = CiderD([[[*c.split(), "</s>"] for c in photo] for photo in CAPTIONS])
+    words = [[*c.split(), "</s>"] for c in (whole, broken, "a red ball", "")]
+    np.testing.assert_allclose(found, cider.score(words, [0, 0, 1, 1]).reshape(2, 2))
+    # "the" ends no reference: the sentence that breaks off there gains nothing by its last three words
+    plain = CiderD([[c.split() for c in photo] for photo in CAPTIONS])
+    cut = ["a", "dog", "runs", "the"]
+    [kept] = plain.score([cut], [0])
+    assert reward([0], [[tokenizer.encode("a dog runs the")]])[0, 0] < kept
+
+
+def test_the_value_is_minus_the_mean_reward(tokenizer):
+    objective, batch = objective_of(tokenizer, samples=3).eval(), batch_of(tokenizer, [2, 0])
+    torch.manual_seed(9)
+    loss = objective(batch)
+    torch.manual_seed(9)
+    drawn = draw(objective.decoder, objective.decoder.prepare(batch.regions), 3, 6)
+    ids = [[k[: n - 1].tolist() for k, n in zip(*photo, strict=True)] for photo in zip(*drawn[::2], strict=True)]
+    assert loss.item() == pytest.approx(-objective.reward([2, 0], ids).mean(), abs=1e-5)
+    assert loss.requires_grad
+
+
+def test_cross_entropy_is_mixed_in_with_its_weight(tokenizer):
+    batch = batch_of(tokenizer, [0, 1, 2])
+    losses, gradients = [], []
+    for weight in (0.0, 0.7):
+        objective = objective_of(tokenizer, cross_entropy_weight=weight, label_smoothing=0.1)
+        torch.manual_seed(1)
+        losses.append(objective(batch))
+        gradients.append(gradient_of(losses[-1], objective.decoder))
+    plain = CrossEntropy(objective.decoder, label_smoothing=0.1)(batch)
+    torch.testing.assert_close(losses[1] - losses[0], 0.7 * plain)
+    torch.testing.assert_close(gradients[1] - gradients[0], 0.7 * gradient_of(plain, objective.decoder))
+
+
+@pytest.mark.parametrize("baseline", ["greedy", "samples"])
+def test_sentences_come_from_eval_mode_and_the_mode_is_given_back(tokenizer, monkeypatch, baseline):
+    objective, modes = objective_of(tokenizer, dropout=0.5, baseline=baseline), []
+    step = objective.decoder.step
+
+    def watched(*args):
+        modes.append((objective.decoder.training, torch.is_grad_enabled()))
+        return step(*args)
+
+    monkeypatch.setattr(objective.decoder, "step", watched)
+    objective.train()(batch_of(tokenizer, [1]))
+    assert set(modes) == {(False, False)}
+    assert objective.decoder.training
+
+
+@pytest.mark.parametrize("baseline", ["greedy", "samples"])
+def test_mixed_precision_gives_every_weight_its_gradient(tokenizer, baseline):
+    """Weights that the search has cast to bfloat16 without gradient must not be taken for those of the second pass."""
+    objective, batch = objective_of(tokenizer, baseline=baseline), batch_of(tokenizer, [0, 1, 2])
+    learning = []
+    for mixed in (False, True):
+        torch.manual_seed(0)
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            loss = objective(batch)
+        assert loss.dtype == torch.float32
+        objective.zero_grad()
+        loss.backward()
+        learning.append({name for name, p in objective.named_parameters() if p.grad is not None and p.grad.norm() > 0})
+    assert learning[0] == learning[1] != set()
+
+
+def test_the_greedy_baseline_is_the_greedy_sentence(tokenizer):
+    """Advantages are rewards less the reward of the sentence that greedy search writes."""
+    objective, batch = objective_of(tokenizer, baseline="greedy"), batch_of(tokenizer, [1, 2])
+    _, rewards, baselines = objective._explore(batch)
+    memory = objective.decoder.eval().prepare(batch.regions)
+    greedy = [[beams[0].tokens] for beams in generate(objective.decoder, memory, SearchOptions(1, 6))]
+    assert rewards.shape == (2, 5)
+    np.testing.assert_allclose(baselines, objective.reward([1, 2], greedy), rtol=1e-6)
+
+
+def test_a_few_dozen_steps_raise_the_mean_reward(tokenizer):
+    objective, batch = objective_of(tokenizer, samples=8), batch_of(tokenizer, [0, 1, 2])
+    torch.manual_seed(0)
+    descend(CrossEntropy(objective.decoder), batch, steps=15)
+    rewards = [-loss for loss in descend(objective, batch, steps=50)]
+    assert np.mean(rewards[-5:]) > 1.5 * np.mean(rewards[:5]) > 0
+
+
+def descend(objective: CrossEntropy, batch: CaptionBatch, steps: int) -> list[float]:
+    """The loss of each step."""
+    optimiser, losses = torch.optim.Adam(objective.parameters(), lr=0.02), []
+    for _ in range(steps):
+        loss = objective(batch)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(loss.item())
+    return losses
+
+
+def test_a_run_from_a_bundle_raises_the_reward(tiny_recipe, tiny_data, tiny_bundle, tmp_path, monkeypatch):
+    """By recipe alone; the reward is minus the loss of metrics.csv."""
+    monkeypatch.setattr("seesay.training.train.write_bundle", lambda folder, *rest: folder)
+    values = tiny_recipe.to_dict() | {"out": str(tmp_path / "run"), "data": {"path": [str(tiny_data)]}}
+    values["train"] |= {
+        "objective": "self_critical",
+        "init": str(tiny_bundle),
+        "epochs": 12,
+        "lr": 0.002,
+        "samples": 24,
+    }
+    values["decoder"] |= {"dropout": 0.0}
+    values["search"] |= {"beam": 1}
+    train(Recipe.from_dict(values), console=QUIET)
+    with (tmp_path / "run" / "metrics.csv").open() as file:
+        rewards = [-float(row["loss"]) for row in csv.DictReader(file)]
+    assert np.mean(rewards[-3:]) > 1.2 * np.mean(rewards[:3]) > 0
+
+
+def test_one_sample_has_no_others_to_be_compared_with(tiny_recipe):
+    values = replace(tiny_recipe, train=replace(tiny_recipe.train, init="x", objective="self_critical", samples=1))
+    with pytest.raises(Exception, match=r"train\.samples=1: train\.baseline=samples compares each sample"):
+        Recipe.from_dict(values.to_dict())
