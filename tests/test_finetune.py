@@ -170,7 +170,7 @@ def test_rates_reach_the_weights_they_are_meant_for(recipe, no_export, monkeypat
 
     monkeypatch.setattr(Trainer, "_step", watched)
     train(recipe(encoder={"finetune": 1, "lr": 0.004}, lr=0.1, max_steps=2, warmup=0.0), console=QUIET)
-    assert seen[0]["objective.decoder.value.weight"] == pytest.approx(0.1)
+    assert seen[0]["objective.decoder.regions.value.weight"] == pytest.approx(0.1)
     encoder = {name: rate for name, rate in seen[0].items() if name.startswith("encoder.")}
     assert encoder
     assert all(name.startswith("encoder.backbone.layer4") for name in encoder)
@@ -221,7 +221,7 @@ def test_what_is_bundled_and_scored_is_the_best_tuned_encoder(recipe, monkeypatc
     best = torch.load(Path(made.folder) / "best.ckpt", weights_only=True)
     for name, tensor in kept["captioner"].encoder.state_dict().items():
         assert torch.equal(tensor, best[f"encoder.{name}"]), name
-    assert best.keys() > {"encoder.backbone.layer3.0.conv1.weight", "objective.decoder.value.weight"}
+    assert best.keys() > {"encoder.backbone.layer3.0.conv1.weight", "objective.decoder.regions.value.weight"}
     assert len(kept["seen"]["dev"]) == 5
     assert kept["blind"] != kept["seen"], "the dev photos were not read by the captioner that is scored"
 

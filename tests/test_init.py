@@ -159,7 +159,7 @@ def test_a_damaged_bundle_is_refused_before_the_data_is_read(tiny_recipe, tiny_b
     (tmp_path / "b" / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     run = starting(tiny_recipe, tmp_path / "b", data={"path": [str(tmp_path / "nowhere")]})
     run = replace(run, out=str(tmp_path / "run"))
-    with pytest.raises(BundleError, match=r"recipe\.yaml"):
+    with pytest.raises(RecipeError, match=r"nowhere: no such folder\n.*train\.init=.*recipe\.yaml was changed"):
         train(run, console=QUIET)
     write_manifest(tmp_path / "b", (3, 3))
     with pytest.raises(RecipeError, match=r"decoder\.size: the bundle has 19, the recipe 13"):

@@ -299,7 +299,6 @@ def test_everything_missing_is_said_at_once_before_data_is_read(tiny_recipe, tmp
     values["data"]["path"] = [str(tmp_path / "photos")]
     values["encoder"]["weights"] = str(tmp_path / "encoder.pt")
     values["embedding"] |= {"kind": "glove", "path": str(tmp_path / "v.txt")}
-    values["train"]["init"] = str(tmp_path / "bundle")
     values["out"] = str(tmp_path / "run")
     monkeypatch.setattr("seesay.training.train.read_dataset", lambda *_: pytest.fail("data was read"))
     with pytest.raises(RecipeError) as error:
@@ -307,8 +306,13 @@ def test_everything_missing_is_said_at_once_before_data_is_read(tiny_recipe, tmp
     assert str(error.value).splitlines() == [
         "the run cannot start:",
         f"  data.path={tmp_path}/photos: no such folder",
-        f"  encoder.weights={tmp_path}/encoder.pt: no such file (auto, pip, hub, none or a file of weights)",
         f"  embedding.path={tmp_path}/v.txt: no such file; expected GloVe or word2vec (.txt, .vec, .bin)",
-        f"  train.init={tmp_path}/bundle: bundle {tmp_path}/bundle: no such folder",
+        f"  encoder.weights={tmp_path}/encoder.pt: no such file (auto, pip, hub, none or a file of weights)",
     ]
+    values["train"]["init"] = str(tmp_path / "bundle")  # the encoder and the vectors are then the bundle's
+    with pytest.raises(RecipeError) as error:
+        train(Recipe.from_dict(values), console=QUIET)
+    lines = str(error.value).splitlines()
+    assert len(lines) == 3
+    assert lines[2].startswith(f"  train.init={tmp_path}/bundle: ")
     assert not (tmp_path / "run").exists()

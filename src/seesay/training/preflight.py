@@ -1,33 +1,62 @@
-"""What a run needs and does not find, said all at once before any data is read."""
+"""What a run needs, opened before any data is read: everything that is missing or wrong is said at once."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
-from seesay.bundle.find import find_bundle
-from seesay.bundle.format import open_bundle
 from seesay.config import Recipe
 from seesay.data.vectors import check_vectors
 from seesay.errors import RecipeError, SeesayError
+from seesay.models.encoder import Encoder, load_encoder
+from seesay.models.stages import finetune
+from seesay.training.init import Initial, open_initial
 
-Check = Callable[[Recipe], Iterator[str]]
+
+class Ready(NamedTuple):
+    """What was opened.
+
+    Attributes:
+        encoder: with its weights, and `encoder.finetune` decided.
+        initial: the model of `train.init`, None where the recipe names none.
+    """
+
+    encoder: Encoder
+    initial: Initial | None
 
 
-def refuse_if_not_ready(recipe: Recipe) -> None:
+def preflight(recipe: Recipe) -> Ready:
     """Start no run that would end for want of something.
 
     Raises:
-        RecipeError: everything that `preflight` finds.
+        RecipeError: every folder, file, package, encoder and bundle that the recipe names and that cannot be used.
     """
-    problems = preflight(recipe)
+    problems: list[str] = []
+    problems += _data(recipe)
+    opened: list[Encoder] = []
+    initial = None
+    if recipe.train.init is not None:
+        with _collecting(problems, f"train.init={recipe.train.init}: "):
+            initial = open_initial(recipe)
+            opened += [initial.encoder] if initial else []
+    else:
+        if recipe.embedding.kind != "learned":
+            with _collecting(problems):
+                check_vectors(recipe.embedding.kind, recipe.embedding.path)
+        with _collecting(problems):
+            opened.append(load_encoder(*_encoder_of(recipe)))
+    for encoder in opened:
+        with _collecting(problems):
+            finetune(encoder, recipe.encoder.finetune)
     if problems:
         raise RecipeError("\n".join(["the run cannot start:", *(f"  {problem}" for problem in problems)]))
+    return Ready(opened[0], initial)
 
 
-def preflight(recipe: Recipe) -> list[str]:
-    """Files, folders and packages that the recipe names and that are missing or not what they should be."""
-    return [problem for check in CHECKS for problem in check(recipe)]
+def _encoder_of(recipe: Recipe) -> tuple[str, str, int, int | str | None]:
+    return recipe.encoder.name, recipe.encoder.weights, recipe.images.size, recipe.encoder.layer
 
 
 def _data(recipe: Recipe) -> Iterator[str]:
@@ -40,29 +69,11 @@ def _data(recipe: Recipe) -> Iterator[str]:
             yield f"data.path={path}: no such folder"
 
 
-def _encoder(recipe: Recipe) -> Iterator[str]:
-    weights = recipe.encoder.weights
-    if weights not in ("auto", "pip", "hub", "none") and not Path(weights).is_file():
-        yield f"encoder.weights={weights}: no such file (auto, pip, hub, none or a file of weights)"
-
-
-def _embedding(recipe: Recipe) -> Iterator[str]:
-    if recipe.embedding.kind != "learned":
-        yield from _said_by(lambda: check_vectors(recipe.embedding.kind, recipe.embedding.path))
-
-
-def _init(recipe: Recipe) -> Iterator[str]:
-    start = recipe.train.init
-    if start is not None:
-        yield from (f"train.init={start}: {said}" for said in _said_by(lambda: open_bundle(find_bundle(start))))
-
-
-def _said_by(act: Callable[[], object]) -> Iterator[str]:
-    """The text of the error that an act ends with, if it does."""
+@contextmanager
+def _collecting(problems: list[str], prefix: str = "") -> Iterator[None]:
+    """An error inside becomes a line."""
     try:
-        act()
+        yield
     except SeesayError as error:
-        yield str(error)
-
-
-CHECKS: tuple[Check, ...] = (_data, _encoder, _embedding, _init)
+        said = str(error)
+        problems.append(said if said.startswith(prefix) else prefix + said)

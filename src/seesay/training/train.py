@@ -21,17 +21,15 @@ from seesay.metrics import CiderD, basic_scores, score_captions
 from seesay.models.build import build_decoder
 from seesay.models.captioner import Captioner
 from seesay.models.decoder import Decoder, Memory
-from seesay.models.encoder import Encoder, load_encoder
-from seesay.models.stages import finetune
+from seesay.models.encoder import Encoder
 from seesay.search import SearchOptions
 from seesay.training.batches import CaptionBatches
 from seesay.training.build import build_objective
 from seesay.training.finetune import FromPhotos
 from seesay.training.generate import generate
-from seesay.training.init import open_initial
 from seesay.training.loop import Trainer
 from seesay.training.photos import PhotoFiles, Photos, see_photos
-from seesay.training.preflight import refuse_if_not_ready
+from seesay.training.preflight import preflight
 from seesay.training.run import RunFolder
 
 DEV_BATCH = 100  # photos searched together
@@ -53,7 +51,8 @@ def train(recipe: Recipe, resume: bool = False, console: Console | None = None) 
         StoppedError: by Ctrl-C, everything saved.
     """
     console = console or Console(stderr=True)
-    refuse_if_not_ready(recipe)
+    torch.manual_seed(recipe.seed)
+    encoder, initial = preflight(recipe)
     fabric = Fabric(
         accelerator="auto",
         devices=recipe.train.devices,
@@ -63,13 +62,10 @@ def train(recipe: Recipe, resume: bool = False, console: Console | None = None) 
     fabric.launch()
     run = RunFolder(recipe, resume, writes=fabric.is_global_zero)
     console.quiet = console.quiet or not fabric.is_global_zero
-    torch.manual_seed(recipe.seed)
 
-    initial = open_initial(recipe)
     dataset = read_data(recipe, console)
     training, dev = dataset.split("train"), dataset.split("dev")
-    encoder, decoder, tokenizer = initial or fresh_parts(recipe, training, console)
-    finetune(encoder, recipe.encoder.finetune)
+    decoder, tokenizer = initial[1:] if initial else fresh_parts(recipe, encoder, training, console)
     train_photos, dev_photos = see_photos(recipe, encoder, training, dev, fabric.device, console)
     describe(training, dev, tokenizer, encoder, decoder, fabric.device, console)
     captions = [[tokenizer.encode(caption) for caption in r.captions] for r in train_photos.records]
@@ -95,15 +91,14 @@ def train(recipe: Recipe, resume: bool = False, console: Console | None = None) 
 
 
 def fresh_parts(
-    recipe: Recipe, training: list[CaptionRecord], console: Console
-) -> tuple[Encoder, Decoder, CaptionTokenizer]:
-    """What a recipe describes, before it has learnt anything; the vocabulary is that of the training captions."""
+    recipe: Recipe, encoder: Encoder, training: list[CaptionRecord], console: Console
+) -> tuple[Decoder, CaptionTokenizer]:
+    """A decoder that has learnt nothing yet, and the vocabulary of the training captions."""
     tokenizer = CaptionTokenizer.build(
         (c for r in training for c in r.captions), recipe.tokens.min_count, recipe.tokens.kind, recipe.tokens.vocab_size
     )
     table = embedding_table(recipe, tokenizer, training, console)
-    encoder = load_encoder(recipe.encoder.name, recipe.encoder.weights, recipe.images.size, recipe.encoder.layer)
-    return encoder, build_decoder(recipe, encoder, len(tokenizer), table), tokenizer
+    return build_decoder(recipe, encoder, len(tokenizer), table), tokenizer
 
 
 def _precision(asked: str) -> str:
