@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import runpy
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from conftest import SHARED, needs_shared
 from rich.console import Console
 
 from seesay.bundle.format import open_bundle
@@ -32,6 +34,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "transformer": {"decoder.kind": "transformer", "decoder.layers": 2},
     "region self-attention": {"encoder.self_attention": 1},
 }
+TABLE: dict[str, list[str]] = runpy.run_path(str(Path(__file__).parents[1] / "scripts" / "family.py"))["VARIANTS"]
 PAPERS = ("show-attend-tell-soft", "show-attend-tell-hard", "adaptive", "up-down-grid", "transformer")
 
 
@@ -71,6 +74,18 @@ def test_variant(changes, tiny_recipe, tiny_data, tiny_photos, tmp_path):
     sizes = {"decoder.size": 26, "attention.size": 14, "search.beam": 2}
     recipe = changed(tiny_recipe, tiny_data, tmp_path / "run", sizes | changes)
     check_bundle(train(recipe, console=QUIET), tiny_photos[:3])
+
+
+@needs_shared
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["hard", "transformer", "bpe", "glove"])  # the others differ in less
+def test_row_of_the_family_table_on_real_photos(name, tmp_path):
+    """The command of docs/family.md, two steps on sixteen photos."""
+    keys = [*TABLE[name], "train.max_steps=2", "data.limit=16", "train.batch_size=8", "tokens.min_count=1"]
+    data = SHARED / "flickr8k"
+    recipe = load_recipe("flickr8k", [f"data.path={data}", *keys, f"out={tmp_path / 'run'}", "train.precision=32-true"])
+    photos = sorted((data / "Images").iterdir())[:3]
+    check_bundle(train(recipe, console=QUIET), photos)
 
 
 @pytest.mark.parametrize("name", PAPERS)

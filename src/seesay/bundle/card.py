@@ -30,13 +30,17 @@ def model_card(recipe: Recipe, scores: Scores, notes: str = "") -> str:
     path = f"[{data}]" if "," in data else data
     layer = f", read at `{recipe.encoder.layer}`" if recipe.encoder.layer is not None else ""
     tuned = "frozen" if recipe.encoder.finetune == "none" else f"fine-tuned ({recipe.encoder.finetune})"
+    layers = f", {recipe.decoder.layers} layers" if recipe.decoder.layers > 1 else ""
+    design = f", `{recipe.decoder.design}`" if recipe.decoder.design else ""
+    heads = f", {recipe.heads} heads" if recipe.heads > 1 else ""
     return f"""# {recipe.name}
 
 A caption model of seesay: photo in, sentence out, with where it looked for each word.
 
 - Encoder: `{recipe.encoder.name}` at {recipe.images.size} x {recipe.images.size} pixels{layer}, {tuned}
-- Decoder: `{recipe.decoder.kind}` of {recipe.decoder.size}
-- Attention: {recipe.attention.kind}, with the {recipe.attention.score} score
+- Decoder: `{recipe.decoder.kind}` of {recipe.decoder.size}{layers}{design}
+- Attention: {recipe.attention.kind}, with the {recipe.score} score{heads}
+- Tokens: `{recipe.tokens.kind}`; vectors: {recipe.embedding.kind}
 - Trained on: {data}; seed {recipe.seed}
 - Every setting is in `recipe.yaml`; `seesay train recipe.yaml 'data.path={path}' out=FOLDER` makes it again
 

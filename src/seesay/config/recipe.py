@@ -145,6 +145,21 @@ class Recipe:
         """The run's folder."""
         return self.out or f"runs/{self.name}"
 
+    @property
+    def score(self) -> str:
+        """`attention.score`, or what null means."""
+        return self.attention.score or ("scaled_dot" if self.decoder.kind == "transformer" else "additive")
+
+    @property
+    def heads(self) -> int:
+        """`attention.heads`, or what null means."""
+        return self.attention.heads or (most_heads(self.decoder.size) if self.decoder.kind == "transformer" else 1)
+
+    @property
+    def design(self) -> str | None:
+        """`decoder.design`, or what null means: nothing of a transformer."""
+        return self.decoder.design or (None if self.decoder.kind == "transformer" else "show_attend_tell")
+
     @classmethod
     def from_dict(cls, values: Mapping[str, Any], found: Iterable[str] = ()) -> Recipe:
         """A checked recipe from nested plain values.
@@ -170,6 +185,11 @@ class Recipe:
     def to_yaml(self) -> str:
         """The recipe as a file, every key present."""
         return yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
+
+
+def most_heads(size: int) -> int:
+    """The most of 8, 4, 2, 1 heads that have equal shares of `size`."""
+    return next(heads for heads in (8, 4, 2, 1) if size % heads == 0)
 
 
 def contradictions(recipe: Recipe) -> list[str]:

@@ -11,7 +11,6 @@ from seesay.models.decoder import Decoder
 from seesay.models.embedding import WordEmbedding
 from seesay.models.encoder import Encoder
 from seesay.models.recurrent import RecurrentDecoder
-from seesay.models.regions import usual_heads
 from seesay.models.show_attend_tell import ShowAttendTell
 from seesay.models.transformer import TransformerDecoder
 from seesay.models.up_down import UpDown
@@ -42,20 +41,21 @@ def build_decoder(recipe: Recipe, encoder: Encoder, vocab_size: int, table: np.n
             encoder.grid,
             size=decoder.size,
             layers=decoder.layers,
-            heads=attention.heads or usual_heads(decoder.size),
+            heads=recipe.heads,
             self_attention=recipe.encoder.self_attention,
             dropout=decoder.dropout,
         )
-    return DESIGNS[decoder.design or "show_attend_tell"](
+    assert recipe.design is not None
+    return DESIGNS[recipe.design](
         embedding,
         encoder.depth,
         encoder.grid,
         size=decoder.size,
         cell=decoder.kind,
         layers=decoder.layers,
-        score=attention.score or "additive",
+        score=recipe.score,
         attention_size=attention.size,
-        heads=attention.heads or 1,
+        heads=recipe.heads,
         hard=attention.kind == "hard",
         self_attention=recipe.encoder.self_attention,
         dropout=decoder.dropout,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from seesay.config.recipe import most_heads
 from seesay.models.attention import attend
 
 
@@ -26,7 +27,7 @@ class Regions(nn.Module):
     def __init__(self, region_size: int, size: int, grid: tuple[int, int], layers: int, dropout: float) -> None:
         super().__init__()
         self.value = nn.Linear(region_size, size)
-        self.layers = nn.ModuleList(SelfAttention(size, usual_heads(size), 0.1) for _ in range(layers))
+        self.layers = nn.ModuleList(SelfAttention(size, most_heads(size), 0.1) for _ in range(layers))
         self.dropout = nn.Dropout(dropout)
         self.register_buffer("places", grid_places(grid, size) if layers else torch.zeros(0), persistent=False)
 
@@ -68,11 +69,6 @@ class SelfAttention(nn.Module):
 def feed_forward(size: int) -> nn.Sequential:
     """The two layers that each place passes alone, four times as wide between them."""
     return nn.Sequential(nn.Linear(size, 4 * size), nn.GELU(), nn.Linear(4 * size, size))
-
-
-def usual_heads(size: int) -> int:
-    """The most of 8, 4, 2, 1 heads that have equal shares of `size`."""
-    return next(heads for heads in (8, 4, 2, 1) if size % heads == 0)
 
 
 def sinusoids(places: Tensor, size: int) -> Tensor:

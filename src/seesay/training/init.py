@@ -18,7 +18,6 @@ from seesay.models.build import LEARNED_SIZE
 from seesay.models.captioner import Captioner
 from seesay.models.decoder import Decoder
 from seesay.models.encoder import Encoder, load_encoder
-from seesay.models.regions import usual_heads
 
 SECTIONS = ("images.size", "encoder.", "tokens.", "embedding.", "attention.", "decoder.")
 # They say where weights came from and how they are trained, and may be other ones now.
@@ -64,14 +63,10 @@ def _refuse_another_model(recipe: Recipe, trained: Recipe) -> None:
 def _model_keys(recipe: Recipe) -> dict[str, Any]:
     """Every key that says what the model is, null replaced by what it means, so that saying it or not is the same."""
     keys = {key: v for key, v in flatten(recipe.to_dict()).items() if key.startswith(SECTIONS) and key not in FREE}
-    transformer = recipe.decoder.kind == "transformer"
-    unset = {
-        "attention.score": "scaled_dot" if transformer else "additive",
-        "attention.heads": usual_heads(recipe.decoder.size) if transformer else 1,
-        "decoder.design": None if transformer else "show_attend_tell",
-        "embedding.size": LEARNED_SIZE if recipe.embedding.kind == "learned" else None,
-    }
-    return keys | {key: value for key, value in unset.items() if keys[key] is None}
+    meant = {"attention.score": recipe.score, "attention.heads": recipe.heads, "decoder.design": recipe.design}
+    if recipe.embedding.kind == "learned":
+        meant["embedding.size"] = recipe.embedding.size or LEARNED_SIZE
+    return keys | meant
 
 
 def _said(value: Any) -> str:
