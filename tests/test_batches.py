@@ -53,8 +53,8 @@ def test_a_batch_by_hand():
 def test_a_cut_caption_has_no_end():
     captions = [[[5, 6, 7], [5, 6, 7, 8], [5, 6, 7, 8, 9]]]
     batch = CaptionBatches(features_of(1), captions, 1, 3, 0).batch(np.array([0]))
-    assert batch.targets.tolist() == [[[5, 6, 7, EOS], [5, 6, 7, 8], [5, 6, 7, 8]]]
-    assert batch.lengths.tolist() == [[4, 4, 4]]
+    assert batch.targets.tolist() == [[[5, 6, 7, EOS], [5, 6, 7, PAD], [5, 6, 7, PAD]]]
+    assert batch.lengths.tolist() == [[4, 3, 3]]
 
 
 @pytest.mark.parametrize(("count", "batch_size"), [(1, 4), (4, 4), (23, 4), (POOL * 3 + 5, 3)])

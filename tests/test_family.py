@@ -29,6 +29,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "dot": {"attention.score": "dot", "attention.heads": 2},
     "scaled dot, its own output words": {"attention.score": "scaled_dot", "embedding.tied": False},
     "hard": {"attention.kind": "hard"},
+    "hard up-down gru": {"attention.kind": "hard", "decoder.design": "up_down", "decoder.kind": "gru"},
     "adaptive": {"decoder.design": "adaptive"},
     "up-down": {"decoder.design": "up_down"},
     "transformer": {"decoder.kind": "transformer", "decoder.layers": 2},

@@ -52,7 +52,11 @@ def test_the_model_is_the_bundles_with_the_recipes_dropout(tiny_recipe, tiny_bun
 
 def test_every_key_that_differs_is_listed(tiny_recipe, tiny_bundle):
     recipe = starting(
-        tiny_recipe, tiny_bundle, decoder={"size": 17, "dropout": 0.3}, tokens={"min_count": 2}, images={"size": 64}
+        tiny_recipe,
+        tiny_bundle,
+        decoder={"size": 17, "dropout": 0.3},
+        tokens={"min_count": 2, "max_words": 9},
+        images={"size": 64},
     )
     with pytest.raises(RecipeError) as error:
         open_initial(recipe)
@@ -61,7 +65,7 @@ def test_every_key_that_differs_is_listed(tiny_recipe, tiny_bundle):
     assert "the recipe describes another model" in said[0]
     assert said[1:] == [
         "  images.size: the bundle has 96, the recipe 64",
-        "  tokens.min_count: the bundle has 1, the recipe 2",
+        "  tokens.max_words: the bundle has 12, the recipe 9",
         "  decoder.size: the bundle has 13, the recipe 17",
     ]
 

@@ -56,7 +56,7 @@ def test_attention_penalty_by_hand():
     attention[0, 1] = torch.tensor([[1.0, 0.0], [9.0, 9.0], [9.0, 9.0]])  # one real step; the rest is padding
     attention[0, 2] = 9.0  # no caption at all
     # looked: (1.75, 1.25) and (1, 0): squares of what is missing to 1
-    expected = (0.75**2 + 0.25**2 + 0 + 1) / 4
+    expected = (0.75**2 + 0.25**2 + 0 + 1) / (3 + 1)  # beside four words
     assert float(attention_penalty(attention, torch.tensor([[3, 1, 0]]))) == pytest.approx(expected)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any
 
 from seesay.config import Recipe
@@ -27,7 +28,8 @@ def model_card(recipe: Recipe, scores: Scores, notes: str = "") -> str:
         notes: more sections, such as known failures.
     """
     data = ",".join(path.rstrip("/").rpartition("/")[2] for path in recipe.data.path)
-    path = f"[{data}]" if "," in data else data
+    path = f" 'data.path=[{data}]'" if "," in data else f" data.path={data}" if data else ""
+    start = f", from `{PurePath(recipe.train.init).name}`" if recipe.train.init else ""
     layer = f", read at `{recipe.encoder.layer}`" if recipe.encoder.layer is not None else ""
     tuned = "frozen" if recipe.encoder.finetune == "none" else f"fine-tuned ({recipe.encoder.finetune})"
     layers = f", {recipe.decoder.layers} layers" if recipe.decoder.layers > 1 else ""
@@ -41,8 +43,8 @@ A caption model of seesay: photo in, sentence out, with where it looked for each
 - Decoder: `{recipe.decoder.kind}` of {recipe.decoder.size}{layers}{design}
 - Attention: {recipe.attention.kind}, with the {recipe.score} score{heads}
 - Tokens: `{recipe.tokens.kind}`; vectors: {recipe.embedding.kind}
-- Trained on: {data}; seed {recipe.seed}
-- Every setting is in `recipe.yaml`; `seesay train recipe.yaml 'data.path={path}' out=FOLDER` makes it again
+- Trained on: {data or recipe.data.layout}, {recipe.train.objective}{start}; seed {recipe.seed}
+- Every setting is in `recipe.yaml`; `seesay train recipe.yaml{path} out=FOLDER` makes it again
 
 ## Figures, x100
 

@@ -143,7 +143,8 @@ def train(
     """Train a model; writes OUT/ and the finished OUT/bundle/."""
     from seesay.config import load_recipe
 
-    checked = load_recipe(recipe, overrides or [])  # before torch loads: a typo is answered at once
+    # Before torch loads: a typo is answered at once. What keys say together, `train` tells with all else that is wrong.
+    checked = load_recipe(recipe, overrides or [], check_together=False)
     # Large blocks from huge pages: eager torch on a CPU spends up to half of its time on page faults without.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     with needs("train", "seesay train"):

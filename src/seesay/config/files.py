@@ -35,12 +35,13 @@ def find_recipe(name: str | Path) -> Path:
     raise RecipeError(f"recipe {name}: no such file, nor a packaged recipe ({', '.join(names)}).{near}")
 
 
-def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+def load_recipe(name: str | Path, overrides: Sequence[str] = (), check_together: bool = True) -> Recipe:
     """Read a recipe and lay `key=value` overrides on top.
 
     Args:
         name: a YAML file or a packaged recipe's name.
         overrides: such as "train.lr=0.001"; values are read as YAML.
+        check_together: as of `Recipe.from_dict`.
 
     Raises:
         RecipeError: no such recipe, not YAML, or values that cannot be used (all of them in one text).
@@ -48,7 +49,7 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     path = find_recipe(name)
     values = _read(path)
     problems = [problem for override in overrides if (problem := _lay(values, override))]
-    return Recipe.from_dict({"name": path.stem, **values}, problems)
+    return Recipe.from_dict({"name": path.stem, **values}, problems, check_together)
 
 
 class _Loader(yaml.SafeLoader):

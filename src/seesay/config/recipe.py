@@ -161,19 +161,21 @@ class Recipe:
         return self.decoder.design or (None if self.decoder.kind == "transformer" else "show_attend_tell")
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any], found: Iterable[str] = ()) -> Recipe:
+    def from_dict(cls, values: Mapping[str, Any], found: Iterable[str] = (), check_together: bool = True) -> Recipe:
         """A checked recipe from nested plain values.
 
         Args:
             values: keys that are missing keep their defaults.
             found: problems that are known already.
+            check_together: whether contradictions are looked for too; training looks for them itself.
 
         Raises:
             RecipeError: every unknown key, wrong value and contradiction, in one text.
         """
         problems = list(found)
         recipe = from_mapping(cls, values, problems)
-        problems += contradictions(recipe)
+        if check_together:
+            problems += contradictions(recipe)
         if problems:
             raise RecipeError("\n".join(["the recipe cannot be used:", *(f"  {problem}" for problem in problems)]))
         return recipe
@@ -270,6 +272,11 @@ def _rules(recipe: Recipe) -> Iterable[tuple[bool, str]]:
     yield (
         not critical and train.cross_entropy_weight > 0,
         f"train.cross_entropy_weight={train.cross_entropy_weight:g}: is mixed into train.objective=self_critical only",
+    )
+    yield (
+        critical and train.doubly_stochastic > 0 and train.cross_entropy_weight == 0,
+        f"train.doubly_stochastic={train.doubly_stochastic:g}: a part of the cross-entropy, of which self_critical "
+        "mixes none in; leave it at 0 or give train.cross_entropy_weight",
     )
     yield (
         critical and train.scheduled_sampling > 0,

@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from seesay.models.embedding import WordEmbedding
-from seesay.models.recurrent import Advanced, RecurrentDecoder
+from seesay.models.recurrent import Advanced, WholePhotoDecoder
 
 
-class WholeMemory(NamedTuple):
-    """Regions, and the photo as a whole.
-
-    Attributes:
-        values: (B, P, H).
-        keys: (B, P, A).
-        whole: (B, 1, ...) the mean region as the first cell's input reads it.
-    """
-
-    values: Tensor
-    keys: Tensor
-    whole: Tensor
-
-
-class Adaptive(RecurrentDecoder):
+class Adaptive(WholePhotoDecoder):
     """Read the word, look with the state after it, and weigh what was seen against what the LSTM remembers.
 
     With x = [E y; mean values] (numbers of the paper's equations in brackets):
@@ -41,21 +27,13 @@ class Adaptive(RecurrentDecoder):
     Args: those of `RecurrentDecoder`; an LSTM of one layer.
     """
 
-    Memory = WholeMemory
     inputs_extra = 1  # the sentinel's gate
 
     def __init__(self, embedding: WordEmbedding, region_size: int, grid: tuple[int, int], **options: Any) -> None:
         super().__init__(embedding, region_size, grid, **options)
         size = self.size
-        self.whole_in = nn.Linear(size, self.word_in.out_features, bias=False)
         self.sentinel_gate = nn.Linear(size, size, bias=False)
         self.sentinel_key = nn.Linear(size, self.attention.key.out_features, bias=False)
-        self.deep_out = nn.Linear(size, embedding.size)
-
-    def prepare(self, regions: Tensor) -> Any:
-        """(B, P, D) -> WholeMemory."""
-        memory = super().prepare(regions)
-        return WholeMemory(*memory, self.whole_in(memory.values.mean(dim=1, keepdim=True)))
 
     def advance(self, words_in: Tensor, state: Any, memory: Any, sample: Tensor | None = None) -> Advanced:
         """See the class."""
@@ -66,7 +44,3 @@ class Adaptive(RecurrentDecoder):
         own = self.attention.match(after.h, self.sentinel_key(sentinel))  # (B, K, 1)
         beta = torch.sigmoid(own - look.scores.squeeze(2).logsumexp(dim=-1, keepdim=True))
         return Advanced(beta * sentinel + (1 - beta) * look.context + after.h, after, look)
-
-    def write(self, words: Tensor, features: Tensor) -> Tensor:
-        """See the class; the word itself has no part in it."""
-        return self.dropout(torch.tanh(self.deep_out(self.dropout(features))))

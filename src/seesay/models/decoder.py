@@ -42,7 +42,7 @@ class Decoded(NamedTuple):
     Attributes:
         hidden: (B, K, L, M) what `logits` turns into words.
         attention: (B, K, L, P).
-        chosen: (B, K, L) the region that hard attention took, -1 where it took the expectation; None of soft attention.
+        chosen: (B, K, L) the region that hard attention took, -1 where it took the expectation; None: soft attention.
     """
 
     hidden: Tensor

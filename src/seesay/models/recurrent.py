@@ -21,13 +21,13 @@ class Look(NamedTuple):
     Attributes:
         context: (B, K, H) what was seen.
         attention: (B, K, P) where, the mean over the heads; rows sum to 1.
-        chosen: (B, K) the one region that was taken, -1 where it was the expectation.
+        chosen: (B, K) the one region that was taken, -1 where it was the expectation; None: soft attention.
         scores: (B, K, N, P) before the softmax.
     """
 
     context: Tensor
     attention: Tensor
-    chosen: Tensor
+    chosen: Tensor | None
     scores: Tensor
 
 
@@ -96,7 +96,7 @@ class RecurrentDecoder(Decoder):
         self.dropout = nn.Dropout(dropout)
         kind.initialise(self.word_in, size)
 
-    def prepare(self, regions: Tensor) -> Memory:
+    def prepare(self, regions: Tensor) -> Any:
         """Everything that is the same at each step: (B, P, D) -> Memory of (B, P, H) values and (B, P, A) keys."""
         values = self.regions(regions)
         return Memory(values, self.attention.project(values))
@@ -151,9 +151,10 @@ class RecurrentDecoder(Decoder):
             found, state, look = self.advance(words_in[t][:, :k], state, memory, sample)
             features.append(nn.functional.pad(found, (0, 0, 0, beams - k)))
             maps.append(nn.functional.pad(look.attention, (0, 0, 0, beams - k)))
-            chosen.append(nn.functional.pad(look.chosen, (0, beams - k), value=-1))
+            if look.chosen is not None:
+                chosen.append(nn.functional.pad(look.chosen, (0, beams - k), value=-1))
         hidden = self.write(words, torch.stack(features, dim=2))
-        return Decoded(hidden, torch.stack(maps, dim=2), torch.stack(chosen, dim=2))
+        return Decoded(hidden, torch.stack(maps, dim=2), torch.stack(chosen, dim=2) if chosen else None)
 
     def look(self, query: Tensor, memory: Any, sample: Tensor | None = None) -> Look:
         """Where the query (B, K, H) looks and what it sees there: alpha = softmax(e), z = sum_i alpha_i values_i."""
@@ -162,11 +163,10 @@ class RecurrentDecoder(Decoder):
         taken, chosen = self._take(weights, sample)
         return Look(bring(taken, memory.values), weights.mean(dim=2), chosen, scores)
 
-    def _take(self, weights: Tensor, sample: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _take(self, weights: Tensor, sample: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Weights of the values, and the region that has all of it where there is just one."""
-        nothing = torch.full(weights.shape[:2], -1, device=weights.device)
-        if not self.hard or (sample is not None and not bool(sample.any())):
-            return weights, nothing
+        if not self.hard:
+            return weights, None
         if sample is None:
             chosen = weights.argmax(dim=-1)
         else:  # the Gumbel-max trick: one draw from the softmax of the scores
@@ -176,7 +176,7 @@ class RecurrentDecoder(Decoder):
         if sample is None:
             return one, chosen.squeeze(2)
         here = sample.reshape(-1, 1)
-        return torch.where(here[..., None, None], one, weights), torch.where(here, chosen.squeeze(2), nothing)
+        return torch.where(here[..., None, None], one, weights), chosen.squeeze(2).masked_fill(~here, -1)
 
     def _cells(self, inputs: Tensor, state: Any, between: nn.ModuleList) -> Any:
         """All layers one word further; `between[n]` projects the output of layer n for the next one."""
@@ -189,3 +189,40 @@ class RecurrentDecoder(Decoder):
         return self.State(
             *(torch.cat(part, dim=-1) if len(self.cells) > 1 else part[0] for part in zip(*after, strict=True))
         )
+
+
+class WholeMemory(NamedTuple):
+    """Regions, and the photo as a whole.
+
+    Attributes:
+        values: (B, P, H).
+        keys: (B, P, A).
+        whole: (B, 1, ...) the mean region as the first cell's input reads it.
+    """
+
+    values: Tensor
+    keys: Tensor
+    whole: Tensor
+
+
+class WholePhotoDecoder(RecurrentDecoder):
+    """A design whose first cell reads the photo as a whole at every word, and whose output does not read the word.
+
+    Args: those of `RecurrentDecoder`.
+    """
+
+    Memory = WholeMemory
+
+    def __init__(self, embedding: WordEmbedding, region_size: int, grid: tuple[int, int], **options: Any) -> None:
+        super().__init__(embedding, region_size, grid, **options)
+        self.whole_in = nn.Linear(self.size, self.word_in.out_features, bias=False)
+        self.deep_out = nn.Linear(self.size, embedding.size)
+
+    def prepare(self, regions: Tensor) -> WholeMemory:
+        """(B, P, D) -> WholeMemory."""
+        values, keys = super().prepare(regions)
+        return WholeMemory(values, keys, self.whole_in(values.mean(dim=1, keepdim=True)))
+
+    def write(self, words: Tensor, features: Tensor) -> Tensor:
+        """(..., H) -> hidden (..., M): tanh(W features + b)."""
+        return self.dropout(torch.tanh(self.deep_out(self.dropout(features))))

@@ -19,7 +19,7 @@ class Regions(nn.Module):
         size: H.
         grid: (rows, cols), rows * cols = P; layers of self-attention need to know where regions are.
         layers: of self-attention (`encoder.self_attention`).
-        dropout: of the values.
+        dropout: of the values; of the layers, 0.1 at most.
     """
 
     places: Tensor
@@ -27,7 +27,7 @@ class Regions(nn.Module):
     def __init__(self, region_size: int, size: int, grid: tuple[int, int], layers: int, dropout: float) -> None:
         super().__init__()
         self.value = nn.Linear(region_size, size)
-        self.layers = nn.ModuleList(SelfAttention(size, most_heads(size), 0.1) for _ in range(layers))
+        self.layers = nn.ModuleList(SelfAttention(size, most_heads(size), min(dropout, 0.1)) for _ in range(layers))
         self.dropout = nn.Dropout(dropout)
         self.register_buffer("places", grid_places(grid, size) if layers else torch.zeros(0), persistent=False)
 

@@ -7,12 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seesay.models.adaptive import WholeMemory
 from seesay.models.embedding import WordEmbedding
-from seesay.models.recurrent import Advanced, RecurrentDecoder
+from seesay.models.recurrent import Advanced, WholePhotoDecoder
 
 
-class UpDown(RecurrentDecoder):
+class UpDown(WholePhotoDecoder):
     """Two cells: the first decides where to look, the second writes what was seen.
 
         h1    = cell1([h2'; mean values; E y], h1')                      [2]
@@ -23,21 +22,12 @@ class UpDown(RecurrentDecoder):
     Args: those of `RecurrentDecoder`, but for `layers`: there are two.
     """
 
-    Memory = WholeMemory
-
     def __init__(self, embedding: WordEmbedding, region_size: int, grid: tuple[int, int], **options: Any) -> None:
         super().__init__(embedding, region_size, grid, **{**options, "layers": 2})
         size, gates = self.size, self.kind.gates
-        self.whole_in = nn.Linear(size, gates * size, bias=False)
         self.language_in = nn.Linear(size, gates * size, bias=False)  # h2' -> the first cell
         self.seen_in = nn.Linear(2 * size, gates * size)  # [v; h1] -> the second cell
-        self.deep_out = nn.Linear(size, embedding.size)
         self.kind.initialise(self.seen_in, size)
-
-    def prepare(self, regions: Tensor) -> Any:
-        """(B, P, D) -> WholeMemory."""
-        memory = super().prepare(regions)
-        return WholeMemory(*memory, self.whole_in(memory.values.mean(dim=1, keepdim=True)))
 
     def advance(self, words_in: Tensor, state: Any, memory: Any, sample: Tensor | None = None) -> Advanced:
         """See the class."""
@@ -47,7 +37,3 @@ class UpDown(RecurrentDecoder):
         second = self.cells[1](self.seen_in(torch.cat([look.context, first[0]], dim=-1)), *second)
         state = self.State(*(torch.cat(parts, dim=-1) for parts in zip(first, second, strict=True)))
         return Advanced(second[0], state, look)
-
-    def write(self, words: Tensor, features: Tensor) -> Tensor:
-        """See the class; the word itself has no part in it."""
-        return self.dropout(torch.tanh(self.deep_out(self.dropout(features))))

@@ -81,9 +81,7 @@ class CaptionBatches:
         seed: int,
     ) -> None:
         self.features = features
-        self.captions = [
-            sorted(([*ids, EOS][: max_words + 1] for ids in photo), key=len, reverse=True) for photo in captions
-        ]
+        self.captions = [sorted((_cut(ids, max_words) for ids in photo), key=len, reverse=True) for photo in captions]
         self.batch_size = batch_size
         self.seed = seed
         self.photos = np.flatnonzero(features.place >= 0)
@@ -132,3 +130,8 @@ class CaptionBatches:
         inputs = np.concatenate([np.full_like(targets[..., :1], BOS), targets[..., :-1]], axis=-1)
         from_numpy = torch.from_numpy
         return from_numpy(inputs), from_numpy(targets), from_numpy(lengths), from_numpy(photos)
+
+
+def _cut(ids: Sequence[int], max_words: int) -> list[int]:
+    """What is to be written of a caption: it and its end, or its first words where it is too long."""
+    return [*ids, EOS] if len(ids) <= max_words else [*ids[:max_words]]

@@ -16,7 +16,7 @@ class HardAttention(nn.Module):
 
         L_s = sum_s p(s | a) log p(y | s, a)  <=  log p(y | a)                                   [equation 10]
         dL_s ~ d log p(y | s, a) + reinforce (R - b) d log p(s | a) + entropy dH[s],  R = log p(y | s, a)   [12]
-        b <- 0.9 b + 0.1 mean R                                                                  [13; from the first R]
+        b <- 0.9 b + 0.1 mean R                                                                  [4.1; from the first R]
 
     Everything is divided by the number of words, as cross-entropy is. With reinforce = 1, entropy = 0 and half_soft = 0
     the mean of the estimate is the exact gradient of the bound.

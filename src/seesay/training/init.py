@@ -22,6 +22,7 @@ from seesay.models.encoder import Encoder, load_encoder
 SECTIONS = ("images.size", "encoder.", "tokens.", "embedding.", "attention.", "decoder.")
 # They say where weights came from and how they are trained, and may be other ones now.
 FREE = ("encoder.weights", "encoder.finetune", "encoder.lr", "embedding.path", "embedding.train", "decoder.dropout")
+FREE += ("tokens.min_count", "tokens.vocab_size")  # the vocabulary is the bundle's
 
 
 class Initial(NamedTuple):

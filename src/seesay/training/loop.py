@@ -192,7 +192,8 @@ class Trainer:
         total, count = self.state.losses
         with self._averaged_weights():
             self.raw.eval()
-            figures, lines = self.validate()
+            # every device must draw the same conclusions, and a near tie may be written differently on another
+            figures, lines = self.fabric.broadcast(self.validate())
             if figures["cider"] > self.state.best:
                 self.state.best = figures["cider"]
                 self.run.save_best({name: t.detach().cpu().clone() for name, t in self.raw.state_dict().items()})

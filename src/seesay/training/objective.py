@@ -15,9 +15,10 @@ class CrossEntropy(nn.Module):
 
     Padding counts for nothing; unknown words are read and never asked for, since they are never written.
 
-        L = -1/N sum_t log p(y_t | y_<t, photo)  +  lambda mean_i (1 - sum_t alpha_ti)^2
+        L = 1/N sum over captions ( -sum_t log p(y_t | y_<t, photo)  +  lambda sum_i (1 - sum_t alpha_ti)^2 )
 
-    The second term is the doubly stochastic penalty of Show, Attend and Tell (equation 14), over real steps only.
+    The second term is the doubly stochastic penalty of Show, Attend and Tell (equation 14), over real steps only; N
+    counts the words of the batch.
     With scheduled sampling some of the words read are the decoder's own, see `mix_in_own_words`; those asked for stay.
 
     Args:
@@ -80,11 +81,12 @@ def mix_in_own_words(decoder: Decoder, inputs: Tensor, lengths: Tensor, memory: 
     logits[:, [*NEVER_WRITTEN, EOS]] = -torch.inf
     mixed = inputs.clone()
     mixed[..., 1:][replaced] = logits.softmax(dim=-1).multinomial(1).squeeze(-1)
+    torch.clear_autocast_cache()  # older torch would use these casts, made without gradient, in the pass that needs one
     return mixed
 
 
 def attention_penalty(attention: Tensor, lengths: Tensor) -> Tensor:
-    """mean over captions and regions of (1 - sum over real steps of alpha)^2.
+    """sum over captions and regions of (1 - sum over real steps of alpha)^2, divided by the number of real steps.
 
     Args:
         attention: (B, K, L, P).
@@ -93,4 +95,4 @@ def attention_penalty(attention: Tensor, lengths: Tensor) -> Tensor:
     steps = torch.arange(attention.shape[2], device=lengths.device)
     real = steps < lengths.unsqueeze(-1)  # (B, K, L)
     looked = (attention * real.unsqueeze(-1)).sum(dim=2)  # (B, K, P)
-    return ((1 - looked) ** 2)[lengths > 0].mean()
+    return ((1 - looked) ** 2)[lengths > 0].sum() / real.sum()

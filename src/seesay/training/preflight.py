@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from seesay.config import Recipe
+from seesay.config.recipe import contradictions
 from seesay.data.vectors import check_vectors
 from seesay.errors import RecipeError, SeesayError
 from seesay.models.encoder import Encoder, load_encoder
@@ -31,10 +32,9 @@ def preflight(recipe: Recipe) -> Ready:
     """Start no run that would end for want of something.
 
     Raises:
-        RecipeError: every folder, file, package, encoder and bundle that the recipe names and that cannot be used.
+        RecipeError: every contradiction, and every folder, file, package, encoder and bundle that cannot be used.
     """
-    problems: list[str] = []
-    problems += _data(recipe)
+    problems = [*contradictions(recipe), *_data(recipe)]
     opened: list[Encoder] = []
     initial = None
     if recipe.train.init is not None:

@@ -119,7 +119,9 @@ class RunFolder:
                 writer.add_scalar(key, value, int(row["step"]))
 
     def _refuse_another_recipe(self, recipe: Recipe) -> None:
-        old = flatten(yaml.safe_load((self.folder / "recipe.yaml").read_text(encoding="utf-8")))
+        # a run from before a key existed was made with its default
+        old = flatten(Recipe().to_dict())
+        old |= flatten(yaml.safe_load((self.folder / "recipe.yaml").read_text(encoding="utf-8")))
         new = flatten(recipe.to_dict())
         changed = [key for key in new if old.get(key) != new[key] and key not in MAY_CHANGE]
         if changed:

@@ -134,8 +134,10 @@ class SelfCritical(CrossEntropy):
                 baselines = self.reward(photos, [[beams[0].tokens] for beams in greedy])
             else:
                 baselines = mean_of_others(rewards)
-        rewards, baselines = (batch.regions.new_tensor(numbers) for numbers in (rewards, baselines))
-        return drawn, rewards, baselines
+        torch.clear_autocast_cache()  # see `mix_in_own_words`
+        device = batch.regions.device  # whose regions may be of half precision, too coarse for a difference of rewards
+        rewards, baselines = (torch.as_tensor(found, dtype=torch.float32) for found in (rewards, baselines))
+        return drawn, rewards.to(device), baselines.to(device)
 
 
 def mean_of_others(rewards: np.ndarray) -> np.ndarray:
