@@ -19,6 +19,7 @@ from seesay.config import Recipe, find_recipe, load_recipe, packaged_recipes
 from seesay.config.recipe import contradictions
 from seesay.runtime import CaptionModel
 from seesay.training.generate import generate
+from seesay.training.loop import Trainer
 from seesay.training.train import train
 
 QUIET = Console(quiet=True)
@@ -75,6 +76,39 @@ def test_variant(changes, tiny_recipe, tiny_data, tiny_photos, tmp_path):
     sizes = {"decoder.size": 26, "attention.size": 14, "search.beam": 2}
     recipe = changed(tiny_recipe, tiny_data, tmp_path / "run", sizes | changes)
     check_bundle(train(recipe, console=QUIET), tiny_photos[:3])
+
+
+@pytest.mark.parametrize("how", ["hard attention", "scheduled sampling", "self-critical"])
+def test_a_resumed_run_equals_a_straight_one(how, tiny_recipe, tiny_data, tiny_bundle, tmp_path, monkeypatch):
+    """Draws of regions, words and sentences depend on seed and step alone, and REINFORCE's baseline is saved."""
+    monkeypatch.setattr("seesay.training.train.write_bundle", lambda folder, *rest: folder)
+    changes: dict[str, Any] = {
+        "hard attention": {"attention.kind": "hard"},
+        "scheduled sampling": {"train.scheduled_sampling": 0.5},
+        "self-critical": {"train.objective": "self_critical", "train.init": str(tiny_bundle), "train.samples": 3},
+    }[how]
+    changes |= {"train.max_steps": 7, "train.ema": 0.9, "train.lr": 0.01}
+    straight, stopped = (changed(tiny_recipe, tiny_data, tmp_path / name, changes) for name in ("straight", "stopped"))
+    train(straight, console=QUIET)
+    with monkeypatch.context() as patch:
+        average = Trainer._average
+
+        def killed(self: Trainer) -> None:
+            average(self)
+            if self.state.step == 5:  # inside the second epoch of four batches
+                self.save()
+                raise KeyboardInterrupt
+
+        patch.setattr(Trainer, "_average", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(stopped, console=QUIET)
+    train(stopped, resume=True, console=QUIET)
+    one, other = (torch.load(tmp_path / name / "last.ckpt", weights_only=True) for name in ("straight", "stopped"))
+    assert one["state"]["step"] == other["state"]["step"] == 7
+    assert one["model"].keys() == other["model"].keys()
+    for part in ("model", "averaged"):
+        for name, tensor in one[part].items():
+            assert torch.equal(tensor, other[part][name]), (part, name)
 
 
 @needs_shared

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from seesay.caption import Caption, Word
+from seesay.config import load_recipe
 from seesay.data.check import check_dataset
 from seesay.data.features import cache_folder
 from seesay.data.readers import read_dataset
@@ -21,7 +23,9 @@ from seesay.data.shapes import ShapeObject, draw_picture, grounding_of, load_gro
 from seesay.data.shapes.picture import COLOURS, GAP, SHAPES, SIDE
 from seesay.data.shapes.sheet import contact_sheet
 from seesay.errors import DataError
+from seesay.evaluation import evaluate
 from seesay.metrics.pointing import centres_inside, pointing_accuracy
+from seesay.runtime import CaptionModel
 
 FIRST = [
     ("orange", "square", "small", [18, 25, 56, 63]),
@@ -274,3 +278,20 @@ def test_a_colour_belongs_to_one_noun_only() -> None:
 def test_region_centres() -> None:
     assert centres_inside((0.0, 0.0, 0.5, 0.25), (4, 4)).nonzero()[0].tolist() == [0, 0]
     assert centres_inside((0.375, 0.0, 0.625, 1.0), (1, 4)).tolist() == [[False, True, False, False]]
+
+
+@pytest.mark.slow
+def test_attention_learns_where_things_are(tmp_path):
+    """Half of the packaged recipe: where it says "circle" it looks at the circle, far more often than by chance."""
+    from seesay.training.train import train
+
+    data, out = tmp_path / "shapes", tmp_path / "run"
+    recipe = load_recipe("shapes", [f"data.path={data}", f"out={out}", "train.epochs=4"])
+    bundle = train(recipe, console=Console(quiet=True))
+    dataset = read_dataset([data])
+    model, records = CaptionModel.load(bundle), dataset.split("test")
+    found = evaluate(model, records, official=False, grounding=grounding_of(dataset)).pointing
+    assert found is not None
+    assert found.nouns > 200
+    assert found.chance < 0.2
+    assert found.accuracy > 0.5, found

@@ -104,7 +104,7 @@ class Train:
     clip: float = between(0, 1e6, default=5.0)
     ema: float = between(0, 0.99999, default=0.0)
     doubly_stochastic: float = between(0, 100, default=0.0)
-    reinforce: float = between(0, 100, default=1.0)
+    reinforce: float = between(0, 100, default=0.1)
     entropy: float = between(0, 100, default=0.002)
     half_soft: float = between(0, 1, default=0.5)
     patience: int | None = at_least(1, default=None)

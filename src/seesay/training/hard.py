@@ -36,7 +36,7 @@ class HardAttention(nn.Module):
         decoder: RecurrentDecoder,
         label_smoothing: float = 0.0,
         doubly_stochastic: float = 0.0,
-        reinforce: float = 1.0,
+        reinforce: float = 0.1,
         entropy: float = 0.002,
         half_soft: float = 0.5,
     ) -> None:
