@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import socket
 from importlib import import_module
 
 import pytest
 import timm
 import torch
+from huggingface_hub import constants
 from safetensors.torch import save_file
 
 from seesay.assets import PHOTOS
 from seesay.errors import MissingExtraError, RecipeError
 from seesay.models.encoder import PIP_WEIGHTS, Encoder, load_encoder
+from seesay.models.hub import impatient_hub
 
 TINY = "test_efficientnet"
 
@@ -107,6 +110,21 @@ def test_hub_without_a_network(monkeypatch):
         f"encoder.weights=hub: the weights of {TINY} could not be had (OSError: cannot reach huggingface.co). "
         "Without a network give encoder.weights=FILE, or none for random ones"
     )
+
+
+def test_without_a_network_the_hub_gives_up_at_once(monkeypatch):
+    def unknown(*_):
+        raise socket.gaierror(-2, "Name or service not known")
+
+    monkeypatch.setattr("seesay.models.hub.getproxies", dict)
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    before = constants.HF_HUB_OFFLINE
+    with impatient_hub():
+        assert constants.HF_HUB_OFFLINE
+    assert before == constants.HF_HUB_OFFLINE
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_: [])
+    with impatient_hub():
+        assert before == constants.HF_HUB_OFFLINE
 
 
 def test_hub_weights_are_loaded(monkeypatch):

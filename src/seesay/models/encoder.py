@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from seesay.data.images import ImageTransform
 from seesay.errors import MissingExtraError, RecipeError, did_you_mean
+from seesay.models.hub import impatient_hub
 from seesay.models.stages import find_stage, intermediates, stages
 
 Triple = tuple[float, float, float]
@@ -194,7 +195,8 @@ def _pip_weights(name: str, ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _hub_weights(name: str, size: int) -> dict[str, Tensor]:
     try:
-        return _backbone(name, size, pretrained=True).state_dict()
+        with impatient_hub():
+            return _backbone(name, size, pretrained=True).state_dict()
     except Exception as error:  # no network, no such weights: hub and timm raise many kinds
         raise RecipeError(
             f"encoder.weights=hub: the weights of {name} could not be had ({_first_line(error)}). "
