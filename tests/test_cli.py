@@ -204,8 +204,9 @@ def test_ctrl_c_ends_with_130(when: str) -> None:
     module = "seesay.cli.caption" if when == "working" else "seesay.data.images"
     name = "caption_photos" if when == "working" else "find_photos"
     code = f"""
-import sys, time
+import signal, sys, time
 import seesay.cli.caption, seesay.data.images
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in the background has it ignored
 def wait(*_, **__):
     print("ready", flush=True)
     time.sleep(60)

@@ -23,6 +23,7 @@ SECTIONS = ("images.size", "encoder.", "tokens.", "embedding.", "attention.", "d
 # They say where weights came from and how they are trained, and may be other ones now.
 FREE = ("encoder.weights", "encoder.finetune", "encoder.lr", "embedding.path", "embedding.train", "decoder.dropout")
 FREE += ("tokens.min_count", "tokens.vocab_size")  # the vocabulary is the bundle's
+FREE += ("attention.kind",)  # hard attention has the weights of soft, and may start from it
 
 
 class Initial(NamedTuple):
