@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +40,24 @@ def write_photo(path: Path, seed: int, size: tuple[int, int] = (67, 53)) -> Path
     pixels[size[1] // 3 :, size[0] // 2 :] += random.integers(60, 170, 3, dtype=np.uint8)
     Image.fromarray(pixels).save(path)
     return path
+
+
+@contextmanager
+def stopped_at(step: int) -> Iterator[None]:
+    """Within it a training run saves after this step and is interrupted."""
+    from seesay.training.loop import Trainer
+
+    average = Trainer._average
+
+    def killed(self: Trainer) -> None:
+        average(self)
+        if self.state.step == step:
+            self.save()
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Trainer, "_average", killed)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import SHARED, needs_shared
+from conftest import SHARED, needs_shared, stopped_at
 from rich.console import Console
 
 from seesay.bundle.format import open_bundle
@@ -19,7 +19,6 @@ from seesay.config import Recipe, find_recipe, load_recipe, packaged_recipes
 from seesay.config.recipe import contradictions
 from seesay.runtime import CaptionModel
 from seesay.training.generate import generate
-from seesay.training.loop import Trainer
 from seesay.training.train import train
 
 QUIET = Console(quiet=True)
@@ -90,18 +89,8 @@ def test_a_resumed_run_equals_a_straight_one(how, tiny_recipe, tiny_data, tiny_b
     changes |= {"train.max_steps": 7, "train.ema": 0.9, "train.lr": 0.01}
     straight, stopped = (changed(tiny_recipe, tiny_data, tmp_path / name, changes) for name in ("straight", "stopped"))
     train(straight, console=QUIET)
-    with monkeypatch.context() as patch:
-        average = Trainer._average
-
-        def killed(self: Trainer) -> None:
-            average(self)
-            if self.state.step == 5:  # inside the second epoch of four batches
-                self.save()
-                raise KeyboardInterrupt
-
-        patch.setattr(Trainer, "_average", killed)
-        with pytest.raises(KeyboardInterrupt):
-            train(stopped, console=QUIET)
+    with stopped_at(5), pytest.raises(KeyboardInterrupt):  # inside the second epoch of four batches
+        train(stopped, console=QUIET)
     train(stopped, resume=True, console=QUIET)
     one, other = (torch.load(tmp_path / name / "last.ckpt", weights_only=True) for name in ("straight", "stopped"))
     assert one["state"]["step"] == other["state"]["step"] == 7

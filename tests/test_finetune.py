@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from conftest import stopped_at
 from PIL import Image
 from rich.console import Console
 from test_training import QUIET, last_state
@@ -180,22 +181,12 @@ def test_rates_reach_the_weights_they_are_meant_for(recipe, no_export, monkeypat
 # whole runs
 
 
-def test_a_resumed_run_equals_a_straight_one_with_everything_on(recipe, no_export, monkeypatch):
+def test_a_resumed_run_equals_a_straight_one_with_everything_on(recipe, no_export):
     keys = {"encoder": {"finetune": "all", "lr": 0.01}, "augment": True, "epochs": 3, "ema": 0.9, "lr": 0.01}
     straight, stopped = recipe("straight", **keys), recipe("stopped", **keys)
     train(straight, console=QUIET)
-    with monkeypatch.context() as patch:
-        average = Trainer._average
-
-        def killed(self):
-            average(self)
-            if self.state.step == 4:  # inside the second epoch of three batches
-                self.save()
-                raise KeyboardInterrupt
-
-        patch.setattr(Trainer, "_average", killed)
-        with pytest.raises(KeyboardInterrupt):
-            train(stopped, console=QUIET)
+    with stopped_at(4), pytest.raises(KeyboardInterrupt):  # inside the second epoch of three batches
+        train(stopped, console=QUIET)
     train(stopped, resume=True, console=QUIET)
     one, other = (last_state(Path(r.folder)) for r in (straight, stopped))
     assert other["state"]["step"] == one["state"]["step"] == 9

@@ -9,7 +9,7 @@ from seesay.config import Recipe
 from seesay.models.adaptive import Adaptive
 from seesay.models.decoder import Decoder
 from seesay.models.embedding import WordEmbedding
-from seesay.models.encoder import Encoder
+from seesay.models.encoder import Encoder, load_encoder
 from seesay.models.recurrent import RecurrentDecoder
 from seesay.models.show_attend_tell import ShowAttendTell
 from seesay.models.transformer import TransformerDecoder
@@ -21,6 +21,12 @@ DESIGNS: dict[str, type[RecurrentDecoder]] = {
     "up_down": UpDown,
 }
 LEARNED_SIZE = 300  # of word vectors that a recipe says nothing about
+
+
+def build_encoder(recipe: Recipe) -> Encoder:
+    """The encoder that a recipe asks for, with its weights; see `load_encoder`."""
+    encoder = recipe.encoder
+    return load_encoder(encoder.name, encoder.weights, recipe.images.size, encoder.layer)
 
 
 def build_decoder(recipe: Recipe, encoder: Encoder, vocab_size: int, table: np.ndarray | None = None) -> Decoder:

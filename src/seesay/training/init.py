@@ -14,10 +14,10 @@ from seesay.config import Recipe
 from seesay.config.schema import flatten
 from seesay.data.tokens import CaptionTokenizer
 from seesay.errors import RecipeError, SeesayError
-from seesay.models.build import LEARNED_SIZE
+from seesay.models.build import LEARNED_SIZE, build_encoder
 from seesay.models.captioner import Captioner
 from seesay.models.decoder import Decoder
-from seesay.models.encoder import Encoder, load_encoder
+from seesay.models.encoder import Encoder
 
 SECTIONS = ("images.size", "encoder.", "tokens.", "embedding.", "attention.", "decoder.")
 # They say where weights came from and how they are trained, and may be other ones now.
@@ -82,9 +82,7 @@ def _encoder(trained: Recipe, captioner: Captioner) -> Encoder:
     """
     ours = captioner.encoder
     try:
-        original = load_encoder(
-            trained.encoder.name, trained.encoder.weights, trained.images.size, trained.encoder.layer
-        )
+        original = build_encoder(trained)
     except SeesayError:
         return ours
     written = half_precision(Captioner(original, captioner.decoder)).encoder.state_dict()

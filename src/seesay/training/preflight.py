@@ -11,7 +11,8 @@ from seesay.config import Recipe
 from seesay.config.recipe import contradictions
 from seesay.data.vectors import check_vectors
 from seesay.errors import RecipeError, SeesayError
-from seesay.models.encoder import Encoder, load_encoder
+from seesay.models.build import build_encoder
+from seesay.models.encoder import Encoder
 from seesay.models.stages import finetune
 from seesay.training.init import Initial, open_initial
 
@@ -46,17 +47,13 @@ def preflight(recipe: Recipe) -> Ready:
             with _collecting(problems):
                 check_vectors(recipe.embedding.kind, recipe.embedding.path)
         with _collecting(problems):
-            opened.append(load_encoder(*_encoder_of(recipe)))
+            opened.append(build_encoder(recipe))
     for encoder in opened:
         with _collecting(problems):
             finetune(encoder, recipe.encoder.finetune)
     if problems:
         raise RecipeError("\n".join(["the run cannot start:", *(f"  {problem}" for problem in problems)]))
     return Ready(opened[0], initial)
-
-
-def _encoder_of(recipe: Recipe) -> tuple[str, str, int, int | str | None]:
-    return recipe.encoder.name, recipe.encoder.weights, recipe.images.size, recipe.encoder.layer
 
 
 def _data(recipe: Recipe) -> Iterator[str]:
