@@ -135,7 +135,7 @@ def attend(
         query: (..., T, H).
         key, value: (..., S, H).
         heads: N, divide H.
-        hidden: (T, S) True where not to look; None hides nothing.
+        hidden: (..., T, S) True where not to look; None hides nothing.
 
     Returns:
         context (..., T, H) and weights (..., T, S), the mean over the heads, rows summing to 1.
@@ -143,6 +143,6 @@ def attend(
     query, key, value = (split_heads(part, heads) for part in (query, key, value))
     scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
     if hidden is not None:
-        scores = scores.masked_fill(hidden, float("-inf"))
+        scores = scores.masked_fill(hidden.unsqueeze(-3), float("-inf"))
     weights = scores.softmax(dim=-1)
     return (weights @ value).transpose(-3, -2).flatten(-2), weights.mean(dim=-3)

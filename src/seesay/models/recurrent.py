@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from seesay.models.attention import SCORES, bring
 from seesay.models.cells import CELLS
 from seesay.models.decoder import Decoded, Decoder, Memory, Step
+from seesay.models.dropout import Dropout
 from seesay.models.embedding import WordEmbedding
 from seesay.models.regions import Regions
 
@@ -93,7 +94,7 @@ class RecurrentDecoder(Decoder):
         self.cells = nn.ModuleList(kind(size) for _ in range(layers))
         self.start_state = nn.Linear(size, len(kind.State._fields) * layers * size)
         self.word_in = nn.Linear(embedding.size, (kind.gates + self.inputs_extra) * size)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         kind.initialise(self.word_in, size)
 
     def prepare(self, regions: Tensor) -> Any:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from seesay.config.recipe import most_heads
 from seesay.models.attention import attend
+from seesay.models.dropout import Dropout
 
 
 class Regions(nn.Module):
@@ -28,7 +29,7 @@ class Regions(nn.Module):
         super().__init__()
         self.value = nn.Linear(region_size, size)
         self.layers = nn.ModuleList(SelfAttention(size, most_heads(size), min(dropout, 0.1)) for _ in range(layers))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         self.register_buffer("places", grid_places(grid, size) if layers else torch.zeros(0), persistent=False)
 
     def forward(self, regions: Tensor) -> Tensor:
@@ -56,7 +57,7 @@ class SelfAttention(nn.Module):
         self.project = nn.Linear(size, 3 * size)
         self.out = nn.Linear(size, size)
         self.think = feed_forward(size)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, values: Tensor) -> Tensor:
         """(B, P, H) -> (B, P, H)."""

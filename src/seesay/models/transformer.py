@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from seesay.models.attention import attend
 from seesay.models.decoder import Decoded, Decoder, Memory, Step
+from seesay.models.dropout import Dropout
 from seesay.models.embedding import WordEmbedding
 from seesay.models.regions import Regions, feed_forward, sinusoids
 
@@ -21,6 +22,45 @@ class Cache(NamedTuple):
     """
 
     past: Tensor
+
+
+class Row(NamedTuple):
+    """The real words of each photo's captions, one caption after the other, W words at most.
+
+    Attributes:
+        slot: (B, W) where each word stands among the K * L; photos with fewer words are filled up with padding.
+        place: (B, W) where in its caption.
+        hidden: (B, W, W) True where a word must not look: what comes later, and other captions.
+        captions: K.
+        length: L.
+    """
+
+    slot: Tensor
+    place: Tensor
+    hidden: Tensor
+    captions: int
+    length: int
+
+    @classmethod
+    def of(cls, tokens: Tensor, lengths: Tensor) -> Row:
+        """The row of (B, K, L) tokens of which the first (B, K) `lengths` are real."""
+        captions, length = tokens.shape[1:]
+        padding = (torch.arange(length, device=tokens.device) >= lengths.unsqueeze(-1)).flatten(1)
+        longest = int((~padding).sum(dim=1).max())
+        slot = padding.to(torch.uint8).argsort(dim=1, stable=True)[:, :longest]
+        caption, place = slot // length, slot % length
+        hidden = (caption.unsqueeze(2) != caption.unsqueeze(1)) | (place.unsqueeze(2) < place.unsqueeze(1))
+        return cls(slot, place, hidden, captions, length)
+
+    def take(self, tokens: Tensor) -> Tensor:
+        """(B, K, L) -> (B, W)."""
+        return tokens.flatten(1).gather(1, self.slot)
+
+    def put(self, vectors: Tensor) -> Tensor:
+        """(B, W, ...) -> (B, K, L, ...), 0 elsewhere."""
+        empty = vectors.new_zeros(len(vectors), self.captions * self.length, vectors.shape[2])
+        index = self.slot.unsqueeze(2).expand_as(vectors)
+        return empty.scatter(1, index, vectors).unflatten(1, (self.captions, self.length))
 
 
 class Block(nn.Module):
@@ -41,7 +81,7 @@ class Block(nn.Module):
         self.query = nn.Linear(size, size)
         self.regions_out = nn.Linear(size, size)
         self.think = feed_forward(size)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(
         self, words: Tensor, past: Tensor, hidden: Tensor | None, keys: Tensor, values: Tensor
@@ -51,7 +91,7 @@ class Block(nn.Module):
         Args:
             words: (B, K, T, H).
             past: (B, K, S, 2, H) keys and values of the S words before them.
-            hidden: (T, S + T) True where a word must not look; None hides nothing.
+            hidden: (B, K, T, S + T) True where a word must not look; None hides nothing.
             keys, values: (B, P, H) of the photo's regions for this layer, without K.
 
         Returns:
@@ -113,7 +153,7 @@ class TransformerDecoder(Decoder):
         self.blocks = nn.ModuleList(Block(size, heads, dropout) for _ in range(layers))
         self.norm_out = nn.LayerNorm(size)
         self.deep_out = nn.Linear(size, embedding.size)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def prepare(self, regions: Tensor) -> Memory:
         """Keys and values of the regions for all layers: (B, P, D) -> Memory, both (B, P, N * H)."""
@@ -127,7 +167,8 @@ class TransformerDecoder(Decoder):
 
     def step(self, tokens: Tensor, state: Cache, memory: Memory) -> Step:
         """One word further: (B, K) tokens, a cache of T words -> a cache of T + 1."""
-        words = self._read(tokens.unsqueeze(2), state.past.shape[2])
+        place = torch.full_like(tokens[:1, :1], state.past.shape[2])
+        words = self._read(tokens, sinusoids(place[0], self.size)).unsqueeze(2)
         words, past, attention = self._run(words, state.past, None, memory)
         logprobs = self.logits(self._out(words).squeeze(2)).log_softmax(dim=-1)
         return Step(logprobs, Cache(past), attention.squeeze(2))
@@ -135,22 +176,23 @@ class TransformerDecoder(Decoder):
     def forward(self, tokens: Tensor, lengths: Tensor, memory: Memory) -> Decoded:
         """Read whole captions at once (teacher forcing); equal to repeated `step`.
 
+        The captions of a photo stand in one row, one after the other without their padding, which would be half of the
+        work: photos of a batch have about as many words, captions of a photo have not.
+
         Args:
             tokens: (B, K, L) ids, start token first.
-            lengths: (B, K); not needed here, since nothing looks at what comes later.
+            lengths: (B, K) real tokens; where the others stand, hidden and attention are 0.
             memory: of the B photos.
         """
-        beams, length = tokens.shape[1:]
-        later = torch.ones(length, length, dtype=torch.bool, device=tokens.device).triu(1)
-        empty = self.start(memory, beams).past
-        words, _, attention = self._run(self._read(tokens, 0), empty, later, memory)
-        return Decoded(self._out(words), attention)
+        row = Row.of(tokens, lengths)
+        waves = sinusoids(torch.arange(tokens.shape[2], device=tokens.device), self.size)
+        words = self._read(row.take(tokens), waves[row.place]).unsqueeze(1)
+        words, _, attention = self._run(words, self.start(memory, 1).past, row.hidden.unsqueeze(1), memory)
+        return Decoded(row.put(self._out(words).squeeze(1)), row.put(attention.squeeze(1)))
 
-    def _read(self, tokens: Tensor, position: int) -> Tensor:
-        """Words with their places: (B, K, T) -> (B, K, T, H)."""
-        words = self.word_in(self.embedding(tokens) * self.embedding.size**0.5)
-        places = position + torch.arange(tokens.shape[2], device=tokens.device)
-        return self.dropout(words + sinusoids(places, self.size))
+    def _read(self, tokens: Tensor, waves: Tensor) -> Tensor:
+        """Words (B, T), and the waves of their places, broadcast to (B, T, H) -> (B, T, H)."""
+        return self.dropout(self.word_in(self.embedding(tokens) * self.embedding.size**0.5) + waves)
 
     def _run(self, words: Tensor, past: Tensor, hidden: Tensor | None, memory: Memory) -> tuple[Tensor, Tensor, Tensor]:
         """All layers -> words, the cache with them, and where the last layer looked."""
