@@ -16,6 +16,7 @@ from seesay.models.build import build_decoder
 from seesay.models.captioner import Captioner
 from seesay.models.encoder import Encoder, load_encoder
 from seesay.models.stages import finetune, stage_parameters
+from seesay.models.stem import Stem
 from seesay.runtime import CaptionModel
 from seesay.search import SearchOptions
 from seesay.training.features import feature_cache
@@ -145,15 +146,15 @@ def test_the_cache_of_the_end_stays_where_it_was_and_each_layer_has_its_own():
     torch.manual_seed(0)
     end = load_encoder("test_resnet", "none", 64)
     identity = {"encoder": "test_resnet", "weights": end.digest(), "transform": end.transform.to_dict()}
-    assert feature_cache(end).identity == identity
+    assert feature_cache(Stem(end)).identity == identity
     # the last stage is the end here, grid and weights included; only the layer's name tells them apart
     last = Encoder("test_resnet", end.transform, -1)
     last.backbone.load_state_dict(end.backbone.state_dict())
     assert last.digest() == end.digest()
-    assert feature_cache(last).folder != feature_cache(end).folder
+    assert feature_cache(Stem(last)).folder != feature_cache(Stem(end)).folder
     by_name = Encoder("test_resnet", end.transform, "layer4")
     by_name.backbone.load_state_dict(end.backbone.state_dict())
-    assert feature_cache(by_name).folder == feature_cache(last).folder
+    assert feature_cache(Stem(by_name)).folder == feature_cache(Stem(last)).folder
 
 
 @pytest.mark.parametrize(("name", "size", "layer", "grid"), [(TINY, 64, -2, (4, 4)), ("test_vit", 160, None, (10, 10))])

@@ -19,19 +19,22 @@ from test_training import QUIET, last_state
 
 from seesay.config import Recipe
 from seesay.data.augment import Augmentation, may_be_mirrored
+from seesay.data.features import PhotoFeatures
 from seesay.data.records import CaptionRecord
-from seesay.errors import DataError
+from seesay.errors import DataError, RecipeError
 from seesay.models.captioner import Captioner
 from seesay.models.embedding import WordEmbedding
 from seesay.models.encoder import load_encoder
 from seesay.models.show_attend_tell import ShowAttendTell
 from seesay.models.stages import finetune
+from seesay.models.stem import Stem, chain, stem_of
 from seesay.training.batches import CaptionBatches
-from seesay.training.features import cached_features
+from seesay.training.features import cached_features, encode_on, feature_cache
 from seesay.training.finetune import FromPhotos
 from seesay.training.loop import Trainer, learning_rate
 from seesay.training.objective import CrossEntropy
-from seesay.training.photos import PhotoFiles, readable_photos
+from seesay.training.photos import PhotoFiles, encode_views, readable_photos
+from seesay.training.preflight import preflight
 from seesay.training.train import train
 
 ENCODER = "test_resnet"  # 0.5 M weights, with batch norms
@@ -48,9 +51,11 @@ def no_export(monkeypatch: pytest.MonkeyPatch) -> None:
 def recipe(tiny_recipe: Recipe, tiny_data: Path, tmp_path: Path) -> Callable[..., Recipe]:
     """A recipe on the tiny data: keys of `train`, and whole sections by their name."""
 
-    def make(out: str = "run", encoder: dict | None = None, augment: bool = False, **train_keys) -> Recipe:
+    def make(
+        out: str = "run", encoder: dict | None = None, augment: bool = False, views: int | None = None, **train_keys
+    ) -> Recipe:
         values = tiny_recipe.to_dict() | {"out": str(tmp_path / out), "data": {"path": [str(tiny_data)]}}
-        values["images"] = {"size": 64, "augment": augment}
+        values["images"] = {"size": 64, "augment": augment, "views": views}
         values["encoder"] |= {"name": ENCODER, **(encoder or {})}
         values["train"] |= train_keys
         return Recipe.from_dict(values)
@@ -83,7 +88,7 @@ def from_photos(which: str | int) -> FromPhotos:
 
 def test_cached_features_and_photos_give_the_same_loss(records):
     objective = from_photos("none")
-    features = cached_features(objective.encoder, [record.image for record in records])
+    features = cached_features(Stem(objective.encoder), [record.image for record in records])
     cached = CaptionBatches(features, CAPTIONS, 3, 9, seed=2)
     read = CaptionBatches(PhotoFiles(records, objective.encoder.transform), CAPTIONS, 3, 9, seed=2)
     with torch.no_grad():
@@ -121,6 +126,80 @@ def test_who_stops_in_the_middle_leaves_no_threads(records):
     assert threading.active_count() > before
     reading.close()  # pyright: ignore[reportAttributeAccessIssue]
     assert threading.active_count() == before
+
+
+# what is kept: the stem
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [("test_resnet", None), ("test_resnet", "layer2"), ("test_efficientnet", None), ("resnet18", -2), ("vgg11", -1)],
+)
+def test_a_chain_makes_the_grid(name, layer):
+    encoder = load_encoder(name, "none", 64, layer).eval()
+    images = torch.rand(2, 3, 64, 64)
+    maps = torch.nn.Sequential(*chain(encoder))(images)
+    assert torch.allclose(maps.flatten(2).transpose(1, 2), encoder(images).regions, atol=1e-5)
+
+
+@pytest.mark.parametrize("which", ["none", 1, 2])
+def test_stem_and_rest_are_the_encoder(which):
+    encoder = from_photos(which).encoder
+    stem = stem_of(encoder)
+    assert stem is not None
+    images = torch.rand(3, 3, 64, 64)
+    seen = stem(images)
+    assert seen.shape == (3, stem.grid[0] * stem.grid[1], stem.depth)
+    assert torch.allclose(stem.finish(seen), encoder(images).regions, atol=1e-5)
+    assert not any(p.requires_grad for p in (stem.frozen if which != "none" else encoder).parameters())
+
+
+def test_no_stem_where_the_first_weights_are_trained_or_the_model_is_no_chain():
+    assert stem_of(from_photos("all").encoder) is None
+    transformer = load_encoder("test_vit", "none", 64)
+    assert chain(transformer.eval()) == []
+    finetune(transformer, 1)
+    assert stem_of(transformer) is None
+    finetune(transformer, "none")
+    assert stem_of(transformer) is not None
+
+
+def test_stems_that_differ_have_caches_of_their_own():
+    names = set()
+    for which in ("none", 1, 2):
+        stem = stem_of(from_photos(which).encoder)
+        assert stem is not None
+        names.add(feature_cache(stem).folder)
+    assert len(names) == 3
+
+
+def test_a_kept_stem_and_photos_give_the_same_loss_and_gradient(records):
+    losses, gradients = [], []
+    for kept in (True, False):
+        objective = from_photos("last")
+        stem = stem_of(objective.encoder)
+        assert stem is not None
+        features = PhotoFiles(records, objective.encoder.transform)
+        if kept:
+            objective = FromPhotos(objective.encoder, objective.objective, stem)
+            features = cached_features(stem, [record.image for record in records])
+        batches = CaptionBatches(features, CAPTIONS, 3, 9, seed=2)
+        losses.append([objective.train()(batch) for batch in batches.epoch(1)])
+        losses[-1][0].backward()
+        gradients.append({n: p.grad for n, p in objective.named_parameters() if p.grad is not None})
+    assert [loss.item() for loss in losses[0]] == pytest.approx([loss.item() for loss in losses[1]], rel=1e-3)
+    assert gradients[0].keys() == gradients[1].keys() > {"encoder.backbone.layer3.0.conv1.weight"}
+    for name, gradient in gradients[1].items():  # half precision may put a value on the other side of a relu
+        assert float((gradients[0][name] - gradient).norm()) < 0.01 * float(gradient.norm()), name
+
+
+def test_onnx_runtime_and_torch_encode_alike(records):
+    stem = stem_of(from_photos(1).encoder)
+    assert stem is not None
+    images = np.stack([stem.encoder.transform(record.image) for record in records])
+    one, other = (encode_on(stem, torch.device("cpu"), many)(images) for many in (True, False))
+    assert one.shape == other.shape == (7, stem.grid[0] * stem.grid[1], stem.depth)
+    assert np.abs(one - other).max() < 1e-4 * np.abs(other).max()
 
 
 # what moves
@@ -245,6 +324,69 @@ def test_a_broken_photo_is_left_out_before_training(records, tmp_path):
     assert said.export_text().count("broken.jpg: photo left out") == 1
     with pytest.raises(DataError, match="1 of 2 photos cannot be read, more than a tenth"):
         readable_photos([[splits[0][0]], records[:1]], said)
+
+
+# views: variants that are kept
+
+
+def test_views_are_what_the_first_epochs_would_see_and_are_taken_in_turn(recipe, records):
+    made, stem = recipe(augment=True, views=3), stem_of(from_photos("none").encoder)
+    assert stem is not None
+    seen = encode_views(stem, records, made, torch.device("cpu"), QUIET)
+    assert isinstance(seen.features, PhotoFeatures)
+    files = PhotoFiles(records, stem.encoder.transform, Augmentation(), made.seed)
+    encode = encode_on(stem, torch.device("cpu"), many=False)
+    for epoch in range(5):
+        found = seen.features.take(np.arange(7), epoch)
+        wanted = encode(np.stack([files.image(photo, (photo + epoch) % 3) for photo in range(7)]))
+        assert np.allclose(found, wanted, rtol=2e-3, atol=2e-3)
+    assert not np.allclose(seen.features.take(np.arange(7), 0), seen.features.take(np.arange(7), 1), atol=1e-2)
+
+
+def test_a_photo_that_is_broken_in_all_its_views_is_said_once(recipe, records, tmp_path):
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(b"\xff\xd8\xff no photo")
+    stem, said = stem_of(from_photos("none").encoder), Console(record=True, width=200, file=io.StringIO())
+    assert stem is not None
+    many = [CaptionRecord("x", broken, ("A photo .",), "train"), *records, *records]
+    seen = encode_views(stem, many, recipe(augment=True, views=2), torch.device("cpu"), said)
+    assert seen.records == many[1:]
+    assert isinstance(seen.features, PhotoFeatures)
+    assert seen.features.place.shape == (14, 2)
+    assert said.export_text().count("broken.jpg") == 1
+
+
+def test_a_run_on_views_with_a_stem_resumes_as_a_straight_one(recipe, no_export):
+    keys = {"encoder": {"finetune": 1, "lr": 0.01}, "augment": True, "views": 2, "epochs": 3, "ema": 0.9, "lr": 0.01}
+    straight, stopped = recipe("straight", **keys), recipe("stopped", **keys)
+    train(straight, console=QUIET)
+    with stopped_at(4), pytest.raises(KeyboardInterrupt):
+        train(stopped, console=QUIET)
+    train(stopped, resume=True, console=QUIET)
+    one, other = (last_state(Path(r.folder)) for r in (straight, stopped))
+    assert other["state"]["step"] == one["state"]["step"] == 9
+    for name, tensor in one["averaged"].items():
+        assert torch.equal(tensor, other["averaged"][name]), name
+    trained = {name.split(".")[2] for name in one["averaged"] if name.startswith("encoder.")}
+    assert trained == {"layer4"}
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        ({"views": 2}, "images.views=2: that many variants of each photo, of which there are none without"),
+        ({"views": 2, "augment": True, "encoder": {"finetune": "all"}}, "images.views=2: nothing can be kept where"),
+    ],
+)
+def test_views_that_cannot_be(recipe, keys, said):
+    with pytest.raises(RecipeError, match=said):
+        recipe(**keys)
+
+
+def test_views_of_a_model_that_cannot_be_cut_are_refused_before_data_is_read(recipe):
+    made = recipe(augment=True, views=2, encoder={"name": "test_vit", "finetune": 1})
+    with pytest.raises(RecipeError, match="nothing that test_vit sees can be kept"):
+        preflight(made)
 
 
 # augmentation

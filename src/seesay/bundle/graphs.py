@@ -16,6 +16,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from seesay.bundle.onnx_module import export_graph
 from seesay.errors import BundleError
 from seesay.models.captioner import Captioner
 
@@ -160,7 +161,7 @@ def _export_photo(model: Captioner) -> onnx.ModelProto:
     decoder = model.decoder
     outputs = [*_names("memory", decoder.Memory), *_names("state", decoder.State)]
     dynamic = ({0: torch.export.Dim.DYNAMIC},)
-    return _export(PhotoGraph(model), (_blank(model, 2),), dynamic, ["images"], outputs)
+    return export_graph(PhotoGraph(model), (_blank(model, 2),), dynamic, ["images"], outputs)
 
 
 def _export_step(model: Captioner) -> onnx.ModelProto:
@@ -176,33 +177,11 @@ def _export_step(model: Captioner) -> onnx.ModelProto:
     dynamic = ({0: dim, 1: dim}, tuple({0: dim, 1: dim, **grows} for _ in state), tuple({0: dim} for _ in memory))
     inputs = ["tokens", *_names("state", decoder.State), *_names("memory", decoder.Memory)]
     outputs = ["logprobs", "attention", *_names("next", decoder.State)]
-    return _export(StepGraph(model), (tokens, state, memory), dynamic, inputs, outputs)
+    return export_graph(StepGraph(model), (tokens, state, memory), dynamic, inputs, outputs)
 
 
 def _names(prefix: str, kind: Any) -> list[str]:
     return [f"{prefix}.{name}" for name in kind._fields]
-
-
-def _export(graph: nn.Module, args: tuple, dynamic: tuple, inputs: list[str], outputs: list[str]) -> onnx.ModelProto:
-    program = torch.onnx.export(
-        graph.eval(),
-        args,
-        dynamo=True,
-        verbose=False,
-        dynamic_shapes=dynamic,
-        input_names=inputs,
-        output_names=outputs,
-    )
-    assert program is not None
-    model = program.model_proto
-    model.producer_name, model.producer_version = "seesay", ""
-    del model.metadata_props[:], model.graph.metadata_props[:]
-    for node in model.graph.node:  # stack traces of the exporting machine
-        del node.metadata_props[:]
-        node.doc_string = ""
-    for value in (*model.graph.value_info, *model.graph.input, *model.graph.output):
-        del value.metadata_props[:]
-    return model
 
 
 def _tensors_on_disk(weights: Path) -> dict[bytes, tuple[int, int]]:

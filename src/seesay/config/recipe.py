@@ -28,6 +28,7 @@ class Images:
 
     size: int = at_least(32, default=256)
     augment: bool = False
+    views: int | None = at_least(1, default=None)
 
 
 @dataclass(frozen=True)
@@ -202,6 +203,16 @@ def contradictions(recipe: Recipe) -> list[str]:
 def _rules(recipe: Recipe) -> Iterable[tuple[bool, str]]:
     attention, decoder, embedding, train = recipe.attention, recipe.decoder, recipe.embedding, recipe.train
     yield train.warmup >= 1, "train.warmup=1: the whole run would be warm-up; give a share of the steps below 1"
+
+    yield (
+        recipe.images.views is not None and not recipe.images.augment,
+        f"images.views={recipe.images.views}: that many variants of each photo, of which there are none without "
+        "images.augment=true",
+    )
+    yield (
+        recipe.images.views is not None and recipe.encoder.finetune == "all",
+        f"images.views={recipe.images.views}: nothing can be kept where encoder.finetune=all; leave it out",
+    )
 
     heads = attention.heads or 1
     transformer = decoder.kind == "transformer"

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from filelock import FileLock
@@ -27,6 +27,7 @@ from seesay.data.records import Problem
 from seesay.errors import DataError, PhotoError
 
 DIGEST_BYTES = 16
+T = TypeVar("T")  # what names a photo
 Encode = Callable[[np.ndarray], np.ndarray]
 Advance = Callable[[int], None]
 
@@ -51,7 +52,8 @@ class PhotoFeatures:
 
     Attributes:
         rows: (N, P, D) float16 memory map of the whole cache.
-        place: (photos,) the row of each photo asked for, -1 where it could not be read.
+        place: (photos,) the row of each photo asked for, -1 where it could not be read; or (photos, views), where
+            several variants of each are kept.
         grid: (rows, cols) of the regions, P = rows * cols.
         problems: one for each photo that could not be read.
     """
@@ -61,9 +63,21 @@ class PhotoFeatures:
     grid: tuple[int, int]
     problems: tuple[Problem, ...]
 
-    def take(self, photos: np.ndarray) -> np.ndarray:
-        """(B, P, D) float16 features of the photos with these numbers (all of them readable)."""
-        return self.rows[self.place[photos]]
+    @property
+    def readable(self) -> np.ndarray:
+        """(photos,) bool."""
+        return np.asarray((self._views >= 0).all(axis=1))
+
+    @property
+    def _views(self) -> np.ndarray:
+        return self.place if self.place.ndim == 2 else self.place[:, None]
+
+    def take(self, photos: np.ndarray, epoch: int = 0) -> np.ndarray:
+        """(B, P, D) float16 features of the photos with these numbers (all of them readable).
+
+        Of several variants, each photo's are taken in turn from epoch to epoch, beginning with another one.
+        """
+        return self.rows[self._views[photos, (photos + epoch) % self._views.shape[1]]]
 
 
 @dataclass
@@ -101,8 +115,8 @@ class FeatureCache:
 
     def get(
         self,
-        photos: Sequence[Path],
-        load: Callable[[Path], np.ndarray],
+        photos: Sequence[T],
+        load: Callable[[T], np.ndarray],
         encode: Encode,
         batch_size: int = 32,
         advance: Advance | None = None,
@@ -111,7 +125,7 @@ class FeatureCache:
         """Features of the photos; those not in the cache yet are encoded and kept.
 
         Args:
-            photos: files.
+            photos: files; or whatever `load` takes, whose text names the file, with `digests`.
             load: photo -> what `encode` reads, one item; raises PhotoError.
             encode: (B, ...) -> (B, P, D).
             batch_size: photos an `encode` call.
@@ -121,7 +135,7 @@ class FeatureCache:
         Raises:
             DataError: the disk has no room, or may not be written.
         """
-        digests = list(digests) if digests is not None else digest_photos(photos)
+        digests = list(digests) if digests is not None else digest_photos([Path(str(photo)) for photo in photos])
         with _writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.folder / "lock").acquire()  # a second process waits here, then finds the rows made
@@ -147,7 +161,7 @@ class FeatureCache:
         return PhotoFeatures(rows, place, self.grid, problems)
 
     def _append(
-        self, photos: list[Path], digests: list[bytes], load: Callable[[Path], np.ndarray], encode: Encode
+        self, photos: list[T], digests: list[bytes], load: Callable[[T], np.ndarray], encode: Encode
     ) -> dict[bytes, str]:
         """Encode one batch and write its rows, then its index: the order makes a torn write harmless."""
         loaded: list[tuple[bytes, np.ndarray]] = []
@@ -205,8 +219,8 @@ def digest_photos(photos: Sequence[Path]) -> list[bytes]:
         return list(pool.map(photo_digest, photos))
 
 
-def _attempt(load: Callable[[Path], np.ndarray]) -> Callable[[Path], np.ndarray | PhotoError]:
-    def attempt(photo: Path) -> np.ndarray | PhotoError:
+def _attempt(load: Callable[[T], np.ndarray]) -> Callable[[T], np.ndarray | PhotoError]:
+    def attempt(photo: T) -> np.ndarray | PhotoError:
         try:
             return load(photo)
         except PhotoError as error:

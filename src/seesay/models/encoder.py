@@ -112,11 +112,16 @@ class Encoder(nn.Module):
 
     def digest(self) -> str:
         """A name for these very weights (hex)."""
-        digest = hashlib.sha256()
-        for name, tensor in sorted(self.backbone.state_dict().items()):
-            digest.update(name.encode())
-            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-        return digest.hexdigest()[:16]
+        return digest(self.backbone.state_dict())
+
+
+def digest(weights: Mapping[str, Tensor]) -> str:
+    """A name for these very weights (hex)."""
+    found = hashlib.sha256()
+    for name, tensor in sorted(weights.items()):
+        found.update(name.encode())
+        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()[:16]
 
 
 def _backbone(name: str, size: int, pretrained: bool = False) -> Any:

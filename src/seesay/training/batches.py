@@ -20,7 +20,7 @@ class CaptionBatch(NamedTuple):
     """B photos, each once, with K captions each, the longest first (photos with fewer have empty ones).
 
     Attributes:
-        regions: (B, P, D) float32.
+        regions: (B, P, D) float32; what the encoder's stem saw, where the rest of the encoder is trained.
         inputs: (B, K, L) ids, start token first.
         targets: (B, K, L) ids, end token last, PAD where there is nothing.
         lengths: (B, K) real targets.
@@ -84,7 +84,7 @@ class CaptionBatches:
         self.captions = [sorted((_cut(ids, max_words) for ids in photo), key=len, reverse=True) for photo in captions]
         self.batch_size = batch_size
         self.seed = seed
-        self.photos = np.flatnonzero(features.place >= 0)
+        self.photos = np.flatnonzero(features.readable)
         self._work = np.array([sum(map(len, photo)) for photo in self.captions])
 
     def __len__(self) -> int:
@@ -97,7 +97,7 @@ class CaptionBatches:
         # a small last batch may not reach all devices
         groups = [photos[rank::world] if len(photos) > rank else photos for photos in groups]
         if isinstance(self.features, PhotoFeatures):
-            yield from map(self.batch, groups)
+            yield from (self.batch(photos, epoch) for photos in groups)
         else:
             for photos, images in zip(groups, self.features.read(groups, epoch), strict=True):
                 yield PhotoBatch(torch.from_numpy(images), *self._words(photos))
@@ -112,10 +112,10 @@ class CaptionBatches:
         batches = [photos[i : i + self.batch_size] for i in range(0, len(photos), self.batch_size)]
         return [batches[i] for i in random.permutation(len(batches))]
 
-    def batch(self, photos: np.ndarray) -> CaptionBatch:
+    def batch(self, photos: np.ndarray, epoch: int = 0) -> CaptionBatch:
         """The batch of the photos with these numbers, whose features are there."""
         assert isinstance(self.features, PhotoFeatures)
-        regions = np.asarray(self.features.take(photos), dtype=np.float32)
+        regions = np.asarray(self.features.take(photos, epoch), dtype=np.float32)
         return CaptionBatch(torch.from_numpy(regions), *self._words(photos))
 
     def _words(self, photos: np.ndarray) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,10 +18,11 @@ from rich.console import Console
 from seesay.config import Recipe
 from seesay.data.augment import Augmentation, may_be_mirrored
 from seesay.data.check import find_unreadable, refuse_if_too_many_unreadable
-from seesay.data.features import PhotoFeatures, digest_photos
+from seesay.data.features import PhotoFeatures, T, digest_photos
 from seesay.data.images import ImageTransform, open_photo
 from seesay.data.records import CaptionRecord
 from seesay.models.encoder import Encoder
+from seesay.models.stem import Stem
 from seesay.progress import counted, progress
 from seesay.training.features import cached_features, feature_cache
 
@@ -42,9 +46,14 @@ class PhotoFiles:
     seed: int = 0
 
     @property
-    def place(self) -> np.ndarray:
-        """(photos,) of each its number; as in `PhotoFeatures`, where -1 means that it cannot be read."""
-        return np.arange(len(self.records))
+    def readable(self) -> np.ndarray:
+        """(photos,) bool, as in `PhotoFeatures`."""
+        return np.ones(len(self.records), dtype=bool)
+
+    @property
+    def paths(self) -> list[Path]:
+        """Of each photo its file."""
+        return [record.image for record in self.records]
 
     def image(self, photo: int, epoch: int = 0) -> np.ndarray:
         """(3, size, size) float32, normalised. Raises PhotoError."""
@@ -82,35 +91,51 @@ class Photos:
     features: PhotoFeatures | PhotoFiles
 
 
+class View(NamedTuple):
+    """One of the variants of a photo that are kept."""
+
+    photo: int
+    number: int
+    record: CaptionRecord
+
+    def __str__(self) -> str:
+        return str(self.record.image)
+
+
 def see_photos(
     recipe: Recipe,
     encoder: Encoder,
+    stem: Stem | None,
     training: list[CaptionRecord],
     dev: list[CaptionRecord],
     device: torch.device,
     console: Console,
 ) -> tuple[Photos, Photos]:
-    """Both splits as they will be read: features are kept where the encoder would see the same every time.
+    """Both splits as they will be read: features are kept where the stem would see the same every time.
+
+    Args:
+        stem: of the encoder; None where all of it is trained.
 
     Raises:
         DataError: more than a tenth of the photos cannot be read, or the disk has no room for the features.
     """
     encoder.to(device=device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    if recipe.encoder.finetune != "none":
+
+    def files(records: list[CaptionRecord]) -> PhotoFiles:
+        augment = Augmentation() if recipe.images.augment else None
+        return PhotoFiles(records, encoder.transform, augment, recipe.seed)
+
+    if stem is None:
         readable, readable_dev = readable_photos([training, dev], console)
-        files_dev = PhotoFiles(readable_dev, encoder.transform)
-        return _files(recipe, encoder, readable), Photos(readable_dev, files_dev)
+        return Photos(readable, files(readable)), Photos(readable_dev, PhotoFiles(readable_dev, encoder.transform))
     if recipe.images.augment:
+        (seen_dev,) = encode_photos(stem, [dev], device, console)
+        if recipe.images.views is not None:
+            return encode_views(stem, training, recipe, device, console), seen_dev
         (readable,) = readable_photos([training], console)
-        (seen,) = encode_photos(encoder, [dev], device, console)
-        return _files(recipe, encoder, readable), seen
-    seen, seen_dev = encode_photos(encoder, [training, dev], device, console)
+        return Photos(readable, files(readable)), seen_dev
+    seen, seen_dev = encode_photos(stem, [training, dev], device, console)
     return seen, seen_dev
-
-
-def _files(recipe: Recipe, encoder: Encoder, records: list[CaptionRecord]) -> Photos:
-    augment = Augmentation() if recipe.images.augment else None
-    return Photos(records, PhotoFiles(records, encoder.transform, augment, recipe.seed))
 
 
 def readable_photos(splits: Sequence[list[CaptionRecord]], console: Console) -> list[list[CaptionRecord]]:
@@ -130,7 +155,7 @@ def readable_photos(splits: Sequence[list[CaptionRecord]], console: Console) -> 
 
 
 def encode_photos(
-    encoder: Encoder, splits: Sequence[list[CaptionRecord]], device: torch.device, console: Console
+    stem: Stem, splits: Sequence[list[CaptionRecord]], device: torch.device, console: Console
 ) -> list[Photos]:
     """Features of every split; photos that cannot be read are left out, if they are few.
 
@@ -138,19 +163,7 @@ def encode_photos(
         DataError: more than a tenth of the photos cannot be read, or the disk has no room.
     """
     photos = [record.image for records in splits for record in records]
-    cache = feature_cache(encoder)
-    digests = digest_photos(photos)
-    missing = len(cache.missing(digests))
-    if missing:
-        size = missing * cache.row_bytes / 1e9
-        console.print(
-            f"encoding {missing:,} photos once; their features take {size:.2f} GB in {cache.folder}", soft_wrap=True
-        )
-    with progress("encoding photos", missing, console) as advance:
-        features = cached_features(encoder, photos, device, advance=advance, digests=digests)
-    refuse_if_too_many_unreadable(features.problems, len(photos))
-    for problem in features.problems:
-        console.print(f"left out: {problem}", highlight=False, markup=False, soft_wrap=True)
+    features = _encode(stem, photos, digest_photos(photos), None, device, console)
     result, start = [], 0
     for records in splits:
         place = features.place[start : start + len(records)]
@@ -158,3 +171,54 @@ def encode_photos(
         result.append(Photos(kept, PhotoFeatures(features.rows, place[place >= 0], features.grid, ())))
         start += len(records)
     return result
+
+
+def encode_views(
+    stem: Stem, records: list[CaptionRecord], recipe: Recipe, device: torch.device, console: Console
+) -> Photos:
+    """Features of `images.views` variants of every photo, those that epochs 0, 1, ... would see without the cache.
+
+    Raises:
+        DataError: as of `encode_photos`.
+    """
+    number = recipe.images.views or 1
+    files = PhotoFiles(records, stem.encoder.transform, Augmentation(), recipe.seed)
+    views = [View(i, view, record) for view in range(number) for i, record in enumerate(records)]
+    digests = [
+        _digest_of(view, digest, files) for view, digest in zip(views, digest_photos(files.paths) * number, strict=True)
+    ]
+    features = _encode(stem, views, digests, lambda view: files.image(view.photo, view.number), device, console)
+    place = features.place.reshape(number, len(records)).T
+    kept = np.flatnonzero((place >= 0).all(axis=1))
+    return Photos([records[i] for i in kept], PhotoFeatures(features.rows, place[kept], features.grid, ()))
+
+
+def _digest_of(view: View, photo: bytes, files: PhotoFiles) -> bytes:
+    """What a variant depends on: the photo, how it is changed, by what chance, and whether it may be mirrored."""
+    mirror = may_be_mirrored(view.record.captions)
+    what = repr((photo, files.augment, files.seed, view.number, view.photo, mirror))
+    return hashlib.blake2b(what.encode(), digest_size=len(photo)).digest()
+
+
+def _encode(
+    stem: Stem,
+    photos: Sequence[T],
+    digests: Sequence[bytes],
+    load: Callable[[T], np.ndarray] | None,
+    device: torch.device,
+    console: Console,
+) -> PhotoFeatures:
+    """Features of photos or of variants of them, with what is to be known said beforehand."""
+    cache = feature_cache(stem)
+    missing = len(cache.missing(digests))
+    if missing:
+        size = missing * cache.row_bytes / 1e9
+        console.print(
+            f"encoding {missing:,} photos once; their features take {size:.2f} GB in {cache.folder}", soft_wrap=True
+        )
+    with progress("encoding photos", missing, console) as advance:
+        features = cached_features(stem, photos, device, advance=advance, digests=digests, load=load)
+    refuse_if_too_many_unreadable(features.problems, len(photos))
+    for problem in dict.fromkeys(features.problems):
+        console.print(f"left out: {problem}", highlight=False, markup=False, soft_wrap=True)
+    return features

@@ -14,6 +14,7 @@ from seesay.errors import RecipeError, SeesayError
 from seesay.models.build import build_encoder
 from seesay.models.encoder import Encoder
 from seesay.models.stages import finetune
+from seesay.models.stem import Stem, stem_of
 from seesay.training.init import Initial, open_initial
 
 
@@ -22,10 +23,12 @@ class Ready(NamedTuple):
 
     Attributes:
         encoder: with its weights, and `encoder.finetune` decided.
+        stem: what of the encoder is not trained; None where its first weights are.
         initial: the model of `train.init`, None where the recipe names none.
     """
 
     encoder: Encoder
+    stem: Stem | None
     initial: Initial | None
 
 
@@ -48,12 +51,24 @@ def preflight(recipe: Recipe) -> Ready:
                 check_vectors(recipe.embedding.kind, recipe.embedding.path)
         with _collecting(problems):
             opened.append(build_encoder(recipe))
+    stem = None
     for encoder in opened:
         with _collecting(problems):
             finetune(encoder, recipe.encoder.finetune)
+            stem = _stem(encoder, recipe)
     if problems:
         raise RecipeError("\n".join(["the run cannot start:", *(f"  {problem}" for problem in problems)]))
-    return Ready(opened[0], initial)
+    return Ready(opened[0], stem, initial)
+
+
+def _stem(encoder: Encoder, recipe: Recipe) -> Stem | None:
+    stem = stem_of(encoder)
+    if stem is None and recipe.images.views is not None:
+        raise RecipeError(
+            f"images.views={recipe.images.views}: with encoder.finetune={recipe.encoder.finetune} nothing that "
+            f"{encoder.name} sees can be kept, since it cannot be cut where its training begins; leave it out"
+        )
+    return stem
 
 
 def _data(recipe: Recipe) -> Iterator[str]:

@@ -22,6 +22,7 @@ from seesay.models.build import build_decoder
 from seesay.models.captioner import Captioner
 from seesay.models.decoder import Decoder, Memory
 from seesay.models.encoder import Encoder
+from seesay.models.stem import Stem
 from seesay.search import SearchOptions
 from seesay.training.batches import CaptionBatches
 from seesay.training.build import build_objective
@@ -52,7 +53,7 @@ def train(recipe: Recipe, resume: bool = False, console: Console | None = None) 
     """
     console = console or Console(stderr=True)
     torch.manual_seed(recipe.seed)
-    encoder, initial = preflight(recipe)
+    encoder, stem, initial = preflight(recipe)
     fabric = Fabric(
         accelerator="auto",
         devices=recipe.train.devices,
@@ -66,18 +67,18 @@ def train(recipe: Recipe, resume: bool = False, console: Console | None = None) 
     dataset = read_data(recipe, console)
     training, dev = dataset.split("train"), dataset.split("dev")
     decoder, tokenizer = initial[1:] if initial else fresh_parts(recipe, encoder, training, console)
-    train_photos, dev_photos = see_photos(recipe, encoder, training, dev, fabric.device, console)
+    train_photos, dev_photos = see_photos(recipe, encoder, stem, training, dev, fabric.device, console)
     describe(training, dev, tokenizer, encoder, decoder, fabric.device, console)
     captions = [[tokenizer.encode(caption) for caption in r.captions] for r in train_photos.records]
     batches = CaptionBatches(
         train_photos.features, captions, recipe.train.batch_size, recipe.tokens.max_words, recipe.seed
     )
     objective = build_objective(recipe, decoder, tokenizer, train_photos.records)
-    if isinstance(train_photos.features, PhotoFiles):
-        objective = FromPhotos(encoder, objective)
+    if isinstance(train_photos.features, PhotoFiles) or recipe.encoder.finetune != "none":
+        objective = FromPhotos(encoder, objective, stem)
     search = SearchOptions(max_words=recipe.tokens.max_words, **vars(recipe.search))
     captioner = Captioner(encoder, decoder)
-    judge = DevJudge(captioner, tokenizer, dev_photos, search, fabric.device)
+    judge = DevJudge(captioner, tokenizer, dev_photos, search, fabric.device, stem)
     trainer = Trainer(recipe, run, fabric, objective, batches, judge, console)
     if resume:
         trainer.resume()
@@ -151,6 +152,7 @@ class DevJudge:
         dev: photos with references.
         search: as the bundle will search.
         device: where the captioner is.
+        stem: of its encoder, where features of the dev photos are kept.
     """
 
     def __init__(
@@ -160,8 +162,10 @@ class DevJudge:
         dev: Photos,
         search: SearchOptions,
         device: torch.device,
+        stem: Stem | None = None,
     ) -> None:
         self.captioner, self.tokenizer, self.dev, self.search, self.device = captioner, tokenizer, dev, search, device
+        self.stem = stem
         self.references = [[split_words(caption) for caption in record.captions] for record in dev.records]
         self.cider = CiderD(self.references)
 
@@ -194,12 +198,13 @@ class DevJudge:
                 yield self.captioner.prepare(torch.from_numpy(images).to(self.device))
             return
         for group in groups:
-            regions = torch.from_numpy(features.take(group).astype(np.float32))
-            yield self.captioner.decoder.prepare(regions.to(self.device))
+            regions = torch.from_numpy(features.take(group).astype(np.float32)).to(self.device)
+            yield self.captioner.decoder.prepare(self.stem.finish(regions) if self.stem else regions)
 
     def scores(self, captioner: Captioner) -> dict[str, Any]:
         """Figures of a captioner's dev captions, official ones where the extra `eval` is installed."""
         self.captioner = captioner.eval().to(self.device)
+        self.stem = Stem(captioner.encoder, self.stem.links) if self.stem else None
         hypotheses = {r.id: caption for r, caption in zip(self.dev.records, self.captions(), strict=True)}
         references = {r.id: list(r.captions) for r in self.dev.records}
         return {"dev": score_captions(hypotheses, references, split_words).to_dict()}
