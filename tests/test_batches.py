@@ -10,7 +10,7 @@ import torch
 
 from seesay.data.features import PhotoFeatures
 from seesay.data.tokens import BOS, EOS, PAD, UNK
-from seesay.training.batches import POOL, CaptionBatch, CaptionBatches
+from seesay.training.batches import POOL, CaptionBatch, CaptionBatches, ahead
 
 
 def features_of(count: int, unreadable: tuple[int, ...] = ()) -> PhotoFeatures:
@@ -120,3 +120,29 @@ def test_to_a_device_keeps_everything():
     moved = batch.to(torch.device("cpu"))
     assert type(moved) is type(batch)
     assert all(torch.equal(one, other) for one, other in zip(batch, moved, strict=True))
+
+
+def test_batches_are_made_one_ahead_in_their_order():
+    made: list[int] = []
+
+    def making():
+        for number in range(5):
+            made.append(number)
+            yield number
+
+    given = []
+    for number in ahead(making()):
+        given.append(number)
+        assert len(made) <= number + 3
+    assert given == made == [0, 1, 2, 3, 4]
+
+
+def test_what_goes_wrong_in_making_a_batch_is_said_where_it_was_wanted():
+    def making():
+        yield 1
+        raise ValueError("torn")
+
+    batches = ahead(making())
+    assert next(batches) == 1
+    with pytest.raises(ValueError, match="torn"):
+        next(batches)

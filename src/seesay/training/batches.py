@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from seesay.data.features import PhotoFeatures
 from seesay.data.tokens import BOS, EOS, PAD
 from seesay.training.photos import PhotoFiles
 
+Batch = TypeVar("Batch")
 POOL = 16  # batches' worth of shuffled photos that are sorted by length together
 
 
@@ -34,8 +36,8 @@ class CaptionBatch(NamedTuple):
     photos: Tensor = torch.empty(0, dtype=torch.int64)
 
     def to(self, device: torch.device) -> CaptionBatch:
-        """The same on another device."""
-        return CaptionBatch(*(tensor.to(device) for tensor in self))
+        """The same on another device; on its way to a GPU it keeps nobody waiting."""
+        return CaptionBatch(*(_moved(tensor, device) for tensor in self))
 
 
 class PhotoBatch(NamedTuple):
@@ -53,8 +55,8 @@ class PhotoBatch(NamedTuple):
     photos: Tensor
 
     def to(self, device: torch.device) -> PhotoBatch:
-        """The same on another device."""
-        return PhotoBatch(*(tensor.to(device) for tensor in self))
+        """The same on another device; on its way to a GPU it keeps nobody waiting."""
+        return PhotoBatch(*(_moved(tensor, device) for tensor in self))
 
     def encoded(self, regions: Tensor) -> CaptionBatch:
         """With what an encoder made of the images, (B, P, D)."""
@@ -130,6 +132,20 @@ class CaptionBatches:
         inputs = np.concatenate([np.full_like(targets[..., :1], BOS), targets[..., :-1]], axis=-1)
         from_numpy = torch.from_numpy
         return from_numpy(inputs), from_numpy(targets), from_numpy(lengths), from_numpy(photos)
+
+
+def ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The same batches, each made in a thread while the one before is learnt from."""
+    with ThreadPoolExecutor(1, "seesay-batches") as pool:
+        waiting = pool.submit(next, batches, None)
+        while (batch := waiting.result()) is not None:
+            waiting = pool.submit(next, batches, None)
+            yield batch
+
+
+def _moved(tensor: Tensor, device: torch.device) -> Tensor:
+    """Page-locked memory is what a GPU can read by itself, while the processor goes on."""
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def _cut(ids: Sequence[int], max_words: int) -> list[int]:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from seesay.config import Recipe
 from seesay.errors import SeesayError
 from seesay.progress import progress
-from seesay.training.batches import CaptionBatch, CaptionBatches, PhotoBatch
+from seesay.training.batches import CaptionBatch, CaptionBatches, PhotoBatch, ahead
 from seesay.training.run import RunFolder
 
 Validate = Callable[[], tuple[dict[str, float], list[str]]]
@@ -141,14 +141,15 @@ class Trainer:
                     self.save()
 
     def _my_batches(self, epoch: int, place: int) -> Iterator[CaptionBatch | PhotoBatch]:
-        """This device's share of each batch."""
-        return self.batches.epoch(epoch, place, self.fabric.global_rank, self.fabric.world_size)
+        """This device's share of each batch, on the device."""
+        mine = self.batches.epoch(epoch, place, self.fabric.global_rank, self.fabric.world_size)
+        return ahead(batch.to(self.fabric.device) for batch in mine)
 
     def _step(self, batch: CaptionBatch | PhotoBatch) -> float:
         torch.manual_seed(hash((self.recipe.seed, self.state.step, self.fabric.global_rank)))
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.recipe, self.state.step, self.steps, group["encoder"])
-        loss = self.objective(batch.to(self.fabric.device), self.state.step / self.steps)
+        loss = self.objective(batch, self.state.step / self.steps)
         if not torch.isfinite(loss):
             raise SeesayError(
                 f"step {self.state.step}: the loss is {loss.item()}; give a lower train.lr "
