@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,8 @@ from seesay.bundle.write import load_captioner, write_bundle
 from seesay.config import Recipe
 from seesay.errors import BundleError, RecipeError
 from seesay.models.captioner import Captioner
+from seesay.models.stages import finetune
+from seesay.models.stem import stem_of
 from seesay.search import SearchOptions
 from seesay.training.init import open_initial
 from seesay.training.train import train
@@ -131,6 +134,30 @@ def test_where_they_are_not_found_the_bundles_own_are_taken(how, from_file):
     initial = open_initial(starting(recipe, bundle))
     assert initial is not None
     assert initial.encoder.digest() == load_captioner(open_bundle(bundle)).encoder.digest()
+
+
+def test_of_a_tuned_encoder_the_original_stem_is_found_again(from_file, tiny_captioner, tiny_tokenizer, tmp_path):
+    """So that what was cached of it serves on; the stages that were trained are the bundle's."""
+    recipe = replace(from_file[0], encoder=replace(from_file[0].encoder, finetune=1))
+    tuned = copy.deepcopy(tiny_captioner)
+    finetune(tuned.encoder, 1)
+    with torch.no_grad():
+        for parameter in tuned.encoder.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.05 * torch.randn_like(parameter))
+    bundle = write_bundle(tmp_path / "tuned", recipe, tuned, tiny_tokenizer, SearchOptions())
+    initial = open_initial(starting(recipe, bundle))
+    assert initial is not None
+    finetune(initial.encoder, 1)
+    stems = [stem_of(encoder) for encoder in (initial.encoder, tuned.encoder)]
+    assert stems[0] is not None and stems[1] is not None
+    assert stems[0].identity() == stems[1].identity()
+    images = torch.rand(2, 3, tuned.encoder.transform.size, tuned.encoder.transform.size)
+    with torch.no_grad():
+        ours, theirs, untuned = (
+            e.eval()(images).regions for e in (initial.encoder, tuned.encoder, tiny_captioner.encoder)
+        )
+    assert (ours - theirs).norm() < 0.01 * theirs.norm() < 0.1 * (ours - untuned).norm()
 
 
 def test_a_run_from_a_bundle_obeys_its_own_rate_and_keeps_the_vocabulary(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
+from torch import nn
 
 from seesay.bundle.find import find_bundle
 from seesay.bundle.format import open_bundle
@@ -18,6 +20,8 @@ from seesay.models.build import LEARNED_SIZE, build_encoder
 from seesay.models.captioner import Captioner
 from seesay.models.decoder import Decoder
 from seesay.models.encoder import Encoder
+from seesay.models.stages import finetune
+from seesay.models.stem import stem_of
 
 SECTIONS = ("images.size", "encoder.", "tokens.", "embedding.", "attention.", "decoder.")
 # They say where weights came from and how they are trained, and may be other ones now.
@@ -79,15 +83,28 @@ def _encoder(trained: Recipe, captioner: Captioner) -> Encoder:
     """The weights that the bundle's encoder was made from, where its recipe still leads to them, else its own.
 
     A bundle's weights are folded and rounded, so features that were cached with the weights before that are not theirs.
+    Of an encoder whose last stages were trained, this is true of its stem.
     """
     ours = captioner.encoder
     try:
         original = build_encoder(trained)
+        finetune(original, trained.encoder.finetune)
     except SeesayError:
         return ours
+    stem = stem_of(original)
+    if stem is None or original.transform != ours.transform:
+        return ours
     written = half_precision(Captioner(original, captioner.decoder)).encoder.state_dict()
+    found, state = original.state_dict(), ours.state_dict()
+    kept = _names(original, original if stem.links is None else stem.frozen)
     # Another machine may fold with another last bit, and then round to the neighbour in half precision.
-    same = all(
-        torch.allclose(written[name], tensor, rtol=2e-3, atol=1e-6) for name, tensor in ours.state_dict().items()
-    )
-    return original.eval() if same and original.transform == ours.transform else ours
+    if not all(torch.allclose(written[name], state[name], rtol=2e-3, atol=1e-6) for name in kept):
+        return ours
+    original.load_state_dict(state | {name: found[name] for name in kept})
+    return original.requires_grad_(True).eval()
+
+
+def _names(whole: nn.Module, part: nn.Module) -> list[str]:
+    """What the weights of a part are called in the whole."""
+    weights = {id(tensor) for tensor in chain(part.parameters(), part.buffers())}
+    return [name for name, tensor in chain(whole.named_parameters(), whole.named_buffers()) if id(tensor) in weights]
