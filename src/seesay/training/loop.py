@@ -98,9 +98,9 @@ class Trainer:
         self.per_epoch = len(batches)
         everything = recipe.train.epochs * self.per_epoch
         self.steps = min(everything, recipe.train.max_steps or everything)
-        optimizer = torch.optim.AdamW(
-            _groups(objective, recipe.train.weight_decay), lr=recipe.train.lr, betas=(0.9, 0.98), foreach=True
-        )
+        fused = recipe.train.precision != "16-mixed"  # whose scaler cannot clip what such an optimiser unscales
+        groups = _groups(objective, recipe.train.weight_decay)
+        optimizer = torch.optim.AdamW(groups, lr=recipe.train.lr, betas=(0.9, 0.98), fused=fused)
         self.raw = objective
         self.objective, self.optimizer = fabric.setup(objective, optimizer)
         self.averaged = {name: p.detach().clone() for name, p in objective.named_parameters() if p.requires_grad}
