@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, cast
 
@@ -113,20 +113,18 @@ class CaptionModel:
         return [self._to_caption(beams[0], name) for beams, name in zip(found, names, strict=True)]
 
     def _search(self, pixels: np.ndarray, options: SearchOptions) -> list[list[Hypothesis]]:
-        photo = dict(
-            zip(self._photo_outputs, _run(self._encoder, self._photo_outputs, {"images": pixels}), strict=True)
-        )
+        outputs = _run(self._encoder, self._photo_outputs, {"images": pixels})
+        photo = dict(zip(self._photo_outputs, outputs, strict=True))
         memory = {name: array for name, array in photo.items() if name.startswith("memory.")}
-        names = [name for name in photo if name.startswith("state.")]
-        state = tuple(np.repeat(photo[name], options.beam, axis=1) for name in names)
+        state = {name: array for name, array in photo.items() if name.startswith("state.")}
 
-        def step(tokens: np.ndarray, state: tuple[np.ndarray, ...]) -> tuple[np.ndarray, Any, np.ndarray]:
-            feed = {"tokens": tokens, **dict(zip(names, state, strict=True)), **memory}
+        def step(tokens: np.ndarray, *parts: tuple[np.ndarray, ...]) -> tuple[np.ndarray, Any, np.ndarray]:
+            feed = {"tokens": tokens, **dict(zip((*state, *memory), chain(*parts), strict=True))}
             logprobs, attention, *after = _run(self._decoder, self._step_outputs, feed)
             return logprobs, tuple(after), attention
 
-        start = np.full((len(pixels), options.beam), BOS, dtype=np.int64)
-        return beam_search(step, state, start, EOS, NEVER_WRITTEN, options)
+        start = np.full((len(pixels), 1), BOS, dtype=np.int64)
+        return beam_search(step, tuple(state.values()), tuple(memory.values()), start, EOS, NEVER_WRITTEN, options)
 
     def _to_caption(self, hypothesis: Hypothesis, name: str | None) -> Caption:
         words = []
