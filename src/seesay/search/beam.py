@@ -11,10 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import array_api_compat
 import numpy as np
 
-from seesay.search.step import WORST, Advance, Array, allow, freeze, to_numpy
+from seesay.search.step import WORST, Advance, Array, allow, freeze, namespace, to_numpy
 
 # Of one step: parent (B, K), token (B, K), its log-probability (B, K), where parents looked (B, K before the step, P).
 Trace = tuple[Array, Array, Array, Array]
@@ -86,8 +85,8 @@ def beam_search(
         the vocabulary does not give that many.
     """
     options = options or SearchOptions()
-    xp = array_api_compat.array_namespace(start)
-    device = array_api_compat.device(start)
+    xp = namespace(start)
+    device = start.device
     total = xp.zeros(start.shape, dtype=xp.float32, device=device)
     alive = xp.ones(start.shape, dtype=xp.bool, device=device)
     rows = xp.arange(start.shape[0], device=device)[:, None]
@@ -130,7 +129,7 @@ def topk(xp: Any, values: Array, k: int) -> Array:
 
     Overwrites what it took. For a few of many it is several times faster than a partition.
     """
-    rows = xp.arange(values.shape[0], device=array_api_compat.device(values))
+    rows = xp.arange(values.shape[0], device=values.device)
     places = [xp.argmax(values, axis=1)]
     for _ in range(min(k, values.shape[1]) - 1):
         values[rows, places[-1]] = -xp.inf

@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import array_api_compat
-
-from seesay.search.step import Advance, Array, allow, freeze
+from seesay.search.step import Advance, Array, allow, freeze, namespace
 
 
 class Samples(NamedTuple):
@@ -54,10 +52,10 @@ def sample(
     """
     if not temperature > 0 or max_words < 1:
         raise ValueError(f"temperature={temperature}, max_words={max_words}: expected more than 0 and at least 1")
-    xp = array_api_compat.array_namespace(start)
-    alive = xp.ones(start.shape, dtype=xp.bool, device=array_api_compat.device(start))
+    xp = namespace(start)
+    alive = xp.ones(start.shape, dtype=xp.bool, device=start.device)
     lengths = xp.zeros_like(start)
-    rows, columns = (xp.arange(n, device=array_api_compat.device(start)) for n in start.shape)
+    rows, columns = (xp.arange(n, device=start.device) for n in start.shape)
     rows = rows[:, None]
     tokens, written, gains = start, [], []
     for place in range(max_words + 1):
