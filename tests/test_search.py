@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from seesay.search import Hypothesis, SearchOptions, beam_search
+from seesay.search.beam import topk
+from seesay.search.step import namespace
 
 START, END = 0, 1
 FORBIDDEN = (0, 2)
@@ -171,6 +173,32 @@ def test_batch_equals_single():
     for photo, together in enumerate(batch):
         [single] = Table(3, 8, first=photo).search(options)
         assert [(h.tokens, h.score) for h in single] == [(h.tokens, h.score) for h in together]
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+def test_finished_photos_leave_the_batch(backend):
+    """Fewer and fewer rows are asked for, and what is found is what each photo alone finds."""
+    options = SearchOptions(3, 12, block_ngrams=2)
+    table = Table(9, 7, batch=13, end_bonus=1.0)
+    together = table.search(options, backend=backend)
+    rows = [len(histories) for histories in table.asked]
+    assert rows[:2] == [13, 13 * 3], "before the first word all beams are one"
+    assert rows[1:] == sorted(rows[1:], reverse=True)
+    assert len(set(rows)) > 3
+    assert rows[-1] < 13
+    for photo, found in enumerate(together):
+        [single] = Table(9, 7, end_bonus=1.0, first=photo).search(options, backend=backend)
+        assert [(h.tokens, h.logprobs) for h in found] == [(h.tokens, h.logprobs) for h in single]
+        for one, other in zip(found, single, strict=True):
+            np.testing.assert_array_equal(one.attention, other.attention)
+
+
+@pytest.mark.parametrize("to", [np.asarray, torch.as_tensor])
+def test_topk_takes_the_first_of_equals(to):
+    values = [[3.0, 5.0, 5.0, 1.0, 5.0, 3.0, 2.0], [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0]]
+    found = topk(namespace(to(values)), to(values), 5)
+    assert np.asarray(found).tolist() == [[1, 2, 4, 0, 5], [0, 1, 2, 3, 4]]
+    assert topk(namespace(to(values)), to(values), 50).shape == (2, 7)
 
 
 def test_a_finished_beam_is_never_extended():
