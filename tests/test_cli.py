@@ -512,3 +512,23 @@ def test_export(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
     assert done.code == 1
     assert "is no earlier export" in done.err
     assert (out / "mine.txt").exists()
+
+
+def test_one_jpeg_loads_only_what_it_uses() -> None:
+    """The other formats of Pillow, progress bars and numpy's own tests would double the time of start-up."""
+    code = """
+import sys
+from seesay.assets import demo_photos
+sys.argv = ["seesay", "caption", str(demo_photos()[0])]
+from seesay.cli import main
+try:
+    main()
+except SystemExit:
+    pass
+unused = ("rich.progress", "PIL.PdfParser", "numpy.f2py", "array_api_compat.numpy", "torch")
+print(*(name for name in unused if name in sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    caption, loaded = done.stdout.splitlines()
+    assert "astronaut.jpg: " in caption
+    assert loaded == ""

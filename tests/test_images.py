@@ -440,3 +440,40 @@ def test_transform_of_a_broken_photo(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:300])
     with pytest.raises(PhotoError, match=r"a\.jpg"):
         ImageTransform(32, HALF, HALF)(path)
+
+
+@pytest.mark.parametrize("orientation", [1, 3, 6])
+@pytest.mark.parametrize("size", [(640, 512), (1031, 2053), (1310, 523)])
+def test_large_jpegs_are_decoded_at_a_reduced_size(size: tuple[int, int], orientation: int) -> None:
+    """Within a tolerance of full decoding, whatever way up they were stored."""
+    picture = photo().resize(size, Image.Resampling.BICUBIC)
+    exif = Image.Exif()
+    exif[ORIENTATION] = orientation
+    data = encoded(picture, "JPEG", quality=92, exif=exif)
+    transform = ImageTransform(64, HALF, HALF)
+    reduced = open_photo(data, enough=128)
+    assert 128 <= min(reduced.size) < min(size)
+    full = np.asarray(open_photo(data).resize((64, 64), Image.Resampling.BICUBIC), int)
+    far = np.abs(transform.pixels(data) - full)
+    assert far.mean() < 1
+    assert far.max() <= 8
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_photos_below_four_times_the_square_are_decoded_in_full(kind: str) -> None:
+    side = 255 if kind == "JPEG" else 600
+    data = encoded(photo().resize((700, side)), kind)
+    full = np.asarray(open_photo(data).resize((64, 64), Image.Resampling.BICUBIC))
+    np.testing.assert_array_equal(ImageTransform(64, HALF, HALF).pixels(data), full)
+
+
+def test_a_large_jpeg_cut_short_is_a_photo_error() -> None:
+    data = encoded(photo().resize((900, 900)), "JPEG")
+    with pytest.raises(PhotoError, match="damaged"):
+        ImageTransform(64, HALF, HALF)(data[: len(data) // 2])
+
+
+def test_a_pil_image_is_not_reduced_behind_its_owners_back() -> None:
+    image = Image.open(io.BytesIO(encoded(photo().resize((900, 900)), "JPEG")))
+    ImageTransform(64, HALF, HALF)(image)
+    assert image.size == (900, 900)

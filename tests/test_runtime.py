@@ -12,7 +12,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -26,6 +26,7 @@ from seesay.caption import Caption, Failure
 from seesay.data.tokens import CaptionTokenizer
 from seesay.errors import BundleError, PhotoError
 from seesay.runtime import CaptionModel
+from seesay.runtime.engine import Engine
 from seesay.search import Hypothesis, SearchOptions
 
 
@@ -107,8 +108,8 @@ def test_words_explain_the_caption(model, tiny_photos):
 
 def test_score_is_the_words_and_the_end(model, tiny_photos):
     for photo in tiny_photos:
-        pixels = model.bundle.transform(photo)[None]
-        [[best, *_]] = model._search(pixels, model.bundle.search)
+        encoded = model._engine.encode(model.bundle.transform(photo))
+        [[best, *_]] = model._engine.search([encoded], model.bundle.search)
         caption = model.caption(photo)
         assert len(best.logprobs) == len(best.tokens) + 1
         assert caption.score == pytest.approx(sum(word.logprob for word in caption.words) + best.logprobs[-1])
@@ -127,9 +128,10 @@ def test_a_clitic_belongs_to_its_word(model):
     assert (caption.text, caption.image) == ("the dog's ball", "x.jpg")
 
 
+@pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("batch_size", [1, 3, 7, 50])
-def test_batches_equal_single_photos(model, tiny_photos, batch_size):
-    found = list(model.caption_many(tiny_photos, batch_size=batch_size))
+def test_batches_equal_single_photos(tiny_bundle, model, tiny_photos, batch_size, threads):
+    found = list(CaptionModel.load(tiny_bundle, threads).caption_many(tiny_photos, batch_size=batch_size))
     assert len(found) == len(tiny_photos)
     for photo, caption in zip(tiny_photos, found, strict=True):
         assert caption.image == str(photo)
@@ -155,7 +157,9 @@ def test_nothing_in_nothing_out(model):
     assert list(model.caption_many([])) == []
 
 
-def test_many_is_lazy_and_keeps_order(model, tiny_photos):
+@pytest.mark.parametrize("threads", [1, 3])
+def test_many_is_lazy_and_keeps_order(tiny_bundle, tiny_photos, threads):
+    results: Any
     taken = 0
 
     def endless():
@@ -164,14 +168,14 @@ def test_many_is_lazy_and_keeps_order(model, tiny_photos):
             taken += 1
             yield photo
 
-    results = model.caption_many(endless(), batch_size=2)
+    results = CaptionModel.load(tiny_bundle, threads).caption_many(endless(), batch_size=2)
     assert taken == 0
-    for given, photo in enumerate(itertools.islice(itertools.cycle(tiny_photos), 9)):
+    for given, photo in enumerate(itertools.islice(itertools.cycle(tiny_photos), 40)):
         assert next(results).image == str(photo)
-        assert taken - given <= 2 * 2
+        assert taken - given <= (threads + 2) * 2
     before = threading.active_count()
     results.close()
-    assert threading.active_count() <= before - 1, "the threads that decode photos are left behind"
+    assert threading.active_count() <= before - 1, "the threads that caption batches are left behind"
 
 
 def test_wrong_options_are_said_at_once(model, tiny_photos):
@@ -186,13 +190,13 @@ def test_wrong_options_are_said_at_once(model, tiny_photos):
 
 def test_beam_is_the_bundles_unless_given(model, tiny_photos, monkeypatch):
     seen = []
-    search = CaptionModel._search
+    search = Engine.search
 
-    def spy(self, pixels, options):
+    def spy(self, photos, options):
         seen.append(options)
-        return search(self, pixels, options)
+        return search(self, photos, options)
 
-    monkeypatch.setattr(CaptionModel, "_search", spy)
+    monkeypatch.setattr(Engine, "search", spy)
     model.caption(tiny_photos[0])
     model.caption(tiny_photos[0], beam=1)
     list(model.caption_many(tiny_photos[:2], beam=5))

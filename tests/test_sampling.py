@@ -23,10 +23,11 @@ class Chain:
         self.table = (logits - np.log(np.exp(logits).sum(-1, keepdims=True))).astype(np.float32)
         self.steps = 0
 
-    def step(self, tokens, state):
+    def step(self, tokens, state, memory):
         self.steps += 1
         ids = np.asarray(tokens)
-        rows = self.table[np.arange(len(ids))[:, None], ids]
+        photos = memory[0][:, None] if memory else np.arange(len(ids))[:, None]
+        rows = self.table[photos, ids]
         attention = np.ones((*ids.shape, 3), np.float32) / 3
         if isinstance(tokens, torch.Tensor):
             return torch.from_numpy(rows), state, torch.from_numpy(attention)
@@ -35,7 +36,7 @@ class Chain:
     def sample(self, number: int, max_words: int, random, backend: str = "numpy", **options) -> Samples:
         start = np.full((len(self.table), number), START)
         start = torch.from_numpy(start) if backend == "torch" else start
-        return sample(self.step, (), start, END, random, FORBIDDEN, max_words, **options)
+        return sample(self.step, (), (), start, END, random, FORBIDDEN, max_words, **options)
 
     def logprob(self, photo: int, words: tuple[int, ...], max_words: int, temperature: float = 1.0) -> float:
         """Of a sentence (no end) among those that may be written."""
@@ -101,7 +102,7 @@ def test_without_chance_it_is_greedy_search(how):
         drawn = chain.sample(1, 5, lambda shape: np.full(shape, 0.5))
     else:
         drawn = chain.sample(1, 5, np.random.default_rng(0).random, temperature=1e-3)
-    greedy = beam_search(chain.step, (), np.full((7, 1), START), END, FORBIDDEN, SearchOptions(1, 5))
+    greedy = beam_search(chain.step, (), (np.arange(7),), np.full((7, 1), START), END, FORBIDDEN, SearchOptions(1, 5))
     assert [sentences_of(drawn, photo)[0] for photo in range(7)] == [found[0].tokens for found in greedy]
 
 

@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from seesay.search import Hypothesis, SearchOptions, beam_search
+from seesay.search.beam import topk
+from seesay.search.step import namespace
 
 START, END = 0, 1
 FORBIDDEN = (0, 2)
@@ -20,7 +22,8 @@ FORBIDDEN = (0, 2)
 class Table:
     """A random language: log-probabilities and attention depend on the photo and on all words written so far.
 
-    The state is the history itself, so a state that is not reordered with its beam gives other numbers.
+    The state is the history itself and the memory the photo's number, so a state that is not reordered with its beam,
+    or a memory that does not leave with its photo, gives other numbers.
     """
 
     regions = 3
@@ -40,25 +43,22 @@ class Table:
             self.rows[key] = (logits - np.log(np.exp(logits).sum())).astype(np.float32), attention.astype(np.float32)
         return self.rows[key]
 
-    def step(self, tokens, state):
+    def step(self, tokens, state, memory):
         torch_asked = isinstance(tokens, torch.Tensor)
         to = torch.from_numpy if torch_asked else np.asarray
         tokens, (written,) = np.asarray(tokens), (np.asarray(part) for part in state)
         written = np.concatenate([written, tokens[..., None]], axis=-1)  # (B, K, words so far)
         histories = [[tuple(int(t) for t in beam) for beam in photo] for photo in written]
         self.asked.append([h for photo in histories for h in photo])
-        rows = [[self.row(b, h) for h in photo] for b, photo in enumerate(histories)]
+        rows = [[self.row(int(b), h) for h in photo] for b, photo in zip(memory[0], histories, strict=True)]
         logprobs = np.stack([np.stack([row[0] for row in photo]) for photo in rows])
         attention = np.stack([np.stack([row[1] for row in photo]) for photo in rows])
         return to(logprobs), (to(written),), to(attention)
 
     def search(self, options: SearchOptions, forbidden=FORBIDDEN, backend: str = "numpy") -> list[list[Hypothesis]]:
-        shape = (self.batch, options.beam)
-        if backend == "torch":
-            start, state = torch.full(shape, START), (torch.zeros((*shape, 0), dtype=torch.int64),)
-        else:
-            start, state = np.full(shape, START), (np.zeros((*shape, 0), dtype=np.int64),)
-        return beam_search(self.step, state, start, END, forbidden, options)
+        to = torch.from_numpy if backend == "torch" else np.asarray
+        start, state, photos = np.full((self.batch, 1), START), np.zeros((self.batch, 1, 0), int), np.arange(self.batch)
+        return beam_search(self.step, (to(state),), (to(photos),), to(start), END, forbidden, options)
 
     def sentences(self, max_words: int, photo: int = 0, forbidden=FORBIDDEN) -> dict[tuple[int, ...], list[float]]:
         """Every sentence that may be written -> log-probabilities of its tokens and its end."""
@@ -175,6 +175,32 @@ def test_batch_equals_single():
         assert [(h.tokens, h.score) for h in single] == [(h.tokens, h.score) for h in together]
 
 
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+def test_finished_photos_leave_the_batch(backend):
+    """Fewer and fewer rows are asked for, and what is found is what each photo alone finds."""
+    options = SearchOptions(3, 12, block_ngrams=2)
+    table = Table(9, 7, batch=13, end_bonus=1.0)
+    together = table.search(options, backend=backend)
+    rows = [len(histories) for histories in table.asked]
+    assert rows[:2] == [13, 13 * 3], "before the first word all beams are one"
+    assert rows[1:] == sorted(rows[1:], reverse=True)
+    assert len(set(rows)) > 3
+    assert rows[-1] < 13
+    for photo, found in enumerate(together):
+        [single] = Table(9, 7, end_bonus=1.0, first=photo).search(options, backend=backend)
+        assert [(h.tokens, h.logprobs) for h in found] == [(h.tokens, h.logprobs) for h in single]
+        for one, other in zip(found, single, strict=True):
+            np.testing.assert_array_equal(one.attention, other.attention)
+
+
+@pytest.mark.parametrize("to", [np.asarray, torch.as_tensor])
+def test_topk_takes_the_first_of_equals(to):
+    values = [[3.0, 5.0, 5.0, 1.0, 5.0, 3.0, 2.0], [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, -1.0]]
+    found = topk(namespace(to(values)), to(values), 5)
+    assert np.asarray(found).tolist() == [[1, 2, 4, 0, 5], [0, 1, 2, 3, 4]]
+    assert topk(namespace(to(values)), to(values), 50).shape == (2, 7)
+
+
 def test_a_finished_beam_is_never_extended():
     """The end is certain from the second word on: longer sentences do not pay, and nothing is added after it."""
     table = Table(1, 6)
@@ -279,8 +305,9 @@ def test_numpy_needs_no_torch():
     code = """
 import sys, numpy as np
 from seesay.search import SearchOptions, beam_search
-step = lambda tokens, state: (np.log(np.full((1, 2, 3), 1 / 3, np.float32)), state, np.ones((1, 2, 1), np.float32))
-beam_search(step, (), np.zeros((1, 2), np.int64), 1, (0,), SearchOptions(2, 3))
+ones = lambda tokens, n: np.ones((*tokens.shape, n), np.float32)
+step = lambda tokens, state, memory: (np.log(ones(tokens, 3) / 3), state, ones(tokens, 1))
+beam_search(step, (), (), np.zeros((1, 1), np.int64), 1, (0,), SearchOptions(2, 3))
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -8,12 +8,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, count
 from pathlib import Path
 
-from rich.console import Console
-
 from seesay.caption import Caption, Failure
 from seesay.cli.outputs import refuse_unwritable
 from seesay.errors import SeesayError
-from seesay.progress import progress
 
 FIGURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -65,9 +62,14 @@ def caption_photos(
 
 
 def _counted(results: Iterable[Caption | Failure], total: int, done: int) -> Iterator[Caption | Failure]:
-    # captions scroll by on a terminal; a bar helps where they go elsewhere
-    shown = total if total > 1 and not sys.stdout.isatty() else 0
-    with progress("captioning", shown, Console(stderr=True), done) as advance:
+    if total < 2 or sys.stdout.isatty():  # captions scroll by on a terminal; a bar helps where they go elsewhere
+        yield from results
+        return
+    from rich.console import Console  # not for one photo: it is slow to load
+
+    from seesay.progress import progress
+
+    with progress("captioning", total, Console(stderr=True), done) as advance:
         for result in results:
             advance()
             yield result

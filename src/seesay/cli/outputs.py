@@ -15,8 +15,10 @@ def refuse_unwritable(*outputs: Path | None, inputs: Iterable[Path] = ()) -> Non
     Raises:
         SeesayError: the first such output, and why.
     """
-    read = {path.resolve() for path in inputs}
-    for path in filter(None, outputs):
+    written = [path for path in outputs if path]
+    # only what is there can be a photo; for a million of them this takes a while
+    read = {path.resolve() for path in inputs} if any(path.exists() for path in written) else set()
+    for path in written:
         folder = path.resolve().parent
         problems = {
             "it is a folder": path.is_dir(),

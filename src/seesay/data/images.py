@@ -32,7 +32,7 @@ TURNS = {
 }
 
 
-def open_photo(source: ImageSource) -> Image.Image:
+def open_photo(source: ImageSource, enough: int | None = None) -> Image.Image:
     """Any photo as an upright RGB image of its own, without metadata.
 
     EXIF orientation is applied, transparency is laid on white, 16-bit and float greys are scaled to 8 bit,
@@ -41,6 +41,8 @@ def open_photo(source: ImageSource) -> Image.Image:
     Args:
         source: a path, the bytes of a file, a PIL image, or an array: (H, W), (H, W, 1), (H, W, 3) or
             (H, W, 4), unsigned integers in their full range, bool, or floats in 0..1.
+        enough: pixels that each side needs to have. The file of a JPEG that has twice as many or more is decoded at a
+            half, a quarter or an eighth of its size, which is several times faster; None: at its full size.
 
     Raises:
         PhotoError: it does not exist, is no picture, is damaged, or is too large to be decoded safely.
@@ -55,7 +57,10 @@ def open_photo(source: ImageSource) -> Image.Image:
         if isinstance(source, Image.Image):
             return _upright_rgb(source)
         with io.BytesIO(source) if isinstance(source, bytes) else Path(source).open("rb") as file:
-            return _upright_rgb(_identify(file))
+            image = _identify(file)
+            if enough is not None:
+                image.draft(None, (enough, enough))  # for files of other kinds it does nothing
+            return _upright_rgb(image)
     except PhotoError as error:
         raise PhotoError(f"{name}: {error}") from None
     except FileNotFoundError:
@@ -75,13 +80,10 @@ def _identify(file: IO[bytes]) -> ImageFile.ImageFile:
     start = file.read(16)
     if not start:
         raise PhotoError("an empty file")
-    for name in photo_formats():
-        factory, accepts = Image.OPEN[name]
+    for name in _formats_by_signature(start):
         try:
-            if accepts is not None and accepts(start) is not True:
-                continue
             file.seek(0)
-            image = factory(file, "")
+            image = Image.OPEN[name][0](file, "")
         except (SyntaxError, IndexError, TypeError, struct.error):
             continue  # it only looked like this format
         if image.width * image.height > MAX_PIXELS:
@@ -89,6 +91,20 @@ def _identify(file: IO[bytes]) -> ImageFile.ImageFile:
             raise PhotoError(f"too large to decode safely: {size} pixels, at most {MAX_PIXELS:,} in all")
         return image
     raise PhotoError("not a picture of any format known here")
+
+
+def _formats_by_signature(start: bytes) -> Iterator[str]:
+    """Formats that a file with this start may have; JPEG first, as all others cost a twentieth of a second to load."""
+    Image.preinit()
+    if start.startswith(b"\xff\xd8\xff"):
+        yield "JPEG"
+    for name in photo_formats():
+        accepts = Image.OPEN[name][1]
+        try:
+            if accepts is None or accepts(start) is True:
+                yield name
+        except (SyntaxError, IndexError, TypeError, struct.error):
+            continue  # too short for this signature
 
 
 def _from_array(array: np.ndarray) -> Image.Image:
@@ -157,6 +173,9 @@ class ImageTransform:
     The whole photo is kept (no crop) and its aspect is not, so a region of the grid is a rectangle of the photo
     (`seesay.caption.region_box`).
 
+    A large JPEG is decoded at a reduced size of at least twice the square (`open_photo`): smaller ones, sides below
+    four times the square, not.
+
     Attributes:
         size: side of the square in pixels.
         mean, std: per RGB channel, of values in 0..1; the encoder's own.
@@ -174,7 +193,7 @@ class ImageTransform:
 
     def pixels(self, source: ImageSource) -> np.ndarray:
         """(size, size, 3) uint8: the square before normalisation."""
-        photo = open_photo(source)
+        photo = open_photo(source, enough=2 * self.size)
         square = photo.resize((self.size, self.size), Image.Resampling[self.resample.upper()])
         return np.asarray(square)
 
@@ -182,7 +201,11 @@ class ImageTransform:
         """(..., size, size, 3) uint8 -> (..., 3, size, size) float32: (x / 255 - mean) / std."""
         scale = (1.0 / (255.0 * np.asarray(self.std))).astype(np.float32)
         shift = (np.asarray(self.mean) / np.asarray(self.std)).astype(np.float32)
-        return np.ascontiguousarray(np.moveaxis(pixels * scale - shift, -1, -3))
+        planes = np.moveaxis(pixels, -1, -3)
+        values = np.empty(planes.shape, np.float32)
+        np.multiply(planes, scale[:, None, None], out=values)  # in one pass and in memory order: six times faster
+        values -= shift[:, None, None]
+        return values
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

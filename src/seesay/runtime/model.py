@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from itertools import islice
+from functools import cached_property
+from itertools import chain, islice
 from pathlib import Path
-from typing import Any, cast
-
-import numpy as np
-import onnxruntime
 
 from seesay.bundle.find import find_bundle
 from seesay.bundle.format import Bundle, open_bundle
 from seesay.caption import Caption, Failure, Word
 from seesay.data.images import ImageSource
-from seesay.data.tokens import BOS, EOS, NEVER_WRITTEN
-from seesay.errors import BundleError, PhotoError
-from seesay.search import Hypothesis, SearchOptions, beam_search
+from seesay.data.tokens import join_words
+from seesay.errors import PhotoError
+from seesay.runtime.engine import Encoded, Engine
+from seesay.search import Hypothesis, SearchOptions
 
-Decoding = tuple[str | None, Future[np.ndarray]]  # a photo's name, and its pixels to come
+Results = list[Caption | Failure]
 
 
 class CaptionModel:
@@ -31,15 +30,18 @@ class CaptionModel:
 
     Args:
         bundle: from `seesay.bundle.format.open_bundle`.
-        threads: for ONNX Runtime; None lets it take every core.
+        threads: cores to use; None takes every one that the process may run on.
     """
 
     def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
         self.bundle = bundle
-        self._encoder = _session(bundle.folder / "encoder.onnx", threads)
-        self._decoder = _session(bundle.folder / "decoder.onnx", threads)
-        self._photo_outputs = [output.name for output in self._encoder.get_outputs()]
-        self._step_outputs = [output.name for output in self._decoder.get_outputs()]
+        self.threads = threads or _cores()
+        self._engine = Engine(bundle.folder, self.threads)
+
+    @cached_property
+    def _single(self) -> Engine:
+        """For many batches at once, each on a thread of its own: threads that share one photo wait for each other."""
+        return self._engine if self.threads == 1 else Engine(self.bundle.folder, 1)
 
     @classmethod
     def load(cls, path_or_name: str | Path | None = None, threads: int | None = None) -> CaptionModel:
@@ -60,100 +62,77 @@ class CaptionModel:
         Raises:
             PhotoError: the photo cannot be read.
         """
-        pixels = self.bundle.transform(image)
-        return self._caption_batch(pixels[None], [_name(image)], self._options(beam))[0]
+        options = self._options(beam)
+        encoded = self._engine.encode(self.bundle.transform(image))
+        return self._to_caption(self._engine.search([encoded], options)[0][0], _name(image))
 
     def caption_many(
         self, images: Iterable[ImageSource], batch_size: int = 16, beam: int | None = None
     ) -> Iterator[Caption | Failure]:
         """A Caption for each photo, in order; a Failure in the place of a photo that cannot be read.
 
-        Photos of the next batch are decoded in threads while this one is captioned, so at most two batches are
-        taken from `images` ahead of what was given back, and memory does not grow with their number.
+        Each core decodes, encodes and captions a batch of its own. Their number and one more batches at most are taken
+        from `images` ahead of the one that is given back, so memory does not grow with the number of photos.
 
         Args:
             images: any iterable of what `caption` takes.
-            batch_size: photos that go through the model together.
+            batch_size: photos whose words are searched together.
             beam: as for `caption`.
         """
         if batch_size < 1:
             raise ValueError(f"batch_size={batch_size}: expected at least 1")
-        return self._caption_batches(iter(images), batch_size, self._options(beam))
+        photos = iter(images)
+        return self._caption_batches(iter(lambda: list(islice(photos, batch_size)), []), self._options(beam))
 
     def _caption_batches(
-        self, images: Iterator[ImageSource], batch_size: int, options: SearchOptions
+        self, batches: Iterator[list[ImageSource]], options: SearchOptions
     ) -> Iterator[Caption | Failure]:
-        with ThreadPoolExecutor(min(os.cpu_count() or 1, batch_size), "seesay-photos") as pool:
+        first = list(islice(batches, 2))
+        if len(first) < 2:  # all cores on one photo after the other
+            for batch in first:
+                yield from self._caption_batch(self._engine, batch, options)
+            return
+        batches = chain(first, batches)
+        with ThreadPoolExecutor(self.threads, "seesay") as pool:
 
-            def start() -> list[Decoding]:
-                photos = islice(images, batch_size)
-                return [(_name(photo), pool.submit(self.bundle.transform, photo)) for photo in photos]
+            def start(number: int) -> Iterator[Future[Results]]:
+                for batch in islice(batches, number):
+                    yield pool.submit(self._caption_batch, self._single, batch, options)
 
-            ahead = start()
-            while ahead:
-                batch, ahead = ahead, start()
-                yield from self._finish(batch, options)
+            running = deque(start(self.threads + 1))
+            while running:
+                results = running.popleft().result()
+                running.extend(start(1))
+                yield from results
 
-    def _finish(self, batch: list[Decoding], options: SearchOptions) -> list[Caption | Failure]:
+    def _caption_batch(self, engine: Engine, photos: list[ImageSource], options: SearchOptions) -> Results:
         results: dict[int, Caption | Failure] = {}
-        pixels: dict[int, np.ndarray] = {}
-        for place, (name, decoding) in enumerate(batch):
+        encoded: dict[int, Encoded] = {}
+        for place, photo in enumerate(photos):
             try:
-                pixels[place] = decoding.result()
+                encoded[place] = engine.encode(self.bundle.transform(photo))
             except PhotoError as error:
-                results[place] = Failure(name, str(error))
-        if pixels:
-            captions = self._caption_batch(np.stack([*pixels.values()]), [batch[place][0] for place in pixels], options)
-            results |= zip(pixels, captions, strict=True)
-        return [results[place] for place in range(len(batch))]
-
-    def _caption_batch(self, pixels: np.ndarray, names: list[str | None], options: SearchOptions) -> list[Caption]:
-        """(B, 3, size, size) -> B captions."""
-        found = self._search(pixels, options)
-        return [self._to_caption(beams[0], name) for beams, name in zip(found, names, strict=True)]
-
-    def _search(self, pixels: np.ndarray, options: SearchOptions) -> list[list[Hypothesis]]:
-        photo = dict(
-            zip(self._photo_outputs, _run(self._encoder, self._photo_outputs, {"images": pixels}), strict=True)
-        )
-        memory = {name: array for name, array in photo.items() if name.startswith("memory.")}
-        names = [name for name in photo if name.startswith("state.")]
-        state = tuple(np.repeat(photo[name], options.beam, axis=1) for name in names)
-
-        def step(tokens: np.ndarray, state: tuple[np.ndarray, ...]) -> tuple[np.ndarray, Any, np.ndarray]:
-            feed = {"tokens": tokens, **dict(zip(names, state, strict=True)), **memory}
-            logprobs, attention, *after = _run(self._decoder, self._step_outputs, feed)
-            return logprobs, tuple(after), attention
-
-        start = np.full((len(pixels), options.beam), BOS, dtype=np.int64)
-        return beam_search(step, state, start, EOS, NEVER_WRITTEN, options)
+                results[place] = Failure(_name(photo), str(error))
+        if encoded:
+            for place, beams in zip(encoded, engine.search([*encoded.values()], options), strict=True):
+                results[place] = self._to_caption(beams[0], _name(photos[place]))
+        return [results[place] for place in range(len(photos))]
 
     def _to_caption(self, hypothesis: Hypothesis, name: str | None) -> Caption:
+        spans = self.bundle.tokenizer.words(hypothesis.tokens)
         words = []
-        for span in self.bundle.tokenizer.words(hypothesis.tokens):
+        for span in spans:
             attention = hypothesis.attention[span.start : span.stop].mean(axis=0).reshape(self.bundle.grid)
             words.append(Word(span.text, sum(hypothesis.logprobs[span.start : span.stop]), attention))
-        return Caption(self.bundle.tokenizer.decode(hypothesis.tokens), hypothesis.score, tuple(words), name)
+        return Caption(join_words(span.text for span in spans), hypothesis.score, tuple(words), name)
 
     def _options(self, beam: int | None) -> SearchOptions:
         return self.bundle.search if beam is None else replace(self.bundle.search, beam=beam)
 
 
-def _session(graph: Path, threads: int | None) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors only: advice on graph details helps no user
-    # The threads of one session would spin, waiting for work, on the cores that the other one needs.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if threads is not None:
-        options.intra_op_num_threads = threads
-    try:
-        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's errors have no common class
-        raise BundleError(f"bundle {graph.parent}: {graph.name} cannot be run: {error}") from error
-
-
-def _run(session: onnxruntime.InferenceSession, outputs: list[str], feed: dict[str, np.ndarray]) -> list[np.ndarray]:
-    return cast(list[np.ndarray], session.run(outputs, feed))  # our graphs have no sequences, maps or sparse tensors
+def _cores() -> int:
+    """Those that this process may run on; not every system tells."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _name(image: ImageSource) -> str | None:

@@ -1,23 +1,24 @@
 """Beam search over an abstract step: one implementation for torch and numpy; greedy is a beam of one.
 
-The step sees tokens and state as (B, K, ...) and never the photo, so nothing is copied per beam. What was written and
-where the model looked are kept as each step gave them; the winners' ancestry is followed back at the end.
+The step sees tokens and state as (B, K, ...) and the photos' memory without K, so nothing is copied per beam. Photos
+whose sentences are all finished leave the batch. What was written and where the model looked are kept as each step
+gave them; the winners' ancestry is followed back when a photo leaves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import array_api_compat
 import numpy as np
 
-Array = Any  # a numpy array or a torch tensor
-Advance = Callable[[Array, Any], tuple[Array, Any, Array]]
+from seesay.search.step import WORST, Advance, Array, allow, freeze, namespace, to_numpy
 
-WORST = -1e30  # what a forbidden word costs; finite, so that sums of it stay numbers
-IMPOSSIBLE = -1e4  # the least log-probability that a model can give: far from likely, and far from forbidden
+# Of one step: parent (B, K), token (B, K), its log-probability (B, K), where parents looked (B, K before the step, P).
+Trace = tuple[Array, Array, Array, Array]
+
+STAY = 0.75  # finished photos leave once no more than this share still runs: all copies together are three batches
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class Hypothesis:
 def beam_search(
     step: Advance,
     state: Any,
+    memory: Any,
     start: Array,
     end: int,
     forbidden: Sequence[int] = (),
@@ -70,9 +72,10 @@ def beam_search(
     """The best sentences of each photo, best first.
 
     Args:
-        step: (tokens (B, K), state) -> (logprobs (B, K, V), state, attention (B, K, P)).
-        state: a tuple of arrays (B, K, ...), equal for all beams of a photo.
-        start: (B, K) start tokens, K = `options.beam`; their kind of array (numpy or torch, device) is the search's.
+        step: (tokens (B, K), state, memory) -> (logprobs (B, K, V), state, attention (B, K, P)), for any B and K.
+        state: a tuple of arrays (B, 1, ...): before the first word all beams of a photo are one.
+        memory: a tuple of arrays (B, ...), what the step needs of each photo.
+        start: (B, 1) start tokens; their kind of array (numpy or torch, device) is the search's.
         end: id of the end token.
         forbidden: ids never written (padding, start, unknown).
         options: width, length, ranking.
@@ -82,57 +85,56 @@ def beam_search(
         the vocabulary does not give that many.
     """
     options = options or SearchOptions()
-    xp = array_api_compat.array_namespace(start)
-    batch, beams = start.shape
-    device = array_api_compat.device(start)
-    # All beams start equal, so only the first may have children at the first step.
-    total = xp.where(xp.arange(beams, device=device) == 0, 0.0, WORST) + xp.zeros((batch, beams), device=device)
-    total = xp.astype(total, xp.float32)
-    alive = xp.ones((batch, beams), dtype=xp.bool, device=device)
-    tokens = start
-    trace: list[tuple[Array, Array, Array, Array]] = []  # per step: parent, token, log-probability, attention
-    histories = [[[] for _ in range(beams)] for _ in range(batch)]
+    xp = namespace(start)
+    device = start.device
+    total = xp.zeros(start.shape, dtype=xp.float32, device=device)
+    alive = xp.ones(start.shape, dtype=xp.bool, device=device)
+    rows = xp.arange(start.shape[0], device=device)[:, None]
+    token, written = start, start[..., None][..., :0]
+    trace: list[Trace] = []
+    photos, found = np.arange(start.shape[0]), {}
     for place in range(options.max_words + 1):
-        logprobs, state, attention = step(tokens, state)
-        allowed = allow(xp, logprobs, forbidden, end, place == options.max_words)
+        logprobs, state, attention = step(token, state, memory)
+        allowed = allow(logprobs, forbidden, end, place == options.max_words)
         if options.block_ngrams:
-            allowed = _block_repeats(xp, allowed, histories, options.block_ngrams)
-        allowed = freeze(xp, allowed, alive, end)
+            _block_repeats(xp, allowed, written, options.block_ngrams)
+        freeze(xp, allowed, alive, end)
         vocab = allowed.shape[-1]
-        total, flat = topk(xp, xp.reshape(total[..., None] + allowed, (batch, beams * vocab)), beams)
-        parent, tokens = flat // vocab, flat % vocab
-        gained = xp.reshape(gather(xp, xp.reshape(allowed, (batch, beams * vocab)), flat), (batch, beams))
-        trace.append((parent, tokens, gained, attention))
-        alive = gather(xp, alive, parent) & (tokens != end) & _is_real(total)
-        if not bool(xp.any(alive)):
-            break
-        state = tuple(gather(xp, part, parent) for part in state)
-        if options.block_ngrams:
-            histories = _extend(histories, to_numpy(parent), to_numpy(tokens))
-    real = to_numpy(_is_real(total))
-    return _follow_back([tuple(map(to_numpy, parts)) for parts in trace], real, end, options.length_penalty)
+        children = topk(xp, xp.reshape(total[..., None] + allowed, (allowed.shape[0], -1)), options.beam)
+        parent, token = children // vocab, children % vocab
+        gained = allowed[rows, parent, token]
+        total = total[rows, parent] + gained
+        alive = alive[rows, parent] & (token != end) & _is_real(total)
+        written = xp.concat([written[rows, parent], token[..., None]], axis=-1)
+        trace.append((parent, token, gained, attention))
+        running = to_numpy(alive.any(1))
+        stay = np.flatnonzero(running)
+        if len(stay) <= STAY * len(running):
+            leave = np.flatnonzero(~running)
+            sentences = _follow_back(trace, total, leave, end, options.length_penalty)
+            found |= zip(photos[leave].tolist(), sentences, strict=True)
+            if not len(stay):
+                break
+            photos, rows = photos[stay], rows[: len(stay)]
+            trace = list(_rows(tuple(trace), stay))
+            state, memory = _rows((state, memory), stay)
+            total, alive, token, parent, written = _rows((total, alive, token, parent, written), stay)
+        if options.beam > 1:
+            state = tuple(part[rows, parent] for part in state)
+    return [found[photo] for photo in range(start.shape[0])]
 
 
-def topk(xp: Any, values: Array, k: int) -> tuple[Array, Array]:
-    """The k largest of the last axis, largest first, and their places (the array API has none)."""
-    if array_api_compat.is_torch_array(values):
-        found = values.topk(k, dim=-1)
-        return found.values, found.indices
-    places = xp.argpartition(values, -k, axis=-1)[..., -k:]
-    order = xp.argsort(-xp.take_along_axis(values, places, axis=-1), axis=-1)
-    places = xp.take_along_axis(places, order, axis=-1)
-    return xp.take_along_axis(values, places, axis=-1), places
+def topk(xp: Any, values: Array, k: int) -> Array:
+    """Places of the k largest of each row of (B, N), largest first, of equals the first one first.
 
-
-def gather(xp: Any, values: Array, places: Array) -> Array:
-    """values (B, K, ...) at places (B, J) of axis 1 -> (B, J, ...)."""
-    rows = xp.arange(values.shape[0], device=array_api_compat.device(values))
-    return values[rows[:, None], places]
-
-
-def to_numpy(array: Array) -> np.ndarray:
-    """A host copy of any array."""
-    return array.detach().cpu().numpy() if array_api_compat.is_torch_array(array) else np.asarray(array)
+    Overwrites what it took. For a few of many it is several times faster than a partition.
+    """
+    rows = xp.arange(values.shape[0], device=values.device)
+    places = [xp.argmax(values, axis=1)]
+    for _ in range(min(k, values.shape[1]) - 1):
+        values[rows, places[-1]] = -xp.inf
+        places.append(xp.argmax(values, axis=1))
+    return xp.stack(places, axis=1)
 
 
 def _is_real(total: Array) -> Array:
@@ -140,69 +142,48 @@ def _is_real(total: Array) -> Array:
     return total > WORST / 2
 
 
-def allow(xp: Any, logprobs: Array, forbidden: Iterable[int], end: int, last: bool) -> Array:
-    """Forbidden words cost the world, what the model thinks impossible less; at the last place only the end is left."""
-    logprobs = xp.where(logprobs < IMPOSSIBLE, IMPOSSIBLE, logprobs)
-    ids = xp.arange(logprobs.shape[-1], device=array_api_compat.device(logprobs))
-    banned = ids != end if last else ids < 0
-    for token in forbidden:
-        banned = banned | (ids == token)
-    return xp.where(banned, WORST, logprobs)
+def _block_repeats(xp: Any, allowed: Array, written: Array, n: int) -> None:
+    """Forbid every token that would complete an n-gram its beam (B, K, T) has written already; changes `allowed`."""
+    windows = written.shape[-1] - n + 1
+    if windows < 1:
+        return
+    latest = written[..., windows:]  # the last n - 1 words: what follows them where they stood before is forbidden
+    same = written[..., n - 1 :] >= 0
+    for i in range(n - 1):
+        same = same & (written[..., i : i + windows] == latest[..., i : i + 1])
+    photo, beam, window = xp.nonzero(same)
+    allowed[photo, beam, written[photo, beam, window + n - 1]] = WORST
 
 
-def freeze(xp: Any, logprobs: Array, alive: Array, end: int) -> Array:
-    """A finished beam has one child, itself, at no cost."""
-    ids = xp.arange(logprobs.shape[-1], device=array_api_compat.device(logprobs))
-    itself = xp.astype(xp.where(ids == end, 0.0, WORST), logprobs.dtype)
-    return xp.where(alive[..., None], logprobs, itself)
-
-
-def _block_repeats(xp: Any, logprobs: Array, histories: list[list[list[int]]], n: int) -> Array:
-    """Forbid every token that would complete an n-gram its beam has written already."""
-    banned = np.zeros(logprobs.shape, dtype=bool)
-    for b, beams in enumerate(histories):
-        for k, words in enumerate(beams):
-            prefix = words[len(words) - n + 1 :] if n > 1 else []
-            for i in range(len(words) - n + 1):
-                if words[i : i + n - 1] == prefix:
-                    banned[b, k, words[i + n - 1]] = True
-    return xp.where(xp.asarray(banned, device=array_api_compat.device(logprobs)), WORST, logprobs)
-
-
-def _extend(histories: list[list[list[int]]], parent: np.ndarray, tokens: np.ndarray) -> list[list[list[int]]]:
-    return [
-        [[*histories[b][parent[b, k]], int(tokens[b, k])] for k in range(parent.shape[1])]
-        for b in range(parent.shape[0])
-    ]
+def _rows(part: Any, places: np.ndarray) -> Any:
+    """Some photos of arrays (B, ...) in nested tuples."""
+    return tuple(_rows(each, places) for each in part) if isinstance(part, tuple) else part[places]
 
 
 def _follow_back(
-    trace: list[tuple[np.ndarray, ...]], real: np.ndarray, end: int, length_penalty: float
+    trace: Sequence[Trace], total: Array, photos: np.ndarray, end: int, length_penalty: float
 ) -> list[list[Hypothesis]]:
-    """Read each surviving beam from its last token to its first."""
+    """Read each surviving beam of some photos from its last token to its first."""
+    real = to_numpy(_is_real(total))[photos]
+    rows, beam = photos[:, None], np.arange(real.shape[1])[None]
+    path = []
+    for parts in reversed(trace):
+        parent, token, gained, attention = map(to_numpy, parts)
+        words, costs, beam = token[rows, beam], gained[rows, beam], parent[rows, beam]
+        path.append((words, costs, attention[rows, beam]))
+    tokens, gained, attention = (np.stack(part[::-1], axis=2) for part in zip(*path, strict=True))
     return [
         sorted(
-            (_hypothesis(trace, b, int(k), end) for k in np.flatnonzero(beams)),
+            (_hypothesis(tokens[b, k], gained[b, k], attention[b, k], end) for k in np.flatnonzero(real[b])),
             key=lambda hypothesis: -hypothesis.score / len(hypothesis.logprobs) ** length_penalty,
         )
-        for b, beams in enumerate(real)
+        for b in range(len(photos))
     ]
 
 
-def _hypothesis(trace: list[tuple[np.ndarray, ...]], b: int, k: int, end: int) -> Hypothesis:
-    tokens: list[int] = []
-    logprobs: list[float] = []
-    maps: list[np.ndarray] = []
-    for parent, token, gained, attention in reversed(trace):
-        parent_beam, word = int(parent[b, k]), int(token[b, k])
-        if word == end:
-            # a finished beam repeats its end for nothing; the first one, met last, has the cost
-            logprobs = [float(gained[b, k])]
-        else:
-            tokens.append(word)
-            logprobs.append(float(gained[b, k]))
-            maps.append(attention[b, parent_beam])
-        k = parent_beam
-    regions = trace[0][3].shape[-1]
-    attention = np.stack(maps[::-1]).astype(np.float32) if maps else np.zeros((0, regions), np.float32)
-    return Hypothesis(tuple(tokens[::-1]), tuple(logprobs[::-1]), attention, sum(logprobs[::-1]))
+def _hypothesis(tokens: np.ndarray, gained: np.ndarray, attention: np.ndarray, end: int) -> Hypothesis:
+    """A path up to its first end: a finished beam repeats it for nothing."""
+    length = int(np.argmax(tokens == end))
+    logprobs = tuple(gained[: length + 1].tolist())
+    maps = np.array(attention[:length], np.float32)  # a copy: one sentence should not keep those of all photos
+    return Hypothesis(tuple(tokens[:length].tolist()), logprobs, maps, sum(logprobs))

@@ -1,13 +1,11 @@
-"""Sentences drawn at random from a step's own probabilities, for torch and numpy alike; see `beam.py` for the step."""
+"""Sentences drawn at random from a step's own probabilities, for torch and numpy alike; see `step.py`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-import array_api_compat
-
-from seesay.search.beam import Advance, Array, allow, freeze, gather
+from seesay.search.step import Advance, Array, allow, freeze, namespace
 
 
 class Samples(NamedTuple):
@@ -28,6 +26,7 @@ class Samples(NamedTuple):
 def sample(
     step: Advance,
     state: Any,
+    memory: Any,
     start: Array,
     end: int,
     random: Callable[[tuple[int, ...]], Array],
@@ -41,8 +40,9 @@ def sample(
     words that may be written: forbidden ones have no share in it, and at the last place only the end is left.
 
     Args:
-        step: (tokens (B, K), state) -> (logprobs (B, K, V), state, attention (B, K, P)).
+        step: (tokens (B, K), state, memory) -> (logprobs (B, K, V), state, attention (B, K, P)).
         state: a tuple of arrays (B, K, ...), equal for all samples of a photo.
+        memory: a tuple of arrays (B, ...), what the step needs of each photo.
         start: (B, K) start tokens; their kind of array (numpy or torch, device) is the search's.
         end: id of the end token.
         random: shape -> numbers u, uniform in [0, 1), of the search's kind (`numpy.random.Generator.random`, say).
@@ -52,17 +52,19 @@ def sample(
     """
     if not temperature > 0 or max_words < 1:
         raise ValueError(f"temperature={temperature}, max_words={max_words}: expected more than 0 and at least 1")
-    xp = array_api_compat.array_namespace(start)
-    alive = xp.ones(start.shape, dtype=xp.bool, device=array_api_compat.device(start))
+    xp = namespace(start)
+    alive = xp.ones(start.shape, dtype=xp.bool, device=start.device)
     lengths = xp.zeros_like(start)
+    rows, columns = (xp.arange(n, device=start.device) for n in start.shape)
+    rows = rows[:, None]
     tokens, written, gains = start, [], []
     for place in range(max_words + 1):
-        logprobs, state, _ = step(tokens, state)
-        allowed = allow(xp, logprobs / temperature, forbidden, end, place == max_words)
-        allowed = _log_softmax(xp, freeze(xp, allowed, alive, end))
+        logprobs, state, _ = step(tokens, state, memory)
+        allowed = allow(logprobs / temperature, forbidden, end, place == max_words)
+        freeze(xp, allowed, alive, end)
+        allowed = _log_softmax(xp, allowed)
         tokens = xp.argmax(allowed + _gumbel(xp, random(allowed.shape)), axis=-1)
-        rows = xp.reshape(allowed, (-1, allowed.shape[-1]))
-        gains.append(xp.reshape(gather(xp, rows, xp.reshape(tokens, (-1, 1))), tokens.shape))
+        gains.append(allowed[rows, columns, tokens])
         written.append(tokens)
         lengths = lengths + xp.astype(alive, lengths.dtype)
         alive = alive & (tokens != end)

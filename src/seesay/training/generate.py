@@ -21,7 +21,7 @@ def generate(decoder: Decoder, memory: Memory, options: SearchOptions) -> list[l
         memory: of B photos, from `prepare`.
         options: width, length, ranking.
     """
-    return beam_search(*_search_of(decoder, memory, options.beam), EOS, NEVER_WRITTEN, options)
+    return beam_search(*_search_of(decoder, memory, 1), EOS, NEVER_WRITTEN, options)
 
 
 @torch.no_grad()
@@ -37,22 +37,21 @@ def draw(decoder: Decoder, memory: Memory, number: int, max_words: int) -> Sampl
         number: K.
         max_words: the end token not counted.
     """
-    step, state, start = _search_of(decoder, memory, number)
-    drawn = sample(
-        step, state, start, EOS, lambda shape: torch.rand(shape, device=start.device), NEVER_WRITTEN, max_words
-    )
+    device = memory.values.device
+    random = lambda shape: torch.rand(shape, device=device)  # noqa: E731
+    drawn = sample(*_search_of(decoder, memory, number), EOS, random, NEVER_WRITTEN, max_words)
     order = drawn.lengths.argsort(dim=1, descending=True, stable=True)
     each = order.unsqueeze(-1).expand_as(drawn.tokens)
     return Samples(drawn.tokens.gather(1, each), drawn.logprobs.gather(1, each), drawn.lengths.gather(1, order))
 
 
-def _search_of(decoder: Decoder, memory: Memory, beams: int) -> tuple[Any, Any, Tensor]:
-    """The decoder as a search sees it: step, first state, start tokens (B, beams)."""
+def _search_of(decoder: Decoder, memory: Memory, beams: int) -> tuple[Any, Any, Any, Tensor]:
+    """The decoder as a search sees it: step, first state, memory, start tokens (B, beams)."""
 
-    def step(tokens: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
-        parts = decoder.step(tokens, decoder.State(*state), memory)
+    def step(tokens: Tensor, state: tuple[Tensor, ...], memory: tuple[Tensor, ...]) -> tuple[Tensor, Any, Tensor]:
+        parts = decoder.step(tokens, decoder.State(*state), decoder.Memory(*memory))
         return parts.logprobs.float(), tuple(parts.state), parts.attention.float()  # numpy has no bfloat16
 
     values = memory.values
     start = torch.full((values.shape[0], beams), BOS, dtype=torch.int64, device=values.device)
-    return step, tuple(decoder.start(memory, beams)), start
+    return step, tuple(decoder.start(memory, beams)), tuple(memory), start

@@ -1,0 +1,69 @@
+"""A bundle's graphs on ONNX Runtime: pixels -> what the decoder needs of a photo -> sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import onnxruntime
+
+from seesay.data.tokens import BOS, EOS, NEVER_WRITTEN
+from seesay.errors import BundleError
+from seesay.search import Hypothesis, SearchOptions, beam_search
+
+Encoded = list[np.ndarray]  # of one photo, (1, ...) each: memory and first state, in the order of the encoder's outputs
+
+
+class Engine:
+    """The encoder and the decoder of a bundle. Safe to use from several threads.
+
+    Args:
+        folder: the bundle's.
+        threads: that work on one call.
+
+    Raises:
+        BundleError: a graph cannot be run.
+    """
+
+    def __init__(self, folder: Path, threads: int) -> None:
+        self._encoder = _session(folder / "encoder.onnx", threads)
+        self._decoder = _session(folder / "decoder.onnx", threads)
+        self._photo_outputs = [output.name for output in self._encoder.get_outputs()]
+        self._step_outputs = [output.name for output in self._decoder.get_outputs()]
+
+    def encode(self, pixels: np.ndarray) -> Encoded:
+        """One photo, (3, size, size): alone, since its activations then stay in the processor's cache."""
+        return _run(self._encoder, self._photo_outputs, {"images": pixels[None]})
+
+    def search(self, photos: Sequence[Encoded], options: SearchOptions) -> list[list[Hypothesis]]:
+        """The best sentences of each photo, best first."""
+        parts = dict(zip(self._photo_outputs, map(np.concatenate, zip(*photos, strict=True)), strict=True))
+        memory = {name: array for name, array in parts.items() if name.startswith("memory.")}
+        state = {name: array for name, array in parts.items() if name.startswith("state.")}
+
+        def step(tokens: np.ndarray, *parts: tuple[np.ndarray, ...]) -> tuple[np.ndarray, Any, np.ndarray]:
+            feed = {"tokens": tokens, **dict(zip((*state, *memory), chain(*parts), strict=True))}
+            logprobs, attention, *after = _run(self._decoder, self._step_outputs, feed)
+            return logprobs, tuple(after), attention
+
+        start = np.full((len(photos), 1), BOS, dtype=np.int64)
+        return beam_search(step, tuple(state.values()), tuple(memory.values()), start, EOS, NEVER_WRITTEN, options)
+
+
+def _session(graph: Path, threads: int) -> onnxruntime.InferenceSession:
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors only: advice on graph details helps no user
+    options.intra_op_num_threads = threads
+    # Between two calls threads would spin, waiting for work, on the cores that the other session needs.
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    try:
+        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's errors have no common class
+        raise BundleError(f"bundle {graph.parent}: {graph.name} cannot be run: {error}") from error
+
+
+def _run(session: onnxruntime.InferenceSession, outputs: list[str], feed: dict[str, np.ndarray]) -> list[np.ndarray]:
+    return cast(list[np.ndarray], session.run(outputs, feed))  # our graphs have no sequences, maps or sparse tensors
