@@ -13,7 +13,7 @@ SRC = Path(__file__).resolve().parents[1] / "src" / "seesay"
 
 # top to bottom
 ROOMS = ("errors", "caption", "config", "progress", "assets", "metrics", "data", "models", "search", "bundle")
-ROOMS += ("training", "runtime", "explain", "evaluation", "comparison", "cli")
+ROOMS += ("training", "runtime", "explain", "evaluation", "comparison", "bench", "cli")
 NARROW = {  # what a room may import, where that is less than all above it
     "errors": set(),
     "caption": set(),
@@ -26,7 +26,7 @@ NARROW = {  # what a room may import, where that is less than all above it
     "runtime": {"caption", "data", "search", "bundle", "errors"},
     "explain": {"caption", "errors"},
 }
-TORCH_ROOMS = ("models", "training", "bundle.graphs", "bundle.onnx_module", "bundle.write")
+TORCH_ROOMS = ("models", "training", "bundle.graphs", "bundle.onnx_module", "bundle.write", "bench.training")
 HEAVY = (
     "torch",
     "torchvision",

@@ -191,6 +191,21 @@ def compare(
 
 
 @app.command()
+def bench(
+    model: Model = None,
+    photos: Annotated[int, typer.Option(min=1, help="Photos to caption.")] = 128,
+    repeats: Annotated[int, typer.Option(min=1, help="Of every figure; the median counts.")] = 3,
+    skip: Annotated[list[str] | None, typer.Option(help="A part to leave out; may be given again.")] = None,
+    linear: Annotated[bool, typer.Option("--linear", help="Caption seven times as many photos too.")] = False,
+    json: Json = None,
+) -> None:
+    """Measure how fast this machine captions, trains and scores, each figure beside its limit."""
+    from seesay.cli.bench import measure
+
+    measure(model, photos, repeats, skip or [], linear, json)
+
+
+@app.command()
 def export(
     bundle: Annotated[str, typer.Argument(help="A bundle's folder or a packaged model's name.")],
     out: Annotated[Path, typer.Argument(help="Folder for the graphs.")],
