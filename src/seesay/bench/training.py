@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 
@@ -17,17 +15,17 @@ from rich.console import Console
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from seesay.bench.captioning import encode
 from seesay.bench.figures import Figure, figure, interleaved, rates, timed
 from seesay.config import Recipe, load_recipe
-from seesay.data.features import PhotoFeatures
+from seesay.data.features import FeatureCache, PhotoFeatures
 from seesay.data.tokens import CaptionTokenizer
 from seesay.models.build import build_decoder, build_encoder
 from seesay.models.encoder import Encoder
+from seesay.models.stem import Stem
 from seesay.runtime import CaptionModel
 from seesay.training.batches import CaptionBatch, CaptionBatches
 from seesay.training.build import build_objective
-from seesay.training.features import cached_features
+from seesay.training.features import encode_on
 from seesay.training.loop import Trainer
 from seesay.training.run import RunFolder
 from seesay.training.train import _precision
@@ -111,49 +109,30 @@ def training(repeats: int, steps: int = 4) -> Iterator[Figure]:
 
 
 def features(model: CaptionModel, photos: Sequence[Path], repeats: int, batch: int = 32) -> Iterator[Figure]:
-    """Photos a second from file to cached features, beside the encoder alone on ONNX Runtime."""
-    encoder = build_encoder(Recipe.from_dict({**model.bundle.recipe, "encoder": _untrained(model)}))
-    pixels = np.stack([model.bundle.transform(photo) for photo in photos[:batch]])
+    """Photos a second from file to kept features, as before a training, beside the same encoder alone.
 
-    def alone() -> None:
-        for _ in range(-(-len(photos) // len(pixels))):
-            encode(model, pixels)
-
-    with _own_cache() as fresh:
-
-        def cached() -> None:
-            fresh()
-            cached_features(encoder, photos, device)
-
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        cached()
-        seconds = interleaved(repeats, cached=cached, alone=alone)
-    limits = rates(-(-len(photos) // len(pixels)) * len(pixels), seconds["alone"])
-    speeds = rates(len(photos), seconds["cached"])
-    yield figure(
-        "features", f"file to cached features, {device}", "photos/s", speeds, limits, "encoder alone, ONNX Runtime"
-    )
-
-
-def _untrained(model: CaptionModel) -> dict:
-    return {**model.bundle.recipe.get("encoder", {}), "weights": "none", "finetune": "none"}
-
-
-@contextmanager
-def _own_cache():
-    """Features go to a folder of their own; what is yielded gives them another, empty one."""
-    before = os.environ.get("SEESAY_CACHE")
+    The encoder's graph is made beforehand: a data set needs it once.
+    """
+    recipe = {**model.bundle.recipe, "encoder": {**model.bundle.recipe.get("encoder", {}), "weights": "none"}}
+    stem = Stem(build_encoder(Recipe.from_dict(recipe)))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    encode, load = encode_on(stem, device), stem.encoder.transform
+    pixels = np.stack([load(photo) for photo in photos[:batch]])
+    passes = -(-len(photos) // len(pixels))
     with tempfile.TemporaryDirectory(prefix="seesay-bench-") as root:
 
-        def fresh() -> None:
-            os.environ["SEESAY_CACHE"] = tempfile.mkdtemp(dir=root)
+        def cached() -> None:
+            cache = FeatureCache(stem.identity(), stem.grid, stem.depth, Path(tempfile.mkdtemp(dir=root)))
+            cache.get(photos, load, encode, batch)
 
-        try:
-            yield fresh
-        finally:
-            os.environ.pop("SEESAY_CACHE")
-            if before is not None:
-                os.environ["SEESAY_CACHE"] = before
+        def alone() -> None:
+            for _ in range(passes):
+                encode(pixels)
+
+        interleaved(1, cached=cached, alone=alone)
+        seconds = interleaved(repeats, cached=cached, alone=alone)
+    speeds, limits = rates(len(photos), seconds["cached"]), rates(passes * len(pixels), seconds["alone"])
+    yield figure("features", f"file to kept features, {device}", "photos/s", speeds, limits, "encoder alone")
 
 
 def _flops_a_second(left: Tensor, right: Tensor, number: int = 10) -> float:
