@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 
@@ -21,7 +21,7 @@ class Figure:
         low, high: the least and the greatest of them.
         repeats: how many there were.
         limit: the median of what it is measured against; None: nothing.
-        against: what that is.
+        against: what that is, or why it was not measured.
         ratio: the median over the repeats of value / limit, each pair measured in the same repeat.
     """
 
@@ -46,11 +46,11 @@ def figure(
 ) -> Figure:
     """A figure of some repeats; where there are limits, one for each repeat."""
     value = statistics.median(values)
-    made = Figure(key, what, unit, value, min(values), max(values), len(values))
+    made = Figure(key, what, unit, value, min(values), max(values), len(values), against=against)
     if not limits:
         return made
     ratio = statistics.median(v / limit for v, limit in zip(values, limits, strict=True))
-    return Figure(**{**asdict(made), "limit": statistics.median(limits), "against": against, "ratio": ratio})
+    return replace(made, limit=statistics.median(limits), ratio=ratio)
 
 
 def interleaved(repeats: int, **tasks: Callable[[], object]) -> dict[str, list[float]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -37,28 +37,28 @@ def metrics(images: int, repeats: int) -> Iterator[Figure]:
         "bleu": lambda: bleu(hypotheses, references),
         "rouge_l": lambda: rouge_l(hypotheses, references),
     }
-    peers = _peers(hypotheses, references)
+    peers, against = _peers(hypotheses, references)
     speeds = {name: rates(images, each) for name, each in interleaved(repeats, **tasks, **peers).items()}
     titles = ("CIDEr-D, references prepared", "CIDEr-D with the preparation", "BLEU-1 to 4", "ROUGE-L")
     for (name, peer), title in zip(_PEER_OF.items(), titles, strict=True):
-        yield figure(f"metrics.{name}", title, "hypotheses/s", speeds[name], speeds.get(peer, ()), PEER)
+        yield figure(f"metrics.{name}", title, "hypotheses/s", speeds[name], speeds.get(peer, ()), against)
 
 
 _PEER_OF = {"cider_d": "their_cider", "cider_d_prepared": "their_cider", "bleu": "their_bleu", "rouge_l": "their_rouge"}
 
 
-def _peers(hypotheses: Captions, references: Sequence[Captions]) -> dict:
-    """pycocoevalcap's scorers as tasks; none where the extra `eval` is missing."""
+def _peers(hypotheses: Captions, references: Sequence[Captions]) -> tuple[dict[str, Callable[[], object]], str]:
+    """pycocoevalcap's scorers as tasks, and its name; none where it is missing, and how to get it."""
     try:
-        cider = require("pycocoevalcap.cider.cider", "eval", PEER).Cider
-        bleu_ = require("pycocoevalcap.bleu.bleu", "eval", PEER).Bleu
-        rouge = require("pycocoevalcap.rouge.rouge", "eval", PEER).Rouge
-    except MissingExtraError:
-        return {}
+        cider = require("pycocoevalcap.cider.cider", "eval", "the comparison").Cider
+        bleu_ = require("pycocoevalcap.bleu.bleu", "eval", "the comparison").Bleu
+        rouge = require("pycocoevalcap.rouge.rouge", "eval", "the comparison").Rouge
+    except MissingExtraError as error:
+        return {}, str(error)
     theirs = {n: [" ".join(words)] for n, words in enumerate(hypotheses)}
     texts = {n: [" ".join(words) for words in each] for n, each in enumerate(references)}
     return {
         "their_cider": lambda: cider().compute_score(texts, theirs),
         "their_bleu": lambda: bleu_(4).compute_score(texts, theirs, verbose=0),
         "their_rouge": lambda: rouge().compute_score(texts, theirs),
-    }
+    }, PEER

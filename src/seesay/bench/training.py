@@ -100,12 +100,17 @@ def training(repeats: int, steps: int = 4) -> Iterator[Figure]:
         flops = measured.flops() * steps
         left, right = measured.product()
         measured.run()  # the first run allocates
-        speeds, limits = [], []
+        products, speeds = [], []
         for _ in range(repeats):
-            limits.append(measured.captions / (flops / _flops_a_second(left, right)))
+            products.append(_flops_a_second(left, right))
             speeds.append(measured.captions / measured.run())
+        limits = [measured.captions * product / flops for product in products]
         what = f"{name}, recipe {recipe_name}"
-        yield figure(f"training.{name}", what, "captions/s", speeds, limits, "its products as one plain product")
+        yield figure(
+            f"training.{name}", what, "captions/s", speeds, limits, "its products at the speed of the plain one"
+        )
+        sizes = f"{left.shape[0]:,}x{left.shape[1]} by {right.shape[0]}x{right.shape[1]}"
+        yield figure(f"training.{name}_product", f"plain product, {sizes}", "GFLOP/s", [p / 1e9 for p in products])
 
 
 def features(model: CaptionModel, photos: Sequence[Path], repeats: int, batch: int = 32) -> Iterator[Figure]:
