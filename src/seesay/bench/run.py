@@ -42,7 +42,7 @@ class Options:
     """
 
     model: str | None = None
-    photos: int = 128
+    photos: int = 96
     repeats: int = 3
     images: int = 1000
     skip: tuple[str, ...] = ()

@@ -193,7 +193,7 @@ def compare(
 @app.command()
 def bench(
     model: Model = None,
-    photos: Annotated[int, typer.Option(min=1, help="Photos to caption.")] = 128,
+    photos: Annotated[int, typer.Option(min=1, help="Photos to caption.")] = 96,
     repeats: Annotated[int, typer.Option(min=1, help="Of every figure; the median counts.")] = 3,
     skip: Annotated[list[str] | None, typer.Option(help="A part to leave out; may be given again.")] = None,
     linear: Annotated[bool, typer.Option("--linear", help="Caption seven times as many photos too.")] = False,
