@@ -172,6 +172,14 @@ def test_decoders_and_features_have_their_limits(
     assert found.limit and found.unit == "photos/s"
 
 
+def test_what_a_card_would_do_is_done_by_the_same_search(model: CaptionModel, photos: list[Path]) -> None:
+    from seesay.bench.device import captioning_on_device
+
+    figures = checked(captioning_on_device(model, photos, repeats=1, device="cpu"))
+    assert list(figures) == [f"device.beam_{beam}" for beam in BEAMS]
+    assert all(each.limit for each in figures.values())
+
+
 def run(tiny_bundle: Path, *kept: str) -> Report:
     skip = tuple(part for part in PARTS if part not in kept)
     return run_bench(Options(str(tiny_bundle), photos=3, repeats=1, images=20, skip=skip), Console(quiet=True))

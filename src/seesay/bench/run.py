@@ -24,7 +24,7 @@ from seesay.errors import MissingExtraError, require
 from seesay.progress import progress
 from seesay.runtime import CaptionModel
 
-PARTS = ("captioning", "latency", "stages", "startup", "memory", "linear", "training", "features", "metrics")
+PARTS = ("captioning", "latency", "stages", "startup", "memory", "linear", "training", "features", "device", "metrics")
 FEW = 32  # photos where a photo is measured alone, and images where one pass of the encoder is slow
 
 
@@ -62,11 +62,11 @@ def run_bench(options: Options, console: Console) -> Report:
     started, clock = datetime.now().astimezone(), time.monotonic()
     figures: list[Figure] = []
     left_out: dict[str, str] = {}
-    about = {**machine(), "gpu": _gpu()}
+    about = {**machine(), "gpu": (gpu := _gpu())}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="seesay-bench-")))
         model = CaptionModel.load(options.model)
-        parts = _parts(options, model, make_photos(folder, options.photos))
+        parts = _parts(options, model, make_photos(folder, options.photos), gpu)
         advance = stack.enter_context(progress("measuring", len(parts), console))
         for name, part in parts.items():
             try:
@@ -80,7 +80,9 @@ def run_bench(options: Options, console: Console) -> Report:
     )
 
 
-def _parts(options: Options, model: CaptionModel, photos: list[Path]) -> dict[str, Callable[[], Iterable[Figure]]]:
+def _parts(
+    options: Options, model: CaptionModel, photos: list[Path], gpu: str | None
+) -> dict[str, Callable[[], Iterable[Figure]]]:
     few, repeats = photos[:FEW], options.repeats
     parts = {
         "captioning": lambda: throughput(model, photos, repeats),
@@ -89,23 +91,24 @@ def _parts(options: Options, model: CaptionModel, photos: list[Path]) -> dict[st
         "startup": lambda: start_up(options.model, photos[0], repeats + 2),
         "memory": lambda: memory(options.model, photos),
         "linear": lambda: linear(options.model, photos),
-        "training": lambda: _torch("training").training(repeats),
-        "features": lambda: _torch("the feature cache").features(model, few, repeats),
+        "training": lambda: _torch("training", "training").training(repeats),
+        "features": lambda: _torch("training", "the feature cache").features(model, few, repeats),
+        "device": lambda: _torch("device", "a graphics card").captioning_on_device(model, few, repeats),
         "metrics": lambda: metrics(options.images, repeats),
     }
     assert tuple(parts) == PARTS
-    left = {*options.skip, *(() if options.linear else ("linear",))}
+    left = {*options.skip, *(() if options.linear else ("linear",)), *(() if gpu else ("device",))}
     return {name: part for name, part in parts.items() if name not in left}
 
 
-def _torch(what: str) -> ModuleType:
-    """The module that needs the extra `train`."""
+def _torch(module: str, what: str) -> ModuleType:
+    """A module of this room that needs the extra `train`."""
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as `seesay train` does
-    return require("seesay.bench.training", "train", what)
+    return require(f"seesay.bench.{module}", "train", what)
 
 
 def _gpu() -> str | None:
     try:
-        return _torch("graphics cards").device_name()
+        return _torch("training", "a graphics card").device_name()
     except MissingExtraError:
         return None
