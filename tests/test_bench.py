@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from seesay.bench import PARTS, Options, Report, run_bench
+from seesay.bench import Options, Report, run_bench
 from seesay.bench.captioning import BEAMS, EncoderOnly, latency, linear, memory, stages, start_up, throughput
 from seesay.bench.figures import Figure, figure, interleaved
 from seesay.bench.machine import machine, peak_memory
@@ -181,8 +181,7 @@ def test_what_a_card_would_do_is_done_by_the_same_search(model: CaptionModel, ph
 
 
 def run(tiny_bundle: Path, *kept: str) -> Report:
-    skip = tuple(part for part in PARTS if part not in kept)
-    return run_bench(Options(str(tiny_bundle), photos=3, repeats=1, images=20, skip=skip), Console(quiet=True))
+    return run_bench(Options(str(tiny_bundle), photos=3, repeats=1, images=20, only=kept), Console(quiet=True))
 
 
 def test_without_torch_what_needs_it_is_left_out_and_said(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,9 +238,8 @@ def test_the_table_by_hand() -> None:
 def test_bench_prints_the_page_and_writes_json(
     tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    skipped = [word for part in PARTS if part != "stages" for word in ("--skip", part)]
     out = tmp_path / "bench.json"
-    options = ["--model", str(tiny_bundle), "--photos", "2", "--repeats", "1", "--json", str(out), *skipped]
+    options = ["--model", str(tiny_bundle), "--photos", "2", "--repeats", "1", "--only", "stages", "--json", str(out)]
     monkeypatch.setattr(sys, "argv", ["seesay", "bench", *options])
     with pytest.raises(SystemExit) as ended:
         main()
@@ -253,7 +251,7 @@ def test_bench_prints_the_page_and_writes_json(
 
 
 def test_a_part_that_is_none_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(sys, "argv", ["seesay", "bench", "--skip", "trainings"])
+    monkeypatch.setattr(sys, "argv", ["seesay", "bench", "--only", "trainings"])
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 2

@@ -17,7 +17,7 @@ class Figure:
         key: its name in JSON, "part.name"; it never changes.
         what: a few words for a reader.
         unit: of `value`, `low`, `high` and `limit`; "" for a share.
-        value: the median of the repeats.
+        value: the median of the repeats (of shares that sum to 1, the mean).
         low, high: the least and the greatest of them.
         repeats: how many there were.
         limit: the median of what it is measured against; None: nothing.

@@ -25,7 +25,7 @@ from seesay.progress import progress
 from seesay.runtime import CaptionModel
 
 PARTS = ("captioning", "latency", "stages", "startup", "memory", "linear", "training", "features", "device", "metrics")
-FEW = 32  # photos where a photo is measured alone, and images where one pass of the encoder is slow
+FEW = 32  # photos where each is measured alone, or all are one batch
 
 
 @dataclass(frozen=True)
@@ -37,15 +37,15 @@ class Options:
         photos: how many are captioned.
         repeats: of everything, the median counts.
         images: for the scores.
-        skip: parts of `PARTS` to leave out.
-        linear: whether to caption seven times as many photos too, which takes as much longer.
+        only: parts of `PARTS`; none: all of them, but "linear", which takes minutes.
+        linear: "linear" too.
     """
 
     model: str | None = None
     photos: int = 96
     repeats: int = 3
     images: int = 1000
-    skip: tuple[str, ...] = ()
+    only: tuple[str, ...] = ()
     linear: bool = False
 
 
@@ -92,13 +92,13 @@ def _parts(
         "memory": lambda: memory(options.model, photos),
         "linear": lambda: linear(options.model, photos),
         "training": lambda: _torch("training", "training").training(repeats),
-        "features": lambda: _torch("training", "the feature cache").features(model, few, repeats),
+        "features": lambda: _torch("training", "the feature cache").features(model, photos, repeats),
         "device": lambda: _torch("device", "a graphics card").captioning_on_device(model, few, repeats),
         "metrics": lambda: metrics(options.images, repeats),
     }
     assert tuple(parts) == PARTS
-    left = {*options.skip, *(() if options.linear else ("linear",)), *(() if gpu else ("device",))}
-    return {name: part for name, part in parts.items() if name not in left}
+    wanted = {*(options.only or set(PARTS) - {"linear"}), *(["linear"] if options.linear else [])}
+    return {name: part for name, part in parts.items() if name in wanted and (gpu or name != "device")}
 
 
 def _torch(module: str, what: str) -> ModuleType:

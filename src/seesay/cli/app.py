@@ -195,14 +195,14 @@ def bench(
     model: Model = None,
     photos: Annotated[int, typer.Option(min=1, help="Photos to caption.")] = 96,
     repeats: Annotated[int, typer.Option(min=1, help="Of every figure; the median counts.")] = 3,
-    skip: Annotated[list[str] | None, typer.Option(help="A part to leave out; may be given again.")] = None,
-    linear: Annotated[bool, typer.Option("--linear", help="Caption seven times as many photos too.")] = False,
+    only: Annotated[list[str] | None, typer.Option(help="A part; may be given again.", show_default="all")] = None,
+    linear: Annotated[bool, typer.Option("--linear", help="Seven times as many photos too: minutes.")] = False,
     json: Json = None,
 ) -> None:
     """Measure how fast this machine captions, trains and scores, each figure beside its limit."""
     from seesay.cli.bench import measure
 
-    measure(model, photos, repeats, skip or [], linear, json)
+    measure(model, photos, repeats, only or [], linear, json)
 
 
 @app.command()

@@ -15,14 +15,14 @@ from seesay.errors import did_you_mean
 
 
 def measure(
-    model: str | None, photos: int, repeats: int, skip: Sequence[str], linear: bool, json_out: Path | None
+    model: str | None, photos: int, repeats: int, only: Sequence[str], linear: bool, json_out: Path | None
 ) -> None:
     """Run the bench, print its table and write it as JSON."""
     refuse_unwritable(json_out)
-    for part in skip:
+    for part in only:
         if part not in PARTS:
-            raise typer.BadParameter(f"--skip {part}: expected one of {', '.join(PARTS)}.{did_you_mean(part, PARTS)}")
-    options = Options(model, photos, repeats, skip=tuple(skip), linear=linear)
+            raise typer.BadParameter(f"--only {part}: expected one of {', '.join(PARTS)}.{did_you_mean(part, PARTS)}")
+    options = Options(model, photos, repeats, only=tuple(only), linear=linear)
     report = run_bench(options, Console(stderr=True))
     print(report.table())
     if json_out:
