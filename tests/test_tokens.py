@@ -103,6 +103,17 @@ def test_decode_undoes_encode(tiny_tokenizer: CaptionTokenizer, sentence: str) -
     assert tiny_tokenizer.decode(tiny_tokenizer.encode(sentence)) == sentence.lower().removesuffix(" .")
 
 
+@given(
+    st.lists(st.text(max_size=20) | st.sampled_from(("the dog's", "it's", "i'll", "a t-shirt")), min_size=1), st.data()
+)
+@settings(max_examples=150, deadline=None)
+@pytest.mark.parametrize("kind", ["word", "bpe"])
+def test_split_is_what_the_text_is_split_into(kind: str, captions: list[str], data: st.DataObject) -> None:
+    tokenizer = CaptionTokenizer.build([*captions, "a dog's"], min_count=1, kind=kind, vocab_size=2000)
+    ids = data.draw(st.lists(st.integers(UNK + 1, len(tokenizer) - 1)))
+    assert tokenizer.split(ids) == split_words(tokenizer.decode(ids))
+
+
 def test_order_of_captions_does_not_matter() -> None:
     assert CaptionTokenizer.build(SENTENCES, 1).to_json() == CaptionTokenizer.build(SENTENCES[::-1], 1).to_json()
 

@@ -191,6 +191,21 @@ def compare(
 
 
 @app.command()
+def bench(
+    model: Model = None,
+    photos: Annotated[int, typer.Option(min=1, help="Photos to caption.")] = 96,
+    repeats: Annotated[int, typer.Option(min=1, help="Of every figure; the median counts.")] = 3,
+    only: Annotated[list[str] | None, typer.Option(help="A part; may be given again.", show_default="all")] = None,
+    linear: Annotated[bool, typer.Option("--linear", help="Seven times as many photos too: minutes.")] = False,
+    json: Json = None,
+) -> None:
+    """Measure how fast this machine captions, trains and scores, each figure beside its limit."""
+    from seesay.cli.bench import measure
+
+    measure(model, photos, repeats, only or [], linear, json)
+
+
+@app.command()
 def export(
     bundle: Annotated[str, typer.Argument(help="A bundle's folder or a packaged model's name.")],
     out: Annotated[Path, typer.Argument(help="Folder for the graphs.")],

@@ -6,7 +6,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
@@ -132,6 +132,23 @@ class CaptionTokenizer:
     def decode(self, ids: Sequence[int]) -> str:
         """The displayed sentence."""
         return join_words(span.text for span in self.words(ids))
+
+    def split(self, ids: Sequence[int]) -> list[str]:
+        """The words of the displayed sentence, `split_words(decode(ids))`; of ids that may be written."""
+        if self._whole is None:
+            return split_words(self.decode(ids))
+        return [self._whole[i] for i in ids]
+
+    @cached_property
+    def _whole(self) -> list[str] | None:
+        """The word of each id; None where ids are pieces of words, or a word does not stay what it is when split.
+
+        What is split at one blank is split at all, and a clitic also where no blank is before it, so that one test of
+        all words holds for every sentence.
+        """
+        tokens = [self.token(i) for i in range(len(self))]
+        words = tokens[len(RESERVED) :]
+        return tokens if split_words(" ".join(words)) == words else None
 
 
 def _whole_words(counts: Counter[str], min_count: int, vocab_size: int | None) -> Tokenizer:

@@ -1,11 +1,12 @@
 """CIDEr-D (Vedantam et al. 2015), prepared once from the references: a score, and a reward quick enough to train on.
 
-Axis letters: B hypotheses, M images, S references of all images, E entries (one n-gram of one reference).
+Axis letters: B hypotheses, M images, S references of all images, E entries (one n-gram of one reference), U different
+n-grams of images (one n-gram of one image, whatever its references).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from typing import NamedTuple
 
@@ -13,16 +14,17 @@ import numpy as np
 
 from seesay.errors import DataError
 from seesay.metrics.inputs import References, Tokens, check_hypotheses, check_references
-from seesay.metrics.ngrams import ORDERS, Entries, NgramTable, join, lengths_of, split
+from seesay.metrics.ngrams import BEYOND, ORDERS, Entries, NgramTable, join, lengths_of, split
 
 SIGMA = 6.0  # spread of the length penalty, in words
 
 
 class _Order(NamedTuple):
-    """All that scoring needs of the references' n-grams of one order; entries sorted by `key`."""
+    """All that scoring needs of the references' n-grams of one order; entries sorted by image, then n-gram."""
 
     idf: np.ndarray  # (G + 1,) of each known n-gram, and last of an unknown one
-    key: np.ndarray  # (E,) image, n-gram
+    key: np.ndarray  # (U + 1,) image, n-gram; then BEYOND
+    first: np.ndarray  # (U + 1,) where the entries of each `key` begin, and where they end
     sentence: np.ndarray  # (E,) which reference
     weight: np.ndarray  # (E,) tf-idf: times * idf
     unit: np.ndarray  # (E,) the same over the norm of the reference's vector
@@ -51,14 +53,19 @@ class CiderD:
         sentences = list(chain.from_iterable(references))
         self._lengths = _penalised_lengths(sentences)
         if corpus is None:
-            entries = self._table.learn(sentences)
-            idfs = self._document_idfs(entries, self._captions)
+            orders = self._table.learn(sentences)
+            idfs = None
         else:
             documents = list(chain.from_iterable(corpus))
             self._table.learn(sentences + documents)
-            entries = self._table.count(sentences)
-            idfs = self._document_idfs(self._table.count(documents), _captions_each(corpus))
-        self._orders = [self._prepare(*pair) for pair in zip(idfs, entries, strict=True)]
+            orders = self._table.count(sentences)
+            counted = zip(self._table.count(documents), self._table.sizes, strict=True)
+            images = _captions_each(corpus)
+            idfs = [_idf(_group(entries, images).key, size, len(corpus)) for entries, size in counted]
+        self._orders = [
+            self._prepare(entries, size, None if idfs is None else idfs[n])
+            for n, (entries, size) in enumerate(zip(orders, self._table.sizes, strict=True))
+        ]
 
     def __len__(self) -> int:
         """Number of images M."""
@@ -89,31 +96,22 @@ class CiderD:
     def _similarity(self, order: _Order, entries: Entries, image: np.ndarray, lengths: np.ndarray) -> np.ndarray:
         """(B,) clipped cosines of one order times the length penalty, summed over the image's references."""
         weight, norm = _weigh(entries, order.idf, len(lengths))
-        mine, theirs = _matches(join(image[entries.sentence], entries.gram), order.key)
+        mine, theirs = _matches(join(image[entries.sentence], entries.gram), order)
         hypothesis = entries.sentence[mine]
         longer = lengths[hypothesis] - self._lengths[order.sentence[theirs]]
         cosine = np.minimum(weight[mine], order.weight[theirs]) * order.unit[theirs]
         cosine *= np.exp(longer**2 / (-2 * SIGMA**2))
         return np.bincount(hypothesis, cosine, len(lengths)) / norm
 
-    def _prepare(self, idf: np.ndarray, entries: Entries) -> _Order:
+    def _prepare(self, entries: Entries, size: int, idf: np.ndarray | None) -> _Order:
+        groups = _group(entries, self._captions)
+        if idf is None:
+            idf = _idf(groups.key, size, len(self))
         weight, norm = _weigh(entries, idf, len(self._lengths))
-        image = np.repeat(np.arange(len(self)), self._captions)
-        key = join(image[entries.sentence], entries.gram)
-        place = np.argsort(key)
         unit = weight / norm[entries.sentence]
-        return _Order(idf, key[place], entries.sentence[place], weight[place], unit[place])
-
-    def _document_idfs(self, order_entries: Iterable[Entries], captions: np.ndarray) -> list[np.ndarray]:
-        """For each order log(documents / documents that have the n-gram, at least 1), (G + 1,)."""
-        document = np.repeat(np.arange(len(captions)), captions)
-        idfs = []
-        for size, entries in zip(self._table.sizes, order_entries, strict=True):
-            key = np.sort(join(document[entries.sentence], entries.gram))
-            _, gram = split(key[np.diff(key, prepend=-1) > 0])  # each n-gram once a document
-            having = np.bincount(gram, minlength=size + 1)
-            idfs.append(np.log(len(captions)) - np.log(np.maximum(having, 1)))
-        return idfs
+        place = groups.place
+        key = np.append(groups.key, BEYOND)
+        return _Order(idf, key, groups.first, entries.sentence[place], weight[place], unit[place])
 
     def _checked_images(self, number: int, images: Sequence[int] | np.ndarray | None) -> np.ndarray:
         indices = np.arange(len(self)) if images is None else np.asarray(images, np.int64)
@@ -126,6 +124,36 @@ class CiderD:
         return indices
 
 
+class _Groups(NamedTuple):
+    """Entries put together by image and n-gram."""
+
+    place: np.ndarray  # (E,) of the entries, sorted so
+    key: np.ndarray  # (U,) image, n-gram
+    first: np.ndarray  # (U + 1,) where each group begins, and where the last one ends
+
+
+def _group(entries: Entries, captions: np.ndarray) -> _Groups:
+    """Entries of all captions of some images, `captions` of each."""
+    image = np.repeat(np.arange(len(captions)), captions)
+    key = join(image[entries.sentence], entries.gram)
+    place = np.argsort(key, kind="stable")  # quick here: the entries of each caption are sorted already
+    key = key[place]
+    first = np.flatnonzero(np.diff(key, prepend=-1))
+    return _Groups(place, key[first], np.append(first, len(key)))
+
+
+def _idf(key: np.ndarray, size: int, documents: int) -> np.ndarray:
+    """log(documents / documents that have the n-gram, at least 1) of each known n-gram and of an unknown one, (G + 1,).
+
+    Args:
+        key: (U,) document and n-gram, each pair once.
+        size: G.
+        documents: how many there are.
+    """
+    having = np.bincount(split(key)[1], minlength=size + 1)
+    return np.log(documents) - np.log(np.maximum(having, 1))
+
+
 def _weigh(entries: Entries, idf: np.ndarray, sentences: int) -> tuple[np.ndarray, np.ndarray]:
     """The tf-idf weight of each entry, (C,), and the norm of each sentence's vector, (S,); a norm of 0 becomes 1."""
     weight = entries.times * idf.take(entries.gram, mode="clip")  # unknown n-grams have the last idf
@@ -133,12 +161,13 @@ def _weigh(entries: Entries, idf: np.ndarray, sentences: int) -> tuple[np.ndarra
     return weight, np.where(norm, norm, 1.0)
 
 
-def _matches(keys: np.ndarray, ordered: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """All pairs (i, j) with keys[i] == ordered[j], as two arrays."""
-    first = np.searchsorted(ordered, keys, "left")
-    number = np.searchsorted(ordered, keys, "right") - first
-    mine = np.repeat(np.arange(len(keys)), number)
-    return mine, np.arange(len(mine)) + np.repeat(first - (number.cumsum() - number), number)
+def _matches(keys: np.ndarray, order: _Order) -> tuple[np.ndarray, np.ndarray]:
+    """All pairs (i, j) where keys[i] is the image and n-gram of the order's entry j, as two arrays."""
+    group = np.searchsorted(order.key, keys)
+    found = np.flatnonzero(order.key[group] == keys)
+    first = order.first[group[found]]
+    number = order.first[group[found] + 1] - first
+    return np.repeat(found, number), np.arange(number.sum()) + np.repeat(first - (number.cumsum() - number), number)
 
 
 def _captions_each(references: References) -> np.ndarray:

@@ -16,6 +16,7 @@ from seesay.metrics.inputs import Tokens
 
 ORDERS = 4
 BITS = 31  # two numbers below 2**31 share one int64
+BEYOND = np.iinfo(np.int64).max  # ends a sorted table, so that a search in it always finds a place
 
 
 class Entries(NamedTuple):
@@ -36,7 +37,7 @@ class NgramTable:
     @property
     def sizes(self) -> list[int]:
         """How many n-grams are known; one number for each order."""
-        return [len(codes) for codes in self._codes]
+        return [len(codes) - 1 for codes in self._codes]
 
     def learn(self, sentences: Sequence[Tokens]) -> list[Entries]:
         """Number the n-grams of `sentences`, once in a table's life, and count them; one item for each order."""
@@ -48,15 +49,20 @@ class NgramTable:
         return _count(sentences, _Numbering(self._words), self._look_up)
 
     def _learn(self, order: int, code: np.ndarray) -> np.ndarray:
+        if order == 0:  # words have numbers already
+            self._codes.append(np.append(np.arange(len(self._words)), BEYOND))
+            return code
         known, gram = np.unique(code, return_inverse=True)
-        self._codes.append(known)
+        self._codes.append(np.append(known, BEYOND))
         return gram
 
     def _look_up(self, order: int, code: np.ndarray) -> np.ndarray:
+        if order == 0:
+            return code
         known = self._codes[order]
         gram = np.searchsorted(known, code)
-        new = np.append(known, -1)[gram] != code
-        gram[new] = len(known) + np.unique(code[new], return_inverse=True)[1]
+        new = known[gram] != code
+        gram[new] = len(known) - 1 + np.unique(code[new], return_inverse=True)[1]
         return gram
 
 

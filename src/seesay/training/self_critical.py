@@ -46,7 +46,7 @@ class CaptionReward:
         Returns:
             (B, K), each 0 (worst) to 10.
         """
-        words = [[*split_words(self.tokenizer.decode(ids)), END] for photo in sentences for ids in photo]
+        words = [[*self.tokenizer.split(ids), END] for photo in sentences for ids in photo]
         return self.cider.score(words, np.repeat(photos, len(words) // len(photos))).reshape(len(photos), -1)
 
 

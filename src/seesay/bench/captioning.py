@@ -1,0 +1,202 @@
+"""How fast photos become captions: many, one, and the very first; and where the time goes."""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from copy import copy
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seesay.bench.figures import Figure, figure, interleaved, rates, timed
+from seesay.bench.machine import peak_memory
+from seesay.caption import Caption
+from seesay.runtime import CaptionModel
+
+BEAMS = (1, 3, 5)
+BATCH = 16
+
+
+class EncoderOnly(CaptionModel):
+    """The same pipeline with the same sessions, but nothing is written: decoding and the encoder are the limit."""
+
+    def __init__(self, model: CaptionModel) -> None:
+        vars(self).update(vars(model))
+
+    def _caption_batch(self, pixels: np.ndarray, names: list[str | None], options: Any) -> list[Caption]:
+        encode(self, pixels)
+        return [Caption("", 0.0, (), name) for name in names]
+
+
+def encode(model: CaptionModel, pixels: np.ndarray) -> None:
+    """(B, 3, size, size) through the encoder alone, on the model's own engine."""
+    model._encoder.run(None, {"images": pixels})
+
+
+def throughput(model: CaptionModel, photos: Sequence[Path], repeats: int) -> Iterator[Figure]:
+    """Photos a second, file to caption, for some beams, beside decoding and encoder alone."""
+
+    def run(captioner: CaptionModel, beam: int) -> Callable[[], object]:
+        return lambda: list(captioner.caption_many(photos, beam=beam))
+
+    tasks = {"limit": run(EncoderOnly(model), 1), **{f"beam_{beam}": run(model, beam) for beam in BEAMS}}
+    list(model.caption_many(photos[:BATCH], beam=max(BEAMS)))  # the first run allocates
+    seconds = interleaved(repeats, **tasks)
+    limits = rates(len(photos), seconds["limit"])
+    for beam in BEAMS:
+        speeds = rates(len(photos), seconds[f"beam_{beam}"])
+        what = f"photos of 500x375, beam {beam}"
+        yield figure(f"captioning.beam_{beam}", what, "photos/s", speeds, limits, "decoding + encoder alone")
+
+
+def latency(model: CaptionModel, photos: Sequence[Path], repeats: int, beam: int = 3) -> Iterator[Figure]:
+    """Milliseconds from one file to its caption, warm, beside the encoder alone; the median and the 95th percentile."""
+    pixels = model.bundle.transform(photos[0])[None]
+    model.caption(photos[0], beam)
+    encode(model, pixels)
+    whole, alone = [], []
+    for _ in range(repeats):
+        pairs = [(timed(lambda p=p: model.caption(p, beam)), timed(lambda: encode(model, pixels))) for p in photos]
+        whole.append([1000 * own for own, _ in pairs])
+        alone.append(statistics.median(1000 * encoder for _, encoder in pairs))
+    for key, share in (("median", 50), ("p95", 95)):
+        values = [float(np.percentile(each, share)) for each in whole]
+        yield figure(f"latency.{key}", f"one photo, beam {beam}, {key}", "ms", values, alone, "encoder alone")
+
+
+def start_up(model: str | None, photo: Path, repeats: int) -> Iterator[Figure]:
+    """Seconds from a fresh process to the caption printed, beside `python -c "import onnxruntime"`."""
+    command = [sys.executable, "-m", "seesay", "caption", str(photo), *(["--model", model] if model else [])]
+
+    def run(*command: str) -> Callable[[], object]:
+        return lambda: subprocess.run(command, check=True, capture_output=True)
+
+    tasks = {"caption": run(*command), "engine": run(sys.executable, "-c", "import onnxruntime")}
+    interleaved(1, **tasks)  # files come from the disk, bytecode is written
+    seconds = interleaved(repeats, **tasks)
+    what = "fresh process to printed caption"
+    yield figure("startup", what, "s", seconds["caption"], seconds["engine"], "python -c 'import onnxruntime'")
+
+
+class Watched:
+    """Something that is called, or run, and the (start, end) of each call."""
+
+    def __init__(self, watched: Any) -> None:
+        self.watched = watched
+        self.calls: list[tuple[float, float]] = []
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._timed(self.watched, *args, **kwargs)
+
+    def run(self, *args: Any, **kwargs: Any) -> Any:
+        """As a session's."""
+        return self._timed(self.watched.run, *args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.watched, name)
+
+    def _timed(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        started = time.perf_counter()
+        try:
+            return call(*args, **kwargs)
+        finally:
+            self.calls.append((started, time.perf_counter()))
+
+    @property
+    def first(self) -> float:
+        """When the first call began."""
+        return min(start for start, _ in self.calls)
+
+    @property
+    def last(self) -> float:
+        """When the last call ended."""
+        return max(end for _, end in self.calls)
+
+    @property
+    def total(self) -> float:
+        """Seconds of all calls."""
+        return sum(end - start for start, end in self.calls)
+
+
+STAGES = {
+    "decode": "reading, decoding, resizing",
+    "encode": "encoder",
+    "decoder": "decoder, all words",
+    "search": "search and captions",
+    "rest": "rest",
+}
+
+
+def stages(model: CaptionModel, photos: Sequence[Path], repeats: int, beam: int = 3) -> Iterator[Figure]:
+    """The share of each stage in the time of one batch that nothing else runs beside; they sum to 1."""
+    batches = [photos[start : start + BATCH] for start in range(0, len(photos), BATCH)]
+    measured = [_stage_shares(model, batch, beam) for _ in range(repeats) for batch in batches]
+    means = {name: statistics.mean(shares[name] for shares in measured) for name in STAGES}
+    for name, what in STAGES.items():
+        each = [shares[name] for shares in measured]
+        yield Figure(f"stages.{name}", what, "", means[name], min(each), max(each), len(each))
+
+
+def _stage_shares(model: CaptionModel, batch: Sequence[Path], beam: int) -> dict[str, float]:
+    watched = copy(model)
+    encoder, decoder, transform = map(Watched, (model._encoder, model._decoder, model.bundle.transform))
+    vars(watched).update(
+        _encoder=encoder,
+        _decoder=decoder,
+        bundle=replace(model.bundle, transform=transform),  # pyright: ignore[reportArgumentType]
+    )
+    started = time.perf_counter()
+    list(watched.caption_many(batch, batch_size=len(batch), beam=beam))
+    ended = time.perf_counter()
+    seconds = {
+        "decode": transform.last - transform.first,
+        "encode": encoder.total,
+        "decoder": decoder.total,
+        "search": ended - encoder.last - decoder.total,
+    }
+    whole = ended - started
+    seconds["rest"] = whole - sum(seconds.values())
+    return {name: each / whole for name, each in seconds.items()}
+
+
+def memory(model: str | None, photos: Sequence[Path], beam: int = 3) -> Iterator[Figure]:
+    """The most memory that a process of its own takes while it captions the photos."""
+    _, peak = in_fresh_process(caption_all, model, photos, beam)
+    if peak is not None:
+        yield figure("memory", f"peak of a process that captions, beam {beam}", "MB", [peak / 1e6])
+
+
+def linear(model: str | None, photos: Sequence[Path], beam: int = 3, times: int = 7) -> Iterator[Figure]:
+    """Photos a second, and peak memory, of all photos taken several times over, beside those of taking them once.
+
+    Nothing is kept from photo to photo, so a photo that comes again costs what a new one does.
+    """
+    seconds, peak = in_fresh_process(caption_all, model, photos, beam)
+    seconds_all, peak_all = in_fresh_process(caption_all, model, [*photos] * times, beam)
+    many, few = f"{times * len(photos):,} photos", f"{len(photos):,} photos"
+    speed, speed_all = len(photos) / seconds, times * len(photos) / seconds_all
+    yield figure("linear.speed", f"{many}, beam {beam}", "photos/s", [speed_all], [speed], few)
+    if peak is not None and peak_all is not None:
+        yield figure("linear.memory", f"{many}, peak", "MB", [peak_all / 1e6], [peak / 1e6], few)
+
+
+def in_fresh_process(call: Callable[..., Any], *args: Any) -> Any:
+    """What `call(*args)` gives in a process that has loaded nothing else."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        return pool.submit(call, *args).result()
+
+
+def caption_all(model: str | None, photos: Sequence[Path], beam: int) -> tuple[float, int | None]:
+    """Caption the photos: (seconds, model loaded and warm, and the peak memory of this process in bytes)."""
+    captioner = CaptionModel.load(model)
+    list(captioner.caption_many(photos[:BATCH], beam=beam))
+    seconds = timed(lambda: sum(1 for _ in captioner.caption_many(photos, beam=beam)))
+    return seconds, peak_memory()

@@ -1,0 +1,45 @@
+"""How fast photos that are decoded already become captions on a graphics card, by torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from seesay.bench.figures import Figure, figure, interleaved, rates
+from seesay.bundle.write import load_captioner
+from seesay.runtime import CaptionModel
+from seesay.training.generate import generate
+
+BEAMS = (1, 3, 5)
+
+
+def captioning_on_device(
+    model: CaptionModel, photos: Sequence[Path], repeats: int, device: str = "cuda"
+) -> Iterator[Figure]:
+    """Photos a second from pixels to tokens, all photos in one batch, beside the encoder alone on the same device."""
+    bundle = model.bundle
+    captioner = load_captioner(bundle).to(device)
+    pixels = torch.from_numpy(np.stack([bundle.transform(photo) for photo in photos])).to(device)
+
+    def search(beam: int) -> Callable[[], object]:
+        options = replace(bundle.search, beam=beam)
+        return lambda: generate(captioner.decoder, captioner.prepare(pixels), options)
+
+    def encode() -> None:
+        captioner.encoder(pixels)
+        if device != "cpu":
+            torch.cuda.synchronize()
+
+    tasks = {"encode": encode, **{f"beam_{beam}": search(beam) for beam in BEAMS}}
+    with torch.inference_mode():
+        interleaved(1, **tasks)  # kernels are loaded
+        seconds = interleaved(repeats, **tasks)
+    limits = rates(len(photos), seconds["encode"])
+    for beam in BEAMS:
+        speeds = rates(len(photos), seconds[f"beam_{beam}"])
+        what = f"pixels to tokens on {device}, batch {len(photos)}, beam {beam}"
+        yield figure(f"device.beam_{beam}", what, "photos/s", speeds, limits, "encoder alone there")

@@ -1,0 +1,114 @@
+"""All parts of the bench, one after the other."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from types import ModuleType
+
+from rich.console import Console
+
+from seesay.bench.captioning import latency, linear, memory, stages, start_up, throughput
+from seesay.bench.figures import Figure
+from seesay.bench.machine import machine
+from seesay.bench.metrics import metrics
+from seesay.bench.photos import make_photos
+from seesay.bench.report import Report
+from seesay.errors import MissingExtraError, require
+from seesay.progress import progress
+from seesay.runtime import CaptionModel
+
+PARTS = ("captioning", "latency", "stages", "startup", "memory", "linear", "training", "features", "device", "metrics")
+FEW = 32  # photos where each is measured alone, or all are one batch
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to measure.
+
+    Attributes:
+        model: a bundle's folder, a packaged model's name, or None for the packaged default.
+        photos: how many are captioned.
+        repeats: of everything, the median counts.
+        images: for the scores.
+        only: parts of `PARTS`; none: all of them, but "linear", which takes minutes.
+        linear: "linear" too.
+    """
+
+    model: str | None = None
+    photos: int = 96
+    repeats: int = 3
+    images: int = 1000
+    only: tuple[str, ...] = ()
+    linear: bool = False
+
+
+def run_bench(options: Options, console: Console) -> Report:
+    """Measure what the options ask for.
+
+    Args:
+        options: see there.
+        console: for progress.
+
+    Raises:
+        BundleError: no such model.
+    """
+    started, clock = datetime.now().astimezone(), time.monotonic()
+    figures: list[Figure] = []
+    left_out: dict[str, str] = {}
+    about = {**machine(), "gpu": (gpu := _gpu())}
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="seesay-bench-")))
+        model = CaptionModel.load(options.model)
+        parts = _parts(options, model, make_photos(folder, options.photos), gpu)
+        advance = stack.enter_context(progress("measuring", len(parts), console))
+        for name, part in parts.items():
+            try:
+                figures += part()
+            except MissingExtraError as error:
+                left_out[name] = str(error)
+            advance(note=name)
+    seconds = time.monotonic() - clock
+    return Report(
+        started.isoformat(timespec="seconds"), model.bundle.name, about, asdict(options), seconds, figures, left_out
+    )
+
+
+def _parts(
+    options: Options, model: CaptionModel, photos: list[Path], gpu: str | None
+) -> dict[str, Callable[[], Iterable[Figure]]]:
+    few, repeats = photos[:FEW], options.repeats
+    parts = {
+        "captioning": lambda: throughput(model, photos, repeats),
+        "latency": lambda: latency(model, few, repeats),
+        "stages": lambda: stages(model, few, repeats),
+        "startup": lambda: start_up(options.model, photos[0], repeats + 2),
+        "memory": lambda: memory(options.model, photos),
+        "linear": lambda: linear(options.model, photos),
+        "training": lambda: _torch("training", "training").training(repeats),
+        "features": lambda: _torch("training", "the feature cache").features(model, photos, repeats),
+        "device": lambda: _torch("device", "a graphics card").captioning_on_device(model, few, repeats),
+        "metrics": lambda: metrics(options.images, repeats),
+    }
+    assert tuple(parts) == PARTS
+    wanted = {*(options.only or set(PARTS) - {"linear"}), *(["linear"] if options.linear else [])}
+    return {name: part for name, part in parts.items() if name in wanted and (gpu or name != "device")}
+
+
+def _torch(module: str, what: str) -> ModuleType:
+    """A module of this room that needs the extra `train`."""
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as `seesay train` does
+    return require(f"seesay.bench.{module}", "train", what)
+
+
+def _gpu() -> str | None:
+    try:
+        return _torch("training", "a graphics card").device_name()
+    except MissingExtraError:
+        return None

@@ -1,0 +1,166 @@
+"""How fast decoders learn and photos become features, beside plain matrix products and the encoder alone."""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+from rich.console import Console
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from seesay.bench.figures import Figure, figure, interleaved, rates, timed
+from seesay.config import Recipe, load_recipe
+from seesay.data.features import FeatureCache, PhotoFeatures
+from seesay.data.tokens import CaptionTokenizer
+from seesay.models.build import build_decoder, build_encoder
+from seesay.models.encoder import Encoder
+from seesay.models.stem import Stem
+from seesay.runtime import CaptionModel
+from seesay.training.batches import CaptionBatch, CaptionBatches
+from seesay.training.build import build_objective
+from seesay.training.features import encode_on
+from seesay.training.loop import StoppedError, Trainer
+from seesay.training.run import RunFolder
+from seesay.training.train import _precision
+
+VOCABULARY = 3000
+CAPTIONS = 5
+ROWS = 250  # different features; photos share them, as long as they do not fit into any cache of the processor
+DECODERS = {"lstm": "flickr8k", "transformer": "transformer"}
+
+
+class Training:
+    """The training of a recipe's decoder on made-up features and words, by the trainer that runs use.
+
+    Args:
+        recipe: sizes, objective, optimiser.
+        encoder: whose regions the features are; only their number and depth count.
+        steps: optimiser steps of one `run`.
+    """
+
+    def __init__(self, recipe: Recipe, encoder: Encoder, steps: int) -> None:
+        torch.manual_seed(recipe.seed)
+        self.recipe, self.steps = recipe, steps
+        self.fabric = Fabric(accelerator="auto", devices=1, precision=_precision(recipe.train.precision))  # pyright: ignore[reportArgumentType]
+        tokenizer = CaptionTokenizer.build((f"word{n}" for n in range(VOCABULARY - 4)), min_count=1)
+        decoder = build_decoder(recipe, encoder, len(tokenizer)).to(self.fabric.device)
+        self.objective = build_objective(recipe, decoder, tokenizer, ())
+        self.batches = made_up_batches(recipe, encoder)
+        self.captions = steps * recipe.train.batch_size * CAPTIONS
+
+    def run(self) -> float:
+        """Seconds that `steps` steps take, batches included; files are not written and nothing is validated."""
+        console = Console(quiet=True)
+        folder = RunFolder(self.recipe, resume=False, writes=False)
+        trainer = Trainer(self.recipe, folder, self.fabric, self.objective, self.batches, _no_figures, console)
+        trainer.steps = self.steps
+        try:
+            trainer.fit()
+        except StoppedError:  # Ctrl-C, which a run would save at
+            raise KeyboardInterrupt from None
+        return trainer.state.seconds
+
+    def flops(self) -> float:
+        """Multiplications and additions in the matrix products of a step, forward and backward; the mean of a run's."""
+        with FlopCounterMode(display=False) as counter:
+            for batch in islice(self.batches.epoch(0), self.steps):
+                assert isinstance(batch, CaptionBatch)
+                self.objective(batch.to(self.fabric.device)).backward()
+        return counter.get_total_flops() / self.steps
+
+    def product(self) -> tuple[Tensor, Tensor]:
+        """Two matrices of the kind that a step multiplies: all words of a batch by the gates of a layer."""
+        rows, size = 13 * CAPTIONS * self.recipe.train.batch_size, self.recipe.decoder.size
+        device, dtype = self.fabric.device, _product_dtype(self.fabric)
+        return torch.randn(rows, size, device=device, dtype=dtype), torch.randn(
+            size, 4 * size, device=device, dtype=dtype
+        )
+
+
+def made_up_batches(recipe: Recipe, encoder: Encoder) -> CaptionBatches:
+    """Batches as of Flickr8k: five captions a photo, of 12 words in the mean; features and words at random."""
+    random = np.random.default_rng(recipe.seed)
+    photos = 16 * recipe.train.batch_size
+    rows = random.standard_normal((ROWS, math.prod(encoder.grid), encoder.depth), np.float32).astype(np.float16)
+    lengths = np.clip(np.rint(random.normal(11, 3.7, (photos, CAPTIONS))), 3, recipe.tokens.max_words).astype(int)
+    captions = [[random.integers(4, VOCABULARY, length).tolist() for length in photo] for photo in lengths]
+    features = PhotoFeatures(rows, np.arange(photos) % ROWS, encoder.grid, ())
+    return CaptionBatches(features, captions, recipe.train.batch_size, recipe.tokens.max_words, recipe.seed)
+
+
+def training(repeats: int, steps: int = 2) -> Iterator[Figure]:
+    """Captions a second of the packaged recipes' decoders, beside what a plain product of matrices would allow."""
+    for name, recipe_name in DECODERS.items():
+        recipe = load_recipe(recipe_name, ["encoder.weights=none"])
+        measured = Training(recipe, build_encoder(recipe), steps)
+        flops = measured.flops() * steps  # and what is allocated once, is
+        left, right = measured.product()
+        products, speeds = [], []
+        for _ in range(repeats):
+            products.append(_flops_a_second(left, right))
+            speeds.append(measured.captions / measured.run())
+        limits = [measured.captions * product / flops for product in products]
+        what = f"{name}, recipe {recipe_name}"
+        yield figure(
+            f"training.{name}", what, "captions/s", speeds, limits, "its products at the speed of the plain one"
+        )
+        sizes = f"{left.shape[0]:,}x{left.shape[1]} by {right.shape[0]}x{right.shape[1]}"
+        yield figure(f"training.{name}_product", f"plain product, {sizes}", "GFLOP/s", [p / 1e9 for p in products])
+
+
+def features(model: CaptionModel, photos: Sequence[Path], repeats: int, batch: int = 32) -> Iterator[Figure]:
+    """Photos a second from file to kept features, as before a training, beside the same encoder alone.
+
+    The encoder's graph is made beforehand: a data set needs it once.
+    """
+    recipe = {**model.bundle.recipe, "encoder": {**model.bundle.recipe.get("encoder", {}), "weights": "none"}}
+    stem = Stem(build_encoder(Recipe.from_dict(recipe)))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    encode, load = encode_on(stem, device), stem.encoder.transform
+    pixels = np.stack([load(photo) for photo in photos[:batch]])
+    passes = -(-len(photos) // len(pixels))
+    with tempfile.TemporaryDirectory(prefix="seesay-bench-") as root:
+
+        def cached() -> None:
+            cache = FeatureCache(stem.identity(), stem.grid, stem.depth, Path(tempfile.mkdtemp(dir=root)))
+            cache.get(photos, load, encode, batch)
+
+        def alone() -> None:
+            for _ in range(passes):
+                encode(pixels)
+
+        interleaved(1, cached=cached, alone=alone)
+        seconds = interleaved(repeats, cached=cached, alone=alone)
+    speeds, limits = rates(len(photos), seconds["cached"]), rates(passes * len(pixels), seconds["alone"])
+    yield figure("features", f"file to kept features, {device}", "photos/s", speeds, limits, "encoder alone")
+
+
+def _flops_a_second(left: Tensor, right: Tensor, number: int = 10) -> float:
+    def multiply() -> None:
+        for _ in range(number):
+            torch.mm(left, right)
+        if left.is_cuda:
+            torch.cuda.synchronize()
+
+    multiply()
+    return number * 2 * left.shape[0] * left.shape[1] * right.shape[1] / timed(multiply)
+
+
+def _product_dtype(fabric: Fabric) -> torch.dtype:
+    return torch.bfloat16 if "bf16" in str(fabric._precision.precision) else torch.float32
+
+
+def _no_figures() -> tuple[dict[str, float], list[str]]:
+    return {"cider": -math.inf}, []
+
+
+def device_name() -> str | None:
+    """The graphics card that training would run on; None: the CPU."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else None

@@ -1,0 +1,29 @@
+"""`seesay bench`: the page on the terminal, and JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import typer
+from rich.console import Console
+
+from seesay.bench import PARTS, Options, run_bench
+from seesay.bundle.format import write_json
+from seesay.cli.outputs import refuse_unwritable
+from seesay.errors import did_you_mean
+
+
+def measure(
+    model: str | None, photos: int, repeats: int, only: Sequence[str], linear: bool, json_out: Path | None
+) -> None:
+    """Run the bench, print its table and write it as JSON."""
+    refuse_unwritable(json_out)
+    for part in only:
+        if part not in PARTS:
+            raise typer.BadParameter(f"--only {part}: expected one of {', '.join(PARTS)}.{did_you_mean(part, PARTS)}")
+    options = Options(model, photos, repeats, only=tuple(only), linear=linear)
+    report = run_bench(options, Console(stderr=True))
+    print(report.table())
+    if json_out:
+        write_json(json_out, report.to_dict())
