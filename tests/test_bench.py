@@ -15,7 +15,7 @@ import pytest
 from rich.console import Console
 
 from seesay.bench import Options, Report, run_bench
-from seesay.bench.captioning import BEAMS, EncoderOnly, latency, linear, memory, stages, start_up, throughput
+from seesay.bench.captioning import BEAMS, encoder_only, latency, linear, memory, stages, start_up, throughput
 from seesay.bench.figures import Figure, figure, interleaved
 from seesay.bench.machine import machine, peak_memory
 from seesay.bench.metrics import made_up_captions, metrics
@@ -75,7 +75,7 @@ def test_captioning_is_measured_for_every_beam(model: CaptionModel, photos: list
 
 
 def test_the_limit_reads_the_same_photos_and_writes_nothing(model: CaptionModel, photos: list[Path]) -> None:
-    results = list(EncoderOnly(model).caption_many([photos[0], "nowhere.jpg", photos[1]]))
+    results = list(encoder_only(model).caption_many([photos[0], "nowhere.jpg", photos[1]]))
     assert [(r.image, isinstance(r, Failure)) for r in results] == [
         (str(photos[0]), False),
         ("nowhere.jpg", True),

@@ -18,27 +18,31 @@ import numpy as np
 
 from seesay.bench.figures import Figure, figure, interleaved, rates, timed
 from seesay.bench.machine import peak_memory
-from seesay.caption import Caption
 from seesay.runtime import CaptionModel
+from seesay.runtime.engine import Encoded, Engine
+from seesay.search import Hypothesis, SearchOptions
 
 BEAMS = (1, 3, 5)
 BATCH = 16
+WARM = 3 * BATCH  # photos that go first: several batches take another way than one
 
 
-class EncoderOnly(CaptionModel):
+class Silent(Engine):
+    """An engine that encodes photos as another does, with its sessions, and writes nothing."""
+
+    def __init__(self, engine: Engine) -> None:
+        vars(self).update(vars(engine))
+
+    def search(self, photos: Sequence[Encoded], options: SearchOptions) -> list[list[Hypothesis]]:
+        """For each photo the sentence of no word."""
+        return [[Hypothesis((), (), np.zeros((0, 1), np.float32), 0.0)] for _ in photos]
+
+
+def encoder_only(model: CaptionModel) -> CaptionModel:
     """The same pipeline with the same sessions, but nothing is written: decoding and the encoder are the limit."""
-
-    def __init__(self, model: CaptionModel) -> None:
-        vars(self).update(vars(model))
-
-    def _caption_batch(self, pixels: np.ndarray, names: list[str | None], options: Any) -> list[Caption]:
-        encode(self, pixels)
-        return [Caption("", 0.0, (), name) for name in names]
-
-
-def encode(model: CaptionModel, pixels: np.ndarray) -> None:
-    """(B, 3, size, size) through the encoder alone, on the model's own engine."""
-    model._encoder.run(None, {"images": pixels})
+    limit = copy(model)
+    vars(limit).update(_engine=Silent(model._engine), _single=Silent(model._single))
+    return limit
 
 
 def throughput(model: CaptionModel, photos: Sequence[Path], repeats: int) -> Iterator[Figure]:
@@ -47,8 +51,8 @@ def throughput(model: CaptionModel, photos: Sequence[Path], repeats: int) -> Ite
     def run(captioner: CaptionModel, beam: int) -> Callable[[], object]:
         return lambda: list(captioner.caption_many(photos, beam=beam))
 
-    tasks = {"limit": run(EncoderOnly(model), 1), **{f"beam_{beam}": run(model, beam) for beam in BEAMS}}
-    list(model.caption_many(photos[:BATCH], beam=max(BEAMS)))  # the first run allocates
+    tasks = {"limit": run(encoder_only(model), 1), **{f"beam_{beam}": run(model, beam) for beam in BEAMS}}
+    list(model.caption_many(photos[:WARM], beam=max(BEAMS)))  # the first run allocates
     seconds = interleaved(repeats, **tasks)
     limits = rates(len(photos), seconds["limit"])
     for beam in BEAMS:
@@ -59,12 +63,15 @@ def throughput(model: CaptionModel, photos: Sequence[Path], repeats: int) -> Ite
 
 def latency(model: CaptionModel, photos: Sequence[Path], repeats: int, beam: int = 3) -> Iterator[Figure]:
     """Milliseconds from one file to its caption, warm, beside the encoder alone; the median and the 95th percentile."""
-    pixels = model.bundle.transform(photos[0])[None]
+    pixels = model.bundle.transform(photos[0])
     model.caption(photos[0], beam)
-    encode(model, pixels)
+
+    def encode() -> None:
+        model._engine.encode(pixels)
+
     whole, alone = [], []
     for _ in range(repeats):
-        pairs = [(timed(lambda p=p: model.caption(p, beam)), timed(lambda: encode(model, pixels))) for p in photos]
+        pairs = [(timed(lambda p=p: model.caption(p, beam)), timed(encode)) for p in photos]
         whole.append([1000 * own for own, _ in pairs])
         alone.append(statistics.median(1000 * encoder for _, encoder in pairs))
     for key, share in (("median", 50), ("p95", 95)):
@@ -111,11 +118,6 @@ class Watched:
             self.calls.append((started, time.perf_counter()))
 
     @property
-    def first(self) -> float:
-        """When the first call began."""
-        return min(start for start, _ in self.calls)
-
-    @property
     def last(self) -> float:
         """When the last call ended."""
         return max(end for _, end in self.calls)
@@ -136,7 +138,7 @@ STAGES = {
 
 
 def stages(model: CaptionModel, photos: Sequence[Path], repeats: int, beam: int = 3) -> Iterator[Figure]:
-    """The share of each stage in the time of one batch that nothing else runs beside; they sum to 1."""
+    """The mean share of each stage in the time of one batch, which runs through them one by one; they sum to 1."""
     batches = [photos[start : start + BATCH] for start in range(0, len(photos), BATCH)]
     measured = [_stage_shares(model, batch, beam) for _ in range(repeats) for batch in batches]
     means = {name: statistics.mean(shares[name] for shares in measured) for name in STAGES}
@@ -146,18 +148,15 @@ def stages(model: CaptionModel, photos: Sequence[Path], repeats: int, beam: int 
 
 
 def _stage_shares(model: CaptionModel, batch: Sequence[Path], beam: int) -> dict[str, float]:
-    watched = copy(model)
-    encoder, decoder, transform = map(Watched, (model._encoder, model._decoder, model.bundle.transform))
-    vars(watched).update(
-        _encoder=encoder,
-        _decoder=decoder,
-        bundle=replace(model.bundle, transform=transform),  # pyright: ignore[reportArgumentType]
-    )
+    watched, engine = copy(model), copy(model._engine)
+    encoder, decoder, transform = map(Watched, (engine._encoder, engine._decoder, model.bundle.transform))
+    vars(engine).update(_encoder=encoder, _decoder=decoder)
+    vars(watched).update(_engine=engine, bundle=replace(model.bundle, transform=transform))  # pyright: ignore[reportArgumentType]
     started = time.perf_counter()
     list(watched.caption_many(batch, batch_size=len(batch), beam=beam))
     ended = time.perf_counter()
     seconds = {
-        "decode": transform.last - transform.first,
+        "decode": transform.total,
         "encode": encoder.total,
         "decoder": decoder.total,
         "search": ended - encoder.last - decoder.total,
@@ -197,6 +196,6 @@ def in_fresh_process(call: Callable[..., Any], *args: Any) -> Any:
 def caption_all(model: str | None, photos: Sequence[Path], beam: int) -> tuple[float, int | None]:
     """Caption the photos: (seconds, model loaded and warm, and the peak memory of this process in bytes)."""
     captioner = CaptionModel.load(model)
-    list(captioner.caption_many(photos[:BATCH], beam=beam))
+    list(captioner.caption_many(photos[:WARM], beam=beam))
     seconds = timed(lambda: sum(1 for _ in captioner.caption_many(photos, beam=beam)))
     return seconds, peak_memory()
