@@ -16,6 +16,7 @@ from seesay.models.build import build_decoder
 from seesay.models.cells import CELLS, GruCell, LstmCell, RnnCell
 from seesay.models.decoder import Decoder
 from seesay.models.embedding import WordEmbedding
+from seesay.models.packing import Row, Running
 from seesay.models.regions import SelfAttention, grid_places, sinusoids
 from seesay.models.show_attend_tell import ShowAttendTell
 from seesay.training.batches import CaptionBatch
@@ -89,17 +90,45 @@ def regions_of(batch: int) -> torch.Tensor:
 
 
 LENGTHS = [[7, 5, 5, 2, 0], [3, 3, 1, 0, 0], [11, 1, 1, 1, 1]]
+LEAVING = [[11, 4, 4, 1, 1], [7, 6, 2, 0, 0], [3, 3, 1, 1, 0], [2, 1, 1, 1, 1]]  # the last photos are done early
 
 
+@pytest.mark.parametrize("lengths", [LENGTHS, LEAVING], ids=["in any order", "longest first"])
 @torch.no_grad()
-def test_forward_equals_repeated_steps(decoder):
-    compare_forward_with_steps(decoder, LENGTHS)
+def test_forward_equals_repeated_steps(decoder, lengths):
+    compare_forward_with_steps(decoder, lengths)
 
 
-@pytest.mark.parametrize("lengths", [[[6], [3], [1]], [[2, 1, 0]], [[4, 0, 0], [0, 0, 0]]], ids=str)
+@pytest.mark.parametrize(
+    "lengths", [[[6], [3], [1]], [[2, 1, 0]], [[4, 0, 0], [0, 0, 0]], [[1, 2, 4], [0, 3, 1]]], ids=str
+)
 @torch.no_grad()
 def test_forward_equals_repeated_steps_for_odd_batches(lstm, lengths):
     compare_forward_with_steps(lstm, lengths)
+
+
+def test_running_captions_by_hand():
+    """Five words at first, then the second photo (a quarter and more of two) leaves with its caption of one word."""
+    lengths = torch.tensor([[3, 2], [1, 0]])
+    tokens = torch.arange(12).reshape(2, 2, 3)
+    run = Running.of(tokens, lengths)
+    assert run.sizes == [(2, 2), (1, 2), (1, 1)]
+    assert run.take(tokens).tolist() == [0, 3, 6, 9, 1, 4, 2]
+    assert [step.shape[:2] for step in run.steps(torch.zeros(7, 5))] == [*map(torch.Size, run.sizes)]
+    put = run.put(run.take(tokens), fill=-1)
+    assert put.tolist() == [[[0, 1, 2], [3, 4, -1]], [[6, -1, -1], [9, -1, -1]]]
+
+
+def test_a_row_of_captions_by_hand():
+    lengths = torch.tensor([[3, 1], [1, 0]])
+    tokens = torch.arange(12).reshape(2, 2, 3)
+    row = Row.of(tokens, lengths)
+    assert row.take(tokens)[0].tolist() == [0, 1, 2, 3]
+    assert row.take(tokens)[1, 0] == 6
+    assert row.place[0].tolist() == [0, 1, 2, 0]
+    assert (~row.hidden[0]).int().tolist() == [[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [0, 0, 0, 1]]
+    put = row.put(row.take(tokens).unsqueeze(-1)).squeeze(-1)
+    assert put[0].tolist() == [[0, 1, 2], [3, 0, 0]]
 
 
 def compare_forward_with_steps(decoder: Decoder, lengths: list[list[int]]) -> None:

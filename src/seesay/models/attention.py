@@ -59,7 +59,7 @@ class AdditiveAttention(Attention):
         self.score = nn.Linear(size // heads, heads, bias=False)  # one v for each head
 
     def forward(self, query: Tensor, keys: Tensor) -> Tensor:
-        met = torch.tanh(keys.unsqueeze(1) + self.query(query).unsqueeze(2))  # (B, K, P, A)
+        met = (keys.unsqueeze(1) + self.query(query).unsqueeze(2)).tanh_()  # (B, K, P, A), the largest of all: in place
         return self._weigh(met).transpose(-1, -2)
 
     def match(self, query: Tensor, key: Tensor) -> Tensor:

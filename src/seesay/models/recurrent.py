@@ -13,6 +13,7 @@ from seesay.models.cells import CELLS
 from seesay.models.decoder import Decoded, Decoder, Memory, Step
 from seesay.models.dropout import Dropout
 from seesay.models.embedding import WordEmbedding
+from seesay.models.packing import Running
 from seesay.models.regions import Regions
 
 
@@ -134,28 +135,27 @@ class RecurrentDecoder(Decoder):
         """Read whole captions (teacher forcing); equal to repeated `step`, with the words' part done at once.
 
         Args:
-            tokens: (B, K, L) ids, start token first; each photo's captions the longest first.
-            lengths: (B, K) real tokens of each caption; what comes after is padding.
+            tokens: (B, K, L) ids, start token first; least work where the longest come first, photos and captions.
+            lengths: (B, K) real tokens of each caption; where padding stands, what is returned is 0 (`chosen`: -1).
             memory: of the B photos.
             sample: (B,) bool, for hard attention in training: photos of which a region is sampled; of the others the
                 expectation is taken. None: as `step` does.
         """
-        beams, steps = tokens.shape[1:]
-        words = self.dropout(self.embedding(tokens))
-        words_in = self.word_in(words).unbind(dim=2)  # indexing in the loop would cost a full gradient each time
-        state = self.start(memory, beams)
-        # Captions are sorted by length within a photo, so the columns still running at step t are the first ones.
-        running = (lengths.amax(dim=0).unsqueeze(1) > torch.arange(steps, device=lengths.device)).sum(dim=0).tolist()
+        run = Running.of(tokens, lengths)
+        words = self.dropout(self.embedding(run.take(tokens)))
+        state = self.start(memory, tokens.shape[1])
         features, maps, chosen = [], [], []
-        for t, k in enumerate(running):
-            state = self.State(*(part[:, :k] for part in state))
-            found, state, look = self.advance(words_in[t][:, :k], state, memory, sample)
-            features.append(nn.functional.pad(found, (0, 0, 0, beams - k)))
-            maps.append(nn.functional.pad(look.attention, (0, 0, 0, beams - k)))
+        for (photos, captions), words_in in zip(run.sizes, run.steps(self.word_in(words)), strict=True):
+            if photos < len(memory.values):
+                memory, sample = type(memory)(*(part[:photos] for part in memory)), _first(sample, photos)
+            state = self.State(*(part[:photos, :captions] for part in state))
+            found, state, look = self.advance(words_in, state, memory, sample)
+            features.append(found.flatten(0, 1))
+            maps.append(look.attention.flatten(0, 1))
             if look.chosen is not None:
-                chosen.append(nn.functional.pad(look.chosen, (0, beams - k), value=-1))
-        hidden = self.write(words, torch.stack(features, dim=2))
-        return Decoded(hidden, torch.stack(maps, dim=2), torch.stack(chosen, dim=2) if chosen else None)
+                chosen.append(look.chosen.flatten())
+        hidden, attention = run.put(self.write(words, torch.cat(features))), run.put(torch.cat(maps))
+        return Decoded(hidden, attention, run.put(torch.cat(chosen), fill=-1) if chosen else None)
 
     def look(self, query: Tensor, memory: Any, sample: Tensor | None = None) -> Look:
         """Where the query (B, K, H) looks and what it sees there: alpha = softmax(e), z = sum_i alpha_i values_i."""
@@ -190,6 +190,10 @@ class RecurrentDecoder(Decoder):
         return self.State(
             *(torch.cat(part, dim=-1) if len(self.cells) > 1 else part[0] for part in zip(*after, strict=True))
         )
+
+
+def _first(sample: Tensor | None, photos: int) -> Tensor | None:
+    return None if sample is None else sample[:photos]
 
 
 class WholeMemory(NamedTuple):

@@ -11,6 +11,7 @@ from seesay.models.attention import attend
 from seesay.models.decoder import Decoded, Decoder, Memory, Step
 from seesay.models.dropout import Dropout
 from seesay.models.embedding import WordEmbedding
+from seesay.models.packing import Row
 from seesay.models.regions import Regions, feed_forward, sinusoids
 
 
@@ -22,45 +23,6 @@ class Cache(NamedTuple):
     """
 
     past: Tensor
-
-
-class Row(NamedTuple):
-    """The real words of each photo's captions, one caption after the other, W words at most.
-
-    Attributes:
-        slot: (B, W) where each word stands among the K * L; photos with fewer words are filled up with padding.
-        place: (B, W) where in its caption.
-        hidden: (B, W, W) True where a word must not look: what comes later, and other captions.
-        captions: K.
-        length: L.
-    """
-
-    slot: Tensor
-    place: Tensor
-    hidden: Tensor
-    captions: int
-    length: int
-
-    @classmethod
-    def of(cls, tokens: Tensor, lengths: Tensor) -> Row:
-        """The row of (B, K, L) tokens of which the first (B, K) `lengths` are real."""
-        captions, length = tokens.shape[1:]
-        padding = (torch.arange(length, device=tokens.device) >= lengths.unsqueeze(-1)).flatten(1)
-        longest = int((~padding).sum(dim=1).max())
-        slot = padding.to(torch.uint8).argsort(dim=1, stable=True)[:, :longest]
-        caption, place = slot // length, slot % length
-        hidden = (caption.unsqueeze(2) != caption.unsqueeze(1)) | (place.unsqueeze(2) < place.unsqueeze(1))
-        return cls(slot, place, hidden, captions, length)
-
-    def take(self, tokens: Tensor) -> Tensor:
-        """(B, K, L) -> (B, W)."""
-        return tokens.flatten(1).gather(1, self.slot)
-
-    def put(self, vectors: Tensor) -> Tensor:
-        """(B, W, ...) -> (B, K, L, ...), 0 elsewhere."""
-        empty = vectors.new_zeros(len(vectors), self.captions * self.length, vectors.shape[2])
-        index = self.slot.unsqueeze(2).expand_as(vectors)
-        return empty.scatter(1, index, vectors).unflatten(1, (self.captions, self.length))
 
 
 class Block(nn.Module):

@@ -19,7 +19,7 @@ POOL = 16  # batches' worth of shuffled photos that are sorted by length togethe
 
 
 class CaptionBatch(NamedTuple):
-    """B photos, each once, with K captions each, the longest first (photos with fewer have empty ones).
+    """B photos, each once, with K captions each, the longest first of both (photos with fewer have empty ones).
 
     Attributes:
         regions: (B, P, D) float32; what the encoder's stem saw, where the rest of the encoder is trained.
@@ -88,6 +88,7 @@ class CaptionBatches:
         self.seed = seed
         self.photos = np.flatnonzero(features.readable)
         self._work = np.array([sum(map(len, photo)) for photo in self.captions])
+        self._longest = np.array([max(map(len, photo), default=0) for photo in self.captions])
 
     def __len__(self) -> int:
         """Batches an epoch."""
@@ -111,8 +112,12 @@ class CaptionBatches:
         size = self.batch_size * POOL
         pools = [photos[i : i + size] for i in range(0, len(photos), size)]
         photos = np.concatenate([pool[np.argsort(self._work[pool], kind="stable")] for pool in pools])
-        batches = [photos[i : i + self.batch_size] for i in range(0, len(photos), self.batch_size)]
+        batches = [self._longest_first(photos[i : i + self.batch_size]) for i in range(0, len(photos), self.batch_size)]
         return [batches[i] for i in random.permutation(len(batches))]
+
+    def _longest_first(self, photos: np.ndarray) -> np.ndarray:
+        """As captions are in a photo, so that a recurrent decoder is done with the last ones early."""
+        return photos[np.argsort(-self._longest[photos], kind="stable")]
 
     def batch(self, photos: np.ndarray, epoch: int = 0) -> CaptionBatch:
         """The batch of the photos with these numbers, whose features are there."""
