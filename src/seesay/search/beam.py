@@ -92,13 +92,14 @@ def beam_search(
     rows = xp.arange(start.shape[0], device=device)[:, None]
     token, written = start, start[..., None][..., :0]
     trace: list[Trace] = []
-    photos, found = np.arange(start.shape[0]), {}
+    photos, found, all_alive = np.arange(start.shape[0]), {}, True
     for place in range(options.max_words + 1):
         logprobs, state, attention = step(token, state, memory)
         allowed = allow(logprobs, forbidden, end, place == options.max_words)
         if options.block_ngrams:
             _block_repeats(xp, allowed, written, options.block_ngrams)
-        freeze(xp, allowed, alive, end)
+        if not all_alive:
+            freeze(xp, allowed, alive, end)
         vocab = allowed.shape[-1]
         children = topk(xp, xp.reshape(total[..., None] + allowed, (allowed.shape[0], -1)), options.beam)
         parent, token = children // vocab, children % vocab
@@ -107,7 +108,8 @@ def beam_search(
         alive = alive[rows, parent] & (token != end) & _is_real(total)
         written = xp.concat([written[rows, parent], token[..., None]], axis=-1)
         trace.append((parent, token, gained, attention))
-        running = to_numpy(alive.any(1))
+        alive_here = to_numpy(alive)
+        running, all_alive = np.any(alive_here, axis=1), bool(alive_here.all())
         stay = np.flatnonzero(running)
         if len(stay) <= STAY * len(running):
             leave = np.flatnonzero(~running)
@@ -130,11 +132,12 @@ def topk(xp: Any, values: Array, k: int) -> Array:
     Overwrites what it took. For a few of many it is several times faster than a partition.
     """
     rows = xp.arange(values.shape[0], device=values.device)
-    places = [xp.argmax(values, axis=1)]
-    for _ in range(min(k, values.shape[1]) - 1):
-        values[rows, places[-1]] = -xp.inf
-        places.append(xp.argmax(values, axis=1))
-    return xp.stack(places, axis=1)
+    places = xp.zeros((values.shape[0], min(k, values.shape[1])), dtype=xp.int64, device=values.device)
+    for rank in range(places.shape[1]):
+        if rank:
+            values[rows, places[:, rank - 1]] = -xp.inf
+        places[:, rank] = xp.argmax(values, axis=1)
+    return places
 
 
 def _is_real(total: Array) -> Array:
@@ -151,6 +154,8 @@ def _block_repeats(xp: Any, allowed: Array, written: Array, n: int) -> None:
     same = written[..., n - 1 :] >= 0
     for i in range(n - 1):
         same = same & (written[..., i : i + windows] == latest[..., i : i + 1])
+    if not same.any():
+        return
     photo, beam, window = xp.nonzero(same)
     allowed[photo, beam, written[photo, beam, window + n - 1]] = WORST
 
