@@ -87,16 +87,14 @@ class CaptionStatistics:
 
     def facts(self) -> dict[str, str]:
         """Heading -> what a reader wants to know of it, in a line."""
-        of_training = (
-            "" if self.vocabulary_share is None else f", {_percent(self.vocabulary_share)} of the training words"
-        )
+        learnt = "" if self.vocabulary_share is None else f", {_percent(self.vocabulary_share)} of the training words"
         made_up = "" if self.novel is None else f", {_percent(self.novel)} are in no training caption"
         facts = {
             "Length": f"{self.mean_length:.1f} words a caption, {min(self.lengths)} to {max(self.lengths)}",
             "Words": f"{self.distinct_words:,} different words{learnt}",
             "Distinct 1-3": f"{', '.join(f'{value:.3f}' for value in self.distinct)} of the n-grams",
             "Captions": f"{self.distinct_captions:,} different of {self.captions:,}; "
-            f"{_percent(self.shared)} have a twin{made_up}",
+            f"{_percent(self.shared)} are another photo's too{made_up}",
             "Repetition": f"{_percent(self.repeated_words)} say a word twice running, "
             f"{_percent(self.repeated_trigrams)} three words again; "
             f"{_percent(self.repeated_content)} of content words were said before",
