@@ -558,7 +558,8 @@ def test_statistics_as_json_and_text() -> None:
         "Words         4 different words, 66.7 % of the training words",
         "Distinct 1-3  0.500, 0.800, 1.000 of the n-grams",
         "Captions      2 different of 3; 66.7 % are another photo's too, 33.3 % are in no training caption",
-        "Repetition    0.0 % say a word twice running, 0.0 % three words again; 0.0 % of content words were said before",
+        "Repetition    0.0 % say a word twice running, 0.0 % three words again; "
+        "0.0 % of content words were said before",
         "Endings       33.3 % break off, as in 'a dog with a'",
         "Most often    2 times 'a dog'",
     ]

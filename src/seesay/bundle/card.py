@@ -20,8 +20,8 @@ COLUMNS = {
 EXAMPLES = """
 ## What to expect
 
-Photos that nobody chose: drawn from each split with a fixed seed, the best first. CIDEr is that of the one caption, x100; it
-counts shared words, so a caption that is right in other words scores low.
+Photos that nobody chose: drawn from each split with a fixed seed, the best first. CIDEr is that of the one
+caption, x100; it counts shared words, so a caption that is right in other words scores low.
 
 | split | photo | caption | CIDEr |
 |---|---|---|---|"""
