@@ -289,15 +289,15 @@ def test_report_of_nothing() -> None:
 
 
 def test_report_opens_one_photo_at_a_time(tmp_path: Path) -> None:
-    alive = weakref.WeakSet[Image.Image]()
+    handed_out: list[weakref.ref[Image.Image]] = []
 
     def photos():
         for _ in range(3):
             item = judged("a dog")
-            alive.add(item.image)
+            handed_out.append(weakref.ref(item.image))
             yield item
             del item
-            assert len(alive) <= 1
+            assert sum(image() is not None for image in handed_out) <= 1
 
     path = write_report(tmp_path / "new" / "report.html", "t", Figures({}), [Section("All", "", photos())])
     assert path.read_text("utf-8").count("<figure>") == 3
