@@ -34,7 +34,8 @@ def main() -> None:
     scores = {}
     for name, _, path in (item.partition("=") for item in arguments.data):
         result = evaluate(model, read_dataset(path).split("dev"), official=True)
-        scores[f"{name} dev"] = {**result.about, "model": arguments.name, **result.scores.to_dict()}
+        about = {**result.about, "model": arguments.name}
+        scores[f"{name} dev"] = {**about, **result.scores.to_dict(), "examples": result.examples()}
         print(name, result.scores.table(), sep="\n")
     values = {**bundle.recipe, "name": arguments.name}
     values["out"] = None

@@ -20,6 +20,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save
 
 from seesay.bundle import graphs
+from seesay.bundle.card import model_card
 from seesay.bundle.export import export_graphs
 from seesay.bundle.format import FILES, open_bundle, write_manifest
 from seesay.bundle.graphs import half_precision, write_graphs
@@ -454,6 +455,16 @@ def test_recipe_and_card(tiny_bundle):
     card = (tiny_bundle / "README.md").read_text()
     assert "`test_efficientnet` at 96 x 96" in card
     assert "None were taken." in card
+
+
+def test_card_shows_examples_where_the_scores_have_some(tiny_recipe):
+    figures = {"images": 5, "cider": 0.5, "tokeniser": "ours"}
+    plain = model_card(tiny_recipe, {"dev": figures}, "\n## Notes\n")
+    examples = [{"id": "a|b.jpg", "caption": "a dog | runs", "cider": 1.234}, {"id": "c", "caption": "", "cider": 0}]
+    shown = model_card(tiny_recipe, {"dev": {**figures, "examples": examples}, "other": figures}, "\n## Notes\n")
+    assert "What to expect" not in plain and "| dev | 5 |" in shown
+    assert shown.count("\n| dev | `") == 2, "a row each, whatever stands in the text"
+    assert "\n| dev | `a\\|b.jpg` | a dog \\| runs | 123.4 |\n| dev | `c` |  | 0.0 |\n\n## Notes\n" in shown
 
 
 # --- `seesay export`

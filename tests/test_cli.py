@@ -486,10 +486,53 @@ def test_evaluate(cli: Cli, tiny_bundle: Path, tiny_data: Path, tmp_path: Path) 
     assert scores["scores"]["comparable"] is False
     assert set(scores["attention"]) == {"entropy", "between_words", "between_photos"}
     assert len(scores["captions"]) == 5
+    assert set(next(iter(scores["per_photo"].values()))) == {"caption", "cider"}
     again = cli("evaluate", "--model", tiny_bundle, "--data", tiny_data, "--split", "val", "--limit", "2")
     assert again.code == 0
     assert "\n2 images" in again.out
     assert "attention" not in again.out
+
+
+@pytest.mark.usefixtures("no_java")
+def test_evaluate_writes_a_page(cli: Cli, tiny_bundle: Path, tiny_data: Path, tmp_path: Path) -> None:
+    arguments = ("evaluate", "--model", tiny_bundle, "--data", tiny_data, "--split", "train")
+    done = cli(*arguments, "--report", "page.html", "--report-photos", "3", "--limit", "11")
+    assert done.code == 0, done.err
+    assert done.out.endswith("\n\npage.html\n")
+    page = (tmp_path / "page.html").read_text("utf-8")
+    assert f"<h1>tiny on train of {tiny_data.name}</h1>" in page
+    assert page.count("<figure>") == page.count("data:image/jpeg") == 4 * 3
+    done = cli(*arguments, "--report", "no/page.html")
+    assert done.code == 1 and "does not exist" in done.err
+    assert cli(*arguments, "--report", "page.html", "--report-photos", "0").code == 2
+
+
+@pytest.mark.usefixtures("no_java")
+def test_limit_leaves_the_training_captions_whole(cli: Cli, tiny_bundle: Path, tiny_data: Path, tmp_path: Path) -> None:
+    from conftest import SENTENCES
+
+    from seesay.data.tokens import split_words
+
+    arguments = ("evaluate", "--model", tiny_bundle, "--data", tiny_data, "--split", "dev")
+    assert cli(*arguments, "--limit", "1", "--json", "scores.json").code == 0
+    found = json.loads((tmp_path / "scores.json").read_text("utf-8"))
+    [caption] = found["captions"].values()
+    training = {word for sentence in SENTENCES for word in split_words(sentence)}
+    assert found["statistics"]["vocabulary_share"] == len(training & set(split_words(caption))) / len(training)
+
+
+@pytest.mark.usefixtures("no_java")
+def test_evaluate_says_whether_attention_points(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
+    from seesay.data.shapes import write_shapes
+
+    write_shapes(tmp_path / "shapes", train=1, dev=1, test=3, seed=3)
+    arguments = ("evaluate", "--model", tiny_bundle, "--data", "shapes", "--json", "scores.json")
+    done = cli(*arguments, "--attention")
+    assert done.code == 0, done.err
+    assert "\npointing accuracy: " in done.out
+    found = json.loads((tmp_path / "scores.json").read_text("utf-8"))["pointing"]
+    assert set(found) == {"accuracy", "chance", "nouns", "wrong", "ambiguous", "pictures"}
+    assert "pointing" not in cli(*arguments).out
 
 
 def test_evaluate_on_a_split_that_is_not_there(cli: Cli, tiny_bundle: Path, tiny_data: Path) -> None:

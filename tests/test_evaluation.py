@@ -14,7 +14,7 @@ from seesay.data.records import CaptionRecord
 from seesay.data.tokens import split_words
 from seesay.errors import DataError
 from seesay.evaluation import evaluate
-from seesay.metrics import basic_scores, caption_statistics
+from seesay.metrics import CiderD, basic_scores, caption_statistics
 from seesay.metrics.attention import attention_statistics
 from seesay.runtime import CaptionModel
 
@@ -66,14 +66,36 @@ def test_json_form(model: CaptionModel, records: list[CaptionRecord]) -> None:
     result = evaluate(model, records[:3], official=False)
     values = json.loads(json.dumps(result.to_dict()))
     assert set(values) == {
-        *("model", "seesay", "beam", "images", "references", "scores", "statistics", "failures", "captions")
+        *("model", "seesay", "beam", "images", "references", "scores", "statistics", "failures", "captions"),
+        "per_photo",
     }
     assert values["captions"] == {name: caption.text for name, caption in result.captions.items()}
     assert values["scores"]["cider"] == result.scores.cider
+    assert {name: found["caption"] for name, found in values["per_photo"].items()} == values["captions"]
     attention = json.loads(json.dumps(result.to_dict(attention=True)))["attention"]
     maps = [np.stack([word.attention for word in caption.words]) for caption in result.captions.values()]
     assert attention == attention_statistics(maps).to_dict()
     assert set(attention) == {"entropy", "between_words", "between_photos"}
+
+
+def test_each_photo_has_its_own_cider(model: CaptionModel, records: list[CaptionRecord]) -> None:
+    result = evaluate(model, records, official=False)
+    judge = CiderD([[split_words(text) for text in record.captions] for record in records])
+    for number, record in enumerate(records):
+        found = result.per_photo[record.id]
+        [cider] = judge.score([split_words(found["caption"])], images=[number])
+        assert found["cider"] == pytest.approx(cider)
+    ciders = [found["cider"] for found in result.per_photo.values()]
+    assert np.mean(ciders) == pytest.approx(result.scores.cider) and len(set(ciders)) > 1
+
+
+def test_examples_are_one_fixed_draw(model: CaptionModel, records: list[CaptionRecord]) -> None:
+    result, other = evaluate(model, records, official=False), evaluate(model, records[::-1], official=False)
+    drawn = result.examples(5)
+    assert [example["cider"] for example in drawn] == sorted((e["cider"] for e in drawn), reverse=True)
+    assert {e["id"] for e in drawn} == {e["id"] for e in other.examples(5)} != {e["id"] for e in result.examples(5, 1)}
+    assert all(result.per_photo[e["id"]] == {"caption": e["caption"], "cider": e["cider"]} for e in drawn)
+    assert len({e["id"] for e in drawn}) == 5 and len(result.examples(99)) == 12
 
 
 def test_a_few_broken_photos_are_left_out_and_named(

@@ -9,6 +9,7 @@ import math
 import re
 import shutil
 import subprocess
+import weakref
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -18,7 +19,20 @@ from PIL import Image
 
 from seesay.caption import Caption, Word, region_box
 from seesay.errors import SeesayError
-from seesay.explain import display, draw_figure, draw_overlay, heat, heat_map, render_page, write_page
+from seesay.explain import (
+    Figures,
+    Judged,
+    Section,
+    display,
+    draw_figure,
+    draw_overlay,
+    heat,
+    heat_map,
+    render_page,
+    render_report,
+    write_page,
+    write_report,
+)
 from seesay.explain.text import percent, width, wrap
 
 GRIDS = [(3, 5), (7, 2), (1, 1), (1, 4)]
@@ -236,6 +250,57 @@ def test_write_page(tmp_path: Path) -> None:
     assert "Hündchen" in path.read_text("utf-8") and "Überblick" in path.read_text("utf-8")
     with pytest.raises(SeesayError, match=r"page\.html.*cannot write"):
         write_page(path / "page.html", items)
+
+
+# --- report ----------------------------------------------------------------------------------------------------------
+
+
+def judged(text: str, cider: float = 1.0, image: str = "photo.jpg") -> Judged:
+    return Judged(photo((700, 350)), caption(text, image), cider, [f"people wrote {text}", HOSTILE])
+
+
+def test_report_shows_figures_photos_and_references() -> None:
+    figures = Figures({"CIDEr": "63.4"}, {"Length": "10.2 words"}, {"Words": {"3": 1, "4": 0, "5": 2}}, ["Few images"])
+    sections = [
+        Section("The best", "First.", [judged("a dog", 1.234)]),
+        Section("None", "Nothing to see.", []),
+        Section("The worst", "Last.", iter([judged("a", 0.0), judged("b", 0.0, HOSTILE)])),
+    ]
+    text = render_report(f"Model {HOSTILE}", figures, sections)
+    page = Page(text)
+    assert page.data("h1") == [f"Model {HOSTILE}"]
+    assert page.data("dt") == ["CIDEr", "Length"] and page.data("dd") == ["63.4", "10.2 words"]
+    assert "Few images" in page.data("p")
+    assert [image["width"] for image in page.attributes("img")] == ["320"] * 3
+    assert [said for said in page.data("p") if "CIDEr" in said] == ["CIDEr 123.4", "CIDEr 0.0", "CIDEr 0.0"]
+    assert page.data("li") == [said for name in ("a dog", "a", "b") for said in (f"people wrote {name}", HOSTILE)]
+    assert len(page.attributes("script")) == 4, "one a photo and the page's"
+    assert [link["href"] for link in page.attributes("a")] == ["#the-best", "#the-worst"]
+    assert page.attributes("section", id="the-best") and "Nothing to see." not in page.data("p")
+    bars = page.attributes("i", style="--h:0.500") + page.attributes("i", style="--h:0.000")
+    assert [bar["title"] for bar in bars] == ["3: 1", "4: 0"]
+    assert page.attributes("div", role="img")[0]["aria-label"] == "Words, 3: 1, 4: 0, 5: 2"
+    assert not re.search(r"https?:|@import|url\(|\{\{[^s]", text)
+
+
+def test_report_of_nothing() -> None:
+    page = Page(render_report("Empty", Figures({}, charts={"Words": {}}), []))
+    assert page.data("h1") == ["Empty"] and not page.attributes("figure")
+
+
+def test_report_opens_one_photo_at_a_time(tmp_path: Path) -> None:
+    handed_out: list[weakref.ref[Image.Image]] = []
+
+    def photos():
+        for _ in range(3):
+            item = judged("a dog")
+            handed_out.append(weakref.ref(item.image))
+            yield item
+            del item
+            assert sum(image() is not None for image in handed_out) <= 1
+
+    path = write_report(tmp_path / "new" / "report.html", "t", Figures({}), [Section("All", "", photos())])
+    assert path.read_text("utf-8").count("<figure>") == 3
 
 
 def test_notebook_draws_a_fragment_and_prints_the_sentence() -> None:

@@ -493,9 +493,78 @@ def test_caption_statistics() -> None:
     found = caption_statistics(captions, training_captions=words("a dog", "a cow"))
     assert (found.captions, found.mean_length, found.distinct_words) == (4, 11 / 4, 6)
     assert (found.distinct_captions, found.novel) == (3, 2 / 4)
-    assert caption_statistics(captions).novel is None
+    assert found.lengths == {2: 2, 3: 1, 4: 1}
+    assert found.vocabulary_share == 2 / 3  # "a" and "dog", not "cow"
+    assert found.shared == 2 / 4
+    assert found.most_frequent == (("a dog", 2),)
+    assert caption_statistics(captions).novel is caption_statistics(captions, []).vocabulary_share is None
     with pytest.raises(DataError, match="no captions"):
         caption_statistics([])
+
+
+def test_distinct_ngrams() -> None:
+    # a b, a b c, a: of 6 words 3 differ, of "a b", "a b", "b c" 2, and there is one "a b c"
+    assert caption_statistics(words("a b", "a b c", "a")).distinct == (3 / 6, 2 / 3, 1.0)
+    assert caption_statistics([[], ["a"]]).distinct == (1.0, 0.0, 0.0), "no n-gram, no share"
+    assert caption_statistics([[7, 8], [7, 9]]).distinct[0] == 3 / 4, "token ids will do"
+
+
+@pytest.mark.parametrize(
+    ("text", "repeated_words", "repeated_trigrams", "repeated_content"),
+    [
+        ("a dog dog runs", 1, 0, 1 / 3),
+        ("the dog and the dog and the dog", 0, 1, 2 / 3),  # "the dog and" comes again
+        ("a dog with a ball and a dog", 0, 0, 1 / 3),
+        ("a a a a", 1, 1, 0),  # "a a a" overlaps itself, and no word of it has content
+        ("her dog and her ball", 0, 0, 0),
+    ],
+)
+def test_repetition(text: str, repeated_words: float, repeated_trigrams: float, repeated_content: float) -> None:
+    found = caption_statistics(words(text))
+    assert (found.repeated_words, found.repeated_trigrams) == (repeated_words, repeated_trigrams)
+    assert found.repeated_content == pytest.approx(repeated_content)
+    with_others = caption_statistics(words(text, "a cat sits", "two birds fly", ""))
+    assert with_others.repeated_words == repeated_words / 4
+    assert with_others.repeated_trigrams == repeated_trigrams / 4
+
+
+def test_broken_endings() -> None:
+    captions = words(
+        "a dog with a", "a man and", "he holds her", "a dog behind it", "", "cows on grass", "she looks on"
+    )
+    assert caption_statistics(captions).broken_endings == 3 / 7
+
+
+def test_most_frequent_captions_are_few_and_shared() -> None:
+    captions = words(*(f"caption {n}" for n in range(9) for _ in range(n)))
+    found = caption_statistics(captions)
+    assert found.most_frequent == tuple((f"caption {n}", n) for n in (8, 7, 6, 5, 4))
+    assert found.shared == 35 / 36  # "caption 1" is alone, "caption 0" is none
+
+
+def test_statistics_as_json_and_text() -> None:
+    found = caption_statistics(words("a dog", "a dog", "a cat with a"), words("a dog", "a cow"))
+    values = json.loads(json.dumps(found.to_dict()))
+    assert set(values) == {
+        *("captions", "lengths", "mean_length", "min_length", "max_length", "distinct_words", "vocabulary_share"),
+        *("distinct_1", "distinct_2", "distinct_3", "distinct_captions", "shared", "most_frequent", "novel"),
+        *("repeated_words", "repeated_trigrams", "repeated_content", "broken_endings"),
+    }
+    assert values["lengths"] == {"2": 2, "4": 1} and (values["min_length"], values["max_length"]) == (2, 4)
+    assert values["distinct_2"] == 4 / 5
+    assert values["most_frequent"] == [{"caption": "a dog", "photos": 2}]
+    assert found.table().splitlines() == [
+        "Length        2.7 words a caption, 2 to 4",
+        "Words         4 different words, 66.7 % of the training words",
+        "Distinct 1-3  0.500, 0.800, 1.000 of the n-grams",
+        "Captions      2 different of 3; 66.7 % are another photo's too, 33.3 % are in no training caption",
+        "Repetition    0.0 % say a word twice running, 0.0 % three words again; "
+        "0.0 % of content words were said before",
+        "Endings       33.3 % break off, as in 'a dog with a'",
+        "Most often    2 times 'a dog'",
+    ]
+    alone = caption_statistics(words("a dog")).table()
+    assert "training" not in alone and "Most often" not in alone
 
 
 def test_bootstrap_interval() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from random import Random
 from typing import Any
 
 import numpy as np
@@ -41,14 +42,32 @@ class Evaluation:
     about: dict[str, Any]
     pointing: Pointing | None = None
 
+    @property
+    def per_photo(self) -> dict[str, dict[str, Any]]:
+        """Record id -> its `caption` as text and that caption's `cider` (CIDEr-D, 0 to 10)."""
+        pairs = zip(self.captions.items(), self.scores.cider_each, strict=True)
+        return {name: {"caption": caption.text, "cider": cider} for (name, caption), cider in pairs}
+
+    def examples(self, photos: int = 12, seed: int = 0) -> list[dict[str, Any]]:
+        """Photos that nobody chose: `id`, `caption` and `cider` of a random draw, the best first.
+
+        Args:
+            photos: how many; all where there are fewer.
+            seed: of the draw, which depends on the ids and nothing else.
+        """
+        drawn = Random(seed).sample(sorted(self.captions), min(photos, len(self.captions)))
+        judged = self.per_photo
+        return sorted(({"id": name, **judged[name]} for name in drawn), key=lambda found: -found["cider"])
+
     def to_dict(self, attention: bool = False) -> dict[str, Any]:
         """Everything for JSON, the captions' text included."""
         result = {
             **self.about,
             "scores": self.scores.to_dict(),
-            "statistics": vars(self.statistics),
+            "statistics": self.statistics.to_dict(),
             "failures": [str(problem) for problem in self.failures],
             "captions": {name: caption.text for name, caption in self.captions.items()},
+            "per_photo": self.per_photo,
         }
         if attention:
             result["attention"] = self.attention.to_dict()

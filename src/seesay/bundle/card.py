@@ -17,6 +17,14 @@ COLUMNS = {
     "ROUGE-L": "rouge_l",
     "CIDEr": "cider",
 }
+EXAMPLES = """
+## What to expect
+
+Photos that nobody chose: drawn from each split with a fixed seed, the best first. CIDEr is that of the one
+caption, x100; it counts shared words, so a caption that is right in other words scores low.
+
+| split | photo | caption | CIDEr |
+|---|---|---|---|"""
 
 
 def model_card(recipe: Recipe, scores: Scores, notes: str = "") -> str:
@@ -24,7 +32,8 @@ def model_card(recipe: Recipe, scores: Scores, notes: str = "") -> str:
 
     Args:
         recipe: of the run.
-        scores: name of a split -> `seesay.metrics.Scores.to_dict()`.
+        scores: name of a split -> `seesay.metrics.Scores.to_dict()`; with `examples` (`Evaluation.examples()`: id,
+            caption, cider) beside it the card shows them.
         notes: more sections, such as known failures.
     """
     data = ",".join(path.rstrip("/").rpartition("/")[2] for path in recipe.data.path)
@@ -49,7 +58,7 @@ A caption model of seesay: photo in, sentence out, with where it looked for each
 ## Figures, x100
 
 {score_table(scores)}
-{notes}"""
+{example_table(scores)}{notes}"""
 
 
 def score_table(scores: Scores) -> str:
@@ -62,3 +71,19 @@ def score_table(scores: Scores) -> str:
         shown = ["-" if figure is None else f"{100 * figure:.1f}" for figure in figures]
         lines.append(f"| {split} | {found['images']:,} | {' | '.join(shown)} | {found['tokeniser']} |")
     return "\n".join(lines)
+
+
+def example_table(scores: Scores) -> str:
+    """A section with what the model said of some photos, by their ids; empty where no split has examples."""
+    rows = [(split, shown) for split, found in scores.items() for shown in found.get("examples", ())]
+    if not rows:
+        return ""
+    lines = [
+        f"| {split} | `{_cell(shown['id'])}` | {_cell(shown['caption'])} | {100 * shown['cider']:.1f} |"
+        for split, shown in rows
+    ]
+    return "\n".join([EXAMPLES, *lines, ""])
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|")

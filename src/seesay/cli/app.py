@@ -168,11 +168,15 @@ def evaluate(
     layout: Layout = "auto",
     splits: Splits = "auto",
     limit: Annotated[int | None, typer.Option(min=1, help="Photos at most.", show_default="all")] = None,
+    report: Annotated[
+        Path | None, typer.Option(help="Write a page of the best, middling and worst captions here (.html).")
+    ] = None,
+    report_photos: Annotated[int, typer.Option(min=1, help="Photos in each part of the page.")] = 12,
 ) -> None:
-    """Caption a split and score the captions: BLEU, METEOR, ROUGE-L, CIDEr."""
+    """Caption a split and score the captions: BLEU, METEOR, ROUGE-L, CIDEr; variety, length and repetition."""
     from seesay.cli.evaluate import evaluate_model
 
-    evaluate_model(model, data, split, beam, attention, json, layout, splits, limit)
+    evaluate_model(model, data, split, beam, attention, json, layout, splits, limit, report, report_photos)
 
 
 @app.command()

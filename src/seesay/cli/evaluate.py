@@ -11,8 +11,10 @@ from seesay.bundle.format import write_json
 from seesay.cli.outputs import refuse_unwritable
 from seesay.data.readers import read_dataset
 from seesay.data.shapes import grounding_of
+from seesay.data.splits import limit_splits
 from seesay.evaluation import evaluate
 from seesay.progress import progress
+from seesay.report import report
 from seesay.runtime import CaptionModel
 
 
@@ -26,11 +28,15 @@ def evaluate_model(
     layout: str,
     splits: str,
     limit: int | None,
+    report_out: Path | None = None,
+    report_photos: int = 12,
 ) -> None:
-    """Score a model on a split, print the figures and write them as JSON."""
-    refuse_unwritable(json_out)
-    dataset = read_dataset(list(data), layout, splits, limit)
+    """Score a model on a split, print the figures, write them as JSON and as a page with photos."""
+    refuse_unwritable(json_out, report_out)
+    dataset = read_dataset(list(data), layout, splits)
     records = dataset.split(split)
+    if limit is not None:  # of the photos to caption, not of the training captions that they are compared with
+        records = limit_splits(records, limit, seed=0)
     captioner = CaptionModel.load(model)
     training = [caption for record in dataset.records if record.split == "train" for caption in record.captions]
     with progress("captioning", len(records), Console(stderr=True)) as advance:
@@ -39,9 +45,9 @@ def evaluate_model(
         )
     print(f"{captioner.bundle.name} on {split} of {', '.join(map(str, data))}, beam {result.about['beam']}")
     print(result.scores.table())
-    statistics = result.statistics
-    print(f"{statistics.mean_length:.1f} words a caption, {statistics.distinct_words:,} different words")
+    print(f"\n{result.statistics.table()}")
     if attention:
+        print()
         for name, value in result.attention.to_dict().items():
             print(f"attention {name.replace('_', ' ')}: {value:.3f}")
         if result.pointing:
@@ -51,3 +57,6 @@ def evaluate_model(
     if json_out:
         about = {"data": [str(path) for path in data], "split": split}
         write_json(json_out, {**about, **result.to_dict(attention)})
+    if report_out:
+        title = f"{captioner.bundle.name} on {split} of {', '.join(path.name for path in data)}"
+        print(f"\n{report(report_out, result, records, title, report_photos)}")

@@ -4,5 +4,19 @@ from seesay.explain.figure import draw_figure
 from seesay.explain.notebook import display
 from seesay.explain.overlay import draw_overlay, heat, heat_map
 from seesay.explain.page import render_page, write_page
+from seesay.explain.report import Figures, Judged, Section, render_report, write_report
 
-__all__ = ["display", "draw_figure", "draw_overlay", "heat", "heat_map", "render_page", "write_page"]
+__all__ = [
+    "Figures",
+    "Judged",
+    "Section",
+    "display",
+    "draw_figure",
+    "draw_overlay",
+    "heat",
+    "heat_map",
+    "render_page",
+    "render_report",
+    "write_page",
+    "write_report",
+]

@@ -37,13 +37,19 @@ def render_page(items: Iterable[Item], title: str = "seesay") -> str:
     Raises:
         ValueError: a word's attention is not (rows, cols) weights.
     """
-    return _fill(
-        "page.html",
-        title=escape(title),
-        style=_template("page.css"),
-        script=_script(),
-        items="\n".join(_item(image, caption) for image, caption in items),
-    )
+    return fill_page(title, "\n".join(item_html(image, caption) for image, caption in items))
+
+
+def fill_page(title: str, items: str, style: str = "") -> str:
+    """The page around what stands on it.
+
+    Args:
+        title: heading and window title, plain text.
+        items: HTML, from `item_html` and around it.
+        style: CSS beside the page's own.
+    """
+    css = read_template("page.css") + style
+    return _fill("page.html", title=escape(title), style=css, script=_script(), items=items)
 
 
 def write_page(path: str | Path, items: Iterable[Item], title: str = "seesay") -> Path:
@@ -53,8 +59,16 @@ def write_page(path: str | Path, items: Iterable[Item], title: str = "seesay") -
         SeesayError: the file cannot be written.
         ValueError: a word's attention is not (rows, cols) weights.
     """
+    return write_html(path, render_page(items, title))
+
+
+def write_html(path: str | Path, page: str) -> Path:
+    """Write a page to a file, whose folder is made if need be, and return its path.
+
+    Raises:
+        SeesayError: the file cannot be written.
+    """
     path = Path(path)
-    page = render_page(items, title)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(page.encode("utf-8", "replace"))  # file names may hold lone surrogates
@@ -65,16 +79,24 @@ def write_page(path: str | Path, items: Iterable[Item], title: str = "seesay") -
 
 def render_fragment(image: Image.Image, caption: Caption) -> str:
     """One photo and its caption as HTML to be put into another page, with its own style and script."""
-    style, script = _template("page.css"), _script()
-    return f'<div class="seesay"><style>{style}</style>{_item(image, caption)}</div><script>{script}</script>'
+    style, script = read_template("page.css"), _script()
+    return f'<div class="seesay"><style>{style}</style>{item_html(image, caption)}</div><script>{script}</script>'
 
 
-def _item(image: Image.Image | None, caption: Caption) -> str:
+def item_html(image: Image.Image | None, caption: Caption, long_side: int = LONG_SIDE, below: str = "") -> str:
+    """One photo with its caption, the words of which light it up in a page with the page's script.
+
+    Args:
+        image: the upright photo, or None where it could not be read: the caption's text is the reason.
+        caption: its caption.
+        long_side: pixels; larger photos are shrunk to it.
+        below: HTML under the caption.
+    """
     name = PurePath(caption.image).name if caption.image else ""
     if image is None:
         reason = caption.text if name in caption.text else f"{name}: {caption.text}"
         return f'<p class="failed">{escape(reason)}</p>'
-    photo, alt = _shrunk(image), escape(caption.text)
+    photo, alt = _shrunk(image, long_side), escape(caption.text)
     wide, high = photo.size
     play = '<button type="button" class="play">Play</button>' if caption.words else ""
     return f"""<figure>
@@ -84,7 +106,7 @@ def _item(image: Image.Image | None, caption: Caption) -> str:
 <figcaption>
 <p class="caption" role="group" aria-label="Caption, word by word">{_sentence(caption)}</p>
 <p class="meta"><span class="name">{escape(name)}</span>{play}<span class="readout" aria-hidden="true"></span></p>
-<script type="application/json">{_heat_json(caption)}</script>
+{below}<script type="application/json">{_heat_json(caption)}</script>
 </figcaption>
 </figure>"""
 
@@ -107,9 +129,9 @@ def _heat_json(caption: Caption) -> str:
     return json.dumps(maps, separators=(",", ":")).replace("<", "\\u003c")
 
 
-def _shrunk(image: Image.Image) -> Image.Image:
+def _shrunk(image: Image.Image, long_side: int) -> Image.Image:
     photo = image.convert("RGB")
-    photo.thumbnail((LONG_SIDE, LONG_SIDE), Image.Resampling.LANCZOS)
+    photo.thumbnail((long_side, long_side), Image.Resampling.LANCZOS)
     return photo
 
 
@@ -120,7 +142,8 @@ def _data_url(image: Image.Image) -> str:
 
 
 @cache
-def _template(name: str) -> str:
+def read_template(name: str) -> str:
+    """A file of the folder `template`."""
     return (Path(__file__).parent / "template" / name).read_text("utf-8")
 
 
@@ -131,4 +154,4 @@ def _script() -> str:
 
 def _fill(template: str, **values: str) -> str:
     """Put the values into a template's {{names}}, in one pass: values may hold braces of their own."""
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: values[found[1]], _template(template))
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: values[found[1]], read_template(template))

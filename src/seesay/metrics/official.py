@@ -20,7 +20,7 @@ def score_captions(
     tokenise: Callable[[str], list[str]],
     official: bool | None = None,
 ) -> Scores:
-    """Score one caption for each image.
+    """Score one caption for each image; `cider_each` of the result is in the order of `hypotheses`.
 
     Args:
         hypotheses: image id -> caption.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from seesay.metrics.bleu import bleu
@@ -30,6 +30,7 @@ class Scores:
         images: how many were scored.
         references: how many reference captions they have, all together.
         left_out: why there is no METEOR, where there is none.
+        cider_each: CIDEr-D of each image, in the order they were handed over; `cider` is their mean.
     """
 
     bleu: tuple[float, float, float, float]
@@ -42,6 +43,7 @@ class Scores:
     images: int
     references: int
     left_out: str = "pip install 'seesay[eval]'"
+    cider_each: tuple[float, ...] = field(default=(), repr=False)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -56,7 +58,7 @@ class Scores:
         return tuple(note for note, applies in notes.items() if applies)
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it for JSON: flat, `bleu_1` to `bleu_4`, fractions as they are, `notes` as a list."""
+        """The figures of the corpus for JSON: flat, `bleu_1` to `bleu_4`, fractions as they are, `notes` as a list."""
         return {
             **{f"bleu_{n}": value for n, value in enumerate(self.bleu, start=1)},
             "meteor": self.meteor,
@@ -104,6 +106,7 @@ def basic_scores(hypotheses: Sequence[Tokens], references: References, tokeniser
         tokeniser=tokeniser,
         images=len(references),
         references=sum(map(len, references)),
+        cider_each=tuple(cider.tolist()),
     )
 
 

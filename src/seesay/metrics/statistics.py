@@ -1,43 +1,122 @@
-"""What scores alone do not show: how varied captions are, and how sure a mean is."""
+"""What scores alone do not show: how varied captions are, how they repeat and break off, and how sure a mean is."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from seesay.errors import DataError
 from seesay.metrics.inputs import Tokens, check_hypotheses
 
+# fmt: off
+# Words that a sentence does not stop at: of 30,000 captions that people wrote for Flickr8k, 0.7 % end in one of them,
+# nearly all in "(looks) on".
+OPEN_WORDS = frozenset((
+    "a", "an", "the", "his", "its", "their", "our", "your", "my",
+    "and", "or", "but", "while", "as",
+    "of", "with", "without", "at", "to", "from", "for", "in", "on", "into", "onto", "near", "next", "between",
+    "through", "across", "against", "along", "beside", "under",
+    "is", "are", "was", "were", "be", "being", "has", "have",
+))
+# These say little as well, but people do end with them: "near a wall with a dog behind it".
+FUNCTION_WORDS = OPEN_WORDS | frozenset((
+    "this", "that", "these", "those", "some", "her", "him", "it", "them", "he", "she", "they", "who", "which", "there",
+    "by", "up", "down", "off", "out", "over", "around", "behind", "'s",
+))
+# fmt: on
+MOST_FREQUENT = 5  # captions listed at most
+
 
 @dataclass(frozen=True)
 class CaptionStatistics:
-    """How varied a set of captions is.
+    """How varied and how sound a set of captions is, one caption a photo. Shares lie in 0..1.
+
+    Below, H are the B captions; what counts as a word is up to the caller.
 
     Attributes:
-        captions: how many there are.
-        mean_length: words a caption.
-        distinct_words: different words in all captions together.
+        captions: B.
+        lengths: words in a caption -> how many captions have so many.
+        mean_length: sum of |h| / B.
+        distinct_words: different words in all of H together.
+        vocabulary_share: different words of the training captions that H uses / different words of the training
+            captions (Cov of van Miltenburg et al., COLING 2018, is alike); None where those are unknown.
+        distinct: distinct-1, -2 and -3, different n-grams in H / all n-grams in H (Li et al., NAACL 2016, who divide
+            by the words instead); the more captions, the lower. 0 where there is no n-gram.
         distinct_captions: captions that differ from each other.
-        novel: share, 0 to 1, of captions that no training caption equals; None where training captions are unknown.
+        shared: share of captions that another photo has too, word by word: generic ones.
+        most_frequent: the captions that most photos share, with the number of photos; 5 at most, none that is alone.
+        novel: share of captions that no training caption equals (%novel of van Miltenburg et al.); None where those
+            are unknown.
+        repeated_words: share of captions in which a word follows itself ("a dog dog").
+        repeated_trigrams: share of captions in which three words in a row come again.
+        repeated_content: words that the same caption has had / all words, each without `FUNCTION_WORDS`: seq-rep-1 of
+            Welleck et al. (ICLR 2020), 1 - different / all in each caption, on content words and weighed by length.
+        broken_endings: share of captions whose last word is one of `OPEN_WORDS` ("a dog with a"), as captions trained
+            on CIDEr alone have.
     """
 
     captions: int
+    lengths: dict[int, int]
     mean_length: float
     distinct_words: int
+    vocabulary_share: float | None
+    distinct: tuple[float, float, float]
     distinct_captions: int
+    shared: float
+    most_frequent: tuple[tuple[str, int], ...]
     novel: float | None
+    repeated_words: float
+    repeated_trigrams: float
+    repeated_content: float
+    broken_endings: float
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it for JSON: flat, `distinct_1` to `distinct_3`; lengths as text, shortest first."""
+        values = {name: value for name, value in vars(self).items() if name != "distinct"}
+        return values | {
+            "lengths": {str(words): count for words, count in self.lengths.items()},
+            "min_length": min(self.lengths),
+            "max_length": max(self.lengths),
+            **{f"distinct_{n}": value for n, value in enumerate(self.distinct, start=1)},
+            "most_frequent": [{"caption": text, "photos": photos} for text, photos in self.most_frequent],
+        }
+
+    def facts(self) -> dict[str, str]:
+        """Heading -> what a reader wants to know of it, in a line."""
+        learnt = "" if self.vocabulary_share is None else f", {_percent(self.vocabulary_share)} of the training words"
+        made_up = "" if self.novel is None else f", {_percent(self.novel)} are in no training caption"
+        facts = {
+            "Length": f"{self.mean_length:.1f} words a caption, {min(self.lengths)} to {max(self.lengths)}",
+            "Words": f"{self.distinct_words:,} different words{learnt}",
+            "Distinct 1-3": f"{', '.join(f'{value:.3f}' for value in self.distinct)} of the n-grams",
+            "Captions": f"{self.distinct_captions:,} different of {self.captions:,}; "
+            f"{_percent(self.shared)} are another photo's too{made_up}",
+            "Repetition": f"{_percent(self.repeated_words)} say a word twice running, "
+            f"{_percent(self.repeated_trigrams)} three words again; "
+            f"{_percent(self.repeated_content)} of content words were said before",
+            "Endings": f"{_percent(self.broken_endings)} break off, as in 'a dog with a'",
+        }
+        if self.most_frequent:
+            facts["Most often"] = "{1:,} times '{0}'".format(*self.most_frequent[0])
+        return facts
+
+    def table(self) -> str:
+        """Plain text, `facts` line by line."""
+        return "\n".join(f"{name:14}{fact}" for name, fact in self.facts().items())
 
 
 def caption_statistics(
     hypotheses: Sequence[Tokens], training_captions: Iterable[Tokens] | None = None
 ) -> CaptionStatistics:
-    """Count what a captioner varies: lengths, words, captions, and how many it made up itself.
+    """Count what a captioner varies, repeats and leaves unfinished, and what it made up itself.
 
     Args:
         hypotheses: B captions as tokens.
-        training_captions: the captions it was trained on, tokenised the same way.
+        training_captions: the captions it was trained on, tokenised the same way; none at all counts as unknown.
 
     Raises:
         DataError: there is no caption.
@@ -46,14 +125,59 @@ def caption_statistics(
         raise DataError("no captions to count: expected at least one")
     check_hypotheses(hypotheses)
     captions = [tuple(caption) for caption in hypotheses]
-    seen = None if training_captions is None else set(map(tuple, training_captions))
+    times = Counter(captions)
+    words = _words(captions)
+    known = set(map(tuple, training_captions or ()))
+    learnt = _words(known)
+
+    def share(holds: Callable[[Tokens], bool]) -> float:
+        return sum(map(holds, captions)) / len(captions)
+
     return CaptionStatistics(
         captions=len(captions),
+        lengths=dict(sorted(Counter(map(len, captions)).items())),
         mean_length=sum(map(len, captions)) / len(captions),
-        distinct_words=len({word for caption in captions for word in caption}),
-        distinct_captions=len(set(captions)),
-        novel=None if seen is None else sum(caption not in seen for caption in captions) / len(captions),
+        distinct_words=len(words),
+        vocabulary_share=len(words & learnt) / len(learnt) if learnt else None,
+        distinct=(_distinct(captions, 1), _distinct(captions, 2), _distinct(captions, 3)),
+        distinct_captions=len(times),
+        shared=share(lambda caption: times[tuple(caption)] > 1),
+        most_frequent=tuple(
+            (" ".join(map(str, caption)), photos) for caption, photos in times.most_common(MOST_FREQUENT) if photos > 1
+        ),
+        novel=share(lambda caption: tuple(caption) not in known) if known else None,
+        repeated_words=share(lambda caption: any(a == b for a, b in _ngrams(caption, 2))),
+        repeated_trigrams=share(lambda caption: _repeats(list(_ngrams(caption, 3))) > 0),
+        repeated_content=_repeated_content(captions),
+        broken_endings=share(lambda caption: bool(caption) and caption[-1] in OPEN_WORDS),
     )
+
+
+def _words(captions: Iterable[Tokens]) -> set[Hashable]:
+    return {word for caption in captions for word in caption}
+
+
+def _ngrams(caption: Tokens, n: int) -> Iterator[tuple[Hashable, ...]]:
+    return zip(*(caption[start:] for start in range(n)), strict=False)
+
+
+def _repeats(items: Sequence[Hashable]) -> int:
+    """How many of them an equal one came before."""
+    return len(items) - len(set(items))
+
+
+def _distinct(captions: Iterable[Tokens], n: int) -> float:
+    grams = [gram for caption in captions for gram in _ngrams(caption, n)]
+    return len(set(grams)) / len(grams) if grams else 0.0
+
+
+def _repeated_content(captions: Iterable[Tokens]) -> float:
+    content = [[word for word in caption if word not in FUNCTION_WORDS] for caption in captions]
+    return sum(map(_repeats, content)) / max(sum(map(len, content)), 1)
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
 
 
 def bootstrap_interval(per_image: np.ndarray, seed: int, draws: int = 1000, level: float = 0.95) -> tuple[float, float]:

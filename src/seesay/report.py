@@ -1,0 +1,112 @@
+"""Evaluation -> report page: which photos are shown, and which figures stand above them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from seesay.data.images import open_photo
+from seesay.data.records import CaptionRecord
+from seesay.evaluation import Evaluation
+from seesay.explain import Figures, Judged, Section, write_report
+from seesay.metrics import Scores
+
+CIDER_STEP = 20  # width of a bar, x100
+
+
+def report(
+    path: str | Path, result: Evaluation, records: Sequence[CaptionRecord], title: str, photos: int = 12
+) -> Path:
+    """Write an evaluation as one HTML page: figures, then the best, middling and worst captions, then unselected ones.
+
+    The page holds the photos (shrunk) and their captions: mind whose they are before you hand it on.
+
+    Args:
+        path: the file.
+        result: what was measured.
+        records: photos and references that it was measured on.
+        title: heading, plain text.
+        photos: how many a section; at most a third of them all where they are chosen by CIDEr-D.
+
+    Returns:
+        The path.
+
+    Raises:
+        SeesayError: the file cannot be written.
+        DataError: a photo cannot be read any more.
+    """
+    known = {record.id: record for record in records}
+    chosen = by_cider(dict(zip(result.captions, result.scores.cider_each, strict=True)), photos)
+    chosen["Unselected"] = [example["id"] for example in result.examples(photos)]
+    sections = [Section(name, ABOUT[name], _judged(ids, result, known)) for name, ids in chosen.items()]
+    return write_report(path, title, _figures(result), sections)
+
+
+ABOUT = {
+    "The best": "The highest CIDEr of one photo's caption against its own references, the best first.",
+    "The middling": "Around the median.",
+    "The worst": "The lowest, the worst first. CIDEr counts shared words: a caption can be right and score 0.",
+    "Unselected": "Drawn at random with a fixed seed, the best first: what to expect of the next photo.",
+}
+
+
+def by_cider(cider: Mapping[str, float], photos: int) -> dict[str, list[str]]:
+    """The best, the middling and the worst ids, at most `photos` of each and no id twice.
+
+    Args:
+        cider: id -> CIDEr-D; equal ones keep their order.
+        photos: how many of each.
+    """
+    ranked = sorted(cider, key=lambda name: -cider[name])
+    count = min(photos, len(ranked) // 3)
+    middle = (len(ranked) - count) // 2
+    return {
+        "The best": ranked[:count],
+        "The middling": ranked[middle : middle + count],
+        "The worst": ranked[::-1][:count],
+    }
+
+
+def _judged(ids: Iterable[str], result: Evaluation, records: Mapping[str, CaptionRecord]) -> Iterator[Judged]:
+    judged = result.per_photo
+    for name in ids:
+        image = open_photo(records[name].image)
+        yield Judged(image, result.captions[name], judged[name]["cider"], records[name].captions)
+
+
+def _figures(result: Evaluation) -> Figures:
+    about, looks = result.about, result.attention
+    facts = {
+        "Model": f"{about['model']}, beam {about['beam']}, seesay {about['seesay']}",
+        "Photos": f"{about['images']:,} with {about['references']:,} references, tokeniser '{result.scores.tokeniser}'",
+        **result.statistics.facts(),
+        "Attention": f"entropy {looks.entropy:.3f} of a uniform map's; distance of a word's map to the next word's "
+        f"{looks.between_words:.3f}, to the next photo's {looks.between_photos:.3f}",
+    }
+    if often := result.statistics.most_frequent:
+        facts["Most often"] = ", ".join(f"'{text}' ({photos:,})" for text, photos in often)
+    if result.pointing:
+        facts["Pointing"] = str(result.pointing)
+    if result.failures:
+        facts["Left out"] = "; ".join(map(str, result.failures))
+    lengths = result.statistics.lengths
+    charts = {
+        "CIDEr of each photo": _cider_counts(result.scores),
+        "Words a caption": {str(n): lengths.get(n, 0) for n in range(min(lengths), max(lengths) + 1)},
+    }
+    return Figures(_shown(result.scores), facts, charts, result.scores.notes)
+
+
+def _shown(scores: Scores) -> dict[str, str]:
+    low, high = (f"{100 * end:.1f}" for end in scores.cider_interval)
+    figures = {f"BLEU-{n}": value for n, value in enumerate(scores.bleu, start=1)}
+    figures |= {"METEOR": scores.meteor, "ROUGE-L": scores.rouge_l}
+    shown = {name: f"{100 * value:.1f}" for name, value in figures.items() if value is not None}
+    return shown | {"CIDEr": f"{100 * scores.cider:.1f}", "95 % of resamples": f"{low} to {high}"}
+
+
+def _cider_counts(scores: Scores) -> dict[str, int]:
+    bars = np.bincount((100 * np.asarray(scores.cider_each) // CIDER_STEP).astype(int))
+    return {f"{CIDER_STEP * n} to {CIDER_STEP * (n + 1)}": int(count) for n, count in enumerate(bars)}
