@@ -241,13 +241,33 @@ def test_no_packaged_model(monkeypatch):
         seesay.load("big")
 
 
-def test_a_graph_that_cannot_run_is_a_bundle_error(tiny_bundle, tmp_path):
+def test_sessions_of_one_thread_are_made_only_for_a_second_batch(tiny_bundle, tiny_photos, monkeypatch):
+    """One photo waits for the graphs to load once."""
+    made = []
+    create = Engine.__init__
+
+    def spy(self, folder, threads):
+        made.append(threads)
+        create(self, folder, threads)
+
+    monkeypatch.setattr(Engine, "__init__", spy)
+    model = CaptionModel.load(tiny_bundle, threads=2)
+    model.caption(tiny_photos[0])
+    list(model.caption_many(tiny_photos[:3], batch_size=3))
+    assert made == [2]
+    list(model.caption_many(tiny_photos[:4], batch_size=3))
+    list(model.caption_many(tiny_photos[:4], batch_size=1))
+    assert made == [2, 1]
+
+
+@pytest.mark.parametrize("graph", ["encoder.onnx", "decoder.onnx"])
+def test_a_graph_that_cannot_run_is_a_bundle_error(tiny_bundle, tmp_path, graph):
     from seesay.bundle.format import write_manifest
 
     copy = Path(shutil.copytree(tiny_bundle, tmp_path / "copy"))
-    (copy / "decoder.onnx").write_bytes(b"no graph")
+    (copy / graph).write_bytes(b"no graph")
     write_manifest(copy, (3, 3))
-    with pytest.raises(BundleError, match=rf"{re.escape(str(copy))}: decoder\.onnx cannot be run"):
+    with pytest.raises(BundleError, match=rf"{re.escape(str(copy))}: {re.escape(graph)} cannot be run"):
         seesay.load(copy)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
 from typing import Any, cast
@@ -29,8 +30,9 @@ class Engine:
     """
 
     def __init__(self, folder: Path, threads: int) -> None:
-        self._encoder = _session(folder / "encoder.onnx", threads)
-        self._decoder = _session(folder / "decoder.onnx", threads)
+        with ThreadPoolExecutor(2) as pool:  # each takes as long as two photos, most of it on one core
+            graphs = (folder / "encoder.onnx", folder / "decoder.onnx")
+            self._encoder, self._decoder = pool.map(lambda graph: _session(graph, threads), graphs)
         self._photo_outputs = [output.name for output in self._encoder.get_outputs()]
         self._step_outputs = [output.name for output in self._decoder.get_outputs()]
 
@@ -57,8 +59,9 @@ def _session(graph: Path, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors only: advice on graph details helps no user
     options.intra_op_num_threads = threads
-    # Between two calls threads would spin, waiting for work, on the cores that the other session needs.
+    # Threads without work would spin, while graphs load and between two calls, on the cores that others need.
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    options.add_session_config_entry("session.intra_op.spin_duration_us", "50")  # ONNX Runtime < 1.26 ignores it
     try:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors have no common class
