@@ -8,7 +8,6 @@ from typing import Any
 
 import timm
 from safetensors.torch import load_file
-from torch import Tensor
 
 from seesay.bundle.card import model_card
 from seesay.bundle.format import Bundle, bundle_being_written, write_json, write_manifest
@@ -68,7 +67,7 @@ def load_captioner(bundle: Bundle, recipe: Recipe | None = None) -> Captioner:
     """
     recipe = recipe or Recipe.from_dict(bundle.recipe)
     encoder = Encoder(recipe.encoder.name, bundle.transform, recipe.encoder.layer)
-    state = _renamed(load_file(bundle.folder / "weights.safetensors"))
+    state = load_file(bundle.folder / "weights.safetensors")
     words = state.get("decoder.embedding.weight")  # their width is that of vectors which may be gone by now
     table = None if words is None else words.float().numpy()
     try:
@@ -80,14 +79,3 @@ def load_captioner(bundle: Bundle, recipe: Recipe | None = None) -> Captioner:
             f"builds it: {error}"
         ) from error
     return captioner.eval()
-
-
-def _renamed(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Weights under today's names; bundles from before there was a family of decoders have others."""
-    if "decoder.recur.weight" not in state:
-        return state
-    names = {"decoder.bias_out": "decoder.embedding.bias"}
-    names |= {f"decoder.value.{part}": f"decoder.regions.value.{part}" for part in ("weight", "bias")}
-    state = {names.get(name, name): tensor for name, tensor in state.items()}
-    context, recur = state.pop("decoder.recur.weight").chunk(2, dim=1)
-    return state | {"decoder.context_in.weight": context, "decoder.cells.0.recur.weight": recur}
