@@ -131,7 +131,7 @@ def test_papers_recipe(name, tiny_data, tiny_photos, tmp_path):
 
 
 def test_every_paper_of_the_package_is_tested():
-    data_sets = {"flickr8k", "flickr30k", "shapes"}
+    data_sets = {"flickr8k", "flickr8k-best", "flickr30k", "shapes"}
     assert len(PAPERS) == 5
     assert set(packaged_recipes()) == data_sets | set(PAPERS)
     for name in packaged_recipes():

@@ -93,7 +93,7 @@ def test_the_packaged_recipe_describes_the_packaged_model(monkeypatch):
 
     monkeypatch.setattr("seesay.training.init._encoder", lambda trained, captioner: captioner.encoder)
     name = next(iter(packaged_models()))
-    assert open_initial(load_recipe("flickr8k", [f"train.init={name}"]))
+    assert open_initial(load_recipe("flickr8k-best", [f"train.init={name}"]))
 
 
 @pytest.fixture
