@@ -16,13 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from seesay.bench.figures import Figure, figure, interleaved, rates, timed
+from seesay.bench.figures import BEAMS, Figure, by_beam, figure, interleaved, timed
 from seesay.bench.machine import peak_memory
 from seesay.runtime import CaptionModel
 from seesay.runtime.engine import Encoded, Engine
 from seesay.search import Hypothesis, SearchOptions
 
-BEAMS = (1, 3, 5)
 BATCH = 16
 WARM = 3 * BATCH  # photos that go first: several batches take another way than one
 
@@ -54,11 +53,7 @@ def throughput(model: CaptionModel, photos: Sequence[Path], repeats: int) -> Ite
     tasks = {"limit": run(encoder_only(model), 1), **{f"beam_{beam}": run(model, beam) for beam in BEAMS}}
     list(model.caption_many(photos[:WARM], beam=max(BEAMS)))  # the first run allocates
     seconds = interleaved(repeats, **tasks)
-    limits = rates(len(photos), seconds["limit"])
-    for beam in BEAMS:
-        speeds = rates(len(photos), seconds[f"beam_{beam}"])
-        what = f"photos of 500x375, beam {beam}"
-        yield figure(f"captioning.beam_{beam}", what, "photos/s", speeds, limits, "decoding + encoder alone")
+    yield from by_beam("captioning", "photos of 500x375", len(photos), seconds, "decoding + encoder alone")
 
 
 def latency(model: CaptionModel, photos: Sequence[Path], repeats: int, beam: int = 3) -> Iterator[Figure]:

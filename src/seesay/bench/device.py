@@ -9,12 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from seesay.bench.figures import Figure, figure, interleaved, rates
+from seesay.bench.figures import BEAMS, Figure, by_beam, interleaved
 from seesay.bundle.write import load_captioner
 from seesay.runtime import CaptionModel
 from seesay.training.generate import generate
-
-BEAMS = (1, 3, 5)
 
 
 def captioning_on_device(
@@ -34,12 +32,9 @@ def captioning_on_device(
         if device != "cpu":
             torch.cuda.synchronize()
 
-    tasks = {"encode": encode, **{f"beam_{beam}": search(beam) for beam in BEAMS}}
+    tasks = {"limit": encode, **{f"beam_{beam}": search(beam) for beam in BEAMS}}
     with torch.inference_mode():
         interleaved(1, **tasks)  # kernels are loaded
         seconds = interleaved(repeats, **tasks)
-    limits = rates(len(photos), seconds["encode"])
-    for beam in BEAMS:
-        speeds = rates(len(photos), seconds[f"beam_{beam}"])
-        what = f"pixels to tokens on {device}, batch {len(photos)}, beam {beam}"
-        yield figure(f"device.beam_{beam}", what, "photos/s", speeds, limits, "encoder alone there")
+    what = f"pixels to tokens on {device}, batch {len(photos)}"
+    yield from by_beam("device", what, len(photos), seconds, "encoder alone there")

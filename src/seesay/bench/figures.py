@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
+
+BEAMS = (1, 3, 5)
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,16 @@ def figure(
         return made
     ratio = statistics.median(v / limit for v, limit in zip(values, limits, strict=True))
     return replace(made, limit=statistics.median(limits), ratio=ratio)
+
+
+def by_beam(
+    part: str, what: str, photos: int, seconds: Mapping[str, Sequence[float]], against: str
+) -> Iterator[Figure]:
+    """Photos a second of each of `BEAMS`, from the seconds of the tasks "beam_K", beside those of the task "limit"."""
+    limits = rates(photos, seconds["limit"])
+    for beam in BEAMS:
+        speeds = rates(photos, seconds[f"beam_{beam}"])
+        yield figure(f"{part}.beam_{beam}", f"{what}, beam {beam}", "photos/s", speeds, limits, against)
 
 
 def interleaved(repeats: int, **tasks: Callable[[], object]) -> dict[str, list[float]]:

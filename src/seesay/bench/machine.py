@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import seesay
+from seesay.runtime.model import cores
 
 PACKAGES = ("onnxruntime", "numpy", "pillow", "torch", "pycocoevalcap")
 # what decides the speed of matrix products, as Linux names it on x86 and on ARM
@@ -28,11 +29,6 @@ def machine() -> dict[str, Any]:
         "system": platform.platform(),
         "versions": {"seesay": seesay.__version__, "python": platform.python_version(), **_versions()},
     }
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def peak_memory() -> int | None:

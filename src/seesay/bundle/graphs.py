@@ -97,14 +97,9 @@ def _conv_norm_pairs(model: Captioner) -> list[tuple[nn.Conv2d, _BatchNorm]]:
     return pairs
 
 
-def _blank(model: Captioner, batch: int = 1) -> Tensor:
-    size = model.encoder.transform.size
-    return torch.rand(batch, 3, size, size, generator=torch.Generator().manual_seed(0))
-
-
 @torch.no_grad()
 def _regions(model: Captioner) -> Tensor:
-    return model.encoder(_blank(model)).regions
+    return model.encoder(model.encoder.noise()).regions
 
 
 @torch.no_grad()
@@ -161,14 +156,14 @@ def _export_photo(model: Captioner) -> onnx.ModelProto:
     decoder = model.decoder
     outputs = [*_names("memory", decoder.Memory), *_names("state", decoder.State)]
     dynamic = ({0: torch.export.Dim.DYNAMIC},)
-    return export_graph(PhotoGraph(model), (_blank(model, 2),), dynamic, ["images"], outputs)
+    return export_graph(PhotoGraph(model), (model.encoder.noise(2),), dynamic, ["images"], outputs)
 
 
 def _export_step(model: Captioner) -> onnx.ModelProto:
     decoder, dim = model.decoder, torch.export.Dim.DYNAMIC
     tokens = torch.zeros(2, 3, dtype=torch.int64)
     with torch.inference_mode():
-        memory = model.prepare(_blank(model, 2))
+        memory = model.prepare(model.encoder.noise(2))
         state = decoder.start(memory, 3)
         for _ in range(2):  # a cache that grows must neither be empty nor hold one word: these sizes are taken as fixed
             state = decoder.step(tokens, state, memory).state

@@ -135,7 +135,7 @@ class FeatureCache:
         Raises:
             DataError: the disk has no room, or may not be written.
         """
-        digests = list(digests) if digests is not None else digest_photos([Path(str(photo)) for photo in photos])
+        digests = list(digests) if digests is not None else digest_photos(photos)
         with _writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
             lock = FileLock(self.folder / "lock").acquire()  # a second process waits here, then finds the rows made
@@ -213,10 +213,10 @@ class FeatureCache:
             )
 
 
-def digest_photos(photos: Sequence[Path]) -> list[bytes]:
-    """Digest of each photo's content, read in threads."""
+def digest_photos(photos: Sequence[object]) -> list[bytes]:
+    """Digest of each photo's content, read in threads; a photo's text names its file."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(photo_digest, photos))
+        return list(pool.map(photo_digest, (Path(str(photo)) for photo in photos)))
 
 
 def _attempt(load: Callable[[T], np.ndarray]) -> Callable[[T], np.ndarray | PhotoError]:

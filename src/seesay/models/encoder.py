@@ -91,7 +91,7 @@ class Encoder(nn.Module):
     def forward(self, images: Tensor) -> Features:
         """(B, 3, size, size) normalised by `transform` -> Features(regions (B, P, D), grid)."""
         maps = self._maps(images)
-        return Features(maps.flatten(2).transpose(1, 2), (maps.shape[2], maps.shape[3]))
+        return Features(rows_of(maps), (maps.shape[2], maps.shape[3]))
 
     def _read_at(self, layer: int | str | None, blank: Tensor) -> None:
         """Find the layer and drop what comes after it."""
@@ -110,9 +110,20 @@ class Encoder(nn.Module):
         # Swin and its kin give (B, rows, cols, D), and say so
         return maps.permute(0, 3, 1, 2) if getattr(self.backbone, "output_fmt", "NCHW") == "NHWC" else maps
 
+    def noise(self, batch: int = 1) -> Tensor:
+        """Photos of noise, (B, 3, size, size), always the same: examples to try the model on."""
+        size, first = self.transform.size, next(self.parameters())
+        images = torch.rand(batch, 3, size, size, generator=torch.Generator().manual_seed(0))
+        return images.to(first.device, first.dtype)
+
     def digest(self) -> str:
         """A name for these very weights (hex)."""
         return digest(self.backbone.state_dict())
+
+
+def rows_of(maps: Tensor) -> Tensor:
+    """(B, D, rows, cols) -> (B, rows * cols, D), row by row."""
+    return maps.flatten(2).transpose(1, 2)
 
 
 def digest(weights: Mapping[str, Tensor]) -> str:

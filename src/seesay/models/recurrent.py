@@ -136,7 +136,7 @@ class RecurrentDecoder(Decoder):
 
         Args:
             tokens: (B, K, L) ids, start token first; least work where the longest come first, photos and captions.
-            lengths: (B, K) real tokens of each caption; where padding stands, what is returned is 0 (`chosen`: -1).
+            lengths: (B, K) real tokens of each caption; what is returned where padding stands means nothing.
             memory: of the B photos.
             sample: (B,) bool, for hard attention in training: photos of which a region is sampled; of the others the
                 expectation is taken. None: as `step` does.

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seesay.models.encoder import Encoder, digest
+from seesay.models.encoder import Encoder, digest, rows_of
 
 
 class Stem(nn.Module):
@@ -30,18 +30,18 @@ class Stem(nn.Module):
             modules = chain(encoder)
             self.frozen, self.trained = nn.Sequential(*modules[:links]), nn.Sequential(*modules[links:])
             with torch.no_grad():
-                maps = self.frozen(_blank(encoder))
+                maps = self.frozen(encoder.noise())
             self.grid, self.depth = (maps.shape[2], maps.shape[3]), maps.shape[1]
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, size, size) -> (B, P, D), row by row: what can be kept."""
-        return self.encoder(images).regions if self.links is None else _rows(self.frozen(images))
+        return self.encoder(images).regions if self.links is None else rows_of(self.frozen(images))
 
     def finish(self, seen: Tensor) -> Tensor:
         """What the stem saw, (B, P, D) -> the regions that the decoder reads, (B, P', D')."""
         if self.links is None:
             return seen
-        return _rows(self.trained(seen.transpose(1, 2).unflatten(2, self.grid)))
+        return rows_of(self.trained(seen.transpose(1, 2).unflatten(2, self.grid)))
 
     def identity(self) -> dict[str, Any]:
         """Everything that what it sees depends on besides the photo."""
@@ -70,7 +70,7 @@ def chain(encoder: Encoder) -> list[nn.Module]:
     Most convolutional models are: VGG, ResNet, EfficientNet, MobileNet, ConvNeXt. It is found by trying, on an encoder
     in eval mode: their modules in the order in which timm made them, until the grid is there.
     """
-    images = _blank(encoder)
+    images = encoder.noise()
     wanted = encoder(images).regions
     links: list[nn.Module] = []
     found = 0
@@ -81,7 +81,7 @@ def chain(encoder: Encoder) -> list[nn.Module]:
             break
         links.append(module)
         # The last that fits: residual blocks that start as the identity give the grid too early.
-        if images.ndim == 4 and _agree(_rows(images), wanted):
+        if images.ndim == 4 and _agree(rows_of(images), wanted):
             found = len(links)
     return links[:found]
 
@@ -100,16 +100,3 @@ def _in_turn(module: nn.Module) -> Iterable[nn.Module]:
 
 def _is_trained(module: nn.Module) -> bool:
     return any(parameter.requires_grad for parameter in module.parameters())
-
-
-def _blank(encoder: Encoder) -> Tensor:
-    """A photo of noise: on a black one two modules may agree by chance."""
-    size = encoder.transform.size
-    first = next(encoder.parameters())
-    noise = torch.rand(1, 3, size, size, generator=torch.Generator().manual_seed(0))
-    return noise.to(first.device, first.dtype)
-
-
-def _rows(maps: Tensor) -> Tensor:
-    """(B, D, rows, cols) -> (B, rows * cols, D)."""
-    return maps.flatten(2).transpose(1, 2)

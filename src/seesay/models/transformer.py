@@ -143,7 +143,7 @@ class TransformerDecoder(Decoder):
 
         Args:
             tokens: (B, K, L) ids, start token first.
-            lengths: (B, K) real tokens; where the others stand, hidden and attention are 0.
+            lengths: (B, K) real tokens of each caption; what is returned where padding stands means nothing.
             memory: of the B photos.
         """
         row = Row.of(tokens, lengths)

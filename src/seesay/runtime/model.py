@@ -35,7 +35,7 @@ class CaptionModel:
 
     def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
         self.bundle = bundle
-        self.threads = threads or _cores()
+        self.threads = threads or cores()
         self._engine = Engine(bundle.folder, self.threads)
 
     @cached_property
@@ -130,7 +130,7 @@ class CaptionModel:
         return self.bundle.search if beam is None else replace(self.bundle.search, beam=beam)
 
 
-def _cores() -> int:
+def cores() -> int:
     """Those that this process may run on; not every system tells."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

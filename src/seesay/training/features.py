@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -37,8 +36,8 @@ def cached_features(
         device: where torch encodes; on a CPU, ONNX Runtime does where it is worth it.
         batch_size, advance, digests, load: as of `FeatureCache.get`; `load` is the encoder's own transform where unset.
     """
-    cache, load = feature_cache(stem), load or (lambda photo: stem.encoder.transform(Path(str(photo))))
-    digests = digests or digest_photos([Path(str(photo)) for photo in photos])
+    cache, load = feature_cache(stem), load or (lambda photo: stem.encoder.transform(str(photo)))
+    digests = digests or digest_photos(photos)
     many = len(cache.missing(digests)) >= WORTH_EXPORTING
     return cache.get(photos, load, encode_on(stem, torch.device(device), many), batch_size, advance, digests)
 
@@ -50,8 +49,7 @@ def encode_on(stem: Stem, device: torch.device, many: bool = True) -> Encode:
     """
     stem = stem.eval()
     if device.type == "cpu" and many:
-        size = stem.encoder.transform.size
-        return run_on_onnx(stem.cpu().float(), torch.rand(2, 3, size, size))
+        return run_on_onnx(stem.cpu().float(), stem.encoder.noise(2).cpu().float())
     stem.to(device=device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def encode(images: np.ndarray) -> np.ndarray:
