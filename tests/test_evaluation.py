@@ -51,6 +51,7 @@ def test_numbers_are_those_of_the_served_captions(model: CaptionModel, records: 
         "model": "tiny",
         "seesay": result.about["seesay"],
         "beam": 3,
+        "precision": model.precision,
         "images": 12,
         "references": sum(len(record.captions) for record in records),
     }
@@ -66,8 +67,8 @@ def test_json_form(model: CaptionModel, records: list[CaptionRecord]) -> None:
     result = evaluate(model, records[:3], official=False)
     values = json.loads(json.dumps(result.to_dict()))
     assert set(values) == {
-        *("model", "seesay", "beam", "images", "references", "scores", "statistics", "failures", "captions"),
-        "per_photo",
+        *("model", "seesay", "beam", "precision", "images", "references"),
+        *("scores", "statistics", "failures", "captions", "per_photo"),
     }
     assert values["captions"] == {name: caption.text for name, caption in result.captions.items()}
     assert values["scores"]["cider"] == result.scores.cider

@@ -52,7 +52,7 @@ def changed(recipe: Recipe, data: Path, out: Path, changes: dict[str, Any]) -> R
 def check_bundle(folder: Path, photos: list[Path]) -> None:
     """It captions on ONNX Runtime what torch captions."""
     bundle = open_bundle(folder)
-    model, captioner = CaptionModel(bundle), load_captioner(bundle)
+    model, captioner = CaptionModel(bundle, precision="float32"), load_captioner(bundle)
     images = np.stack([bundle.transform(photo) for photo in photos])
     with torch.inference_mode():
         memory = captioner.prepare(torch.from_numpy(images))
@@ -77,13 +77,14 @@ def test_variant(changes, tiny_recipe, tiny_data, tiny_photos, tmp_path):
     check_bundle(train(recipe, console=QUIET), tiny_photos[:3])
 
 
-@pytest.mark.parametrize("how", ["hard attention", "scheduled sampling", "self-critical"])
+@pytest.mark.parametrize("how", ["hard attention", "scheduled sampling", "self-critical", "hidden words"])
 def test_a_resumed_run_equals_a_straight_one(how, tiny_recipe, tiny_data, tiny_bundle, tmp_path, monkeypatch):
     """Draws of regions, words and sentences depend on seed and step alone, and REINFORCE's baseline is saved."""
     monkeypatch.setattr("seesay.training.train.write_bundle", lambda folder, *rest: folder)
     changes: dict[str, Any] = {
         "hard attention": {"attention.kind": "hard"},
         "scheduled sampling": {"train.scheduled_sampling": 0.5},
+        "hidden words": {"train.word_dropout": 0.4, "train.words_seen": 0.7, "encoder.finetune": 1},
         "self-critical": {"train.objective": "self_critical", "train.init": str(tiny_bundle), "train.samples": 3},
     }[how]
     changes |= {"train.max_steps": 7, "train.ema": 0.9, "train.lr": 0.01}

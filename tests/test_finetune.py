@@ -383,6 +383,11 @@ def test_views_that_cannot_be(recipe, keys, said):
         recipe(**keys)
 
 
+def test_words_seen_need_an_encoder_that_learns(recipe):
+    with pytest.raises(RecipeError, match=r"train\.words_seen=0\.5 teaches the encoder, and encoder\.finetune=none"):
+        recipe(words_seen=0.5, encoder={"finetune": "none"})
+
+
 def test_views_of_a_model_that_cannot_be_cut_are_refused_before_data_is_read(recipe):
     made = recipe(augment=True, views=2, encoder={"name": "test_vit", "finetune": 1})
     with pytest.raises(RecipeError, match="nothing that test_vit sees can be kept"):

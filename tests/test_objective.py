@@ -11,6 +11,7 @@ from seesay.models.embedding import WordEmbedding
 from seesay.models.show_attend_tell import ShowAttendTell
 from seesay.training.batches import CaptionBatch
 from seesay.training.objective import CrossEntropy, attention_penalty, mix_in_own_words
+from seesay.training.words_seen import WordsSeen, word_shares
 
 
 @pytest.fixture
@@ -116,3 +117,54 @@ def test_scheduled_sampling_rises_with_the_run_and_asks_for_the_same_words(decod
         assert scheduled(batch, 0.0) == plain(batch)
         assert scheduled(batch, 0.5) == scheduled(batch, 1.0) == plain(own)
     assert asked == pytest.approx([0.2, 0.4])
+
+
+def test_word_dropout_hides_words_as_often_as_asked_and_neither_start_nor_padding(decoder, monkeypatch):
+    ids = torch.randint(4, 7, (6, 50, 9), generator=torch.Generator().manual_seed(3))
+    ids[:, 20:, 5:] = PAD
+    batch = batch_of(ids.tolist())
+    read: list[torch.Tensor] = []
+    forward = decoder.forward
+    monkeypatch.setattr(decoder, "forward", lambda inputs, *rest: (read.append(inputs), forward(inputs, *rest))[1])
+    torch.manual_seed(0)
+    CrossEntropy(decoder, word_dropout=0.3).train()(batch)
+    CrossEntropy(decoder, word_dropout=0.3).eval()(batch)
+    hidden, judged = read
+    assert torch.equal(judged, batch.inputs), "nothing is hidden from a decoder that is judged"
+    assert (hidden[..., 0] == BOS).all()
+    assert torch.equal(hidden == PAD, batch.inputs == PAD)
+    changed = hidden != batch.inputs
+    assert (hidden[changed] == UNK).all()
+    real = (batch.inputs != PAD) & (batch.inputs != BOS)
+    assert int(changed.sum()) / int(real.sum()) == pytest.approx(0.3, abs=0.04)
+
+
+def test_word_shares_by_hand():
+    """Words 4 to 6; the second photo has one caption, and an empty one that does not count."""
+    targets = torch.tensor([[[4, 5, 4, EOS], [5, UNK, EOS, PAD]], [[6, EOS, PAD, PAD], [PAD] * 4]])
+    shares = word_shares(targets, (targets != PAD).sum(-1), 3)
+    assert shares.tolist() == [[0.5, 1.0, 0.0], [0.0, 0.0, 1.0]]
+
+
+def test_words_seen_by_hand(decoder):
+    batch = batch_of([[[4, 5, EOS], [6, EOS, PAD]]])
+    objective = WordsSeen(CrossEntropy(decoder), region_size=3, vocab_size=7, weight=0.5)
+    torch.nn.init.normal_(objective.head.weight)
+    with torch.no_grad():
+        p = objective.head(batch.regions.mean(dim=1)).sigmoid().numpy()[0]
+        share = np.array([0.5, 0.5, 0.5])
+        asked = -(share * np.log(p) + (1 - share) * np.log(1 - p)).sum()
+        found = objective(batch) - CrossEntropy(decoder)(batch)
+    assert float(found) == pytest.approx(0.5 * asked / 5, rel=1e-4)
+
+
+def test_words_seen_teach_the_regions(decoder):
+    """The gradient reaches what made the regions, of each photo its own."""
+    batch = batch_of([[[4, 5, EOS]], [[6, 6, EOS]]])
+    objective = WordsSeen(CrossEntropy(decoder), 3, 7, weight=1.0)
+    torch.nn.init.normal_(objective.head.weight)
+    regions = batch.regions.clone().requires_grad_()
+    seen = batch._replace(regions=regions)
+    [gradient] = torch.autograd.grad(objective(seen) - CrossEntropy(decoder)(seen), regions)
+    assert not torch.allclose(gradient[0], gradient[1])
+    assert float(gradient.abs().min()) > 0

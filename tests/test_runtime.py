@@ -72,13 +72,14 @@ def test_every_kind_of_photo(model, tiny_photos, kind):
 
 
 @pytest.mark.parametrize("beam", [1, 3, 7])
-def test_torch_and_onnx_give_the_same_captions(model, tiny_captioner, tiny_photos, beam):
+def test_torch_and_onnx_give_the_same_captions(tiny_bundle, tiny_photos, beam):
     """The bundle's torch model and its graphs, words, costs and maps."""
     import torch
 
     from seesay.bundle.write import load_captioner
     from seesay.training.generate import generate
 
+    model = CaptionModel.load(tiny_bundle, precision="float32")
     bundle = model.bundle
     captioner = load_captioner(bundle)
     images = torch.from_numpy(np.stack([bundle.transform(photo) for photo in tiny_photos]))
@@ -246,29 +247,68 @@ def test_sessions_of_one_thread_are_made_only_for_a_second_batch(tiny_bundle, ti
     made = []
     create = Engine.__init__
 
-    def spy(self, folder, threads):
-        made.append(threads)
-        create(self, folder, threads)
+    def spy(self, folder, threads, precision):
+        made.append((threads, precision))
+        create(self, folder, threads, precision)
 
     monkeypatch.setattr(Engine, "__init__", spy)
-    model = CaptionModel.load(tiny_bundle, threads=2)
+    model = CaptionModel.load(tiny_bundle, threads=2, precision="float32")
     model.caption(tiny_photos[0])
     list(model.caption_many(tiny_photos[:3], batch_size=3))
-    assert made == [2]
+    assert made == [(2, "float32")]
     list(model.caption_many(tiny_photos[:4], batch_size=3))
     list(model.caption_many(tiny_photos[:4], batch_size=1))
-    assert made == [2, 1]
+    assert made == [(2, "float32"), (1, "float32")]
 
 
-@pytest.mark.parametrize("graph", ["encoder.onnx", "decoder.onnx"])
-def test_a_graph_that_cannot_run_is_a_bundle_error(tiny_bundle, tmp_path, graph):
+@pytest.mark.parametrize(
+    ("graph", "precision"), [("encoder.onnx", "auto"), ("decoder.onnx", "float32"), ("decoder.int8.onnx", "int8")]
+)
+def test_a_graph_that_cannot_run_is_a_bundle_error(tiny_bundle, tmp_path, graph, precision):
     from seesay.bundle.format import write_manifest
 
     copy = Path(shutil.copytree(tiny_bundle, tmp_path / "copy"))
     (copy / graph).write_bytes(b"no graph")
     write_manifest(copy, (3, 3))
     with pytest.raises(BundleError, match=rf"{re.escape(str(copy))}: {re.escape(graph)} cannot be run"):
-        seesay.load(copy)
+        seesay.load(copy, precision)
+
+
+@pytest.mark.parametrize(
+    ("machine", "has_int8", "runs", "expected"),
+    [
+        ("x86_64", True, True, "int8"),
+        ("AMD64", True, True, "int8"),
+        ("arm64", True, True, "float32"),  # nobody measured it there
+        ("x86_64", False, True, "float32"),  # an older bundle
+        ("x86_64", True, False, "float32"),  # an older ONNX Runtime
+    ],
+)
+def test_the_precision_is_chosen_for_the_machine(
+    tiny_bundle, tmp_path, tiny_photos, monkeypatch, machine, has_int8, runs, expected
+):
+    from seesay.bundle.format import write_manifest
+
+    copy = Path(shutil.copytree(tiny_bundle, tmp_path / "copy"))
+    int8 = copy / "decoder.int8.onnx"
+    if not runs:
+        int8.write_bytes(b"of a kind unknown to this runtime")
+    if not has_int8:
+        int8.unlink()
+    write_manifest(copy, (3, 3))
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    model = seesay.load(copy)
+    assert model.precision == expected
+    told = CaptionModel.load(tiny_bundle, precision=expected).caption(tiny_photos[0])
+    assert_same(model.caption(tiny_photos[0]), told)
+    if not has_int8:
+        with pytest.raises(BundleError, match=r"has no decoder\.int8\.onnx, an older seesay wrote it; use float32"):
+            seesay.load(copy, "int8")
+
+
+def test_a_precision_that_does_not_exist(tiny_bundle):
+    with pytest.raises(ValueError, match="precision=int4: expected auto, int8 or float32"):
+        CaptionModel.load(tiny_bundle, precision="int4")  # pyright: ignore[reportArgumentType]
 
 
 def test_captioning_needs_neither_torch_nor_the_other_extras(tiny_bundle, tiny_photos):

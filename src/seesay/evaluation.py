@@ -30,7 +30,7 @@ class Evaluation:
         attention: how the maps look.
         captions: by record id.
         failures: photos that could not be read; they are not scored.
-        about: model, beam, version and counts.
+        about: model, beam, precision, version and counts.
         pointing: whether attention lies on what is named; None where the data does not tell where things are.
     """
 
@@ -123,6 +123,7 @@ def evaluate(
         "model": model.bundle.name,
         "seesay": seesay.__version__,
         "beam": beam or model.bundle.search.beam,
+        "precision": model.precision,
         "images": len(scored),
         "references": count_captions(scored),
     }

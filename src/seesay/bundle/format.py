@@ -10,6 +10,7 @@ A folder of these files (others in it are left alone):
     weights.safetensors  all weights, once; matrices in half precision
     encoder.onnx         photo -> memory and first state; points into weights.safetensors
     decoder.onnx         one step: word and state -> next word, state, attention; likewise
+    decoder.int8.onnx    the same, its matrices rounded to 8 bits when it is opened; bundles of seesay 0.1 may lack it
     scores.json          figures on the dev split (empty until measured)
     README.md            the model card
 """
@@ -47,6 +48,7 @@ FILES = (
     "scores.json",
     "README.md",
 )
+OPTIONAL = ("decoder.int8.onnx",)
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,8 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             f"it was written by seesay {manifest.get('seesay', '?')}"
         )
     files = manifest.get("files")
-    if not (isinstance(files, dict) and set(files) == set(FILES) and all(isinstance(e, dict) for e in files.values())):
+    listed = set(files) if isinstance(files, dict) else set()
+    if not (set(FILES) <= listed <= {*FILES, *OPTIONAL} and all(isinstance(e, dict) for e in files.values())):
         raise BundleError(f"bundle {folder}: {MANIFEST} does not list the files of the format, and no others")
     return manifest
 
@@ -158,8 +161,9 @@ def bundle_being_written(folder: Path) -> Iterator[Path]:
 
 
 def write_manifest(folder: Path, grid: tuple[int, int]) -> None:
-    """Seal a folder that holds all of `FILES`."""
-    files = {name: {"bytes": (folder / name).stat().st_size, "sha256": _sha256(folder / name)} for name in FILES}
+    """Seal a folder that holds all of `FILES`, and of `OPTIONAL` what there is."""
+    names = (*FILES, *(name for name in OPTIONAL if (folder / name).is_file()))
+    files = {name: {"bytes": (folder / name).stat().st_size, "sha256": _sha256(folder / name)} for name in names}
     manifest = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,

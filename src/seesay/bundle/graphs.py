@@ -1,4 +1,4 @@
-"""The two ONNX graphs of a bundle, made from the torch model, with their weights left in the safetensors file."""
+"""The ONNX graphs of a bundle, made from the torch model, with their weights left in the safetensors file."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from seesay.bundle.onnx_module import export_graph
+from seesay.bundle.eight_bits import in_8_bits
+from seesay.bundle.onnx_module import export_graph, replace_all
 from seesay.errors import BundleError
 from seesay.models.captioner import Captioner
 
@@ -65,14 +66,14 @@ def _is_halved(tensor: Tensor) -> bool:
 
 
 def write_graphs(model: Captioner, folder: Path) -> None:
-    """Write weights.safetensors, encoder.onnx and decoder.onnx of a model that `half_precision` made."""
+    """Write weights.safetensors and the three graphs of a model that `half_precision` made."""
     weights = folder / "weights.safetensors"
     state = {name: tensor.half() if _is_halved(tensor) else tensor for name, tensor in model.state_dict().items()}
     # `save_file` would make a file that only its owner reads
     weights.write_bytes(save({name: tensor.contiguous() for name, tensor in sorted(state.items())}))
     exported = _norms_as_biases(model)
     photo, step = _export_photo(exported), _export_step(exported)
-    for graph, name in ((photo, "encoder.onnx"), (step, "decoder.onnx")):
+    for graph, name in ((photo, "encoder.onnx"), (step, "decoder.onnx"), (in_8_bits(step), "decoder.int8.onnx")):
         _point_into(graph, weights)
         (folder / name).write_bytes(graph.SerializeToString())
 
@@ -168,7 +169,7 @@ def _export_step(model: Captioner) -> onnx.ModelProto:
         for _ in range(2):  # a cache that grows must neither be empty nor hold one word: these sizes are taken as fixed
             state = decoder.step(tokens, state, memory).state
     memory, state = tuple(t.clone() for t in memory), tuple(t.clone() for t in state)
-    grows = {2: dim} if state[0].ndim > 3 else {}  # (B, K, H), or (B, K, words so far, ...)
+    grows = {4: dim} if state[0].ndim > 3 else {}  # (B, K, H), or (B, K, layers, heads, words so far, ...)
     dynamic = ({0: dim, 1: dim}, tuple({0: dim, 1: dim, **grows} for _ in state), tuple({0: dim} for _ in memory))
     inputs = ["tokens", *_names("state", decoder.State), *_names("memory", decoder.Memory)]
     outputs = ["logprobs", "attention", *_names("next", decoder.State)]
@@ -216,8 +217,8 @@ def _point_into(model: onnx.ModelProto, weights: Path) -> None:
         nodes.append(helper.make_node("Cast", [f"{name}.half"], [cast_to], to=TensorProto.FLOAT))
         if transposed:
             nodes.append(helper.make_node("Transpose", [cast_to], [name]))  # without `perm` it reverses all axes
-    _replace(model.graph.initializer, kept)
-    _replace(model.graph.node, [*nodes, *model.graph.node])
+    replace_all(model.graph.initializer, kept)
+    replace_all(model.graph.node, [*nodes, *model.graph.node])
 
 
 def _external(name: str, shape: Sequence[int], location: str, offset: int, length: int) -> TensorProto:
@@ -225,9 +226,3 @@ def _external(name: str, shape: Sequence[int], location: str, offset: int, lengt
     for key, value in (("location", location), ("offset", str(offset)), ("length", str(length))):
         tensor.external_data.add(key=key, value=value)
     return tensor
-
-
-def _replace(repeated: Any, items: list[Any]) -> None:
-    items = [copy.deepcopy(item) for item in items]
-    del repeated[:]
-    repeated.extend(items)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 import onnx
@@ -55,3 +57,10 @@ def export_graph(
     for value in (*model.graph.value_info, *model.graph.input, *model.graph.output):
         del value.metadata_props[:]
     return model
+
+
+def replace_all(repeated: Any, items: Iterable[Any]) -> None:
+    """Give a graph's nodes or initializers (a repeated field) other content."""
+    items = [copy.deepcopy(item) for item in items]
+    del repeated[:]
+    repeated.extend(items)

@@ -7,10 +7,14 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from seesay.caption import Caption, Failure
 from seesay.cli.outputs import refuse_unwritable
 from seesay.errors import SeesayError
+
+if TYPE_CHECKING:
+    from seesay.runtime.engine import Precision
 
 FIGURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -24,6 +28,7 @@ def caption_photos(
     figure: Path | None = None,
     page: Path | None = None,
     resume: bool = False,
+    precision: Precision = "auto",
 ) -> int:
     """Caption photos and write what is asked for; the number of photos that failed.
 
@@ -36,6 +41,7 @@ def caption_photos(
         figure: a picture file; for several photos its name is followed by each photo's.
         page: one self-contained HTML page.
         resume: leave out photos that `json_out` has a caption of.
+        precision: of the decoder.
     """
     from seesay.runtime import CaptionModel
 
@@ -43,7 +49,7 @@ def caption_photos(
     refuse_unwritable(json_out, page, *figures.values(), inputs=photos)
     done = _captioned_before(json_out) if resume and json_out else set()
     todo = [photo for photo in photos if str(photo) not in done]
-    captioner = CaptionModel.load(model)
+    captioner = CaptionModel.load(model, precision=precision)
     results = _counted(captioner.caption_many(todo, beam=beam), len(photos), len(photos) - len(todo))
     results = _printed(results)
     if json_out:

@@ -16,6 +16,7 @@ from seesay.evaluation import evaluate
 from seesay.progress import progress
 from seesay.report import report
 from seesay.runtime import CaptionModel
+from seesay.runtime.engine import Precision
 
 
 def evaluate_model(
@@ -30,6 +31,7 @@ def evaluate_model(
     limit: int | None,
     report_out: Path | None = None,
     report_photos: int = 12,
+    precision: Precision = "auto",
 ) -> None:
     """Score a model on a split, print the figures, write them as JSON and as a page with photos."""
     refuse_unwritable(json_out, report_out)
@@ -37,13 +39,14 @@ def evaluate_model(
     records = dataset.split(split)
     if limit is not None:  # of the photos to caption, not of the training captions that they are compared with
         records = limit_splits(records, limit, seed=0)
-    captioner = CaptionModel.load(model)
+    captioner = CaptionModel.load(model, precision=precision)
     training = [caption for record in dataset.records if record.split == "train" for caption in record.captions]
     with progress("captioning", len(records), Console(stderr=True)) as advance:
         result = evaluate(
             captioner, records, beam, training_captions=training, advance=advance, grounding=grounding_of(dataset)
         )
-    print(f"{captioner.bundle.name} on {split} of {', '.join(map(str, data))}, beam {result.about['beam']}")
+    how = f"beam {result.about['beam']}, {captioner.precision}"
+    print(f"{captioner.bundle.name} on {split} of {', '.join(map(str, data))}, {how}")
     print(result.scores.table())
     print(f"\n{result.statistics.table()}")
     if attention:

@@ -99,6 +99,8 @@ class Train:
     weight_decay: float = between(0, 10, default=0.01)
     label_smoothing: float = between(0, 0.9, default=0.1)
     scheduled_sampling: float = between(0, 1, default=0.0)
+    word_dropout: float = between(0, 0.9, default=0.0)
+    words_seen: float = between(0, 100, default=0.0)
     samples: int = at_least(1, default=5)
     baseline: Literal["greedy", "samples"] = "samples"
     cross_entropy_weight: float = between(0, 100, default=0.0)
@@ -212,6 +214,11 @@ def _rules(recipe: Recipe) -> Iterable[tuple[bool, str]]:
     yield (
         recipe.images.views is not None and recipe.encoder.finetune == "all",
         f"images.views={recipe.images.views}: nothing can be kept where encoder.finetune=all; leave it out",
+    )
+
+    yield (
+        train.words_seen > 0 and recipe.encoder.finetune == "none",
+        f"train.words_seen={train.words_seen:g} teaches the encoder, and encoder.finetune=none trains nothing of it",
     )
 
     heads = attention.heads or 1

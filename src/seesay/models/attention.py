@@ -126,23 +126,19 @@ def bring(weights: Tensor, values: Tensor) -> Tensor:
     return (weights.transpose(1, 2) @ split_heads(values, weights.shape[2])).transpose(1, 2).flatten(2)
 
 
-def attend(
-    query: Tensor, key: Tensor, value: Tensor, heads: int, hidden: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
+def attend(query: Tensor, key: Tensor, value: Tensor, hidden: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Multi-head attention: softmax(q . k / sqrt(H / N)) v (https://arxiv.org/abs/1706.03762, equation 1).
 
     Args:
-        query: (..., T, H).
-        key, value: (..., S, H).
-        heads: N, divide H.
+        query: (..., N, T, H / N), see `split_heads`.
+        key, value: (..., N, S, H / N).
         hidden: (..., T, S) True where not to look; None hides nothing.
 
     Returns:
-        context (..., T, H) and weights (..., T, S), the mean over the heads, rows summing to 1.
+        context (..., N, T, H / N) and weights (..., T, S), the mean over the heads, rows summing to 1.
     """
-    query, key, value = (split_heads(part, heads) for part in (query, key, value))
     scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
     if hidden is not None:
         scores = scores.masked_fill(hidden.unsqueeze(-3), float("-inf"))
     weights = scores.softmax(dim=-1)
-    return (weights @ value).transpose(-3, -2).flatten(-2), weights.mean(dim=-3)
+    return weights @ value, weights.mean(dim=-3)

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 from torch import Tensor, nn
 
 from seesay.models.embedding import WordEmbedding
+from seesay.models.regions import Regions
 
 
 class Memory(NamedTuple):
@@ -56,11 +57,18 @@ class Decoder(nn.Module):
     Attributes:
         Memory, State: the NamedTuples of this decoder; their fields name inputs and outputs of the graphs.
         embedding: of the words, read and written.
+        regions: makes the encoder's regions its own.
     """
 
     Memory: ClassVar[Any] = Memory
     State: Any
     embedding: WordEmbedding
+    regions: Regions
+
+    @property
+    def region_size(self) -> int:
+        """D, the features of a region."""
+        return self.regions.value.in_features
 
     @abstractmethod
     def prepare(self, regions: Tensor) -> Any:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from seesay.config.recipe import most_heads
-from seesay.models.attention import attend
+from seesay.models.attention import attend, split_heads
 from seesay.models.dropout import Dropout
 
 
@@ -61,9 +61,9 @@ class SelfAttention(nn.Module):
 
     def forward(self, values: Tensor) -> Tensor:
         """(B, P, H) -> (B, P, H)."""
-        query, key, value = self.project(self.norm(values)).chunk(3, dim=-1)
-        context, _ = attend(query, key, value, self.heads)
-        values = values + self.dropout(self.out(context))
+        projected = self.project(self.norm(values)).chunk(3, dim=-1)
+        context, _ = attend(*(split_heads(part, self.heads) for part in projected))
+        values = values + self.dropout(self.out(context.transpose(-3, -2).flatten(-2)))
         return values + self.dropout(self.think(self.norm_think(values)))
 
 

@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from seesay.models.attention import attend
+from seesay.models.attention import attend, split_heads
 from seesay.models.decoder import Decoded, Decoder, Memory, Step
 from seesay.models.dropout import Dropout
 from seesay.models.embedding import WordEmbedding
 from seesay.models.packing import Row
 from seesay.models.regions import Regions, feed_forward, sinusoids
 
+Pair = Sequence[Tensor]  # keys, values
+
 
 class Cache(NamedTuple):
-    """What stays of the words read so far.
+    """What stays of the words read so far, for each of N layers; T is 0 before the first word.
 
     Attributes:
-        past: (B, K, T, N, 2, H) keys and values of T words in each of N layers; T is 0 before the first word.
+        keys, values: (B, K, N, heads, T, H / heads).
     """
 
-    past: Tensor
+    keys: Tensor
+    values: Tensor
 
 
 class Block(nn.Module):
@@ -46,30 +50,31 @@ class Block(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(
-        self, words: Tensor, past: Tensor, hidden: Tensor | None, keys: Tensor, values: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
+        self, words: Tensor, past: Pair | None, hidden: Tensor | None, regions: Pair
+    ) -> tuple[Tensor, Pair, Tensor]:
         """One layer over T more words of every caption.
 
         Args:
             words: (B, K, T, H).
-            past: (B, K, S, 2, H) keys and values of the S words before them.
-            hidden: (B, K, T, S + T) True where a word must not look; None hides nothing.
-            keys, values: (B, P, H) of the photo's regions for this layer, without K.
+            past: keys and values (B, K, 1, heads, S, H / heads) of the S words before them; None: there are none.
+            hidden: (B, K, 1, T, S + T) True where a word must not look; None hides nothing.
+            regions: keys and values (B, 1, heads, P, H / heads) of the photos for this layer, without K.
 
         Returns:
-            words (B, K, T, H), the past with them (B, K, S + T, 2, H), and where they looked, (B, K, T, P), the mean
-            over the heads.
+            words (B, K, T, H), the past with them, and where they looked, (B, K, T, P), the mean over the heads.
         """
-        query, key, value = self.words_in(self.norm_words(words)).chunk(3, dim=-1)
-        past = torch.cat([past, torch.stack([key, value], dim=-2)], dim=2)
-        context, _ = attend(query, past[..., 0, :], past[..., 1, :], self.heads, hidden)
-        words = words + self.dropout(self.words_out(context))
         batch, beams, length, size = words.shape
-        query = self.query(self.norm_regions(words)).reshape(batch, beams * length, size)
-        context, looked = attend(query, keys, values, self.heads)
-        words = words + self.dropout(self.regions_out(context).reshape(words.shape))
+        latest = self.words_in(self.norm_words(words)).unflatten(-1, (3, self.heads, size // self.heads))
+        query, key, value = latest.movedim(2, 4).chunk(3, dim=2)
+        if past is not None:
+            key, value = torch.cat([past[0], key], dim=-2), torch.cat([past[1], value], dim=-2)
+        context, _ = attend(query, key, value, hidden)
+        words = words + self.dropout(self.words_out(context.transpose(-3, -2).reshape(words.shape)))
+        query = self.query(self.norm_regions(words)).reshape(batch, 1, beams * length, self.heads, size // self.heads)
+        context, looked = attend(query.transpose(2, 3), *regions)
+        words = words + self.dropout(self.regions_out(context.transpose(2, 3).reshape(words.shape)))
         words = words + self.dropout(self.think(self.norm_think(words)))
-        return words, past, looked.reshape(batch, beams, length, -1)
+        return words, (key, value), looked.reshape(batch, beams, length, -1)
 
 
 class TransformerDecoder(Decoder):
@@ -105,7 +110,7 @@ class TransformerDecoder(Decoder):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        self.size = size
+        self.size, self.heads = size, heads
         self.embedding = embedding
         self.regions = Regions(region_size, size, grid, self_attention, dropout)
         self.norm_values = nn.LayerNorm(size)
@@ -118,22 +123,24 @@ class TransformerDecoder(Decoder):
         self.dropout = Dropout(dropout)
 
     def prepare(self, regions: Tensor) -> Memory:
-        """Keys and values of the regions for all layers: (B, P, D) -> Memory, both (B, P, N * H)."""
+        """Keys and values of the regions for all layers: (B, P, D) -> Memory, both (B, N, heads, P, H / heads)."""
         values = self.norm_values(self.regions(regions))
-        return Memory(self.values(values), self.keys(values))
+        return Memory(self._by_layer(self.values(values)), self._by_layer(self.keys(values)))
 
     def start(self, memory: Memory, beams: int = 1) -> Cache:
         """An empty cache."""
-        batch, layers = memory.values.shape[0], len(self.blocks)
-        return Cache(memory.values.new_zeros(batch, beams, 0, layers, 2, self.size))
+        batch, layers, heads, _, each = memory.values.shape
+        nothing = memory.values.new_zeros(batch, beams, layers, heads, 0, each)
+        return Cache(nothing, nothing.clone())
 
     def step(self, tokens: Tensor, state: Cache, memory: Memory) -> Step:
         """One word further: (B, K) tokens, a cache of T words -> a cache of T + 1."""
-        place = torch.full_like(tokens[:1, :1], state.past.shape[2])
-        words = self._read(tokens, sinusoids(place[0], self.size)).unsqueeze(2)
-        words, past, attention = self._run(words, state.past, None, memory)
+        place = torch.full_like(tokens[:1, :1], state.keys.shape[4])
+        words = self._read(tokens.unsqueeze(2), sinusoids(place[0], self.size))
+        past = [*zip(*(part.chunk(len(self.blocks), dim=2) for part in state), strict=True)]
+        words, past, looked = self._run(words, past, None, memory)
         logprobs = self.logits(self._out(words).squeeze(2)).log_softmax(dim=-1)
-        return Step(logprobs, Cache(past), attention.squeeze(2))
+        return Step(logprobs, Cache(*(torch.cat(parts, dim=2) for parts in zip(*past, strict=True))), looked.squeeze(2))
 
     def forward(self, tokens: Tensor, lengths: Tensor, memory: Memory) -> Decoded:
         """Read whole captions at once (teacher forcing); equal to repeated `step`.
@@ -149,21 +156,28 @@ class TransformerDecoder(Decoder):
         row = Row.of(tokens, lengths)
         waves = sinusoids(torch.arange(tokens.shape[2], device=tokens.device), self.size)
         words = self._read(row.take(tokens), waves[row.place]).unsqueeze(1)
-        words, _, attention = self._run(words, self.start(memory, 1).past, row.hidden.unsqueeze(1), memory)
-        return Decoded(row.put(self._out(words).squeeze(1)), row.put(attention.squeeze(1)))
+        hidden = row.hidden[:, None, None]
+        words, _, looked = self._run(words, [None] * len(self.blocks), hidden, memory)
+        return Decoded(row.put(self._out(words).squeeze(1)), row.put(looked.squeeze(1)))
+
+    def _by_layer(self, projected: Tensor) -> Tensor:
+        """(B, P, N * H) -> (B, N, heads, P, H / heads)."""
+        return split_heads(projected.unflatten(2, (len(self.blocks), -1)).transpose(1, 2), self.heads)
 
     def _read(self, tokens: Tensor, waves: Tensor) -> Tensor:
-        """Words (B, T), and the waves of their places, broadcast to (B, T, H) -> (B, T, H)."""
+        """Words (..., T), and the waves of their places, broadcast to (..., T, H) -> (..., T, H)."""
         return self.dropout(self.word_in(self.embedding(tokens) * self.embedding.size**0.5) + waves)
 
-    def _run(self, words: Tensor, past: Tensor, hidden: Tensor | None, memory: Memory) -> tuple[Tensor, Tensor, Tensor]:
-        """All layers -> words, the cache with them, and where the last layer looked."""
+    def _run(
+        self, words: Tensor, past: Sequence[Pair | None], hidden: Tensor | None, memory: Memory
+    ) -> tuple[Tensor, list[Pair], Tensor]:
+        """All layers -> words, the past of each with them, and where the last one looked."""
         looked, grown = words, []
-        keys, values = (part.chunk(len(self.blocks), dim=-1) for part in (memory.keys, memory.values))
-        for n, block in enumerate(self.blocks):
-            words, seen, looked = block(words, past[:, :, :, n], hidden, keys[n], values[n])
-            grown.append(seen)
-        return words, torch.stack(grown, dim=3), looked
+        keys, values = (part.chunk(len(self.blocks), dim=1) for part in (memory.keys, memory.values))
+        for block, before, *regions in zip(self.blocks, past, keys, values, strict=True):
+            words, after, looked = block(words, before, hidden, regions)
+            grown.append(after)
+        return words, grown, looked
 
     def _out(self, words: Tensor) -> Tensor:
         return self.dropout(self.deep_out(self.norm_out(words)))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import onnxruntime
@@ -14,6 +15,10 @@ import onnxruntime
 from seesay.data.tokens import BOS, EOS, NEVER_WRITTEN
 from seesay.errors import BundleError
 from seesay.search import Hypothesis, SearchOptions, beam_search
+
+Precision = Literal["auto", "int8", "float32"]
+DECODERS = {"int8": "decoder.int8.onnx", "float32": "decoder.onnx"}
+FAST_INT8 = ("x86_64", "AMD64")  # where it was measured (docs/performance.md)
 
 Encoded = list[np.ndarray]  # of one photo, (1, ...) each: memory and first state, in the order of the encoder's outputs
 
@@ -24,15 +29,24 @@ class Engine:
     Args:
         folder: the bundle's.
         threads: that work on one call.
+        precision: of the decoder's matrices. "int8" reads a quarter of the bytes for each word, which changes a few
+            captions in a hundred and no score (docs/performance.md); "auto" takes it where the bundle has it and
+            where it is known to be faster.
+
+    Attributes:
+        precision: the one in use, never "auto".
 
     Raises:
-        BundleError: a graph cannot be run.
+        BundleError: a graph cannot be run, or the bundle lacks the one asked for.
     """
 
-    def __init__(self, folder: Path, threads: int) -> None:
+    precision: Precision
+
+    def __init__(self, folder: Path, threads: int, precision: Precision = "auto") -> None:
         with ThreadPoolExecutor(2) as pool:  # each takes as long as two photos, most of it on one core
-            graphs = (folder / "encoder.onnx", folder / "decoder.onnx")
-            self._encoder, self._decoder = pool.map(lambda graph: _session(graph, threads), graphs)
+            encoder = pool.submit(_session, folder / "encoder.onnx", threads)
+            self.precision, self._decoder = _decoder(folder, threads, precision)
+            self._encoder = encoder.result()
         self._photo_outputs = [output.name for output in self._encoder.get_outputs()]
         self._step_outputs = [output.name for output in self._decoder.get_outputs()]
 
@@ -53,6 +67,22 @@ class Engine:
 
         start = np.full((len(photos), 1), BOS, dtype=np.int64)
         return beam_search(step, tuple(state.values()), tuple(memory.values()), start, EOS, NEVER_WRITTEN, options)
+
+
+def _decoder(folder: Path, threads: int, precision: Precision) -> tuple[Precision, onnxruntime.InferenceSession]:
+    """The precision in use, and the decoder in it."""
+    if precision not in ("auto", *DECODERS):
+        raise ValueError(f"precision={precision}: expected auto, int8 or float32")
+    has_int8 = (folder / DECODERS["int8"]).is_file()
+    if precision == "int8" and not has_int8:
+        raise BundleError(f"bundle {folder}: has no {DECODERS['int8']}, an older seesay wrote it; use float32")
+    if precision == "auto" and has_int8 and platform.machine() in FAST_INT8:
+        try:
+            return "int8", _session(folder / DECODERS["int8"], threads)
+        except BundleError:  # ONNX Runtime multiplies 8 bits since 1.22
+            pass
+    chosen = "float32" if precision == "auto" else precision
+    return chosen, _session(folder / DECODERS[chosen], threads)
 
 
 def _session(graph: Path, threads: int) -> onnxruntime.InferenceSession:

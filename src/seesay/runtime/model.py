@@ -17,7 +17,7 @@ from seesay.caption import Caption, Failure, Word
 from seesay.data.images import ImageSource
 from seesay.data.tokens import join_words
 from seesay.errors import PhotoError
-from seesay.runtime.engine import Encoded, Engine
+from seesay.runtime.engine import Encoded, Engine, Precision
 from seesay.search import Hypothesis, SearchOptions
 
 Results = list[Caption | Failure]
@@ -31,26 +31,33 @@ class CaptionModel:
     Args:
         bundle: from `seesay.bundle.format.open_bundle`.
         threads: cores to use; None takes every one that the process may run on.
+        precision: of the decoder's matrices, see `Engine`.
+
+    Attributes:
+        precision: the one in use, "int8" or "float32".
     """
 
-    def __init__(self, bundle: Bundle, threads: int | None = None) -> None:
+    def __init__(self, bundle: Bundle, threads: int | None = None, precision: Precision = "auto") -> None:
         self.bundle = bundle
         self.threads = threads or cores()
-        self._engine = Engine(bundle.folder, self.threads)
+        self._engine = Engine(bundle.folder, self.threads, precision)
+        self.precision: Precision = self._engine.precision
 
     @cached_property
     def _single(self) -> Engine:
         """For many batches at once, each on a thread of its own: threads that share one photo wait for each other."""
-        return self._engine if self.threads == 1 else Engine(self.bundle.folder, 1)
+        return self._engine if self.threads == 1 else Engine(self.bundle.folder, 1, self.precision)
 
     @classmethod
-    def load(cls, path_or_name: str | Path | None = None, threads: int | None = None) -> CaptionModel:
+    def load(
+        cls, path_or_name: str | Path | None = None, threads: int | None = None, precision: Precision = "auto"
+    ) -> CaptionModel:
         """Open a bundle's folder, a packaged model by name, or (None) the packaged default.
 
         Raises:
             BundleError: missing, damaged or foreign.
         """
-        return cls(open_bundle(find_bundle(path_or_name)), threads)
+        return cls(open_bundle(find_bundle(path_or_name)), threads, precision)
 
     def caption(self, image: ImageSource, beam: int | None = None) -> Caption:
         """The best caption of one photo.

@@ -14,6 +14,7 @@ from seesay.models.recurrent import RecurrentDecoder
 from seesay.training.hard import HardAttention
 from seesay.training.objective import CrossEntropy
 from seesay.training.self_critical import CaptionReward, SelfCritical
+from seesay.training.words_seen import WordsSeen
 
 Build = Callable[[Recipe, Decoder, CaptionTokenizer, Sequence[CaptionRecord]], nn.Module]
 
@@ -29,7 +30,10 @@ def build_objective(
         tokenizer: of its words.
         records: the training photos, in the order of `CaptionBatch.photos`.
     """
-    return OBJECTIVES[recipe.train.objective](recipe, decoder, tokenizer, records)
+    objective = OBJECTIVES[recipe.train.objective](recipe, decoder, tokenizer, records)
+    if recipe.train.words_seen:
+        objective = WordsSeen(objective, decoder.region_size, len(tokenizer), recipe.train.words_seen)
+    return objective
 
 
 def _cross_entropy(
@@ -40,7 +44,9 @@ def _cross_entropy(
         return HardAttention(
             decoder, train.label_smoothing, train.doubly_stochastic, train.reinforce, train.entropy, train.half_soft
         )
-    return CrossEntropy(decoder, train.label_smoothing, train.doubly_stochastic, train.scheduled_sampling)
+    return CrossEntropy(
+        decoder, train.label_smoothing, train.doubly_stochastic, train.scheduled_sampling, train.word_dropout
+    )
 
 
 def _self_critical(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from seesay.data.tokens import EOS, NEVER_WRITTEN, PAD, UNK
+from seesay.data.tokens import BOS, EOS, NEVER_WRITTEN, PAD, UNK
 from seesay.models.decoder import Decoder, Memory
 from seesay.training.batches import CaptionBatch
 
@@ -26,6 +26,8 @@ class CrossEntropy(nn.Module):
         label_smoothing: share of the probability spread over all words (https://arxiv.org/abs/1512.00567).
         doubly_stochastic: lambda.
         scheduled_sampling: the probability at the end of the run that a word read is the decoder's own.
+        word_dropout: the probability that a word is read as an unknown one (https://arxiv.org/abs/1511.06349, section
+            3.1), so that more has to be seen and less guessed from the words before. The start is always read.
     """
 
     def __init__(
@@ -34,9 +36,11 @@ class CrossEntropy(nn.Module):
         label_smoothing: float = 0.0,
         doubly_stochastic: float = 0.0,
         scheduled_sampling: float = 0.0,
+        word_dropout: float = 0.0,
     ) -> None:
         super().__init__()
         self.decoder = decoder
+        self.word_dropout = word_dropout
         self.label_smoothing = label_smoothing
         self.doubly_stochastic = doubly_stochastic
         self.scheduled_sampling = scheduled_sampling
@@ -47,6 +51,9 @@ class CrossEntropy(nn.Module):
         inputs = batch.inputs
         if own := self.scheduled_sampling * progress:
             inputs = mix_in_own_words(self.decoder, inputs, batch.lengths, memory, own)
+        if self.word_dropout and self.training:
+            hidden = torch.rand_like(inputs, dtype=torch.float32) < self.word_dropout
+            inputs = inputs.masked_fill(hidden & (inputs != BOS) & (inputs != PAD), UNK)
         decoded = self.decoder(inputs, batch.lengths, memory)
         asked = (batch.targets != PAD) & (batch.targets != UNK)
         logits = self.decoder.logits(decoded.hidden[asked])
