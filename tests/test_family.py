@@ -77,13 +77,14 @@ def test_variant(changes, tiny_recipe, tiny_data, tiny_photos, tmp_path):
     check_bundle(train(recipe, console=QUIET), tiny_photos[:3])
 
 
-@pytest.mark.parametrize("how", ["hard attention", "scheduled sampling", "self-critical", "hidden words"])
+@pytest.mark.parametrize("how", ["hard attention", "scheduled sampling", "self-critical", "hidden words", "teachers"])
 def test_a_resumed_run_equals_a_straight_one(how, tiny_recipe, tiny_data, tiny_bundle, tmp_path, monkeypatch):
     """Draws of regions, words and sentences depend on seed and step alone, and REINFORCE's baseline is saved."""
     monkeypatch.setattr("seesay.training.train.write_bundle", lambda folder, *rest: folder)
     changes: dict[str, Any] = {
         "hard attention": {"attention.kind": "hard"},
         "scheduled sampling": {"train.scheduled_sampling": 0.5},
+        "teachers": {"train.teachers": [str(tiny_bundle)], "train.init": str(tiny_bundle), "train.distillation": 0.7},
         "hidden words": {"train.word_dropout": 0.4, "train.words_seen": 0.7, "encoder.finetune": 1},
         "self-critical": {"train.objective": "self_critical", "train.init": str(tiny_bundle), "train.samples": 3},
     }[how]

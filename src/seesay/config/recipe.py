@@ -101,6 +101,8 @@ class Train:
     scheduled_sampling: float = between(0, 1, default=0.0)
     word_dropout: float = between(0, 0.9, default=0.0)
     words_seen: float = between(0, 100, default=0.0)
+    teachers: tuple[str, ...] = ()
+    distillation: float = between(0, 1, default=0.5)
     samples: int = at_least(1, default=5)
     baseline: Literal["greedy", "samples"] = "samples"
     cross_entropy_weight: float = between(0, 100, default=0.0)
@@ -300,6 +302,11 @@ def _rules(recipe: Recipe) -> Iterable[tuple[bool, str]]:
         critical and train.scheduled_sampling > 0,
         "train.scheduled_sampling: self_critical training reads its own words anyway; leave it at 0",
     )
+    for key, given in (("train.word_dropout", train.word_dropout > 0), ("train.teachers", bool(train.teachers))):
+        yield (
+            given and (critical or attention.kind == "hard"),
+            f"{key}: goes with plain cross-entropy only, not with train.objective=self_critical or attention.kind=hard",
+        )
     yield (
         critical and attention.kind == "hard",
         "train.objective=self_critical with attention.kind=hard: two samplings at once are not supported; take soft",

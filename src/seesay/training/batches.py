@@ -103,7 +103,7 @@ class CaptionBatches:
             yield from (self.batch(photos, epoch) for photos in groups)
         else:
             for photos, images in zip(groups, self.features.read(groups, epoch), strict=True):
-                yield PhotoBatch(torch.from_numpy(images), *self._words(photos))
+                yield PhotoBatch(torch.from_numpy(images), *self.words(photos))
 
     def order(self, epoch: int) -> list[np.ndarray]:
         """Which photos meet in which batch: shuffled, then bucketed by length within pools, then shuffled."""
@@ -123,10 +123,10 @@ class CaptionBatches:
         """The batch of the photos with these numbers, whose features are there."""
         assert isinstance(self.features, PhotoFeatures)
         regions = np.asarray(self.features.take(photos, epoch), dtype=np.float32)
-        return CaptionBatch(torch.from_numpy(regions), *self._words(photos))
+        return CaptionBatch(torch.from_numpy(regions), *self.words(photos))
 
-    def _words(self, photos: np.ndarray) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(inputs, targets, lengths, photos) of the photos' captions."""
+    def words(self, photos: np.ndarray) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(inputs, targets, lengths, photos) of the photos' captions, as a `CaptionBatch` has them."""
         captions = [self.captions[photo] for photo in photos]
         lengths = np.zeros((len(photos), max(map(len, captions))), dtype=np.int64)
         targets = np.full((*lengths.shape, max(len(c) for photo in captions for c in photo)), PAD, dtype=np.int64)

@@ -11,16 +11,21 @@ from seesay.data.records import CaptionRecord
 from seesay.data.tokens import CaptionTokenizer
 from seesay.models.decoder import Decoder
 from seesay.models.recurrent import RecurrentDecoder
+from seesay.training.distill import Distillation, SoftTargets
 from seesay.training.hard import HardAttention
 from seesay.training.objective import CrossEntropy
 from seesay.training.self_critical import CaptionReward, SelfCritical
 from seesay.training.words_seen import WordsSeen
 
-Build = Callable[[Recipe, Decoder, CaptionTokenizer, Sequence[CaptionRecord]], nn.Module]
+Build = Callable[[Recipe, Decoder, CaptionTokenizer, Sequence[CaptionRecord], SoftTargets | None], nn.Module]
 
 
 def build_objective(
-    recipe: Recipe, decoder: Decoder, tokenizer: CaptionTokenizer, records: Sequence[CaptionRecord]
+    recipe: Recipe,
+    decoder: Decoder,
+    tokenizer: CaptionTokenizer,
+    records: Sequence[CaptionRecord],
+    soft: SoftTargets | None = None,
 ) -> nn.Module:
     """What `train.objective` asks for: a module, (CaptionBatch, progress 0..1 of the run) -> loss.
 
@@ -29,28 +34,39 @@ def build_objective(
         decoder: what is trained.
         tokenizer: of its words.
         records: the training photos, in the order of `CaptionBatch.photos`.
+        soft: what the models of `train.teachers` think of the captions' words.
     """
-    objective = OBJECTIVES[recipe.train.objective](recipe, decoder, tokenizer, records)
+    objective = OBJECTIVES[recipe.train.objective](recipe, decoder, tokenizer, records, soft)
     if recipe.train.words_seen:
         objective = WordsSeen(objective, decoder.region_size, len(tokenizer), recipe.train.words_seen)
     return objective
 
 
 def _cross_entropy(
-    recipe: Recipe, decoder: Decoder, tokenizer: CaptionTokenizer, records: Sequence[CaptionRecord]
+    recipe: Recipe,
+    decoder: Decoder,
+    tokenizer: CaptionTokenizer,
+    records: Sequence[CaptionRecord],
+    soft: SoftTargets | None,
 ) -> nn.Module:
     train = recipe.train
     if isinstance(decoder, RecurrentDecoder) and decoder.hard:
         return HardAttention(
             decoder, train.label_smoothing, train.doubly_stochastic, train.reinforce, train.entropy, train.half_soft
         )
-    return CrossEntropy(
-        decoder, train.label_smoothing, train.doubly_stochastic, train.scheduled_sampling, train.word_dropout
-    )
+    options = ("label_smoothing", "doubly_stochastic", "scheduled_sampling", "word_dropout")
+    values = {name: getattr(train, name) for name in options}
+    if soft is not None:
+        return Distillation(decoder, soft, train.distillation, **values)
+    return CrossEntropy(decoder, **values)
 
 
 def _self_critical(
-    recipe: Recipe, decoder: Decoder, tokenizer: CaptionTokenizer, records: Sequence[CaptionRecord]
+    recipe: Recipe,
+    decoder: Decoder,
+    tokenizer: CaptionTokenizer,
+    records: Sequence[CaptionRecord],
+    soft: SoftTargets | None,
 ) -> nn.Module:
     train = recipe.train
     return SelfCritical(

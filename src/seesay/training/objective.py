@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from seesay.data.tokens import BOS, EOS, NEVER_WRITTEN, PAD, UNK
-from seesay.models.decoder import Decoder, Memory
+from seesay.models.decoder import Decoded, Decoder, Memory
 from seesay.training.batches import CaptionBatch
 
 
@@ -55,12 +55,16 @@ class CrossEntropy(nn.Module):
             hidden = torch.rand_like(inputs, dtype=torch.float32) < self.word_dropout
             inputs = inputs.masked_fill(hidden & (inputs != BOS) & (inputs != PAD), UNK)
         decoded = self.decoder(inputs, batch.lengths, memory)
-        asked = (batch.targets != PAD) & (batch.targets != UNK)
-        logits = self.decoder.logits(decoded.hidden[asked])
-        loss = nn.functional.cross_entropy(logits.float(), batch.targets[asked], label_smoothing=self.label_smoothing)
+        loss = self.word_loss(decoded, batch)
         if self.doubly_stochastic:
             loss = loss + self.doubly_stochastic * attention_penalty(decoded.attention, batch.lengths)
         return loss
+
+    def word_loss(self, decoded: Decoded, batch: CaptionBatch) -> Tensor:
+        """The first term: of the words asked for, the mean."""
+        asked = (batch.targets != PAD) & (batch.targets != UNK)
+        logits = self.decoder.logits(decoded.hidden[asked])
+        return nn.functional.cross_entropy(logits.float(), batch.targets[asked], label_smoothing=self.label_smoothing)
 
 
 @torch.no_grad()

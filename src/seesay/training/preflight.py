@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from seesay.bundle.find import find_bundle
+from seesay.bundle.format import open_bundle
 from seesay.config import Recipe
 from seesay.config.recipe import contradictions
 from seesay.data.vectors import check_vectors
@@ -51,6 +53,9 @@ def preflight(recipe: Recipe) -> Ready:
                 check_vectors(recipe.embedding.kind, recipe.embedding.path)
         with _collecting(problems):
             opened.append(build_encoder(recipe))
+    for name in recipe.train.teachers:
+        with _collecting(problems, f"train.teachers={name}: "):
+            open_bundle(find_bundle(name))
     stem = None
     for encoder in opened:
         with _collecting(problems):

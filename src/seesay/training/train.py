@@ -26,6 +26,7 @@ from seesay.models.stem import Stem
 from seesay.search import SearchOptions
 from seesay.training.batches import CaptionBatches
 from seesay.training.build import build_objective
+from seesay.training.distill import open_teachers, soft_targets
 from seesay.training.finetune import FromPhotos
 from seesay.training.generate import generate
 from seesay.training.loop import Trainer
@@ -73,7 +74,11 @@ def train(recipe: Recipe, resume: bool = False, console: Console | None = None) 
     batches = CaptionBatches(
         train_photos.features, captions, recipe.train.batch_size, recipe.tokens.max_words, recipe.seed
     )
-    objective = build_objective(recipe, decoder, tokenizer, train_photos.records)
+    soft = None
+    if recipe.train.teachers:
+        teachers = open_teachers(recipe.train.teachers, tokenizer, train_photos.records, fabric.device, console)
+        soft = soft_targets(teachers, batches, fabric.device, console)
+    objective = build_objective(recipe, decoder, tokenizer, train_photos.records, soft)
     if isinstance(train_photos.features, PhotoFiles) or recipe.encoder.finetune != "none":
         objective = FromPhotos(encoder, objective, stem)
     search = SearchOptions(max_words=recipe.tokens.max_words, **vars(recipe.search))
