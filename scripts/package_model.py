@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 
 from seesay.bundle.card import model_card
+from seesay.bundle.find import find_bundle
 from seesay.bundle.format import bundle_being_written, open_bundle, write_json, write_manifest
 from seesay.config import Recipe
 from seesay.data.readers import read_dataset
@@ -40,6 +41,9 @@ def main() -> None:
     values = {**bundle.recipe, "name": arguments.name}
     values["out"] = None
     values["data"] = {**values["data"], "path": [Path(path).name for path in values["data"]["path"]]}
+    init, teachers = values["train"]["init"], values["train"].get("teachers", ())
+    names = [open_bundle(find_bundle(teacher)).name for teacher in teachers]
+    values["train"] = {**values["train"], "init": init and open_bundle(find_bundle(init)).name, "teachers": names}
     recipe = Recipe.from_dict(values)
     with bundle_being_written(MODELS / arguments.name) as scratch:
         shutil.copytree(arguments.bundle, scratch, dirs_exist_ok=True)

@@ -216,11 +216,11 @@ def test_the_table_by_hand() -> None:
         Figure("captioning.beam_3", "more photos", "photos/s", 1234.5, 1000.0, 2000.0, 3),
         Figure("memory", "peak", "MB", 512.0, 512.0, 512.0, 1),
     ]
-    report = Report("2030-01-02", "tiny", machine, {}, 61.0, figures, {"training": "needs 'torch'"})
+    report = Report("2030-01-02", "tiny", "int8", machine, {}, 61.0, figures, {"training": "needs 'torch'"})
     assert report.table().splitlines() == [
         "Abacus, 2 cores (avx2), 3 GiB",
         "Wood; seesay 1.0, numpy 2.0",
-        "model tiny, 2030-01-02, 61 s",
+        "model tiny, decoder in int8, 2030-01-02, 61 s",
         "",
         "             figure              low   high  limit  ratio  limit: what",
         "photos         40.0  photos/s   30.0   50.0   50.0   0.80  encoder",

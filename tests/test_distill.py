@@ -125,10 +125,10 @@ def test_a_model_that_thinks_as_its_teacher_has_nothing_to_learn(teachers, batch
         assert steepest < 2e-3 or learns
 
 
-def test_a_teacher_of_other_words_is_refused(tiny_bundle, tiny_photos):
+def test_a_teacher_of_other_words_is_refused(tiny_bundle):
     tokenizer = CaptionTokenizer.build(["a cat", "a cat"], min_count=1)
     with pytest.raises(RecipeError, match=r"has another vocabulary \(\d+ tokens, this run 6\)"):
-        distill.open_teachers([str(tiny_bundle)], tokenizer, [], torch.device("cpu"), QUIET)
+        distill.open_teachers([str(tiny_bundle)], tokenizer)
 
 
 def test_missing_teachers_are_all_named_before_data_is_read(tiny_recipe: Recipe, tmp_path: Path):
@@ -153,3 +153,19 @@ def test_ends_are_asked_too(teachers, batches):
     targets = batches.words(np.array([2]))[1]
     assert targets[0, 0].tolist() == [10, 9, EOS]
     assert len(soft_targets(teachers, batches, torch.device("cpu"), QUIET).of(torch.tensor([2]))[0]) == 3
+
+
+def test_a_run_learns_from_the_run_before(tiny_recipe: Recipe, tiny_data: Path, tmp_path: Path):
+    """Two models of the same captions, made one after the other: the second is asked to think as the first."""
+
+    def trained(name: str, **keys) -> tuple[Path, float]:
+        values = tiny_recipe.to_dict() | {"name": name, "out": str(tmp_path / name), "data": {"path": [str(tiny_data)]}}
+        values["train"] |= {"epochs": 1, "lr": 0.01, **keys}
+        bundle = train(Recipe.from_dict(values), console=QUIET)
+        return bundle, float((tmp_path / name / "metrics.csv").read_text().splitlines()[1].split(",")[2])
+
+    first, loss = trained("first")
+    _, asked_of_both = trained("second", teachers=[str(first)], distillation=0.5)
+    _, asked_of_none = trained("third")
+    assert asked_of_none == loss, "the same run again"
+    assert asked_of_both != loss

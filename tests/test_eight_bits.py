@@ -17,6 +17,10 @@ from seesay.models.captioner import Captioner
 from seesay.models.encoder import load_encoder
 
 VOCAB = 53
+pytestmark = pytest.mark.skipif(
+    tuple(map(int, onnxruntime.__version__.split(".")[:2])) < (1, 22),
+    reason="ONNX Runtime multiplies 8 bits since 1.22",
+)
 FAMILY = {
     "lstm": {"kind": "lstm"},
     "gru, two layers": {"kind": "gru", "layers": 2},
@@ -96,6 +100,9 @@ def test_a_step_in_8_bits_is_nearly_the_step(parts):
     )
     encoder = load_encoder("test_efficientnet", "none", 96)
     captioner = Captioner(encoder, build_decoder(recipe, encoder, VOCAB)).eval()
+    for matrix in captioner.decoder.parameters():  # so that words and regions differ by more than a rounding
+        if matrix.ndim > 1:
+            torch.nn.init.normal_(matrix, std=2 * matrix.shape[1] ** -0.5)
     exact = graphs._export_step(captioner)
     coarse = in_8_bits(exact)
     assert [i.name for i in exact.graph.input] == [i.name for i in coarse.graph.input]
@@ -115,8 +122,9 @@ def test_a_step_in_8_bits_is_nearly_the_step(parts):
             dict(zip(outputs, run(model, tokens=tokens, **before, **feed), strict=True))
             for model, before in ((coarse, ours), (exact, theirs))
         )
-        np.testing.assert_allclose(ours["logprobs"], theirs["logprobs"], atol=0.1)
-        np.testing.assert_allclose(ours["attention"], theirs["attention"], atol=0.02)
+        for part in ("logprobs", "attention"):
+            spread = theirs[part].std()
+            assert np.abs(ours[part] - theirs[part]).max() < 0.1 * spread, part
         assert not np.array_equal(ours["logprobs"], theirs["logprobs"]), "nothing was rounded"
         ours, theirs = (
             {name: part[name.replace("state", "next")] for name in names if name.startswith("state.")}

@@ -36,6 +36,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "region self-attention": {"encoder.self_attention": 1},
 }
 TABLE: dict[str, list[str]] = runpy.run_path(str(Path(__file__).parents[1] / "scripts" / "family.py"))["VARIANTS"]
+BEST = ("flickr8k-best", "flickr30k-best", "coco-best")
 PAPERS = ("show-attend-tell-soft", "show-attend-tell-hard", "adaptive", "up-down-grid", "transformer")
 
 
@@ -114,11 +115,12 @@ def test_row_of_the_family_table_on_real_photos(name, tmp_path):
     check_bundle(train(recipe, console=QUIET), photos)
 
 
-@pytest.mark.parametrize("name", PAPERS)
-def test_papers_recipe(name, tiny_data, tiny_photos, tmp_path):
+@pytest.mark.parametrize("name", [*PAPERS, *BEST])
+def test_recipe_trains(name, tiny_data, tiny_photos, tmp_path):
     """Everything as in the recipe, but for a tiny encoder and smaller widths."""
     small = {
         "images.size": 64,
+        "data.splits": "auto",
         "encoder.name": "test_efficientnet",
         "encoder.layer": None,
         "encoder.weights": "none",
@@ -133,7 +135,7 @@ def test_papers_recipe(name, tiny_data, tiny_photos, tmp_path):
 
 
 def test_every_paper_of_the_package_is_tested():
-    data_sets = {"flickr8k", "flickr8k-best", "flickr30k", "shapes"}
+    data_sets = {"flickr8k", "flickr30k", "shapes", *BEST}
     assert len(PAPERS) == 5
     assert set(packaged_recipes()) == data_sets | set(PAPERS)
     for name in packaged_recipes():

@@ -302,7 +302,7 @@ def test_the_precision_is_chosen_for_the_machine(
     told = CaptionModel.load(tiny_bundle, precision=expected).caption(tiny_photos[0])
     assert_same(model.caption(tiny_photos[0]), told)
     if not has_int8:
-        with pytest.raises(BundleError, match=r"has no decoder\.int8\.onnx, an older seesay wrote it; use float32"):
+        with pytest.raises(BundleError, match=r"has no decoder\.int8\.onnx, an earlier seesay wrote it; use float32"):
             seesay.load(copy, "int8")
 
 

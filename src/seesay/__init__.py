@@ -28,7 +28,7 @@ def load(path_or_name: str | Path | None = None, precision: Precision = "auto") 
             few captions in a hundred and no score).
 
     Raises:
-        seesay.errors.BundleError: the bundle is missing, damaged or of a foreign format.
+        seesay.errors.BundleError: the bundle is missing, damaged, of a foreign format, or lacks that precision.
     """
     from seesay.runtime import CaptionModel  # onnxruntime loads only when a model is asked for
 

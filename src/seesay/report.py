@@ -79,7 +79,7 @@ def _judged(ids: Iterable[str], result: Evaluation, records: Mapping[str, Captio
 def _figures(result: Evaluation) -> Figures:
     about, looks = result.about, result.attention
     facts = {
-        "Model": f"{about['model']}, beam {about['beam']}, seesay {about['seesay']}",
+        "Model": f"{about['model']}, beam {about['beam']}, {about['precision']}, seesay {about['seesay']}",
         "Photos": f"{about['images']:,} with {about['references']:,} references, tokeniser '{result.scores.tokeniser}'",
         **result.statistics.facts(),
         "Attention": f"entropy {looks.entropy:.3f} of a uniform map's; distance of a word's map to the next word's "

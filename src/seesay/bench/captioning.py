@@ -19,7 +19,7 @@ import numpy as np
 from seesay.bench.figures import BEAMS, Figure, by_beam, figure, interleaved, timed
 from seesay.bench.machine import peak_memory
 from seesay.runtime import CaptionModel
-from seesay.runtime.engine import Encoded, Engine
+from seesay.runtime.engine import Encoded, Engine, Precision
 from seesay.search import Hypothesis, SearchOptions
 
 BATCH = 16
@@ -74,9 +74,10 @@ def latency(model: CaptionModel, photos: Sequence[Path], repeats: int, beam: int
         yield figure(f"latency.{key}", f"one photo, beam {beam}, {key}", "ms", values, alone, "encoder alone")
 
 
-def start_up(model: str | None, photo: Path, repeats: int) -> Iterator[Figure]:
+def start_up(model: str | None, photo: Path, repeats: int, precision: Precision = "auto") -> Iterator[Figure]:
     """Seconds from a fresh process to the caption printed, beside `python -c "import onnxruntime"`."""
-    command = [sys.executable, "-m", "seesay", "caption", str(photo), *(["--model", model] if model else [])]
+    command = [sys.executable, "-m", "seesay", "caption", str(photo), "--precision", precision]
+    command += ["--model", model] if model else []
 
     def run(*command: str) -> Callable[[], object]:
         return lambda: subprocess.run(command, check=True, capture_output=True)
@@ -161,20 +162,22 @@ def _stage_shares(model: CaptionModel, batch: Sequence[Path], beam: int) -> dict
     return {name: each / whole for name, each in seconds.items()}
 
 
-def memory(model: str | None, photos: Sequence[Path], beam: int = 3) -> Iterator[Figure]:
+def memory(model: str | None, photos: Sequence[Path], beam: int = 3, precision: Precision = "auto") -> Iterator[Figure]:
     """The most memory that a process of its own takes while it captions the photos."""
-    _, peak = in_fresh_process(caption_all, model, photos, beam)
+    _, peak = in_fresh_process(caption_all, model, photos, beam, precision)
     if peak is not None:
         yield figure("memory", f"peak of a process that captions, beam {beam}", "MB", [peak / 1e6])
 
 
-def linear(model: str | None, photos: Sequence[Path], beam: int = 3, times: int = 7) -> Iterator[Figure]:
+def linear(
+    model: str | None, photos: Sequence[Path], beam: int = 3, times: int = 7, precision: Precision = "auto"
+) -> Iterator[Figure]:
     """Photos a second, and peak memory, of all photos taken several times over, beside those of taking them once.
 
     Nothing is kept from photo to photo, so a photo that comes again costs what a new one does.
     """
-    seconds, peak = in_fresh_process(caption_all, model, photos, beam)
-    seconds_all, peak_all = in_fresh_process(caption_all, model, [*photos] * times, beam)
+    seconds, peak = in_fresh_process(caption_all, model, photos, beam, precision)
+    seconds_all, peak_all = in_fresh_process(caption_all, model, [*photos] * times, beam, precision)
     many, few = f"{times * len(photos):,} photos", f"{len(photos):,} photos"
     speed, speed_all = len(photos) / seconds, times * len(photos) / seconds_all
     yield figure("linear.speed", f"{many}, beam {beam}", "photos/s", [speed_all], [speed], few)
@@ -188,9 +191,9 @@ def in_fresh_process(call: Callable[..., Any], *args: Any) -> Any:
         return pool.submit(call, *args).result()
 
 
-def caption_all(model: str | None, photos: Sequence[Path], beam: int) -> tuple[float, int | None]:
+def caption_all(model: str | None, photos: Sequence[Path], beam: int, precision: Precision) -> tuple[float, int | None]:
     """Caption the photos: (seconds, model loaded and warm, and the peak memory of this process in bytes)."""
-    captioner = CaptionModel.load(model)
+    captioner = CaptionModel.load(model, precision=precision)
     list(captioner.caption_many(photos[:WARM], beam=beam))
     seconds = timed(lambda: sum(1 for _ in captioner.caption_many(photos, beam=beam)))
     return seconds, peak_memory()

@@ -23,6 +23,7 @@ from seesay.bench.report import Report
 from seesay.errors import MissingExtraError, require
 from seesay.progress import progress
 from seesay.runtime import CaptionModel
+from seesay.runtime.engine import Precision
 
 PARTS = ("captioning", "latency", "stages", "startup", "memory", "linear", "training", "features", "device", "metrics")
 FEW = 32  # photos where each is measured alone, or all are one batch
@@ -39,6 +40,7 @@ class Options:
         images: for the scores.
         only: parts of `PARTS`; none: all of them, but "linear", which takes minutes.
         linear: "linear" too.
+        precision: of the decoder.
     """
 
     model: str | None = None
@@ -47,6 +49,7 @@ class Options:
     images: int = 1000
     only: tuple[str, ...] = ()
     linear: bool = False
+    precision: Precision = "auto"
 
 
 def run_bench(options: Options, console: Console) -> Report:
@@ -65,7 +68,7 @@ def run_bench(options: Options, console: Console) -> Report:
     about = {**machine(), "gpu": (gpu := _gpu())}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="seesay-bench-")))
-        model = CaptionModel.load(options.model)
+        model = CaptionModel.load(options.model, precision=options.precision)
         parts = _parts(options, model, make_photos(folder, options.photos), gpu)
         advance = stack.enter_context(progress("measuring", len(parts), console))
         for name, part in parts.items():
@@ -75,9 +78,8 @@ def run_bench(options: Options, console: Console) -> Report:
                 left_out[name] = str(error)
             advance(note=name)
     seconds = time.monotonic() - clock
-    return Report(
-        started.isoformat(timespec="seconds"), model.bundle.name, about, asdict(options), seconds, figures, left_out
-    )
+    date, name = started.isoformat(timespec="seconds"), model.bundle.name
+    return Report(date, name, model.precision, about, asdict(options), seconds, figures, left_out)
 
 
 def _parts(
@@ -88,9 +90,9 @@ def _parts(
         "captioning": lambda: throughput(model, photos, repeats),
         "latency": lambda: latency(model, few, repeats),
         "stages": lambda: stages(model, few, repeats),
-        "startup": lambda: start_up(options.model, photos[0], repeats + 2),
-        "memory": lambda: memory(options.model, photos),
-        "linear": lambda: linear(options.model, photos),
+        "startup": lambda: start_up(options.model, photos[0], repeats + 2, options.precision),
+        "memory": lambda: memory(options.model, photos, precision=options.precision),
+        "linear": lambda: linear(options.model, photos, precision=options.precision),
         "training": lambda: _torch("training", "training").training(repeats),
         "features": lambda: _torch("training", "the feature cache").features(model, photos, repeats),
         "device": lambda: _torch("device", "a graphics card").captioning_on_device(model, few, repeats),

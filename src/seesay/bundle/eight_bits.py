@@ -8,19 +8,18 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from seesay.bundle.onnx_module import replace_all
+from seesay.bundle.onnx_module import SMALL, replace_all
 
 BLOCK = 32  # weights that share a scale
-SMALL = 256  # matrices of fewer elements stay as they are
 
 
 def in_8_bits(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy in which every product with a matrix of weights is ONNX Runtime's `MatMulNBits`.
+    """A copy in which every `MatMul` with a matrix of weights is ONNX Runtime's `MatMulNBits`.
 
         W_b = s_b (q_b - 128),    s_b = max |W_b| / 127        for each block b of 32 weights of one row
 
-    What multiplies them is rounded to 8 bits too, row by row, so what becomes of one photo depends on no other.
-    The matrices stay what they were: the graph rounds them, which ONNX Runtime does once, when it opens the graph.
+    What multiplies them is rounded to 8 bits too, in blocks of each row, so what becomes of one photo depends on no
+    other. The matrices stay what they were: the graph rounds them, which ONNX Runtime does once, when it opens it.
 
     Args:
         model: from `seesay.bundle.onnx_module.export_graph`, its weights inside.

@@ -10,7 +10,7 @@ A folder of these files (others in it are left alone):
     weights.safetensors  all weights, once; matrices in half precision
     encoder.onnx         photo -> memory and first state; points into weights.safetensors
     decoder.onnx         one step: word and state -> next word, state, attention; likewise
-    decoder.int8.onnx    the same, its matrices rounded to 8 bits when it is opened; bundles of seesay 0.1 may lack it
+    decoder.int8.onnx    the same, its matrices rounded to 8 bits when it is opened; early bundles lack it
     scores.json          figures on the dev split (empty until measured)
     README.md            the model card
 """

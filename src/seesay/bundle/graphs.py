@@ -17,11 +17,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from seesay.bundle.eight_bits import in_8_bits
-from seesay.bundle.onnx_module import export_graph, replace_all
+from seesay.bundle.onnx_module import SMALL, export_graph, replace_all
 from seesay.errors import BundleError
 from seesay.models.captioner import Captioner
-
-SMALL = 256  # initializers of fewer elements stay inside the graph
 
 
 class PhotoGraph(nn.Module):

@@ -12,6 +12,8 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
+SMALL = 256  # matrices of fewer elements stay inside the graph, as they are
+
 
 def run_on_onnx(module: nn.Module, example: Tensor) -> Callable[[np.ndarray], np.ndarray]:
     """A module as a function on numpy arrays, (B, ...) float32 -> (B, ...), computed by ONNX Runtime on the CPU.

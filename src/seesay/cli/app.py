@@ -208,11 +208,12 @@ def bench(
     only: Annotated[list[str] | None, typer.Option(help="A part; may be given again.", show_default="all")] = None,
     linear: Annotated[bool, typer.Option("--linear", help="Seven times as many photos too: minutes.")] = False,
     json: Json = None,
+    precision: Precision = "auto",
 ) -> None:
     """Measure how fast this machine captions, trains and scores, each figure beside its limit."""
     from seesay.cli.bench import measure
 
-    measure(model, photos, repeats, only or [], linear, json)
+    measure(model, photos, repeats, only or [], linear, json, precision)
 
 
 @app.command()

@@ -12,17 +12,24 @@ from seesay.bench import PARTS, Options, run_bench
 from seesay.bundle.format import write_json
 from seesay.cli.outputs import refuse_unwritable
 from seesay.errors import did_you_mean
+from seesay.runtime.engine import Precision
 
 
 def measure(
-    model: str | None, photos: int, repeats: int, only: Sequence[str], linear: bool, json_out: Path | None
+    model: str | None,
+    photos: int,
+    repeats: int,
+    only: Sequence[str],
+    linear: bool,
+    json_out: Path | None,
+    precision: Precision = "auto",
 ) -> None:
     """Run the bench, print its table and write it as JSON."""
     refuse_unwritable(json_out)
     for part in only:
         if part not in PARTS:
             raise typer.BadParameter(f"--only {part}: expected one of {', '.join(PARTS)}.{did_you_mean(part, PARTS)}")
-    options = Options(model, photos, repeats, only=tuple(only), linear=linear)
+    options = Options(model, photos, repeats, only=tuple(only), linear=linear, precision=precision)
     report = run_bench(options, Console(stderr=True))
     print(report.table())
     if json_out:

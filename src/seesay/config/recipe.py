@@ -308,6 +308,10 @@ def _rules(recipe: Recipe) -> Iterable[tuple[bool, str]]:
             f"{key}: goes with plain cross-entropy only, not with train.objective=self_critical or attention.kind=hard",
         )
     yield (
+        bool(train.teachers) and train.distillation == 0,
+        "train.teachers are asked for nothing with train.distillation=0; leave them out or give it a weight",
+    )
+    yield (
         critical and attention.kind == "hard",
         "train.objective=self_critical with attention.kind=hard: two samplings at once are not supported; take soft",
     )

@@ -43,7 +43,7 @@ class Engine:
     precision: Precision
 
     def __init__(self, folder: Path, threads: int, precision: Precision = "auto") -> None:
-        with ThreadPoolExecutor(2) as pool:  # each takes as long as two photos, most of it on one core
+        with ThreadPoolExecutor(1) as pool:  # each graph takes as long as two photos to open, most of it on one core
             encoder = pool.submit(_session, folder / "encoder.onnx", threads)
             self.precision, self._decoder = _decoder(folder, threads, precision)
             self._encoder = encoder.result()
@@ -75,7 +75,7 @@ def _decoder(folder: Path, threads: int, precision: Precision) -> tuple[Precisio
         raise ValueError(f"precision={precision}: expected auto, int8 or float32")
     has_int8 = (folder / DECODERS["int8"]).is_file()
     if precision == "int8" and not has_int8:
-        raise BundleError(f"bundle {folder}: has no {DECODERS['int8']}, an older seesay wrote it; use float32")
+        raise BundleError(f"bundle {folder}: has no {DECODERS['int8']}, an earlier seesay wrote it; use float32")
     if precision == "auto" and has_int8 and platform.machine() in FAST_INT8:
         try:
             return "int8", _session(folder / DECODERS["int8"], threads)

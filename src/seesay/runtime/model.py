@@ -55,7 +55,7 @@ class CaptionModel:
         """Open a bundle's folder, a packaged model by name, or (None) the packaged default.
 
         Raises:
-            BundleError: missing, damaged or foreign.
+            BundleError: missing, damaged or foreign, or without the precision asked for.
         """
         return cls(open_bundle(find_bundle(path_or_name)), threads, precision)
 

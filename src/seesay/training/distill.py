@@ -17,7 +17,8 @@ from seesay.bundle.write import load_captioner
 from seesay.data.features import PhotoFeatures
 from seesay.data.records import CaptionRecord
 from seesay.data.tokens import NEVER_WRITTEN, PAD, UNK, CaptionTokenizer
-from seesay.errors import RecipeError
+from seesay.errors import DataError, RecipeError
+from seesay.models.captioner import Captioner
 from seesay.models.decoder import Decoded, Decoder
 from seesay.models.stem import Stem
 from seesay.progress import progress
@@ -25,7 +26,7 @@ from seesay.training.batches import CaptionBatch, CaptionBatches
 from seesay.training.objective import CrossEntropy
 from seesay.training.photos import encode_photos
 
-LIKELIEST = 32  # words of which the shares are kept; the rest, some thousandths in all, is shared out among them
+LIKELIEST = 32  # words of which the shares are kept; the rest, mostly the teachers' label smoothing, is shared out
 
 
 class Teacher(NamedTuple):
@@ -60,7 +61,8 @@ class Distillation(CrossEntropy):
         L = (1 - d) L_cross_entropy  -  d / N sum over words ( sum_v q(v | words before, photo) log p(v | ...) )
 
     q is the mean of the teachers' distributions after the real words before, each on the photo as its own encoder sees
-    it, unchanged; so one model learns what several agree on, at the price of one. N counts the batch's real words.
+    it, unchanged; so one model learns what several agree on, at the price of one. N counts the batch's real words,
+    unknown ones too: they are never asked for, but what else could stand there is known.
 
     Args:
         decoder: what is trained.
@@ -78,30 +80,20 @@ class Distillation(CrossEntropy):
         """See the class."""
         real = batch.targets != PAD
         logits = self.decoder.logits(decoded.hidden[real]).float()
-        targets = batch.targets[real]
         hard = nn.functional.cross_entropy(
-            logits[targets != UNK], targets[targets != UNK], label_smoothing=self.label_smoothing
+            logits, batch.targets[real], ignore_index=UNK, label_smoothing=self.label_smoothing
         )
         ids, shares = self.soft.of(batch.photos)
         soft = -(shares * logits.log_softmax(dim=-1).gather(1, ids)).sum(dim=1).mean()
         return (1 - self.weight) * hard + self.weight * soft
 
 
-def open_teachers(
-    names: Sequence[str],
-    tokenizer: CaptionTokenizer,
-    records: Sequence[CaptionRecord],
-    device: torch.device,
-    console: Console,
-) -> list[Teacher]:
-    """The models of bundles, with the features of the photos by their own encoders, encoded where that was never done.
+def open_teachers(names: Sequence[str], tokenizer: CaptionTokenizer) -> list[Captioner]:
+    """The models of bundles.
 
     Args:
         names: folders, or names of packaged models.
         tokenizer: of the model that is to learn.
-        records: the training photos, all readable.
-        device: of the decoders.
-        console: for progress.
 
     Raises:
         BundleError: no bundle there, or a damaged one.
@@ -114,14 +106,27 @@ def open_teachers(
                 f"train.teachers={name}: has another vocabulary ({len(bundle.tokenizer):,} tokens, this run "
                 f"{len(tokenizer):,}); a teacher is trained on the same captions with the same tokens keys"
             )
-    teachers = []
-    for bundle in bundles:
-        captioner = load_captioner(bundle).eval().to(device)
-        stem = Stem(captioner.encoder.requires_grad_(False))
-        (seen,) = encode_photos(stem, [list(records)], device, console)
-        assert isinstance(seen.features, PhotoFeatures)
-        teachers.append(Teacher(captioner.decoder, seen.features))
-    return teachers
+    return [load_captioner(bundle).eval() for bundle in bundles]
+
+
+def let_see(captioner: Captioner, records: Sequence[CaptionRecord], device: torch.device, console: Console) -> Teacher:
+    """A teacher with the features of the photos by its own encoder, encoded where that was never done.
+
+    Args:
+        captioner: in eval mode.
+        records: the training photos, all readable.
+        device: of the decoder.
+        console: for progress.
+
+    Raises:
+        DataError: a photo can no longer be read, or the disk has no room for the features.
+    """
+    stem = Stem(captioner.encoder.requires_grad_(False))
+    (seen,) = encode_photos(stem, [list(records)], device, console)
+    if len(seen.records) < len(records):
+        raise DataError(f"{len(records) - len(seen.records)} photos can no longer be read; they were a moment ago")
+    assert isinstance(seen.features, PhotoFeatures)
+    return Teacher(captioner.decoder.to(device), seen.features)
 
 
 def soft_targets(
@@ -136,8 +141,9 @@ def soft_targets(
         console: for progress.
     """
     start = [0, *accumulate(sum(map(len, photo)) for photo in batches.captions)]
-    size = min(LIKELIEST, teachers[0].decoder.embedding.weight.shape[0])
-    ids, shares = np.zeros((start[-1], size), np.int32), np.zeros((start[-1], size), np.float16)
+    vocab = teachers[0].decoder.embedding.weight.shape[0]
+    size = min(LIKELIEST, vocab)
+    ids, shares = np.zeros((start[-1], size), np.min_scalar_type(vocab)), np.zeros((start[-1], size), np.float16)
     with progress("asking the teachers", len(batches.photos), console) as advance:
         for first in range(0, len(batches.photos), batches.batch_size):
             photos = batches.photos[first : first + batches.batch_size]

@@ -26,7 +26,7 @@ from seesay.models.stem import Stem
 from seesay.search import SearchOptions
 from seesay.training.batches import CaptionBatches
 from seesay.training.build import build_objective
-from seesay.training.distill import open_teachers, soft_targets
+from seesay.training.distill import let_see, open_teachers, soft_targets
 from seesay.training.finetune import FromPhotos
 from seesay.training.generate import generate
 from seesay.training.loop import Trainer
@@ -68,6 +68,7 @@ def train(recipe: Recipe, resume: bool = False, console: Console | None = None) 
     dataset = read_data(recipe, console)
     training, dev = dataset.split("train"), dataset.split("dev")
     decoder, tokenizer = initial[1:] if initial else fresh_parts(recipe, encoder, training, console)
+    teachers = open_teachers(recipe.train.teachers, tokenizer)
     train_photos, dev_photos = see_photos(recipe, encoder, stem, training, dev, fabric.device, console)
     describe(training, dev, tokenizer, encoder, decoder, fabric.device, console)
     captions = [[tokenizer.encode(caption) for caption in r.captions] for r in train_photos.records]
@@ -75,9 +76,10 @@ def train(recipe: Recipe, resume: bool = False, console: Console | None = None) 
         train_photos.features, captions, recipe.train.batch_size, recipe.tokens.max_words, recipe.seed
     )
     soft = None
-    if recipe.train.teachers:
-        teachers = open_teachers(recipe.train.teachers, tokenizer, train_photos.records, fabric.device, console)
-        soft = soft_targets(teachers, batches, fabric.device, console)
+    if teachers:
+        seen = [let_see(teacher, train_photos.records, fabric.device, console) for teacher in teachers]
+        soft = soft_targets(seen, batches, fabric.device, console)
+        del teachers, seen
     objective = build_objective(recipe, decoder, tokenizer, train_photos.records, soft)
     if isinstance(train_photos.features, PhotoFiles) or recipe.encoder.finetune != "none":
         objective = FromPhotos(encoder, objective, stem)
