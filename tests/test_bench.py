@@ -196,7 +196,7 @@ def test_without_torch_what_needs_it_is_left_out_and_said(tiny_bundle: Path, mon
 
 def test_json_has_every_figure_by_its_key(tiny_bundle: Path) -> None:
     found = json.loads(json.dumps(run(tiny_bundle, "metrics").to_dict()))
-    assert set(found) == {"date", "model", "machine", "options", "seconds", "figures", "left_out"}
+    assert set(found) == {"date", "model", "precision", "machine", "options", "seconds", "figures", "left_out"}
     assert all(set(each) == KEYS for each in found["figures"].values()) and found["figures"]
     assert set(found["machine"]) == {"cpu", "cores", "instructions", "memory_bytes", "system", "versions", "gpu"}
     assert {"seesay", "python", "onnxruntime", "numpy"} <= set(found["machine"]["versions"])
