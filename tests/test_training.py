@@ -277,7 +277,8 @@ def test_tokens_and_vectors_make_bundles_that_caption(keys, tiny_recipe, tiny_da
     images = torch.from_numpy(np.stack([bundle.transform(photo) for photo in tiny_photos]))
     with torch.inference_mode():
         found = generate(captioner.decoder, captioner.prepare(images), bundle.search)
-    for caption, beams in zip(CaptionModel(bundle).caption_many(tiny_photos), found, strict=True):
+    captions = CaptionModel(bundle, precision="float32").caption_many(tiny_photos)
+    for caption, beams in zip(captions, found, strict=True):
         assert isinstance(caption, Caption)
         assert caption.text == bundle.tokenizer.decode(beams[0].tokens) == join_words(w.text for w in caption.words)
         assert sum(word.logprob for word in caption.words) == pytest.approx(sum(beams[0].logprobs[:-1]), abs=1e-3)
