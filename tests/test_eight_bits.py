@@ -87,7 +87,7 @@ def test_a_row_depends_on_no_other():
     [together] = run(model, x=x)
     for row in range(7):
         [alone] = run(model, x=x[row : row + 1])
-        np.testing.assert_array_equal(alone[0], together[row])
+        np.testing.assert_allclose(alone[0], together[row], rtol=1e-5, atol=1e-4)  # sums in another order, if anything
 
 
 @pytest.mark.parametrize("parts", FAMILY.values(), ids=list(FAMILY))
