@@ -24,8 +24,8 @@ def load(path_or_name: str | Path | None = None, precision: Precision = "auto") 
 
     Args:
         path_or_name: a bundle's folder, the name of a packaged model, or None for the packaged default.
-        precision: of the decoder's matrices: "int8", "float32", or "auto", which takes the faster one (8 bits change a
-            few captions in a hundred and no score).
+        precision: of the decoder's matrices: "int8", "float32", or "auto", which takes the one that is known to be
+            faster for one photo (8 bits change a few captions in a hundred and no score).
 
     Raises:
         seesay.errors.BundleError: the bundle is missing, damaged, of a foreign format, or lacks that precision.

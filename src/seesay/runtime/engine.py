@@ -31,7 +31,7 @@ class Engine:
         threads: that work on one call.
         precision: of the decoder's matrices. "int8" reads a quarter of the bytes for each word, which changes a few
             captions in a hundred and no score (docs/performance.md); "auto" takes it where the bundle has it and
-            where it is known to be faster.
+            where one photo is known to be faster by it.
 
     Attributes:
         precision: the one in use, never "auto".

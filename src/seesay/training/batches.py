@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from seesay.data.features import PhotoFeatures
-from seesay.data.tokens import BOS, EOS, PAD
+from seesay.data.tokens import BOS, EOS, PAD, UNK
 from seesay.training.photos import PhotoFiles
 
 Batch = TypeVar("Batch")
@@ -34,6 +34,11 @@ class CaptionBatch(NamedTuple):
     targets: Tensor
     lengths: Tensor
     photos: Tensor = torch.empty(0, dtype=torch.int64)
+
+    @property
+    def asked(self) -> Tensor:
+        """(B, K, L) bool: the real targets but for unknown words, which are read and never asked for."""
+        return (self.targets != PAD) & (self.targets != UNK)
 
     def to(self, device: torch.device) -> CaptionBatch:
         """The same on another device; on its way to a GPU it keeps nobody waiting."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from seesay.data.tokens import PAD, UNK
 from seesay.models.recurrent import RecurrentDecoder
 from seesay.training.batches import CaptionBatch
 from seesay.training.objective import attention_penalty
@@ -50,7 +49,7 @@ class HardAttention(nn.Module):
         """The loss of a batch, a scalar; its value is without the REINFORCE term, which has a gradient alone."""
         sample = torch.rand(len(batch.regions), device=batch.regions.device) >= self.half_soft
         decoded = self.decoder(batch.inputs, batch.lengths, self.decoder.prepare(batch.regions), sample)
-        asked = (batch.targets != PAD) & (batch.targets != UNK)
+        asked = batch.asked
         real = torch.arange(asked.shape[2], device=asked.device) < batch.lengths.unsqueeze(-1)
         logprobs = self.decoder.logits(decoded.hidden[asked]).float().log_softmax(dim=-1)
         words = logprobs.gather(-1, batch.targets[asked].unsqueeze(-1)).squeeze(-1)

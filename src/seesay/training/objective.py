@@ -62,9 +62,9 @@ class CrossEntropy(nn.Module):
 
     def word_loss(self, decoded: Decoded, batch: CaptionBatch) -> Tensor:
         """The first term: of the words asked for, the mean."""
-        asked = (batch.targets != PAD) & (batch.targets != UNK)
-        logits = self.decoder.logits(decoded.hidden[asked])
-        return nn.functional.cross_entropy(logits.float(), batch.targets[asked], label_smoothing=self.label_smoothing)
+        logits = self.decoder.logits(decoded.hidden[batch.asked])
+        targets = batch.targets[batch.asked]
+        return nn.functional.cross_entropy(logits.float(), targets, label_smoothing=self.label_smoothing)
 
 
 @torch.no_grad()
