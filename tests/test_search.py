@@ -55,10 +55,12 @@ class Table:
         attention = np.stack([np.stack([row[1] for row in photo]) for photo in rows])
         return to(logprobs), (to(written),), to(attention)
 
-    def search(self, options: SearchOptions, forbidden=FORBIDDEN, backend: str = "numpy") -> list[list[Hypothesis]]:
+    def search(
+        self, options: SearchOptions, forbidden=FORBIDDEN, backend: str = "numpy", best_only: bool = False
+    ) -> list[list[Hypothesis]]:
         to = torch.from_numpy if backend == "torch" else np.asarray
         start, state, photos = np.full((self.batch, 1), START), np.zeros((self.batch, 1, 0), int), np.arange(self.batch)
-        return beam_search(self.step, (to(state),), (to(photos),), to(start), END, forbidden, options)
+        return beam_search(self.step, (to(state),), (to(photos),), to(start), END, forbidden, options, best_only)
 
     def sentences(self, max_words: int, photo: int = 0, forbidden=FORBIDDEN) -> dict[tuple[int, ...], list[float]]:
         """Every sentence that may be written -> log-probabilities of its tokens and its end."""
@@ -191,6 +193,41 @@ def test_finished_photos_leave_the_batch(backend):
         assert [(h.tokens, h.logprobs) for h in found] == [(h.tokens, h.logprobs) for h in single]
         for one, other in zip(found, single, strict=True):
             np.testing.assert_array_equal(one.attention, other.attention)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_best_alone_is_found_in_fewer_steps(seed):
+    """Ranked by the sum, no sentence gets better by going on: what is left out cannot have been the best."""
+    options = SearchOptions(4, 12, length_penalty=0)
+    full, quick = Table(seed, 9, end_bonus=1.0), Table(seed, 9, end_bonus=1.0)
+    [every], [found] = full.search(options), quick.search(options, best_only=True)
+    assert (found[0].tokens, found[0].logprobs) == (every[0].tokens, every[0].logprobs)
+    assert len(quick.asked) < len(full.asked)
+    for h in found:  # all of them ended by themselves
+        assert h.logprobs[-1] == pytest.approx(float(quick.row(0, (START, *h.tokens))[0][END]))
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+@pytest.mark.parametrize("length_penalty", [0.0, 0.7, 1.5])
+def test_the_best_alone_is_the_same_in_a_batch(length_penalty, backend):
+    """A photo that is done stays for a while beside those that are not: nothing that it writes meanwhile counts."""
+    options = SearchOptions(3, 12, length_penalty)
+    for photo, together in enumerate(Table(9, 7, batch=13).search(options, backend=backend, best_only=True)):
+        [single] = Table(9, 7, first=photo).search(options, backend=backend, best_only=True)
+        assert [(h.tokens, h.logprobs) for h in together] == [(h.tokens, h.logprobs) for h in single]
+
+
+@pytest.mark.parametrize(("cost", "waits"), [(-2.9, True), (-3.1, False)])
+def test_how_long_the_best_alone_is_waited_for(cost, waits):
+    """Beside a sentence of one token (its end) with -1, an unfinished one of one word may still get to three tokens:
+    with -2.9 its mean could be above -1, with -3.1 not."""
+    table = Table(0, 4)
+    for history, logprobs in {(): {END: -1.0, 3: cost}, (3,): {3: 0.0}, (3, 3): {END: 0.0}}.items():
+        row = np.array([logprobs.get(token, -50.0) for token in range(4)], np.float32)
+        table.rows[(0, START, *history)] = row, np.ones(3, np.float32) / 3
+    [found] = table.search(SearchOptions(2, 2, length_penalty=1.0), best_only=True)
+    assert found[0].tokens == ((3, 3) if waits else ())
+    assert len(table.asked) == (3 if waits else 1)
 
 
 @pytest.mark.parametrize("to", [np.asarray, torch.as_tensor])

@@ -55,7 +55,7 @@ class Engine:
         return _run(self._encoder, self._photo_outputs, {"images": pixels[None]})
 
     def search(self, photos: Sequence[Encoded], options: SearchOptions) -> list[list[Hypothesis]]:
-        """The best sentences of each photo, best first."""
+        """The best sentence of each photo, then those that were finished with it."""
         parts = dict(zip(self._photo_outputs, map(np.concatenate, zip(*photos, strict=True)), strict=True))
         memory = {name: array for name, array in parts.items() if name.startswith("memory.")}
         state = {name: array for name, array in parts.items() if name.startswith("state.")}
@@ -66,7 +66,7 @@ class Engine:
             return logprobs, tuple(after), attention
 
         start = np.full((len(photos), 1), BOS, dtype=np.int64)
-        return beam_search(step, tuple(state.values()), tuple(memory.values()), start, EOS, NEVER_WRITTEN, options)
+        return beam_search(step, tuple(state.values()), tuple(memory.values()), start, EOS, NEVER_WRITTEN, options, best_only=True)
 
 
 def _decoder(folder: Path, threads: int, precision: Precision) -> tuple[Precision, onnxruntime.InferenceSession]:

@@ -18,6 +18,7 @@ from seesay.search.step import WORST, Advance, Array, allow, freeze, namespace, 
 # Of one step: parent (B, K), token (B, K), its log-probability (B, K), where parents looked (B, K before the step, P).
 Trace = tuple[Array, Array, Array, Array]
 
+SOON = 2  # words that an unfinished sentence may still hope for at no cost (docs/performance.md)
 STAY = 0.75  # finished photos leave once no more than this share still runs: all copies together are three batches
 
 
@@ -68,6 +69,7 @@ def beam_search(
     end: int,
     forbidden: Sequence[int] = (),
     options: SearchOptions | None = None,
+    best_only: bool = False,
 ) -> list[list[Hypothesis]]:
     """The best sentences of each photo, best first.
 
@@ -79,10 +81,13 @@ def beam_search(
         end: id of the end token.
         forbidden: ids never written (padding, start, unknown).
         options: width, length, ranking.
+        best_only: be done with a photo once no unfinished sentence could rank first by ending within SOON more words
+            that cost nothing. What might yet win in more words than that is given up (nothing, where
+            `length_penalty` is 0).
 
     Returns:
         For each photo at least one and at most K hypotheses, sorted by their normalised score; fewer than K where
-        the vocabulary does not give that many.
+        the vocabulary does not give that many, or where `best_only` left some unfinished.
     """
     options = options or SearchOptions()
     xp = namespace(start)
@@ -106,10 +111,14 @@ def beam_search(
         gained = allowed[rows, parent, token]
         total = total[rows, parent] + gained
         alive = alive[rows, parent] & (token != end) & _is_real(total)
+        all_alive = bool(alive.all())
         written = xp.concat([written[rows, parent], token[..., None]], axis=-1)
         trace.append((parent, token, gained, attention))
-        alive_here = to_numpy(alive)
-        running, all_alive = np.any(alive_here, axis=1), bool(alive_here.all())
+        if best_only and not all_alive:
+            hopeless = alive & ~_may_lead(xp, total, alive, written, end, options.length_penalty)
+            total = xp.where(hopeless, xp.full_like(total, WORST), total)
+            alive = alive & ~hopeless
+        running = to_numpy(xp.any(alive, axis=1))
         stay = np.flatnonzero(running)
         if len(stay) <= STAY * len(running):
             leave = np.flatnonzero(~running)
@@ -143,6 +152,16 @@ def topk(xp: Any, values: Array, k: int) -> Array:
 def _is_real(total: Array) -> Array:
     """False for beams that no allowed word led to: they fill places while fewer than K sentences are possible."""
     return total > WORST / 2
+
+
+def _may_lead(xp: Any, total: Array, alive: Array, written: Array, end: int, length_penalty: float) -> Array:
+    """Whether an unfinished sentence of each photo would rank first if it ended SOON: (B, K), written (B, K, T)
+    -> (B, 1)."""
+    words = xp.sum(written != end, axis=-1)
+    ranks = total / (words + xp.where(alive, SOON, 1)) ** length_penalty  # a finished sentence has its end too
+    never = xp.full_like(ranks, -xp.inf)
+    unfinished, finished = xp.where(alive, ranks, never), xp.where(alive, never, ranks)
+    return xp.max(unfinished, axis=1, keepdims=True) > xp.max(finished, axis=1, keepdims=True)
 
 
 def _block_repeats(xp: Any, allowed: Array, written: Array, n: int) -> None:

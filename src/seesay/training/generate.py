@@ -14,14 +14,16 @@ from seesay.search import Hypothesis, Samples, SearchOptions, beam_search, sampl
 
 @torch.inference_mode()
 def generate(decoder: Decoder, memory: Memory, options: SearchOptions) -> list[list[Hypothesis]]:
-    """The best sentences of each photo, best first; the decoder is used as it is, so put it in eval mode.
+    """The best sentence of each photo, then those that were finished with it.
+
+    The decoder is used as it is, so put it in eval mode.
 
     Args:
         decoder: any decoder with `start` and `step`.
         memory: of B photos, from `prepare`.
         options: width, length, ranking.
     """
-    return beam_search(*_search_of(decoder, memory, 1), EOS, NEVER_WRITTEN, options)
+    return beam_search(*_search_of(decoder, memory, 1), EOS, NEVER_WRITTEN, options, best_only=True)
 
 
 @torch.no_grad()
