@@ -65,8 +65,8 @@ class Engine:
             logprobs, attention, *after = _run(self._decoder, self._step_outputs, feed)
             return logprobs, tuple(after), attention
 
-        start = np.full((len(photos), 1), BOS, dtype=np.int64)
-        return beam_search(step, tuple(state.values()), tuple(memory.values()), start, EOS, NEVER_WRITTEN, options, best_only=True)
+        first = tuple(state.values()), tuple(memory.values()), np.full((len(photos), 1), BOS, dtype=np.int64)
+        return beam_search(step, *first, EOS, NEVER_WRITTEN, options, best_only=True)
 
 
 def _decoder(folder: Path, threads: int, precision: Precision) -> tuple[Precision, onnxruntime.InferenceSession]:
