@@ -111,17 +111,17 @@ def beam_search(
         gained = allowed[rows, parent, token]
         total = total[rows, parent] + gained
         alive = alive[rows, parent] & (token != end) & _is_real(total)
-        all_alive = bool(alive.all())
         written = xp.concat([written[rows, parent], token[..., None]], axis=-1)
         trace.append((parent, token, gained, attention))
+        all_alive = bool(alive.all())
         if best_only and not all_alive:
             hopeless = alive & ~_may_lead(xp, total, alive, written, end, options.length_penalty)
             total = xp.where(hopeless, xp.full_like(total, WORST), total)
             alive = alive & ~hopeless
-        running = to_numpy(xp.any(alive, axis=1))
-        stay = np.flatnonzero(running)
+        running = np.ones(len(photos), bool) if all_alive else to_numpy(alive).any(axis=1)
+        (stay,) = running.nonzero()
         if len(stay) <= STAY * len(running):
-            leave = np.flatnonzero(~running)
+            (leave,) = (~running).nonzero()
             sentences = _follow_back(trace, total, leave, end, options.length_penalty)
             found |= zip(photos[leave].tolist(), sentences, strict=True)
             if not len(stay):
@@ -145,7 +145,7 @@ def topk(xp: Any, values: Array, k: int) -> Array:
     for rank in range(places.shape[1]):
         if rank:
             values[rows, places[:, rank - 1]] = -xp.inf
-        places[:, rank] = xp.argmax(values, axis=1)
+        places[:, rank] = values.argmax(axis=1)  # for one photo `xp.argmax`'s way in would cost more than its work
     return places
 
 
