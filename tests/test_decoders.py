@@ -11,6 +11,8 @@ import pytest
 import torch
 
 from seesay.config import Recipe
+from seesay.models import additive
+from seesay.models.additive import additive_scores
 from seesay.models.attention import SCORES, AdditiveAttention, ScaledDotAttention, attend, bring, split_heads
 from seesay.models.build import build_decoder
 from seesay.models.cells import CELLS, GruCell, LstmCell, RnnCell
@@ -242,6 +244,37 @@ def test_dropout_is_off_in_eval_mode_and_on_in_training(decoder):
 
 
 # --- scores
+
+
+@pytest.mark.parametrize(("heads", "sizes"), [(1, (5, 3, 7, 11)), (3, (3, 2, 5, 9)), (1, (1, 1, 1, 1))])
+def test_scores_that_are_learnt_are_the_formula(heads, sizes, monkeypatch):
+    """In training the tanh is a quotient of exponentials and the gradient is ours: both against what is said of them,
+    the photos in pieces of two and what is left over."""
+    batch, queries, regions, size = sizes
+    monkeypatch.setattr(additive, "CHUNK", 2 * queries * regions * size)
+    torch.manual_seed(0)
+    query, keys, weight = (
+        torch.randn(shape, dtype=torch.float64, requires_grad=True)
+        for shape in ((batch, queries, size), (batch, regions, size), (heads, size // heads))
+    )
+    met = torch.tanh(keys.unsqueeze(1) + query.unsqueeze(2)).unflatten(-1, (heads, -1))
+    scores = additive_scores(query, keys, weight)
+    torch.testing.assert_close(scores, (met * weight).sum(dim=-1).transpose(-1, -2))
+    assert torch.autograd.gradcheck(additive_scores, (query, keys, weight))
+
+
+def test_scores_stay_numbers_however_large_what_meets_is():
+    query = torch.tensor([-1e30, -100.0, -21.0, 0.0, 21.0, 100.0, 1e30]).reshape(1, 7, 1).requires_grad_()
+    keys = torch.tensor([-1e30, -3.0, 0.0, 21.5, 50.0]).reshape(1, 5, 1).requires_grad_()
+    scores = additive_scores(query, keys, torch.ones(1, 1))
+    scores.sum().backward()
+    found, expected = scores.detach()[0, :, 0], torch.tanh(query + keys.transpose(1, 2)).detach()[0]
+    against = ((query.detach() < -22) & (keys.detach().transpose(1, 2) > 22))[0]  # bounded both, they cancel
+    torch.testing.assert_close(found[~against], expected[~against])
+    assert found[against].tolist() == [0, 0]
+    for part in (query, keys):
+        assert part.grad is not None
+        assert torch.isfinite(part.grad).all()
 
 
 def test_additive_attention_by_hand():

@@ -9,6 +9,7 @@ import torch
 from seesay.data.tokens import BOS, EOS, NEVER_WRITTEN, PAD, UNK
 from seesay.models.embedding import WordEmbedding
 from seesay.models.show_attend_tell import ShowAttendTell
+from seesay.training import linear_cross_entropy
 from seesay.training.batches import CaptionBatch
 from seesay.training.objective import CrossEntropy, attention_penalty, mix_in_own_words
 from seesay.training.words_seen import WordsSeen, word_shares
@@ -41,6 +42,40 @@ def test_cross_entropy_by_hand(decoder, smoothing):
         wanted = logprobs[place][batch.targets[place]]
         costs.append(-(1 - smoothing) * wanted - smoothing * logprobs[place].mean())
     assert float(loss) == pytest.approx(np.mean(costs), rel=1e-5)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("words", [1, 6, 7])
+def test_the_loss_made_in_pieces_is_torchs(words, smoothing, monkeypatch):
+    """Value and gradients, of two words at a time and of what is left over, with scores that a softmax must bound."""
+    monkeypatch.setattr(linear_cross_entropy, "CHUNK", 2 * 5)
+    torch.manual_seed(0)
+    shapes = ((words, 3), (5, 3), (5,))
+    parts = tuple(torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes)
+    targets = torch.arange(words) % 5
+
+    def ours(hidden, matrix, bias):
+        return linear_cross_entropy.linear_cross_entropy(hidden, matrix, bias, targets, smoothing)
+
+    def torchs(hidden, matrix, bias):
+        logits = torch.nn.functional.linear(hidden, matrix, bias)
+        return torch.nn.functional.cross_entropy(logits, targets, label_smoothing=smoothing)
+
+    for size in (1.0, 300.0):
+        found, expected = (loss(size * parts[0], *parts[1:]) for loss in (ours, torchs))
+        torch.testing.assert_close(found, expected)
+        gradients = (torch.autograd.grad(2 * loss, parts) for loss in (found, expected))
+        for of_ours, of_torchs in zip(*gradients, strict=True):
+            torch.testing.assert_close(of_ours, of_torchs)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(*parts), torchs(*parts), check_dtype=False)
+
+
+def test_the_loss_in_pieces_leaves_a_matrix_alone_that_is_not_trained():
+    hidden, matrix = torch.randn(4, 3, requires_grad=True), torch.randn(5, 3)
+    linear_cross_entropy.linear_cross_entropy(hidden, matrix, torch.zeros(5), torch.arange(4)).backward()
+    assert hidden.grad is not None
+    assert matrix.grad is None
 
 
 def test_an_unknown_word_is_read_though_never_asked_for(decoder):

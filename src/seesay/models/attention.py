@@ -10,6 +10,8 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
+from seesay.models.additive import additive_scores, additive_scores_pay
+
 
 class Attention(nn.Module):
     """What the scores share: a key for each region, a query from the decoder's state.
@@ -59,7 +61,10 @@ class AdditiveAttention(Attention):
         self.score = nn.Linear(size // heads, heads, bias=False)  # one v for each head
 
     def forward(self, query: Tensor, keys: Tensor) -> Tensor:
-        met = (keys.unsqueeze(1) + self.query(query).unsqueeze(2)).tanh_()  # (B, K, P, A), the largest of all: in place
+        query = self.query(query)
+        if self.training and additive_scores_pay(query):
+            return additive_scores(query, keys, self.score.weight)
+        met = (keys.unsqueeze(1) + query.unsqueeze(2)).tanh_()  # (B, K, P, A), the largest of all: in place
         return self._weigh(met).transpose(-1, -2)
 
     def match(self, query: Tensor, key: Tensor) -> Tensor:

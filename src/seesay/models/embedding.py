@@ -42,8 +42,12 @@ class WordEmbedding(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """(..., M) -> (..., V), before the softmax."""
+        return nn.functional.linear(*self.written_from(hidden), self.bias)
+
+    def written_from(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """(..., M) -> the vectors and the matrix that words are written from: their product, with the bias, is o."""
         if self.write is not None:
-            return nn.functional.linear(hidden, self.write, self.bias)
+            return hidden, self.write
         if self.project is not None:
             hidden = hidden @ self.project.weight  # (T P) h = T (P h): E, V x M, is never made
-        return nn.functional.linear(hidden, self.weight, self.bias)
+        return hidden, self.weight

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from seesay.data.tokens import BOS, EOS, NEVER_WRITTEN, PAD, UNK
 from seesay.models.decoder import Decoded, Decoder, Memory
 from seesay.training.batches import CaptionBatch
+from seesay.training.linear_cross_entropy import linear_cross_entropy
 
 
 class CrossEntropy(nn.Module):
@@ -62,9 +63,10 @@ class CrossEntropy(nn.Module):
 
     def word_loss(self, decoded: Decoded, batch: CaptionBatch) -> Tensor:
         """The first term: of the words asked for, the mean."""
-        logits = self.decoder.logits(decoded.hidden[batch.asked])
+        embedding = self.decoder.embedding
+        written_from = embedding.written_from(decoded.hidden[batch.asked])
         targets = batch.targets[batch.asked]
-        return nn.functional.cross_entropy(logits.float(), targets, label_smoothing=self.label_smoothing)
+        return linear_cross_entropy(*written_from, embedding.bias, targets, self.label_smoothing)
 
 
 @torch.no_grad()
