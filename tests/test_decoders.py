@@ -269,9 +269,10 @@ def test_scores_stay_numbers_however_large_what_meets_is():
     scores = additive_scores(query, keys, torch.ones(1, 1))
     scores.sum().backward()
     found, expected = scores.detach()[0, :, 0], torch.tanh(query + keys.transpose(1, 2)).detach()[0]
-    against = ((query.detach() < -22) & (keys.detach().transpose(1, 2) > 22))[0]  # bounded both, they cancel
-    torch.testing.assert_close(found[~against], expected[~against])
-    assert found[against].tolist() == [0, 0]
+    one, other = query.detach()[0], keys.detach()[0].t()
+    cancel = (one.abs().maximum(other.abs()) > 22) & ((one.clamp(-22, 22) + other.clamp(-22, 22)).abs() < 10)
+    torch.testing.assert_close(found[~cancel], expected[~cancel])
+    assert cancel.sum() == 8
     for part in (query, keys):
         assert part.grad is not None
         assert torch.isfinite(part.grad).all()

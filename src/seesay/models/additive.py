@@ -23,8 +23,8 @@ def additive_scores(query: Tensor, keys: Tensor, weight: Tensor) -> Tensor:
         tanh(k + q) = 1 - 2 r,    r = 1 / (1 + exp(2 k) exp(2 q)),    tanh'(k + q) = 4 (r - r^2)
 
     so that what is done for each of B K P A numbers is a product and a division, and the exponentials are taken of the
-    B K A and B P A numbers that it is made from. They are bounded by LIMIT: nothing changes unless a key and a query
-    beyond it nearly cancel.
+    B K A and B P A numbers that it is made from. These are bounded by LIMIT, which changes a score only where one of
+    them is beyond it and the other, of the other sign, comes within 10 of it.
 
     The gradient makes r anew, some photos at a time as the scores do: (B, K, P, A) numbers at every word, kept and
     read from memory, would take longer.
@@ -59,7 +59,7 @@ class _AdditiveScores(torch.autograd.Function):
         of_query, of_keys = torch.empty_like(query), torch.empty_like(keys)
         by_head = query.new_zeros(len(weight), query.shape[-1])
         for photos, r in _chunks(query, keys):
-            by_head.addmm_(grad[photos].flatten(0, 2).t(), r.flatten(0, 2))
+            torch.addmm(by_head, grad[photos].flatten(0, 2).t(), r.flatten(0, 2), out=by_head)
             torch.addcmul(r, r, r, value=-1, out=r)
             r.unflatten(-1, weight.shape).mul_(grad[photos].unsqueeze(-1))
             torch.sum(r, dim=2, out=of_query[photos])

@@ -58,7 +58,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             slope.mul_(1 / norm).sub_(smoothing / vocab)
             slope.scatter_add_(1, asked, slope.new_full(asked.shape, smoothing - 1))
             torch.mm(slope, matrix, out=of_hidden[part])
-            of_matrix.addmm_(slope.t(), read)
+            torch.addmm(of_matrix, slope.t(), read, out=of_matrix)
             of_bias += slope.sum(dim=0)
         ctx.save_for_backward(of_hidden, of_matrix, of_bias)
         return loss / words
