@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 CHUNK = 1 << 19  # numbers worked on at once: 2 MiB
-LIMIT = 22.0  # exp(2 * 22) squared is still a float32; a tanh is 1 to its last bit from 10 on
+LIMIT = 22.0  # exp(2 * 22) squared is still a float32, whose tanh is 1 to its last bit from 10 on
 
 
-def additive_scores_pay(query: Tensor) -> bool:
-    """Whether `additive_scores` is the faster way to these scores and their gradient, and as exact."""
+def is_faster(query: Tensor) -> bool:
+    """Whether `additive_scores` is the faster way to the scores of this query and their gradient."""
     return query.requires_grad and query.device.type == "cpu" and query.dtype in (torch.float32, torch.float64)
 
 
@@ -27,7 +27,7 @@ def additive_scores(query: Tensor, keys: Tensor, weight: Tensor) -> Tensor:
     them is beyond it and the other, of the other sign, comes within 10 of it.
 
     The gradient makes r anew, some photos at a time as the scores do: (B, K, P, A) numbers at every word, kept and
-    read from memory, would take longer.
+    read from memory, would take longer. A score is exact to 1e-6 in float32.
 
     Args:
         query: (B, K, A).
@@ -73,7 +73,7 @@ def _chunks(query: Tensor, keys: Tensor) -> Iterator[tuple[slice, Tensor]]:
     """From the exponentials: some photos, and their r (photos, K, P, A), in memory that the next ones use again."""
     (batch, queries, size), regions = query.shape, keys.shape[1]
     one = query.new_ones(())
-    number = min(batch, max(1, CHUNK // (queries * regions * size)))
+    number = max(1, min(batch, CHUNK // max(1, queries * regions * size)))
     room = query.new_empty(number, queries, regions, size)
     for first in range(0, batch, number):
         photos = slice(first, min(batch, first + number))

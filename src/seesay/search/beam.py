@@ -18,7 +18,7 @@ from seesay.search.step import WORST, Advance, Array, allow, freeze, namespace, 
 # Of one step: parent (B, K), token (B, K), its log-probability (B, K), where parents looked (B, K before the step, P).
 Trace = tuple[Array, Array, Array, Array]
 
-SOON = 2  # words that an unfinished sentence may still hope for at no cost (docs/performance.md)
+SOON = 2  # tokens that an unfinished sentence may still hope for at no cost: a word and its end (docs/performance.md)
 STAY = 0.75  # finished photos leave once no more than this share still runs: all copies together are three batches
 
 
@@ -81,9 +81,8 @@ def beam_search(
         end: id of the end token.
         forbidden: ids never written (padding, start, unknown).
         options: width, length, ranking.
-        best_only: be done with a photo once no unfinished sentence could rank first by ending within SOON more words
-            that cost nothing. What might yet win in more words than that is given up (nothing, where
-            `length_penalty` is 0).
+        best_only: be done with a photo once no unfinished sentence could rank first by ending within SOON more tokens
+            that cost nothing. What might yet win in more than that is given up (nothing, where `length_penalty` is 0).
 
     Returns:
         For each photo at least one and at most K hypotheses, sorted by their normalised score; fewer than K where
@@ -118,10 +117,10 @@ def beam_search(
             hopeless = alive & ~_may_lead(xp, total, alive, written, end, options.length_penalty)
             total = xp.where(hopeless, xp.full_like(total, WORST), total)
             alive = alive & ~hopeless
-        running = np.ones(len(photos), bool) if all_alive else to_numpy(alive).any(axis=1)
-        (stay,) = running.nonzero()
+        running = np.full(len(photos), True) if all_alive else np.any(to_numpy(alive), axis=1)
+        stay = np.flatnonzero(running)
         if len(stay) <= STAY * len(running):
-            (leave,) = (~running).nonzero()
+            leave = np.flatnonzero(~running)
             sentences = _follow_back(trace, total, leave, end, options.length_penalty)
             found |= zip(photos[leave].tolist(), sentences, strict=True)
             if not len(stay):
@@ -155,10 +154,14 @@ def _is_real(total: Array) -> Array:
 
 
 def _may_lead(xp: Any, total: Array, alive: Array, written: Array, end: int, length_penalty: float) -> Array:
-    """Whether an unfinished sentence of each photo would rank first if it ended SOON: (B, K), written (B, K, T)
-    -> (B, 1)."""
+    """Of each photo, (B, 1), whether an unfinished sentence would rank first if it ended SOON.
+
+    Args:
+        total, alive: (B, K).
+        written: (B, K, T).
+    """
     words = xp.sum(written != end, axis=-1)
-    ranks = total / (words + xp.where(alive, SOON, 1)) ** length_penalty  # a finished sentence has its end too
+    ranks = total / (words + xp.where(alive, SOON, 1)) ** float(length_penalty)  # a finished sentence has its end too
     never = xp.full_like(ranks, -xp.inf)
     unfinished, finished = xp.where(alive, ranks, never), xp.where(alive, never, ranks)
     return xp.max(unfinished, axis=1, keepdims=True) > xp.max(finished, axis=1, keepdims=True)

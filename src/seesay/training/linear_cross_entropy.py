@@ -18,7 +18,8 @@ def linear_cross_entropy(
     On a CPU the scores of some words at a time become their gradient, (softmax - target) / N, where they are, and at
     once the gradients of what they were made from, while they are in the processor's cache; all of them, N V numbers,
     would be written and read half a dozen times. (torch's own function of this name does it without smoothing only.)
-    Differentiable once. On other devices, in half precision and without gradient it is torch's two steps.
+    Differentiable once. On other devices, in half precision and without gradient it is torch's two steps, in float32
+    at least.
 
     Args:
         hidden: (N, M).
@@ -28,11 +29,12 @@ def linear_cross_entropy(
         label_smoothing: share of the probability spread over all words.
 
     Returns:
-        A scalar; not a number where N is 0.
+        A scalar; not a number where N is 0, and then without a gradient.
     """
     mixed = torch.is_autocast_enabled(hidden.device.type) or hidden.dtype not in (torch.float32, torch.float64)
     if hidden.device.type != "cpu" or mixed or not (torch.is_grad_enabled() and hidden.requires_grad):
-        logits = nn.functional.linear(hidden, matrix, bias).float()
+        logits = nn.functional.linear(hidden, matrix, bias)
+        logits = logits if logits.dtype == torch.float64 else logits.float()
         return nn.functional.cross_entropy(logits, targets, label_smoothing=label_smoothing)
     return _LinearCrossEntropy.apply(hidden, matrix, bias, targets, label_smoothing)
 
@@ -41,24 +43,26 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, matrix: Tensor, bias: Tensor, targets: Tensor, smoothing: float) -> Tensor:
         (words, vocab), loss = (len(hidden), len(matrix)), hidden.new_zeros(())
-        of_hidden, of_matrix, of_bias = torch.empty_like(hidden), torch.zeros_like(matrix), torch.zeros_like(bias)
-        number = min(words, max(1, CHUNK // vocab))
+        of_hidden, of_bias = torch.empty_like(hidden), torch.zeros_like(bias)
+        of_matrix = torch.zeros_like(matrix) if ctx.needs_input_grad[1] else None
+        number = max(1, min(words, CHUNK // vocab))
         room = hidden.new_empty(number, vocab)
-        for first in range(0, words, max(1, number)):
+        for first in range(0, words, number):
             part = slice(first, first + number)
             read, asked = hidden[part], targets[part].unsqueeze(1)
             scores = torch.addmm(bias, read, matrix.t(), out=room[: len(read)])
+            scores.sub_(scores.amax(dim=1, keepdim=True))
             loss -= (1 - smoothing) * scores.gather(1, asked).sum()
             if smoothing:
                 loss -= smoothing / vocab * scores.sum()
-            top = scores.amax(dim=1, keepdim=True)
-            slope = scores.sub_(top).exp_()
+            slope = scores.exp_()
             norm = slope.sum(dim=1, keepdim=True)
-            loss += (norm.log() + top).sum()
+            loss += norm.log().sum()
             slope.mul_(1 / norm).sub_(smoothing / vocab)
             slope.scatter_add_(1, asked, slope.new_full(asked.shape, smoothing - 1))
             torch.mm(slope, matrix, out=of_hidden[part])
-            torch.addmm(of_matrix, slope.t(), read, out=of_matrix)
+            if of_matrix is not None:
+                torch.addmm(of_matrix, slope.t(), read, out=of_matrix)
             of_bias += slope.sum(dim=0)
         ctx.save_for_backward(of_hidden, of_matrix, of_bias)
         return loss / words
@@ -67,4 +71,5 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         parts = ctx.saved_tensors
-        return (*(part * (grad_outputs[0] / len(parts[0])) for part in parts), None, None)
+        each = grad_outputs[0] / max(1, len(parts[0]))
+        return (*(None if part is None else part * each for part in parts), None, None)
