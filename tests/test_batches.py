@@ -50,6 +50,18 @@ def test_a_batch_by_hand():
     assert batch.regions[:, 0, 0].tolist() == [2, 0, 1]
 
 
+def test_captions_carry_their_weights_in_the_order_that_they_come_in():
+    captions = [[[10, 11], [12, 13, 14], [12, 13, 15, 16]], [[20]]]
+    plain, weighted = (CaptionBatches(features_of(2), captions, 2, 9, 0, share) for share in (0.0, 1.0))
+    assert plain.batch(np.array([0, 1])).weights.numel() == 0
+    batch = weighted.batch(np.array([1, 0]))
+    assert batch.weights.tolist()[0] == [1, 0, 0]
+    longest, middle, shortest = batch.weights[1].tolist()
+    assert longest > 0 and middle > 0 and shortest == 0  # it shares the end with them, which all captions have
+    assert longest + middle == pytest.approx(3)
+    assert batch.to(torch.device("cpu")).weights.tolist() == batch.weights.tolist()
+
+
 def test_a_cut_caption_has_no_end():
     captions = [[[5, 6, 7], [5, 6, 7, 8], [5, 6, 7, 8, 9]]]
     batch = CaptionBatches(features_of(1), captions, 1, 3, 0).batch(np.array([0]))

@@ -57,7 +57,7 @@ def teachers() -> list[Teacher]:
 @torch.no_grad()
 def asked(teachers: list[Teacher], batches: CaptionBatches, photos: np.ndarray) -> torch.Tensor:
     """The mean distribution, word by word with `step`, (B, K, L, V)."""
-    inputs, targets, _, _ = batches.words(photos)
+    inputs, targets, *_ = batches.words(photos)
     total = torch.zeros(*targets.shape, VOCAB)
     for decoder, seen in teachers:
         memory = decoder.prepare(torch.from_numpy(seen.take(photos).astype(np.float32)))
@@ -141,11 +141,16 @@ def test_missing_teachers_are_all_named_before_data_is_read(tiny_recipe: Recipe,
 @pytest.mark.parametrize(
     "other", [{"train": {"objective": "self_critical", "init": "x"}}, {"attention": {"kind": "hard"}}]
 )
-@pytest.mark.parametrize("key", [{"word_dropout": 0.1}, {"teachers": ["x"]}])
-def test_teachers_and_hidden_words_go_with_plain_cross_entropy_only(key, other):
+@pytest.mark.parametrize("key", [{"word_dropout": 0.1}, {"teachers": ["x"]}, {"consensus": 0.5}])
+def test_teachers_hidden_words_and_consensus_go_with_plain_cross_entropy_only(key, other):
     values = {**other, "train": {**other.get("train", {}), **key}}
     with pytest.raises(RecipeError, match=rf"train\.{next(iter(key))}: goes with plain cross-entropy only"):
         Recipe.from_dict(values)
+
+
+def test_teachers_and_consensus_do_not_go_together():
+    with pytest.raises(RecipeError, match=r"train\.consensus with train\.teachers"):
+        Recipe.from_dict({"train": {"consensus": 0.5, "teachers": ["x"]}})
 
 
 def test_ends_are_asked_too(teachers, batches):

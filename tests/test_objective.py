@@ -45,21 +45,40 @@ def test_cross_entropy_by_hand(decoder, smoothing):
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_captions_count_by_their_weights(decoder, smoothing):
+    """Weights 2 and 0.5 of captions of three and two words: the mean is over five words, whatever they weigh."""
+    batch, weights = batch_of([[[4, 5, EOS], [6, EOS, PAD]]]), (2.0, 0.5)
+    objective = CrossEntropy(decoder, label_smoothing=smoothing)
+    alone = [
+        batch._replace(targets=torch.where(keep, batch.targets, PAD)) for keep in torch.eye(2)[:, None, :, None] > 0
+    ]
+    with torch.no_grad():
+        expected = sum(
+            weight * words * objective(one) for weight, words, one in zip(weights, (3, 2), alone, strict=True)
+        )
+    found = objective(batch._replace(weights=torch.tensor([weights])))
+    torch.testing.assert_close(found, expected / 5)
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("words", [1, 6, 7])
-def test_the_loss_made_in_pieces_is_torchs(words, smoothing, monkeypatch):
+def test_the_loss_made_in_pieces_is_torchs(words, smoothing, weighted, monkeypatch):
     """Value and gradients, of two words at a time and of what is left over, with scores that a softmax must bound."""
     monkeypatch.setattr(linear_cross_entropy, "CHUNK", 2 * 5)
     torch.manual_seed(0)
     shapes = ((words, 3), (5, 3), (5,))
     parts = tuple(torch.randn(shape, dtype=torch.float64, requires_grad=True) for shape in shapes)
     targets = torch.arange(words) % 5
+    weights = torch.rand(words, dtype=torch.float64) if weighted else None
 
     def ours(hidden, matrix, bias):
-        return linear_cross_entropy.linear_cross_entropy(hidden, matrix, bias, targets, smoothing)
+        return linear_cross_entropy.linear_cross_entropy(hidden, matrix, bias, targets, smoothing, weights)
 
     def torchs(hidden, matrix, bias):
         logits = torch.nn.functional.linear(hidden, matrix, bias)
-        return torch.nn.functional.cross_entropy(logits, targets, label_smoothing=smoothing)
+        each = torch.nn.functional.cross_entropy(logits, targets, label_smoothing=smoothing, reduction="none")
+        return (each if weights is None else weights * each).mean()
 
     for size in (1.0, 300.0):
         found, expected = (loss(size * parts[0], *parts[1:]) for loss in (ours, torchs))

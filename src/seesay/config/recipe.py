@@ -101,6 +101,7 @@ class Train:
     scheduled_sampling: float = between(0, 1, default=0.0)
     word_dropout: float = between(0, 0.9, default=0.0)
     words_seen: float = between(0, 100, default=0.0)
+    consensus: float = between(0, 1, default=0.0)
     teachers: tuple[str, ...] = ()
     distillation: float = between(0, 1, default=0.5)
     samples: int = at_least(1, default=5)
@@ -302,7 +303,12 @@ def _rules(recipe: Recipe) -> Iterable[tuple[bool, str]]:
         critical and train.scheduled_sampling > 0,
         "train.scheduled_sampling: self_critical training reads its own words anyway; leave it at 0",
     )
-    for key, given in (("train.word_dropout", train.word_dropout > 0), ("train.teachers", bool(train.teachers))):
+    plain = (
+        ("train.word_dropout", train.word_dropout > 0),
+        ("train.consensus", train.consensus > 0),
+        ("train.teachers", bool(train.teachers)),
+    )
+    for key, given in plain:
         yield (
             given and (critical or attention.kind == "hard"),
             f"{key}: goes with plain cross-entropy only, not with train.objective=self_critical or attention.kind=hard",
@@ -310,6 +316,10 @@ def _rules(recipe: Recipe) -> Iterable[tuple[bool, str]]:
     yield (
         bool(train.teachers) and train.distillation == 0,
         "train.teachers are asked for nothing with train.distillation=0; leave them out or give it a weight",
+    )
+    yield (
+        bool(train.teachers) and train.consensus > 0,
+        "train.consensus with train.teachers: the teachers' words have no weights; take one of them",
     )
     yield (
         critical and attention.kind == "hard",

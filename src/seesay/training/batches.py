@@ -12,6 +12,7 @@ from torch import Tensor
 
 from seesay.data.features import PhotoFeatures
 from seesay.data.tokens import BOS, EOS, PAD, UNK
+from seesay.training.consensus import caption_weights
 from seesay.training.photos import PhotoFiles
 
 Batch = TypeVar("Batch")
@@ -27,6 +28,7 @@ class CaptionBatch(NamedTuple):
         targets: (B, K, L) ids, end token last, PAD where there is nothing.
         lengths: (B, K) real targets.
         photos: (B,) the photos' numbers in the split.
+        weights: (B, K) float32, what each caption counts in the loss; empty: all the same.
     """
 
     regions: Tensor
@@ -34,6 +36,7 @@ class CaptionBatch(NamedTuple):
     targets: Tensor
     lengths: Tensor
     photos: Tensor = torch.empty(0, dtype=torch.int64)
+    weights: Tensor = torch.empty(0)
 
     @property
     def asked(self) -> Tensor:
@@ -50,7 +53,7 @@ class PhotoBatch(NamedTuple):
 
     Attributes:
         images: (B, 3, size, size) float32, normalised.
-        inputs, targets, lengths, photos: as in `CaptionBatch`.
+        inputs, targets, lengths, photos, weights: as in `CaptionBatch`.
     """
 
     images: Tensor
@@ -58,6 +61,7 @@ class PhotoBatch(NamedTuple):
     targets: Tensor
     lengths: Tensor
     photos: Tensor
+    weights: Tensor
 
     def to(self, device: torch.device) -> PhotoBatch:
         """The same on another device; on its way to a GPU it keeps nobody waiting."""
@@ -77,6 +81,7 @@ class CaptionBatches:
         batch_size: photos a batch.
         max_words: captions are cut there; a cut one has no end to learn.
         seed: of the shuffling.
+        consensus: see `caption_weights`.
     """
 
     def __init__(
@@ -86,9 +91,11 @@ class CaptionBatches:
         batch_size: int,
         max_words: int,
         seed: int,
+        consensus: float = 0.0,
     ) -> None:
         self.features = features
         self.captions = [sorted((_cut(ids, max_words) for ids in photo), key=len, reverse=True) for photo in captions]
+        self.weights = caption_weights(self.captions, consensus) if consensus else None
         self.batch_size = batch_size
         self.seed = seed
         self.photos = np.flatnonzero(features.readable)
@@ -130,8 +137,8 @@ class CaptionBatches:
         regions = np.asarray(self.features.take(photos, epoch), dtype=np.float32)
         return CaptionBatch(torch.from_numpy(regions), *self.words(photos))
 
-    def words(self, photos: np.ndarray) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """(inputs, targets, lengths, photos) of the photos' captions, as a `CaptionBatch` has them."""
+    def words(self, photos: np.ndarray) -> tuple[Tensor, ...]:
+        """(inputs, targets, lengths, photos, weights) of the photos' captions, as a `CaptionBatch` has them."""
         captions = [self.captions[photo] for photo in photos]
         lengths = np.zeros((len(photos), max(map(len, captions))), dtype=np.int64)
         targets = np.full((*lengths.shape, max(len(c) for photo in captions for c in photo)), PAD, dtype=np.int64)
@@ -140,8 +147,12 @@ class CaptionBatches:
                 lengths[b, k] = len(caption)
                 targets[b, k, : len(caption)] = caption
         inputs = np.concatenate([np.full_like(targets[..., :1], BOS), targets[..., :-1]], axis=-1)
-        from_numpy = torch.from_numpy
-        return from_numpy(inputs), from_numpy(targets), from_numpy(lengths), from_numpy(photos)
+        weights = np.empty(0, np.float32)
+        if self.weights is not None:
+            weights = np.zeros(lengths.shape, np.float32)
+            for b, photo in enumerate(photos):
+                weights[b, : len(self.weights[photo])] = self.weights[photo]
+        return tuple(map(torch.from_numpy, (inputs, targets, lengths, photos, weights)))
 
 
 def ahead(batches: Iterator[Batch]) -> Iterator[Batch]:

@@ -11,7 +11,12 @@ CHUNK = 3 << 19  # scores worked on at once: 6 MiB
 
 
 def linear_cross_entropy(
-    hidden: Tensor, matrix: Tensor, bias: Tensor, targets: Tensor, label_smoothing: float = 0.0
+    hidden: Tensor,
+    matrix: Tensor,
+    bias: Tensor,
+    targets: Tensor,
+    label_smoothing: float = 0.0,
+    weights: Tensor | None = None,
 ) -> Tensor:
     """The mean cross-entropy of `hidden @ matrix.T + bias` with the targets, as torch's `cross_entropy` has it.
 
@@ -27,6 +32,7 @@ def linear_cross_entropy(
         bias: (V,).
         targets: (N,) ids.
         label_smoothing: share of the probability spread over all words.
+        weights: (N,) what each of the N counts; the mean is still over N. None: all the same.
 
     Returns:
         A scalar; not a number where N is 0, and then without a gradient.
@@ -35,13 +41,19 @@ def linear_cross_entropy(
     if hidden.device.type != "cpu" or mixed or not (torch.is_grad_enabled() and hidden.requires_grad):
         logits = nn.functional.linear(hidden, matrix, bias)
         logits = logits if logits.dtype == torch.float64 else logits.float()
-        return nn.functional.cross_entropy(logits, targets, label_smoothing=label_smoothing)
-    return _LinearCrossEntropy.apply(hidden, matrix, bias, targets, label_smoothing)
+        if weights is None:
+            return nn.functional.cross_entropy(logits, targets, label_smoothing=label_smoothing)
+        each = nn.functional.cross_entropy(logits, targets, label_smoothing=label_smoothing, reduction="none")
+        return (weights * each).mean()
+    weights = torch.ones_like(targets, dtype=hidden.dtype) if weights is None else weights.to(hidden.dtype)
+    return _LinearCrossEntropy.apply(hidden, matrix, bias, targets, label_smoothing, weights)
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, matrix: Tensor, bias: Tensor, targets: Tensor, smoothing: float) -> Tensor:
+    def forward(
+        ctx: Any, hidden: Tensor, matrix: Tensor, bias: Tensor, targets: Tensor, smoothing: float, weights: Tensor
+    ) -> Tensor:
         (words, vocab), loss = (len(hidden), len(matrix)), hidden.new_zeros(())
         of_hidden, of_bias = torch.empty_like(hidden), torch.zeros_like(bias)
         of_matrix = torch.zeros_like(matrix) if ctx.needs_input_grad[1] else None
@@ -49,17 +61,17 @@ class _LinearCrossEntropy(torch.autograd.Function):
         room = hidden.new_empty(number, vocab)
         for first in range(0, words, number):
             part = slice(first, first + number)
-            read, asked = hidden[part], targets[part].unsqueeze(1)
+            read, asked, weight = hidden[part], targets[part].unsqueeze(1), weights[part].unsqueeze(1)
             scores = torch.addmm(bias, read, matrix.t(), out=room[: len(read)])
             scores.sub_(scores.amax(dim=1, keepdim=True))
-            loss -= (1 - smoothing) * scores.gather(1, asked).sum()
+            loss -= (1 - smoothing) * (weight * scores.gather(1, asked)).sum()
             if smoothing:
-                loss -= smoothing / vocab * scores.sum()
+                loss -= smoothing / vocab * (weight * scores.sum(dim=1, keepdim=True)).sum()
             slope = scores.exp_()
             norm = slope.sum(dim=1, keepdim=True)
-            loss += norm.log().sum()
-            slope.mul_(1 / norm).sub_(smoothing / vocab)
-            slope.scatter_add_(1, asked, slope.new_full(asked.shape, smoothing - 1))
+            loss += (weight * norm.log()).sum()
+            slope.mul_(weight / norm).sub_(weight * (smoothing / vocab))
+            slope.scatter_add_(1, asked, weight * (smoothing - 1))
             torch.mm(slope, matrix, out=of_hidden[part])
             if of_matrix is not None:
                 torch.addmm(of_matrix, slope.t(), read, out=of_matrix)
@@ -72,4 +84,4 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         parts = ctx.saved_tensors
         each = grad_outputs[0] / max(1, len(parts[0]))
-        return (*(None if part is None else part * each for part in parts), None, None)
+        return (*(None if part is None else part * each for part in parts), None, None, None)

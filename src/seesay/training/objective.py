@@ -66,7 +66,10 @@ class CrossEntropy(nn.Module):
         embedding = self.decoder.embedding
         written_from = embedding.written_from(decoded.hidden[batch.asked])
         targets = batch.targets[batch.asked]
-        return linear_cross_entropy(*written_from, embedding.bias, targets, self.label_smoothing)
+        weights = None
+        if batch.weights.numel():
+            weights = batch.weights.unsqueeze(-1).expand_as(batch.targets)[batch.asked]
+        return linear_cross_entropy(*written_from, embedding.bias, targets, self.label_smoothing, weights)
 
 
 @torch.no_grad()

@@ -73,7 +73,12 @@ def train(recipe: Recipe, resume: bool = False, console: Console | None = None) 
     describe(training, dev, tokenizer, encoder, decoder, fabric.device, console)
     captions = [[tokenizer.encode(caption) for caption in r.captions] for r in train_photos.records]
     batches = CaptionBatches(
-        train_photos.features, captions, recipe.train.batch_size, recipe.tokens.max_words, recipe.seed
+        train_photos.features,
+        captions,
+        recipe.train.batch_size,
+        recipe.tokens.max_words,
+        recipe.seed,
+        recipe.train.consensus,
     )
     soft = None
     if teachers:
