@@ -162,7 +162,7 @@ def _rows(start: Sequence[int], photos: Sequence[int]) -> np.ndarray:
 
 @torch.inference_mode()
 def _mean_distribution(
-    teachers: Sequence[Teacher], words: tuple[Tensor, Tensor, Tensor, Tensor], photos: np.ndarray, device: torch.device
+    teachers: Sequence[Teacher], words: tuple[Tensor, ...], photos: np.ndarray, device: torch.device
 ) -> Tensor:
     """(real words, V), rows summing to 1."""
     inputs, targets, lengths = (part.to(device) for part in words[:3])
