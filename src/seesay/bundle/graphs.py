@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ class PhotoGraph(nn.Module):
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         memory = self.captioner.prepare(images)
-        return (*memory, *self.captioner.decoder.start(memory, 1))
+        return (*_flat(memory), *self.captioner.decoder.start(memory, 1))
 
 
 class StepGraph(nn.Module):
@@ -41,7 +41,7 @@ class StepGraph(nn.Module):
         super().__init__()
         self.decoder = captioner.decoder
 
-    def forward(self, tokens: Tensor, state: tuple[Tensor, ...], memory: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    def forward(self, tokens: Tensor, state: tuple[Tensor, ...], memory: tuple[Any, ...]) -> tuple[Tensor, ...]:
         parts = self.decoder.step(tokens, self.decoder.State(*state), self.decoder.Memory(*memory))
         return (parts.logprobs, parts.attention, *parts.state)
 
@@ -152,10 +152,11 @@ def _norms_as_biases(model: Captioner) -> Captioner:
 
 
 def _export_photo(model: Captioner) -> onnx.ModelProto:
-    decoder = model.decoder
-    outputs = [*_names("memory", decoder.Memory), *_names("state", decoder.State)]
-    dynamic = ({0: torch.export.Dim.DYNAMIC},)
-    return export_graph(PhotoGraph(model), (model.encoder.noise(2),), dynamic, ["images"], outputs)
+    images, dynamic = model.encoder.noise(2), ({0: torch.export.Dim.DYNAMIC},)
+    with torch.inference_mode():
+        memory = model.prepare(images)
+        outputs = [*_names("memory", memory), *_names("state", model.decoder.start(memory, 1))]
+    return export_graph(PhotoGraph(model), (images,), dynamic, ["images"], outputs)
 
 
 def _export_step(model: Captioner) -> onnx.ModelProto:
@@ -166,16 +167,32 @@ def _export_step(model: Captioner) -> onnx.ModelProto:
         state = decoder.start(memory, 3)
         for _ in range(2):  # a cache that grows must neither be empty nor hold one word: these sizes are taken as fixed
             state = decoder.step(tokens, state, memory).state
-    memory, state = tuple(t.clone() for t in memory), tuple(t.clone() for t in state)
+    inputs = ["tokens", *_names("state", state), *_names("memory", memory)]
+    outputs = ["logprobs", "attention", *_names("next", state)]
+    memory, state = _each(memory, Tensor.clone), _each(state, Tensor.clone)  # none of inference mode can be exported
     grows = {4: dim} if state[0].ndim > 3 else {}  # (B, K, H), or (B, K, layers, heads, words so far, ...)
-    dynamic = ({0: dim, 1: dim}, tuple({0: dim, 1: dim, **grows} for _ in state), tuple({0: dim} for _ in memory))
-    inputs = ["tokens", *_names("state", decoder.State), *_names("memory", decoder.Memory)]
-    outputs = ["logprobs", "attention", *_names("next", decoder.State)]
+    dynamic = ({0: dim, 1: dim}, tuple({0: dim, 1: dim, **grows} for _ in state), _each(memory, lambda _: {0: dim}))
     return export_graph(StepGraph(model), (tokens, state, memory), dynamic, inputs, outputs)
 
 
-def _names(prefix: str, kind: Any) -> list[str]:
-    return [f"{prefix}.{name}" for name in kind._fields]
+def _flat(parts: Any) -> list[Tensor]:
+    """The tensors of nested tuples."""
+    return [tensor for part in parts for tensor in _flat(part)] if isinstance(parts, tuple) else [parts]
+
+
+def _each(parts: Any, change: Callable[[Tensor], Any]) -> Any:
+    """Something of every tensor, in tuples nested alike."""
+    return tuple(_each(part, change) for part in parts) if isinstance(parts, tuple) else change(parts)
+
+
+def _names(prefix: str, parts: Any) -> list[str]:
+    """PREFIX.FIELD for each tensor of a NamedTuple, PREFIX.FIELD.0 and so on where a field has several."""
+    named = zip(parts._fields, parts, strict=True)
+    return [
+        f"{prefix}.{field}" if isinstance(part, Tensor) else f"{prefix}.{field}.{n}"
+        for field, part in named
+        for n in range(len(_flat(part)))
+    ]
 
 
 def _tensors_on_disk(weights: Path) -> dict[bytes, tuple[int, int]]:

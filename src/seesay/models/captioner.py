@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor, nn
 
-from seesay.models.decoder import Decoder, Memory
+from seesay.models.decoder import Decoder
 from seesay.models.encoder import Encoder
 
 
@@ -21,6 +23,6 @@ class Captioner(nn.Module):
         self.encoder = encoder
         self.decoder = decoder
 
-    def prepare(self, images: Tensor) -> Memory:
-        """(B, 3, size, size) normalised photos -> what the decoder keeps of them."""
+    def prepare(self, images: Tensor) -> Any:
+        """(B, 3, size, size) normalised photos -> what the decoder keeps of them, its `Memory`."""
         return self.decoder.prepare(self.encoder(images).regions)

@@ -55,7 +55,8 @@ class Decoder(nn.Module):
     """The contract. `step` defines the model: greedy, beam, sampling, figures and the exported graph are all `step`.
 
     Attributes:
-        Memory, State: the NamedTuples of this decoder; their fields name inputs and outputs of the graphs.
+        Memory, State: the NamedTuples of this decoder, of tensors or of tuples of them; their fields name inputs and
+            outputs of the graphs.
         embedding: of the words, read and written.
         regions: makes the encoder's regions its own.
     """

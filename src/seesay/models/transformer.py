@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from seesay.models.attention import attend, split_heads
-from seesay.models.decoder import Decoded, Decoder, Memory, Step
+from seesay.models.decoder import Decoded, Decoder, Step
 from seesay.models.dropout import Dropout
 from seesay.models.embedding import WordEmbedding
 from seesay.models.packing import Row
@@ -27,6 +27,17 @@ class Cache(NamedTuple):
 
     keys: Tensor
     values: Tensor
+
+
+class LayeredMemory(NamedTuple):
+    """Regions as each of N layers reads them: apart, so that a step copies nothing to part them.
+
+    Attributes:
+        values, keys: of each layer (B, 1, heads, P, H / heads).
+    """
+
+    values: tuple[Tensor, ...]
+    keys: tuple[Tensor, ...]
 
 
 class Block(nn.Module):
@@ -96,7 +107,7 @@ class TransformerDecoder(Decoder):
         dropout: on values, words, each part of a layer and the output.
     """
 
-    State = Cache
+    Memory, State = LayeredMemory, Cache
 
     def __init__(
         self,
@@ -122,18 +133,18 @@ class TransformerDecoder(Decoder):
         self.deep_out = nn.Linear(size, embedding.size)
         self.dropout = Dropout(dropout)
 
-    def prepare(self, regions: Tensor) -> Memory:
-        """Keys and values of the regions for all layers: (B, P, D) -> Memory, both (B, N, heads, P, H / heads)."""
+    def prepare(self, regions: Tensor) -> LayeredMemory:
+        """Keys and values of the regions for all layers: (B, P, D) -> LayeredMemory."""
         values = self.norm_values(self.regions(regions))
-        return Memory(self._by_layer(self.values(values)), self._by_layer(self.keys(values)))
+        return LayeredMemory(self._by_layer(self.values(values)), self._by_layer(self.keys(values)))
 
-    def start(self, memory: Memory, beams: int = 1) -> Cache:
+    def start(self, memory: LayeredMemory, beams: int = 1) -> Cache:
         """An empty cache."""
-        batch, layers, heads, _, each = memory.values.shape
-        nothing = memory.values.new_zeros(batch, beams, layers, heads, 0, each)
+        batch, _, heads, _, each = memory.values[0].shape
+        nothing = memory.values[0].new_zeros(batch, beams, len(self.blocks), heads, 0, each)
         return Cache(nothing, nothing.clone())
 
-    def step(self, tokens: Tensor, state: Cache, memory: Memory) -> Step:
+    def step(self, tokens: Tensor, state: Cache, memory: LayeredMemory) -> Step:
         """One word further: (B, K) tokens, a cache of T words -> a cache of T + 1."""
         place = torch.full_like(tokens[:1, :1], state.keys.shape[4])
         words = self._read(tokens.unsqueeze(2), sinusoids(place[0], self.size))
@@ -142,7 +153,7 @@ class TransformerDecoder(Decoder):
         logprobs = self.logits(self._out(words).squeeze(2)).log_softmax(dim=-1)
         return Step(logprobs, Cache(*(torch.cat(parts, dim=2) for parts in zip(*past, strict=True))), looked.squeeze(2))
 
-    def forward(self, tokens: Tensor, lengths: Tensor, memory: Memory) -> Decoded:
+    def forward(self, tokens: Tensor, lengths: Tensor, memory: LayeredMemory) -> Decoded:
         """Read whole captions at once (teacher forcing); equal to repeated `step`.
 
         The captions of a photo stand in one row, one after the other without their padding, which would be half of the
@@ -160,21 +171,21 @@ class TransformerDecoder(Decoder):
         words, _, looked = self._run(words, [None] * len(self.blocks), hidden, memory)
         return Decoded(row.put(self._out(words).squeeze(1)), row.put(looked.squeeze(1)))
 
-    def _by_layer(self, projected: Tensor) -> Tensor:
-        """(B, P, N * H) -> (B, N, heads, P, H / heads)."""
-        return split_heads(projected.unflatten(2, (len(self.blocks), -1)).transpose(1, 2), self.heads)
+    def _by_layer(self, projected: Tensor) -> tuple[Tensor, ...]:
+        """(B, P, N * H) -> N times (B, 1, heads, P, H / heads)."""
+        layers = len(self.blocks)
+        return split_heads(projected.unflatten(2, (layers, -1)).transpose(1, 2), self.heads).chunk(layers, dim=1)
 
     def _read(self, tokens: Tensor, waves: Tensor) -> Tensor:
         """Words (..., T), and the waves of their places, broadcast to (..., T, H) -> (..., T, H)."""
         return self.dropout(self.word_in(self.embedding(tokens) * self.embedding.size**0.5) + waves)
 
     def _run(
-        self, words: Tensor, past: Sequence[Pair | None], hidden: Tensor | None, memory: Memory
+        self, words: Tensor, past: Sequence[Pair | None], hidden: Tensor | None, memory: LayeredMemory
     ) -> tuple[Tensor, list[Pair], Tensor]:
         """All layers -> words, the past of each with them, and where the last one looked."""
         looked, grown = words, []
-        keys, values = (part.chunk(len(self.blocks), dim=1) for part in (memory.keys, memory.values))
-        for block, before, *regions in zip(self.blocks, past, keys, values, strict=True):
+        for block, before, *regions in zip(self.blocks, past, memory.keys, memory.values, strict=True):
             words, after, looked = block(words, before, hidden, regions)
             grown.append(after)
         return words, grown, looked

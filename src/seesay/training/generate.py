@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from seesay.data.tokens import BOS, EOS, NEVER_WRITTEN
-from seesay.models.decoder import Decoder, Memory
+from seesay.models.decoder import Decoder
 from seesay.search import Hypothesis, Samples, SearchOptions, beam_search, sample
 
 
 @torch.inference_mode()
-def generate(decoder: Decoder, memory: Memory, options: SearchOptions) -> list[list[Hypothesis]]:
+def generate(decoder: Decoder, memory: Any, options: SearchOptions) -> list[list[Hypothesis]]:
     """The best sentence of each photo, then those that were finished with it.
 
     The decoder is used as it is, so put it in eval mode.
@@ -27,7 +27,7 @@ def generate(decoder: Decoder, memory: Memory, options: SearchOptions) -> list[l
 
 
 @torch.no_grad()
-def draw(decoder: Decoder, memory: Memory, number: int, max_words: int) -> Samples:
+def draw(decoder: Decoder, memory: Any, number: int, max_words: int) -> Samples:
     """`number` sentences drawn for each photo, the longest first; the decoder is used as it is.
 
     Noise comes from torch's own generator. The samples can be read by `decoder.forward`, which `generate`'s could not
@@ -39,21 +39,22 @@ def draw(decoder: Decoder, memory: Memory, number: int, max_words: int) -> Sampl
         number: K.
         max_words: the end token not counted.
     """
-    device = memory.values.device
+    searched = _search_of(decoder, memory, number)
+    device = searched[-1].device
     random = lambda shape: torch.rand(shape, device=device)  # noqa: E731
-    drawn = sample(*_search_of(decoder, memory, number), EOS, random, NEVER_WRITTEN, max_words)
+    drawn = sample(*searched, EOS, random, NEVER_WRITTEN, max_words)
     order = drawn.lengths.argsort(dim=1, descending=True, stable=True)
     each = order.unsqueeze(-1).expand_as(drawn.tokens)
     return Samples(drawn.tokens.gather(1, each), drawn.logprobs.gather(1, each), drawn.lengths.gather(1, order))
 
 
-def _search_of(decoder: Decoder, memory: Memory, beams: int) -> tuple[Any, Any, Any, Tensor]:
+def _search_of(decoder: Decoder, memory: Any, beams: int) -> tuple[Any, Any, Any, Tensor]:
     """The decoder as a search sees it: step, first state, memory, start tokens (B, beams)."""
 
-    def step(tokens: Tensor, state: tuple[Tensor, ...], memory: tuple[Tensor, ...]) -> tuple[Tensor, Any, Tensor]:
+    def step(tokens: Tensor, state: tuple[Tensor, ...], memory: tuple[Any, ...]) -> tuple[Tensor, Any, Tensor]:
         parts = decoder.step(tokens, decoder.State(*state), decoder.Memory(*memory))
         return parts.logprobs.float(), tuple(parts.state), parts.attention.float()  # numpy has no bfloat16
 
-    values = memory.values
-    start = torch.full((values.shape[0], beams), BOS, dtype=torch.int64, device=values.device)
-    return step, tuple(decoder.start(memory, beams)), tuple(memory), start
+    state = decoder.start(memory, beams)
+    start = torch.full((state[0].shape[0], beams), BOS, dtype=torch.int64, device=state[0].device)
+    return step, tuple(state), tuple(memory), start

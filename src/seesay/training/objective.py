@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from seesay.data.tokens import BOS, EOS, NEVER_WRITTEN, PAD, UNK
-from seesay.models.decoder import Decoded, Decoder, Memory
+from seesay.models.decoder import Decoded, Decoder
 from seesay.training.batches import CaptionBatch
 from seesay.training.linear_cross_entropy import linear_cross_entropy
 
@@ -73,7 +75,7 @@ class CrossEntropy(nn.Module):
 
 
 @torch.no_grad()
-def mix_in_own_words(decoder: Decoder, inputs: Tensor, lengths: Tensor, memory: Memory, probability: float) -> Tensor:
+def mix_in_own_words(decoder: Decoder, inputs: Tensor, lengths: Tensor, memory: Any, probability: float) -> Tensor:
     """Scheduled sampling (https://arxiv.org/abs/1506.03099) in its parallel form (https://arxiv.org/abs/1906.07651).
 
     A first pass over the real words says what the decoder would have written at each place; each word but the start

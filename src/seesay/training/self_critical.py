@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from seesay.data.tokens import BOS, EOS, NEVER_WRITTEN, RESERVED, CaptionTokenizer, split_words
 from seesay.metrics import CiderD
-from seesay.models.decoder import Decoder, Memory
+from seesay.models.decoder import Decoder
 from seesay.search import Samples, SearchOptions
 from seesay.training.batches import CaptionBatch
 from seesay.training.generate import draw, generate
@@ -99,7 +99,7 @@ class SelfCritical(CrossEntropy):
             loss = loss + self.cross_entropy_weight * super().forward(batch, progress)
         return loss
 
-    def surrogate(self, memory: Memory, drawn: Samples, advantages: Tensor) -> Tensor:
+    def surrogate(self, memory: Any, drawn: Samples, advantages: Tensor) -> Tensor:
         """-1/(B K) sum_k advantage_k log p(s_k | photo), a scalar.
 
         Args:

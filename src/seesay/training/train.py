@@ -20,7 +20,7 @@ from seesay.data.vectors import word_vectors
 from seesay.metrics import CiderD, basic_scores, score_captions
 from seesay.models.build import build_decoder
 from seesay.models.captioner import Captioner
-from seesay.models.decoder import Decoder, Memory
+from seesay.models.decoder import Decoder
 from seesay.models.encoder import Encoder
 from seesay.models.stem import Stem
 from seesay.search import SearchOptions
@@ -201,7 +201,7 @@ class DevJudge:
         return found
 
     @torch.inference_mode()
-    def _memories(self) -> Iterator[Memory]:
+    def _memories(self) -> Iterator[Any]:
         """What the decoder keeps of the dev photos, some at a time."""
         numbers, features = np.arange(len(self.dev.records)), self.dev.features
         groups = [numbers[start : start + DEV_BATCH] for start in range(0, len(numbers), DEV_BATCH)]
