@@ -113,9 +113,8 @@ def test_a_step_in_8_bits_is_nearly_the_step(parts):
         memory = captioner.prepare(encoder.noise(2))
         state = captioner.decoder.start(memory, 3)
     names = [i.name for i in exact.graph.input]
-    parts = [each for part in memory for each in (part if isinstance(part, tuple) else (part,))]  # a layer's, or all
-    fed = [name for name in names if name.startswith("memory.")]
-    feed = {name: part.numpy() for name, part in zip(fed, parts, strict=True)}
+    named = zip(graphs._names("memory", memory), graphs._flat(memory), strict=True)
+    feed = {name: part.numpy() for name, part in named}
     ours = theirs = {f"state.{name}": part.numpy() for name, part in zip(state._fields, state, strict=True)}
     outputs = [o.name for o in exact.graph.output]
     for word in (4, 17, 9):

@@ -187,12 +187,10 @@ def _each(parts: Any, change: Callable[[Tensor], Any]) -> Any:
 
 def _names(prefix: str, parts: Any) -> list[str]:
     """PREFIX.FIELD for each tensor of a NamedTuple, PREFIX.FIELD.0 and so on where a field has several."""
-    named = zip(parts._fields, parts, strict=True)
-    return [
-        f"{prefix}.{field}" if isinstance(part, Tensor) else f"{prefix}.{field}.{n}"
-        for field, part in named
-        for n in range(len(_flat(part)))
-    ]
+    if isinstance(parts, Tensor):
+        return [prefix]
+    keys = getattr(parts, "_fields", range(len(parts)))
+    return [name for key, part in zip(keys, parts, strict=True) for name in _names(f"{prefix}.{key}", part)]
 
 
 def _tensors_on_disk(weights: Path) -> dict[bytes, tuple[int, int]]:

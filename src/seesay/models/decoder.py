@@ -15,8 +15,8 @@ class Memory(NamedTuple):
     """What a decoder keeps of a photo; the same for all of its beams or captions.
 
     Attributes:
-        values: (B, P, ...) regions in the decoder's own space; or as the decoder says.
-        keys: (B, P, ...) regions as the attention compares them; likewise.
+        values: (B, P, ...) regions in the decoder's own space.
+        keys: (B, P, ...) regions as the attention compares them.
     """
 
     values: Tensor

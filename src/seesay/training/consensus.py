@@ -26,18 +26,18 @@ def caption_weights(captions: Captions, share: float) -> list[np.ndarray]:
     Returns:
         For each photo (K,) float32, at least 0, of mean 1.
     """
-    corpus = [photo for photo in captions if photo]
-    agreement = [np.zeros(len(photo), np.float32) for photo in captions]
-    for left_out in range(max(map(len, captions), default=0)):
-        photos = [i for i, photo in enumerate(captions) if left_out < len(photo) > 1]
-        others = [[*captions[i][:left_out], *captions[i][left_out + 1 :]] for i in photos]
-        scores = CiderD(others, corpus=corpus).score([captions[i][left_out] for i in photos]) if photos else ()
-        for i, score in zip(photos, scores, strict=True):
-            agreement[i][left_out] = score
+    several = [i for i, photo in enumerate(captions) if len(photo) > 1]
+    agreement = [np.zeros(len(photo)) for photo in captions]
+    if several:
+        places = [(i, k) for i in several for k in range(len(captions[i]))]
+        others = [[*captions[i][:k], *captions[i][k + 1 :]] for i, k in places]
+        prepared = CiderD(others, corpus=[photo for photo in captions if photo])
+        for (i, k), score in zip(places, prepared.score([captions[i][k] for i, k in places]), strict=True):
+            agreement[i][k] = score
     return [_weights(found, share) for found in agreement]
 
 
 def _weights(agreement: np.ndarray, share: float) -> np.ndarray:
     if not agreement.any():
-        return np.ones_like(agreement)
+        return np.ones(len(agreement), np.float32)
     return (1 - share + share * agreement / agreement.mean()).astype(np.float32)

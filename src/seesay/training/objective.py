@@ -65,13 +65,12 @@ class CrossEntropy(nn.Module):
 
     def word_loss(self, decoded: Decoded, batch: CaptionBatch) -> Tensor:
         """The first term: of the words asked for, the mean."""
-        embedding = self.decoder.embedding
-        written_from = embedding.written_from(decoded.hidden[batch.asked])
-        targets = batch.targets[batch.asked]
+        embedding, asked = self.decoder.embedding, batch.asked
+        written_from = embedding.written_from(decoded.hidden[asked])
         weights = None
         if batch.weights.numel():
-            weights = batch.weights.unsqueeze(-1).expand_as(batch.targets)[batch.asked]
-        return linear_cross_entropy(*written_from, embedding.bias, targets, self.label_smoothing, weights)
+            weights = batch.weights.unsqueeze(-1).expand_as(batch.targets)[asked]
+        return linear_cross_entropy(*written_from, embedding.bias, batch.targets[asked], self.label_smoothing, weights)
 
 
 @torch.no_grad()
