@@ -87,7 +87,12 @@ def test_a_resumed_run_equals_a_straight_one(how, tiny_recipe, tiny_data, tiny_b
         "scheduled sampling": {"train.scheduled_sampling": 0.5},
         "teachers": {"train.teachers": [str(tiny_bundle)], "train.init": str(tiny_bundle), "train.distillation": 0.7},
         "hidden words": {"train.word_dropout": 0.4, "train.words_seen": 0.7, "encoder.finetune": 1},
-        "self-critical": {"train.objective": "self_critical", "train.init": str(tiny_bundle), "train.samples": 3},
+        "self-critical": {
+            "train.objective": "self_critical",
+            "train.init": str(tiny_bundle),
+            "train.sentences": "drawn",
+            "train.samples": 3,
+        },
     }[how]
     changes |= {"train.max_steps": 7, "train.ema": 0.9, "train.lr": 0.01}
     straight, stopped = (changed(tiny_recipe, tiny_data, tmp_path / name, changes) for name in ("straight", "stopped"))

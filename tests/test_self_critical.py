@@ -21,7 +21,7 @@ from seesay.models.build import build_decoder
 from seesay.models.decoder import Decoder
 from seesay.search import Samples, SearchOptions
 from seesay.training.batches import CaptionBatch
-from seesay.training.generate import draw, generate
+from seesay.training.generate import beams, draw, generate
 from seesay.training.objective import CrossEntropy
 from seesay.training.self_critical import CaptionReward, SelfCritical, mean_of_others
 from seesay.training.train import train
@@ -58,7 +58,12 @@ def batch_of(tokenizer: CaptionTokenizer, photos: list[int]) -> CaptionBatch:
 
 
 def objective_of(tokenizer: CaptionTokenizer, dropout: float = 0.0, **keys) -> SelfCritical:
-    return SelfCritical(tiny_decoder(len(tokenizer), dropout), CaptionReward(tokenizer, CAPTIONS), max_words=6, **keys)
+    return SelfCritical(
+        tiny_decoder(len(tokenizer), dropout),
+        CaptionReward(tokenizer, CAPTIONS),
+        search=SearchOptions(max_words=6),
+        **keys,
+    )
 
 
 def stepwise_logprob(decoder: Decoder, memory, words: tuple[int, ...], max_words: int) -> Tensor:
@@ -87,7 +92,7 @@ def gradient_of(loss: Tensor, decoder: Decoder) -> Tensor:
 def test_the_mean_estimate_is_the_gradient_of_the_expected_reward(baseline):
     """All pairs of all seven sentences, each weighted by its probability, against sum p(s) r(s) differentiated."""
     decoder = tiny_decoder(6)
-    objective = SelfCritical(decoder, cast(Any, None), samples=2, max_words=2)
+    objective = SelfCritical(decoder, cast(Any, None), samples=2, search=SearchOptions(max_words=2))
     regions = torch.randn(1, 2, 3, generator=torch.Generator().manual_seed(4))
     sentences = [words for n in (2, 1, 0) for words in itertools.product((A, B), repeat=n)]
     rewards = torch.tensor([3.0, 0.5, 1.0, 7.0, 2.0, 0.0, 4.0])
@@ -116,9 +121,43 @@ def test_samples_have_the_probabilities_that_are_trained():
     assert (drawn.lengths.diff(dim=1) <= 0).all(), "the longest first"
     assert len(set(drawn.lengths.flatten().tolist())) > 2, "the seed shows several lengths"
     assert not torch.isin(drawn.tokens, torch.tensor(NEVER_WRITTEN)).any()
-    objective = SelfCritical(decoder, cast(Any, None), max_words=4)
+    objective = SelfCritical(decoder, cast(Any, None), search=SearchOptions(max_words=4))
     loss = objective.surrogate(memory, drawn, torch.ones(3, 7))
     torch.testing.assert_close(loss, -drawn.logprobs.sum(-1).mean())
+
+
+def test_beams_can_be_read_as_samples_are():
+    """The same sentences as the search gives, the longest first, with the probabilities that `step` has for them."""
+    decoder = tiny_decoder(11).eval()
+    decoder.embedding.bias.data[EOS] += 1.6
+    regions = torch.randn(3, 2, 3, generator=torch.Generator().manual_seed(5))
+    memory = decoder.prepare(regions)
+    options = SearchOptions(beam=5, max_words=4, length_penalty=0)
+    found = beams(decoder, memory, options)
+    assert found.tokens.shape == found.logprobs.shape == (3, 5, found.lengths.max())
+    assert (found.lengths.diff(dim=1) <= 0).all(), "the longest first"
+    assert len(set(found.lengths.flatten().tolist())) > 2, "the photos show several lengths"
+    for photo in range(3):
+        own = [tuple(ids[: n - 1].tolist()) for ids, n in zip(found.tokens[photo], found.lengths[photo], strict=True)]
+        one = decoder.prepare(regions[[photo]])
+        best, *_ = generate(decoder, one, options)[0]
+        assert own[int(found.logprobs[photo].sum(-1).argmax())] == best.tokens
+        for words, logprobs in zip(own, found.logprobs[photo].sum(-1).tolist(), strict=True):
+            state, total, token = decoder.start(one, 1), 0.0, BOS
+            for word in (*words, EOS):
+                parts = decoder.step(torch.tensor([[token]]), state, one)
+                total, state, token = total + parts.logprobs[0, 0, word].item(), parts.state, word
+            assert logprobs == pytest.approx(total, abs=1e-5)
+    assert (found.tokens[..., 1:][found.tokens[..., :-1] == EOS] == EOS).all(), "filled up with ends"
+
+
+def test_fewer_beams_than_asked_for_are_filled_up():
+    """A language of two words and one word at most: there are three sentences."""
+    decoder = tiny_decoder(6).eval()
+    memory = decoder.prepare(torch.randn(2, 2, 3, generator=torch.Generator().manual_seed(5)))
+    found = beams(decoder, memory, SearchOptions(beam=5, max_words=1))
+    assert found.lengths.tolist() == [[2, 2, 1, 1, 1]] * 2
+    assert sorted(found.tokens[0, :2, 0].tolist()) == [A, B]
 
 
 def test_mean_of_others_by_hand():
@@ -141,13 +180,19 @@ def test_the_reward_is_cider_with_the_end_as_a_word(tokenizer):
     assert reward([0], [[tokenizer.encode("a dog runs the")]])[0, 0] < kept
 
 
-def test_the_value_is_minus_the_mean_reward(tokenizer):
-    objective, batch = objective_of(tokenizer, samples=3).eval(), batch_of(tokenizer, [2, 0])
+@pytest.mark.parametrize("sentences", ["beams", "drawn"])
+def test_the_value_is_minus_the_mean_reward(tokenizer, sentences):
+    objective = objective_of(tokenizer, sentences=sentences, samples=3).eval()
+    batch = batch_of(tokenizer, [2, 0])
     torch.manual_seed(9)
     loss = objective(batch)
     torch.manual_seed(9)
-    drawn = draw(objective.decoder, objective.decoder.prepare(batch.regions), 3, 6)
-    ids = [[k[: n - 1].tolist() for k, n in zip(*photo, strict=True)] for photo in zip(*drawn[::2], strict=True)]
+    memory = objective.decoder.prepare(batch.regions)
+    if sentences == "beams":
+        found = beams(objective.decoder, memory, SearchOptions(beam=3, max_words=6))
+    else:
+        found = draw(objective.decoder, memory, 3, 6)
+    ids = [[k[: n - 1].tolist() for k, n in zip(*photo, strict=True)] for photo in zip(*found[::2], strict=True)]
     assert loss.item() == pytest.approx(-objective.reward([2, 0], ids).mean(), abs=1e-5)
     assert loss.requires_grad
 
@@ -165,9 +210,10 @@ def test_cross_entropy_is_mixed_in_with_its_weight(tokenizer):
     torch.testing.assert_close(gradients[1] - gradients[0], 0.7 * gradient_of(plain, objective.decoder))
 
 
+@pytest.mark.parametrize("sentences", ["beams", "drawn"])
 @pytest.mark.parametrize("baseline", ["greedy", "samples"])
-def test_sentences_come_from_eval_mode_and_the_mode_is_given_back(tokenizer, monkeypatch, baseline):
-    objective, modes = objective_of(tokenizer, dropout=0.5, baseline=baseline), []
+def test_sentences_come_from_eval_mode_and_the_mode_is_given_back(tokenizer, monkeypatch, baseline, sentences):
+    objective, modes = objective_of(tokenizer, dropout=0.5, baseline=baseline, sentences=sentences), []
     step = objective.decoder.step
 
     def watched(*args):
@@ -180,10 +226,11 @@ def test_sentences_come_from_eval_mode_and_the_mode_is_given_back(tokenizer, mon
     assert objective.decoder.training
 
 
-@pytest.mark.parametrize("baseline", ["greedy", "samples"])
-def test_mixed_precision_gives_every_weight_its_gradient(tokenizer, baseline):
+@pytest.mark.parametrize(("sentences", "baseline"), [("beams", "samples"), ("drawn", "greedy"), ("drawn", "samples")])
+def test_mixed_precision_gives_every_weight_its_gradient(tokenizer, sentences, baseline):
     """Weights that the search has cast to bfloat16 without gradient must not be taken for those of the second pass."""
-    objective, batch = objective_of(tokenizer, baseline=baseline), batch_of(tokenizer, [0, 1, 2])
+    objective = objective_of(tokenizer, sentences=sentences, baseline=baseline)
+    batch = batch_of(tokenizer, [0, 1, 2])
     learning = []
     for mixed in (False, True):
         torch.manual_seed(0)
@@ -206,12 +253,14 @@ def test_the_greedy_baseline_is_the_greedy_sentence(tokenizer):
     np.testing.assert_allclose(baselines, objective.reward([1, 2], greedy), rtol=1e-6)
 
 
-def test_a_few_dozen_steps_raise_the_mean_reward(tokenizer):
-    objective, batch = objective_of(tokenizer, samples=8), batch_of(tokenizer, [0, 1, 2])
+@pytest.mark.parametrize(("sentences", "times"), [("beams", 1.25), ("drawn", 1.5)])  # beams are good from the start
+def test_a_few_dozen_steps_raise_the_mean_reward(tokenizer, sentences, times):
+    objective = objective_of(tokenizer, sentences=sentences, samples=8)
+    batch = batch_of(tokenizer, [0, 1, 2])
     torch.manual_seed(0)
     descend(CrossEntropy(objective.decoder), batch, steps=15)
     rewards = [-loss for loss in descend(objective, batch, steps=50)]
-    assert np.mean(rewards[-5:]) > 1.5 * np.mean(rewards[:5]) > 0
+    assert np.mean(rewards[-5:]) > times * np.mean(rewards[:5]) > 0
 
 
 def descend(objective: CrossEntropy, batch: CaptionBatch, steps: int) -> list[float]:

@@ -104,6 +104,7 @@ class Train:
     consensus: float = between(0, 1, default=0.0)
     teachers: tuple[str, ...] = ()
     distillation: float = between(0, 1, default=0.5)
+    sentences: Literal["beams", "drawn"] = "beams"
     samples: int = at_least(1, default=5)
     baseline: Literal["greedy", "samples"] = "samples"
     cross_entropy_weight: float = between(0, 100, default=0.0)

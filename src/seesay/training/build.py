@@ -11,6 +11,7 @@ from seesay.data.records import CaptionRecord
 from seesay.data.tokens import CaptionTokenizer
 from seesay.models.decoder import Decoder
 from seesay.models.recurrent import RecurrentDecoder
+from seesay.search import SearchOptions
 from seesay.training.distill import Distillation, SoftTargets
 from seesay.training.hard import HardAttention
 from seesay.training.objective import CrossEntropy
@@ -72,13 +73,19 @@ def _self_critical(
     return SelfCritical(
         decoder,
         CaptionReward(tokenizer, [record.captions for record in records]),
+        train.sentences,
         train.samples,
         train.baseline,
-        recipe.tokens.max_words,
+        search_options(recipe),
         train.cross_entropy_weight,
         train.label_smoothing,
         train.doubly_stochastic,
     )
+
+
+def search_options(recipe: Recipe) -> SearchOptions:
+    """How the recipe's model looks for sentences."""
+    return SearchOptions(max_words=recipe.tokens.max_words, **vars(recipe.search))
 
 
 OBJECTIVES: dict[str, Build] = {"cross_entropy": _cross_entropy, "self_critical": _self_critical}

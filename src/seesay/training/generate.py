@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from seesay.data.tokens import BOS, EOS, NEVER_WRITTEN
 from seesay.models.decoder import Decoder
@@ -46,6 +47,29 @@ def draw(decoder: Decoder, memory: Any, number: int, max_words: int) -> Samples:
     order = drawn.lengths.argsort(dim=1, descending=True, stable=True)
     each = order.unsqueeze(-1).expand_as(drawn.tokens)
     return Samples(drawn.tokens.gather(1, each), drawn.logprobs.gather(1, each), drawn.lengths.gather(1, order))
+
+
+def beams(decoder: Decoder, memory: Any, options: SearchOptions) -> Samples:
+    """What beam search finds for each photo, the longest sentence first; the decoder is used as it is.
+
+    They can be read by `decoder.forward`, as `draw`'s can. Log-probabilities are the decoder's over all words. Where
+    the search found fewer than `options.beam` sentences, the shortest one is there again.
+
+    Args:
+        decoder: any decoder with `start` and `step`.
+        memory: of B photos, from `prepare`.
+        options: K is its width.
+    """
+    with torch.no_grad():
+        searched = _search_of(decoder, memory, 1)
+        found = beam_search(*searched, EOS, NEVER_WRITTEN, options)
+    ordered = [sorted(photo, key=lambda beam: -len(beam.tokens)) for photo in found]
+    each = [beam for photo in ordered for beam in photo + photo[-1:] * (options.beam - len(photo))]
+    tokens = pad_sequence([torch.tensor([*beam.tokens, EOS]) for beam in each], batch_first=True, padding_value=EOS)
+    logprobs = pad_sequence([torch.tensor(beam.logprobs) for beam in each], batch_first=True)
+    lengths = torch.tensor([len(beam.logprobs) for beam in each])
+    device, shape = searched[-1].device, (len(found), options.beam)
+    return Samples(*(part.unflatten(0, shape).to(device) for part in (tokens, logprobs, lengths)))
 
 
 def _search_of(decoder: Decoder, memory: Any, beams: int) -> tuple[Any, Any, Any, Tensor]:

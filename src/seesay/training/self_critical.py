@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -15,7 +16,7 @@ from seesay.metrics import CiderD
 from seesay.models.decoder import Decoder
 from seesay.search import Samples, SearchOptions
 from seesay.training.batches import CaptionBatch
-from seesay.training.generate import draw, generate
+from seesay.training.generate import beams, draw, generate
 from seesay.training.objective import CrossEntropy
 
 END = RESERVED[EOS]
@@ -51,23 +52,28 @@ class CaptionReward:
 
 
 class SelfCritical(CrossEntropy):
-    """Raises the mean reward of the sentences that the decoder draws (REINFORCE with a baseline).
+    """Raises the reward of the sentences that the decoder writes (REINFORCE with a baseline).
 
         L = -1/(B K) sum_k (r(s_k) - b_k) log p(s_k | photo)  +  w L_cross_entropy
         b_k = r(greedy sentence)                        `baseline="greedy"`, Rennie et al. 2017
         b_k = 1/(K - 1) sum_{j != k} r(s_j)             `baseline="samples"`, Luo 2020, https://arxiv.org/abs/2003.09971
 
-    Sentences are drawn, and the greedy one is written, in eval mode and without gradient, word by word; the
-    log-probabilities then come from one teacher-forced pass in the objective's own mode, so with dropout 0 the
-    gradient is unbiased. p is what was drawn from: words that are never written have no share in it, and an end at
-    the last place was no choice and has no gradient.
+    The K sentences are the beams of a search (Cornia et al. 2020, https://arxiv.org/abs/1912.08226, section 3.3): what
+    whoever uses the model might get, so that the better of good sentences wins. Or they are drawn from p: then, with
+    dropout 0, the gradient is that of the expected reward, without bias; but much of it is about sentences that no
+    search would ever write.
+
+    Sentences are found, and the greedy one is written, in eval mode and without gradient, word by word; the
+    log-probabilities then come from one teacher-forced pass in the objective's own mode. Words that are never written
+    have no share in p, and an end at the last place was no choice and has no gradient.
 
     Args:
         decoder: what is trained; it should write sentences already.
         reward: of sentences.
+        sentences: where they come from.
         samples: K.
-        baseline: what a sample has to beat; "samples" needs two of them.
-        max_words: of a sample, its end not counted.
+        baseline: what a sentence has to beat; "samples" needs two of them.
+        search: how beams are looked for, but for their number; sentences that are drawn obey its `max_words` too.
         cross_entropy_weight: w.
         label_smoothing, doubly_stochastic: of the cross-entropy.
     """
@@ -76,68 +82,72 @@ class SelfCritical(CrossEntropy):
         self,
         decoder: Decoder,
         reward: CaptionReward,
+        sentences: Literal["beams", "drawn"] = "beams",
         samples: int = 5,
         baseline: Literal["greedy", "samples"] = "samples",
-        max_words: int = 40,
+        search: SearchOptions | None = None,
         cross_entropy_weight: float = 0.0,
         label_smoothing: float = 0.0,
         doubly_stochastic: float = 0.0,
     ) -> None:
         super().__init__(decoder, label_smoothing, doubly_stochastic)
         self.reward = reward
-        self.samples = samples
+        self.sentences = sentences
         self.baseline = baseline
-        self.max_words = max_words
+        self.search = replace(search or SearchOptions(), beam=samples)
         self.cross_entropy_weight = cross_entropy_weight
 
     def forward(self, batch: CaptionBatch, progress: float = 0.0) -> Tensor:
         """A scalar whose value is minus the mean reward (plus w times the cross-entropy), and whose gradient is L's."""
-        drawn, rewards, baselines = self._explore(batch)
-        loss = self.surrogate(self.decoder.prepare(batch.regions), drawn, rewards - baselines)
+        found, rewards, baselines = self._explore(batch)
+        loss = self.surrogate(self.decoder.prepare(batch.regions), found, rewards - baselines)
         loss = loss - loss.detach() - rewards.mean()
         if self.cross_entropy_weight:
             loss = loss + self.cross_entropy_weight * super().forward(batch, progress)
         return loss
 
-    def surrogate(self, memory: Any, drawn: Samples, advantages: Tensor) -> Tensor:
+    def surrogate(self, memory: Any, found: Samples, advantages: Tensor) -> Tensor:
         """-1/(B K) sum_k advantage_k log p(s_k | photo), a scalar.
 
         Args:
             memory: of B photos.
-            drawn: K samples of each, the longest first.
+            found: K sentences of each, the longest first.
             advantages: (B, K) r - b, constants.
         """
-        inputs = torch.cat([torch.full_like(drawn.tokens[..., :1], BOS), drawn.tokens[..., :-1]], dim=-1)
-        decoded = self.decoder(inputs, drawn.lengths, memory)
+        inputs = torch.cat([torch.full_like(found.tokens[..., :1], BOS), found.tokens[..., :-1]], dim=-1)
+        decoded = self.decoder(inputs, found.lengths, memory)
         places = torch.arange(inputs.shape[-1], device=inputs.device)
-        chosen = places < drawn.lengths.clamp(max=self.max_words).unsqueeze(-1)
+        chosen = places < found.lengths.clamp(max=self.search.max_words).unsqueeze(-1)
         logits = self.decoder.logits(decoded.hidden[chosen]).float()
         never = torch.isin(torch.arange(logits.shape[-1], device=inputs.device), inputs.new_tensor(NEVER_WRITTEN))
         logits = logits.masked_fill(never, -torch.inf)
-        cost = nn.functional.cross_entropy(logits, drawn.tokens[chosen], reduction="none")
+        cost = nn.functional.cross_entropy(logits, found.tokens[chosen], reduction="none")
         return (advantages.unsqueeze(-1).expand(chosen.shape)[chosen] * cost).sum() / advantages.numel()
 
     @torch.no_grad()
     def _explore(self, batch: CaptionBatch) -> tuple[Samples, Tensor, Tensor]:
-        """Samples, their rewards (B, K), and what these are measured against, (B, K) or (B, 1)."""
+        """Sentences, their rewards (B, K), and what these are measured against, (B, K) or (B, 1)."""
         photos = batch.photos.tolist()
         with _in_eval_mode(self.decoder):
             memory = self.decoder.prepare(batch.regions)
-            drawn = draw(self.decoder, memory, self.samples, self.max_words)
+            if self.sentences == "beams":
+                found = beams(self.decoder, memory, self.search)
+            else:
+                found = draw(self.decoder, memory, self.search.beam, self.search.max_words)
             sentences = [
                 [ids[: n - 1] for ids, n in zip(*photo, strict=True)]
-                for photo in zip(drawn.tokens.tolist(), drawn.lengths.tolist(), strict=True)
+                for photo in zip(found.tokens.tolist(), found.lengths.tolist(), strict=True)
             ]
             rewards = self.reward(photos, sentences)
             if self.baseline == "greedy":
-                greedy = generate(self.decoder, memory, SearchOptions(1, self.max_words))
-                baselines = self.reward(photos, [[beams[0].tokens] for beams in greedy])
+                greedy = generate(self.decoder, memory, replace(self.search, beam=1))
+                baselines = self.reward(photos, [[best.tokens] for best, *_ in greedy])
             else:
                 baselines = mean_of_others(rewards)
         torch.clear_autocast_cache()  # see `mix_in_own_words`
         device = batch.regions.device  # whose regions may be of half precision, too coarse for a difference of rewards
-        rewards, baselines = (torch.as_tensor(found, dtype=torch.float32) for found in (rewards, baselines))
-        return drawn, rewards.to(device), baselines.to(device)
+        rewards, baselines = (torch.as_tensor(each, dtype=torch.float32) for each in (rewards, baselines))
+        return found, rewards.to(device), baselines.to(device)
 
 
 def mean_of_others(rewards: np.ndarray) -> np.ndarray:

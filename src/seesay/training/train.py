@@ -25,7 +25,7 @@ from seesay.models.encoder import Encoder
 from seesay.models.stem import Stem
 from seesay.search import SearchOptions
 from seesay.training.batches import CaptionBatches
-from seesay.training.build import build_objective
+from seesay.training.build import build_objective, search_options
 from seesay.training.distill import let_see, open_teachers, soft_targets
 from seesay.training.finetune import FromPhotos
 from seesay.training.generate import generate
@@ -88,7 +88,7 @@ def train(recipe: Recipe, resume: bool = False, console: Console | None = None) 
     objective = build_objective(recipe, decoder, tokenizer, train_photos.records, soft)
     if isinstance(train_photos.features, PhotoFiles) or recipe.encoder.finetune != "none":
         objective = FromPhotos(encoder, objective, stem)
-    search = SearchOptions(max_words=recipe.tokens.max_words, **vars(recipe.search))
+    search = search_options(recipe)
     captioner = Captioner(encoder, decoder)
     judge = DevJudge(captioner, tokenizer, dev_photos, search, fabric.device, stem)
     trainer = Trainer(recipe, run, fabric, objective, batches, judge, console)
