@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from seesay.bundle.card import model_card
@@ -41,10 +42,10 @@ def main() -> None:
     values = {**bundle.recipe, "name": arguments.name}
     values["out"] = None
     values["data"] = {**values["data"], "path": [Path(path).name for path in values["data"]["path"]]}
-    init, teachers = values["train"]["init"], values["train"].get("teachers", ())
-    names = [open_bundle(find_bundle(teacher)).name for teacher in teachers]
-    values["train"] = {**values["train"], "init": init and open_bundle(find_bundle(init)).name, "teachers": names}
     recipe = Recipe.from_dict(values)
+    models = {key: getattr(recipe.train, key) for key in ("init", "teachers")}
+    named = {key: tuple(open_bundle(find_bundle(name)).name for name in names) for key, names in models.items()}
+    recipe = replace(recipe, train=replace(recipe.train, **named))
     with bundle_being_written(MODELS / arguments.name) as scratch:
         shutil.copytree(arguments.bundle, scratch, dirs_exist_ok=True)
         (scratch / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")

@@ -64,13 +64,13 @@ def test_every_problem_is_said_at_once() -> None:
         {
             "nmae": "x",
             "seed": "seven",
-            "train": {"lr": -1, "bach_size": 3, "warmup": 1, "epochs": 0},
+            "train": {"lr": -1, "bach_size": 3, "warmup": 1, "epochs": -1},
             "decoder": 5,
             "tokens": {"kind": "bytes"},
         }
     )
     assert len(found) == 8
-    starts = ["nmae: no such key", "seed=seven: ", "train.lr=-1: ", "train.bach_size: no", "train.epochs=0: "]
+    starts = ["nmae: no such key", "seed=seven: ", "train.lr=-1: ", "train.bach_size: no", "train.epochs=-1: "]
     starts += ["decoder=5: expected keys and values", "tokens.kind=bytes: expected word", "train.warmup=1: "]
     assert all(any(line.startswith(start) for line in found) for start in starts), found
 
@@ -81,7 +81,7 @@ def test_every_problem_is_said_at_once() -> None:
 @pytest.mark.parametrize(
     ("key", "value", "expected"),
     [
-        ("train.epochs", 0, "at least 1"),
+        ("train.epochs", -1, "at least 0"),
         ("train.epochs", 2.5, "a whole number"),
         ("train.epochs", "many", "a whole number"),
         ("train.epochs", True, "a whole number"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -28,9 +29,9 @@ from seesay.training.train import train
 QUIET = Console(quiet=True)
 
 
-def starting(base: Recipe, init: Path | str, **sections: dict) -> Recipe:
+def starting(base: Recipe, init: Path | str | list[Path], **sections: dict) -> Recipe:
     values = base.to_dict()
-    values["train"] |= {"init": str(init)}
+    values["train"] |= {"init": [str(each) for each in (init if isinstance(init, list) else [init])]}
     for section, keys in sections.items():
         values[section] |= keys
     return Recipe.from_dict(values)
@@ -94,6 +95,58 @@ def test_the_packaged_recipe_describes_the_packaged_model(monkeypatch):
     monkeypatch.setattr("seesay.training.init._encoder", lambda trained, captioner: captioner.encoder)
     name = next(iter(packaged_models()))
     assert open_initial(load_recipe("flickr8k-best", [f"train.init={name}"]))
+
+
+@pytest.fixture
+def two_bundles(tiny_recipe, tiny_captioner, tiny_tokenizer, tiny_bundle, tmp_path) -> list[Path]:
+    """Bundles of one shape whose weights differ."""
+    captioner = copy.deepcopy(tiny_captioner)
+    with torch.no_grad():
+        for number, parameter in enumerate(captioner.decoder.parameters()):
+            parameter += 0.25 * (number % 3)
+    other = write_bundle(tmp_path / "other", tiny_recipe, captioner, tiny_tokenizer, SearchOptions(beam=2))
+    return [tiny_bundle, other]
+
+
+def test_several_bundles_are_their_mean(tiny_recipe, two_bundles):
+    initial = open_initial(starting(tiny_recipe, two_bundles))
+    assert initial is not None
+    first, second = (load_captioner(open_bundle(folder)).decoder.state_dict() for folder in two_bundles)
+    differ = 0
+    for name, tensor in initial.decoder.state_dict().items():
+        torch.testing.assert_close(tensor, (first[name] + second[name]) / 2)
+        differ += not torch.equal(first[name], second[name])
+    assert differ > 3
+    again = open_initial(starting(tiny_recipe, [two_bundles[0]] * 3))
+    assert again is not None
+    for name, tensor in again.decoder.state_dict().items():
+        torch.testing.assert_close(tensor, first[name])
+
+
+def test_bundles_with_other_words_have_no_mean(tiny_recipe, tiny_captioner, two_bundles, tmp_path):
+    recipe = starting(tiny_recipe, two_bundles)
+    stored = two_bundles[1] / "tokenizer.json"
+    values = json.loads(stored.read_text())
+    vocab = values["model"]["vocab"]
+    vocab["unheard"] = vocab.pop(max(vocab, key=vocab.__getitem__))
+    stored.write_text(json.dumps(values))
+    write_manifest(two_bundles[1], tiny_captioner.encoder.grid)
+    with pytest.raises(RecipeError, match=r"train\.init=.*other: has another vocabulary"):
+        open_initial(recipe)
+
+
+def test_no_epochs_score_and_write_what_the_run_starts_from(tiny_recipe, tiny_data, two_bundles, tmp_path):
+    """How the mean of several models becomes a bundle, and again with --resume."""
+    recipe = starting(tiny_recipe, two_bundles, data={"path": [str(tiny_data)]})
+    recipe = replace(recipe, out=str(tmp_path / "run"), train=replace(recipe.train, epochs=0))
+    expected = open_initial(recipe)
+    assert expected is not None
+    for resume in (False, True):
+        written = open_bundle(train(recipe, resume, console=QUIET))
+        assert (tmp_path / "run" / "metrics.csv").read_text().splitlines()[1].startswith("0,0,0.0,")
+        assert "from the mean of `" in (written.folder / "README.md").read_text()
+        for name, tensor in load_captioner(written).decoder.state_dict().items():
+            torch.testing.assert_close(tensor, expected.decoder.state_dict()[name], atol=1e-4, rtol=1e-3)  # half
 
 
 @pytest.fixture

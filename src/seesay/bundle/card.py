@@ -38,8 +38,10 @@ def model_card(recipe: Recipe, scores: Scores, notes: str = "") -> str:
     """
     data = ",".join(path.rstrip("/").rpartition("/")[2] for path in recipe.data.path)
     path = f" 'data.path=[{data}]'" if "," in data else f" data.path={data}" if data else ""
-    start = f", from `{PurePath(recipe.train.init).name}`" if recipe.train.init else ""
-    taught = ", ".join(f"`{PurePath(teacher).name}`" for teacher in recipe.train.teachers)
+    started, taught = (
+        ", ".join(f"`{PurePath(name).name}`" for name in names) for names in (recipe.train.init, recipe.train.teachers)
+    )
+    start = f", from {'the mean of ' if len(recipe.train.init) > 1 else ''}{started}" if started else ""
     start += f", taught by {taught}" if taught else ""
     layer = f", read at `{recipe.encoder.layer}`" if recipe.encoder.layer is not None else ""
     tuned = "frozen" if recipe.encoder.finetune == "none" else f"fine-tuned ({recipe.encoder.finetune})"

@@ -90,8 +90,8 @@ class Train:
     """How the decoder learns."""
 
     objective: Literal["cross_entropy", "self_critical"] = "cross_entropy"
-    init: str | None = None
-    epochs: int = at_least(1, default=12)
+    init: tuple[str, ...] = ()
+    epochs: int = at_least(0, default=12)
     max_steps: int | None = at_least(1, default=None)
     batch_size: int = at_least(1, default=50)
     lr: float = between(0, 10, default=1.2e-3)
@@ -284,7 +284,7 @@ def _rules(recipe: Recipe) -> Iterable[tuple[bool, str]]:
 
     critical = train.objective == "self_critical"
     yield (
-        critical and train.init is None,
+        critical and not train.init,
         "train.objective=self_critical starts from a trained model: give train.init=BUNDLE",
     )
     yield (

@@ -1,12 +1,13 @@
-"""What a run starts from: the model of a bundle (`train.init`)."""
+"""What a run starts from: the model of a bundle, or the mean of several (`train.init`)."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from seesay.bundle.find import find_bundle
 from seesay.bundle.format import open_bundle
@@ -41,20 +42,40 @@ class Initial(NamedTuple):
 def open_initial(recipe: Recipe) -> Initial | None:
     """The model of `train.init`, a bundle's folder or a packaged model's name; None where the recipe names none.
 
+    Of several bundles it is the mean of their weights (Wortsman et al. 2022, https://arxiv.org/abs/2203.05482), which
+    is a model only where all were tuned from one: there it is better than each, as asking all of them together is.
+
     Raises:
         BundleError: no bundle there, or a damaged one.
-        RecipeError: the recipe describes another model than the bundle's; lists every key that differs.
+        RecipeError: the recipe describes another model than the bundle's, with every key that differs; or two bundles
+            have other words.
     """
-    if recipe.train.init is None:
+    if not recipe.train.init:
         return None
-    bundle = open_bundle(find_bundle(recipe.train.init))
-    trained = Recipe.from_dict(bundle.recipe)
-    _refuse_another_model(recipe, trained)
-    captioner = load_captioner(bundle, recipe)
-    return Initial(_encoder(trained, captioner), captioner.decoder, bundle.tokenizer)
+    bundles = [open_bundle(find_bundle(name)) for name in recipe.train.init]
+    for name, bundle in zip(recipe.train.init, bundles, strict=True):
+        _refuse_another_model(recipe, name, Recipe.from_dict(bundle.recipe))
+        if bundle.tokenizer.to_json() != bundles[0].tokenizer.to_json():
+            raise RecipeError(
+                f"train.init={name}: has another vocabulary ({len(bundle.tokenizer):,} tokens) than "
+                f"{recipe.train.init[0]} ({len(bundles[0].tokenizer):,}), so there is no mean of them"
+            )
+    captioner = load_captioner(bundles[0], recipe)
+    if len(bundles) > 1:
+        captioner.load_state_dict(_mean([load_captioner(bundle, recipe).state_dict() for bundle in bundles]))
+    trained = Recipe.from_dict(bundles[0].recipe)
+    return Initial(_encoder(trained, captioner), captioner.decoder, bundles[0].tokenizer)
 
 
-def _refuse_another_model(recipe: Recipe, trained: Recipe) -> None:
+def _mean(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """Of each weight over several models of one shape; counters, which are whole numbers, are rounded down."""
+    return {
+        name: torch.stack([state[name].double() for state in states]).mean(0).to(first.dtype)
+        for name, first in states[0].items()
+    }
+
+
+def _refuse_another_model(recipe: Recipe, name: str, trained: Recipe) -> None:
     ours, theirs = _model_keys(recipe), _model_keys(trained)
     lines = [
         f"  {key}: the bundle has {_said(theirs[key])}, the recipe {_said(ours[key])}"
@@ -62,7 +83,7 @@ def _refuse_another_model(recipe: Recipe, trained: Recipe) -> None:
         if ours[key] != theirs[key]
     ]
     if lines:
-        said = f"train.init={recipe.train.init}: the recipe describes another model; give the bundle's values:"
+        said = f"train.init={name}: the recipe describes another model; give the bundle's values:"
         raise RecipeError("\n".join([said, *lines]))
 
 

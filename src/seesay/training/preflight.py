@@ -43,8 +43,8 @@ def preflight(recipe: Recipe) -> Ready:
     problems = [*contradictions(recipe), *_data(recipe)]
     opened: list[Encoder] = []
     initial = None
-    if recipe.train.init is not None:
-        with _collecting(problems, f"train.init={recipe.train.init}: "):
+    if recipe.train.init:
+        with _collecting(problems, f"train.init={','.join(recipe.train.init)}: "):
             initial = open_initial(recipe)
             opened += [initial.encoder] if initial else []
     else:
@@ -88,9 +88,9 @@ def _data(recipe: Recipe) -> Iterator[str]:
 
 @contextmanager
 def _collecting(problems: list[str], prefix: str = "") -> Iterator[None]:
-    """An error inside becomes a line."""
+    """An error inside becomes a line, which begins with the key that `prefix` begins with."""
     try:
         yield
     except SeesayError as error:
         said = str(error)
-        problems.append(said if said.startswith(prefix) else prefix + said)
+        problems.append(said if said.startswith(prefix.partition("=")[0]) else prefix + said)
