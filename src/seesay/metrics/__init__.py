@@ -3,7 +3,7 @@
 Importing this package starts nothing and needs numpy only.
 """
 
-from seesay.metrics.bleu import bleu
+from seesay.metrics.bleu import bleu, sentence_bleu
 from seesay.metrics.cider import CiderD
 from seesay.metrics.jars import JavaError, ptb_tokenise
 from seesay.metrics.official import official_scores, score_captions
@@ -24,4 +24,5 @@ __all__ = [
     "ptb_tokenise",
     "rouge_l",
     "score_captions",
+    "sentence_bleu",
 ]

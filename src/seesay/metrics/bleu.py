@@ -1,4 +1,4 @@
-"""BLEU of a whole corpus (Papineni et al. 2002), as pycocoevalcap computes it."""
+"""BLEU of a whole corpus (Papineni et al. 2002), as pycocoevalcap computes it, and of one sentence."""
 
 from __future__ import annotations
 
@@ -43,15 +43,46 @@ def bleu(hypotheses: Sequence[Tokens], references: References) -> tuple[float, f
     return one, two, three, four
 
 
+def sentence_bleu(sentences: Sequence[Tokens], captions: Sequence[Tokens]) -> list[float]:
+    """BLEU-4 of single sentences about one image, smoothed (Lin & Och 2004, https://aclanthology.org/C04-1072).
+
+    One is added to matches and guesses of every order above 1: sentences of ten words rarely match in four in a row,
+    and would all have 0. Their mean over a corpus is not the corpus's BLEU.
+
+    Args:
+        sentences: tokens of each.
+        captions: the image's references as tokens, at least one.
+
+    Returns:
+        For each sentence a fraction, 0 (not one word matches, or there is none) to 1.
+    """
+    most = [_most_in_one(captions, n + 1) for n in range(ORDERS)]
+    return [_smoothed(sentence, most, _closest_length(len(sentence), captions)) for sentence in sentences]
+
+
+def _smoothed(sentence: Tokens, most: Sequence[Counter[tuple]], reference_length: int) -> float:
+    matches = [(_ngrams(sentence, n + 1) & most[n]).total() for n in range(ORDERS)]
+    if not matches[0]:
+        return 0.0
+    guesses = [max(0, len(sentence) - n) for n in range(ORDERS)]
+    precisions = ((matches[n] + (n > 0)) / (guesses[n] + (n > 0)) for n in range(ORDERS))
+    return _brevity_penalty(len(sentence), reference_length) * math.prod(precisions) ** (1 / ORDERS)
+
+
 def _ngrams(caption: Tokens, n: int) -> Counter[tuple]:
     return Counter(zip(*(caption[k:] for k in range(n)), strict=False))
 
 
 def _clipped_matches(hypothesis: Tokens, captions: Sequence[Tokens], n: int) -> int:
+    return (_ngrams(hypothesis, n) & _most_in_one(captions, n)).total()
+
+
+def _most_in_one(captions: Sequence[Tokens], n: int) -> Counter[tuple]:
+    """How often each n-gram is in the caption that has it most often."""
     most: Counter[tuple] = Counter()
     for caption in captions:
         most |= _ngrams(caption, n)
-    return (_ngrams(hypothesis, n) & most).total()
+    return most
 
 
 def _closest_length(length: int, captions: Sequence[Tokens]) -> int:

@@ -72,7 +72,7 @@ def _self_critical(
     train = recipe.train
     return SelfCritical(
         decoder,
-        CaptionReward(tokenizer, [record.captions for record in records]),
+        CaptionReward(tokenizer, [record.captions for record in records], train.bleu_weight),
         train.sentences,
         train.samples,
         train.baseline,

@@ -1,4 +1,4 @@
-"""Self-critical sequence training (Rennie et al. 2017, https://arxiv.org/abs/1612.00563): CIDEr-D as the aim."""
+"""Self-critical sequence training (Rennie et al. 2017, https://arxiv.org/abs/1612.00563): the score as the aim."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from seesay.data.tokens import BOS, EOS, NEVER_WRITTEN, RESERVED, CaptionTokenizer, split_words
-from seesay.metrics import CiderD
+from seesay.metrics import CiderD, sentence_bleu
 from seesay.models.decoder import Decoder
 from seesay.search import Samples, SearchOptions
 from seesay.training.batches import CaptionBatch
@@ -23,7 +23,9 @@ END = RESERVED[EOS]
 
 
 class CaptionReward:
-    """CIDEr-D of sentences against the training captions, whose document frequencies it uses.
+    """CIDEr-D of sentences against the training captions, whose document frequencies it uses, and their BLEU.
+
+        r(s) = CIDEr-D(s)  +  bleu_weight BLEU+1(s)
 
     The words are those that the dev captions are scored by, and the end is a word like the others: without it a
     sentence that breaks off ("a dog on the") would lose nothing.
@@ -31,11 +33,16 @@ class CaptionReward:
     Args:
         tokenizer: ids -> text.
         captions: for each training photo its captions.
+        bleu_weight: of `sentence_bleu`, which is 0 to 1.
     """
 
-    def __init__(self, tokenizer: CaptionTokenizer, captions: Sequence[Sequence[str]]) -> None:
+    def __init__(
+        self, tokenizer: CaptionTokenizer, captions: Sequence[Sequence[str]], bleu_weight: float = 0.0
+    ) -> None:
         self.tokenizer = tokenizer
-        self.cider = CiderD([[[*split_words(caption), END] for caption in photo] for photo in captions])
+        self.captions = [[[*split_words(caption), END] for caption in photo] for photo in captions]
+        self.cider = CiderD(self.captions)
+        self.bleu_weight = bleu_weight
 
     def __call__(self, photos: Sequence[int], sentences: Sequence[Sequence[Sequence[int]]]) -> np.ndarray:
         """The reward of each sentence.
@@ -45,18 +52,28 @@ class CaptionReward:
             sentences: for each of them K sentences' ids, without start and end.
 
         Returns:
-            (B, K), each 0 (worst) to 10.
+            (B, K), each 0 (worst) to 10 + bleu_weight.
         """
-        words = [[*self.tokenizer.split(ids), END] for photo in sentences for ids in photo]
-        return self.cider.score(words, np.repeat(photos, len(words) // len(photos))).reshape(len(photos), -1)
+        words = [[[*self.tokenizer.split(ids), END] for ids in photo] for photo in sentences]
+        flat = [sentence for photo in words for sentence in photo]
+        found = self.cider.score(flat, np.repeat(photos, len(flat) // len(photos))).reshape(len(photos), -1)
+        if self.bleu_weight:
+            pairs = zip(photos, words, strict=True)
+            found += self.bleu_weight * np.array([sentence_bleu(own, self.captions[photo]) for photo, own in pairs])
+        return found
 
 
 class SelfCritical(CrossEntropy):
-    """Raises the reward of the sentences that the decoder writes (REINFORCE with a baseline).
+    """Raises the reward of the sentences that the decoder writes.
 
-        L = -1/(B K) sum_k (r(s_k) - b_k) log p(s_k | photo)  +  w L_cross_entropy
-        b_k = r(greedy sentence)                        `baseline="greedy"`, Rennie et al. 2017
-        b_k = 1/(K - 1) sum_{j != k} r(s_j)             `baseline="samples"`, Luo 2020, https://arxiv.org/abs/2003.09971
+        L = -1/(B K) sum_k a_k log p(s_k | photo)  +  w L_cross_entropy
+        a_k = r(s_k) - r(greedy sentence)               `baseline="greedy"`, Rennie et al. 2017
+        a_k = r(s_k) - 1/(K - 1) sum_{j != k} r(s_j)    `baseline="samples"`, Luo 2020, https://arxiv.org/abs/2003.09971
+        a_k = K q_k (r(s_k) - sum_j q_j r(s_j))         `baseline="expected"`, with q = softmax_k log p(s_k | photo)
+
+    The first two are REINFORCE. The third is minimum risk training (Shen et al. 2016, https://arxiv.org/abs/1512.02433;
+    Edunov et al. 2018, https://arxiv.org/abs/1711.04956): the gradient of -1/B sum_k q_k r(s_k), what one may expect of
+    the K sentences if one of them has to be taken. A sentence that the decoder holds for unlikely hardly counts.
 
     The K sentences are the beams of a search (Cornia et al. 2020, https://arxiv.org/abs/1912.08226, section 3.3): what
     whoever uses the model might get, so that the better of good sentences wins. Or they are drawn from p: then, with
@@ -72,7 +89,7 @@ class SelfCritical(CrossEntropy):
         reward: of sentences.
         sentences: where they come from.
         samples: K.
-        baseline: what a sentence has to beat; "samples" needs two of them.
+        baseline: what a sentence has to beat; all but "greedy" need two sentences.
         search: how beams are looked for, but for their number; sentences that are drawn obey its `max_words` too.
         cross_entropy_weight: w.
         label_smoothing, doubly_stochastic: of the cross-entropy.
@@ -84,7 +101,7 @@ class SelfCritical(CrossEntropy):
         reward: CaptionReward,
         sentences: Literal["beams", "drawn"] = "beams",
         samples: int = 5,
-        baseline: Literal["greedy", "samples"] = "samples",
+        baseline: Literal["greedy", "samples", "expected"] = "expected",
         search: SearchOptions | None = None,
         cross_entropy_weight: float = 0.0,
         label_smoothing: float = 0.0,
@@ -98,21 +115,24 @@ class SelfCritical(CrossEntropy):
         self.cross_entropy_weight = cross_entropy_weight
 
     def forward(self, batch: CaptionBatch, progress: float = 0.0) -> Tensor:
-        """A scalar whose value is minus the mean reward (plus w times the cross-entropy), and whose gradient is L's."""
-        found, rewards, baselines = self._explore(batch)
-        loss = self.surrogate(self.decoder.prepare(batch.regions), found, rewards - baselines)
-        loss = loss - loss.detach() - rewards.mean()
+        """A scalar whose gradient is L's, and whose value is minus the reward (plus w times the cross-entropy).
+
+        The reward is the mean over the sentences, or with `baseline="expected"` what one may expect of them.
+        """
+        found, reward, advantages = self._explore(batch)
+        loss = self.surrogate(self.decoder.prepare(batch.regions), found, advantages)
+        loss = loss - loss.detach() - reward
         if self.cross_entropy_weight:
             loss = loss + self.cross_entropy_weight * super().forward(batch, progress)
         return loss
 
     def surrogate(self, memory: Any, found: Samples, advantages: Tensor) -> Tensor:
-        """-1/(B K) sum_k advantage_k log p(s_k | photo), a scalar.
+        """-1/(B K) sum_k a_k log p(s_k | photo), a scalar.
 
         Args:
             memory: of B photos.
             found: K sentences of each, the longest first.
-            advantages: (B, K) r - b, constants.
+            advantages: (B, K) a, constants.
         """
         inputs = torch.cat([torch.full_like(found.tokens[..., :1], BOS), found.tokens[..., :-1]], dim=-1)
         decoded = self.decoder(inputs, found.lengths, memory)
@@ -126,7 +146,7 @@ class SelfCritical(CrossEntropy):
 
     @torch.no_grad()
     def _explore(self, batch: CaptionBatch) -> tuple[Samples, Tensor, Tensor]:
-        """Sentences, their rewards (B, K), and what these are measured against, (B, K) or (B, 1)."""
+        """Sentences, their reward (a scalar), and how much likelier each should become, (B, K)."""
         photos = batch.photos.tolist()
         with _in_eval_mode(self.decoder):
             memory = self.decoder.prepare(batch.regions)
@@ -139,15 +159,25 @@ class SelfCritical(CrossEntropy):
                 for photo in zip(found.tokens.tolist(), found.lengths.tolist(), strict=True)
             ]
             rewards = self.reward(photos, sentences)
+            reward = rewards.mean()
             if self.baseline == "greedy":
                 greedy = generate(self.decoder, memory, replace(self.search, beam=1))
-                baselines = self.reward(photos, [[best.tokens] for best, *_ in greedy])
+                advantages = rewards - self.reward(photos, [[best.tokens] for best, *_ in greedy])
+            elif self.baseline == "samples":
+                advantages = rewards - mean_of_others(rewards)
             else:
-                baselines = mean_of_others(rewards)
+                q = found.logprobs.sum(-1).double().softmax(-1).cpu().numpy()
+                reward = (q * rewards).sum(axis=1).mean()
+                advantages = above_expected(rewards, q)
         torch.clear_autocast_cache()  # see `mix_in_own_words`
         device = batch.regions.device  # whose regions may be of half precision, too coarse for a difference of rewards
-        rewards, baselines = (torch.as_tensor(each, dtype=torch.float32) for each in (rewards, baselines))
-        return found, rewards.to(device), baselines.to(device)
+        reward, advantages = (torch.as_tensor(each, dtype=torch.float32) for each in (reward, advantages))
+        return found, reward.to(device), advantages.to(device)
+
+
+def above_expected(rewards: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """(B, K) rewards and probabilities, whose sum over K is 1 -> (B, K), K q_k (r_k - sum_j q_j r_j)."""
+    return q.shape[1] * q * (rewards - (q * rewards).sum(axis=1, keepdims=True))
 
 
 def mean_of_others(rewards: np.ndarray) -> np.ndarray:
