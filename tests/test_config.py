@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from seesay.config import Recipe, find_recipe, load_recipe, packaged_recipes
+from seesay.config import Recipe, find_recipe, flat_recipe, load_recipe, packaged_recipes
 from seesay.config.recipe import Train
 from seesay.config.schema import flat_keys, to_mapping
 from seesay.errors import RecipeError
@@ -201,6 +201,16 @@ def test_packaged_recipes(name: str) -> None:
     assert find_recipe(name).suffix == ".yaml"
 
 
+def test_a_recipe_of_before_a_key_was_a_list_is_the_same_recipe() -> None:
+    """Runs are resumed and compared by these keys."""
+    new = flat_recipe(Recipe().to_dict())
+    assert flat_recipe({"train": {"init": None}}) == new
+    assert flat_recipe({"train": {"init": "a"}, "data": {"path": ["b"]}}) == new | {
+        "train.init": ["a"],
+        "data.path": ["b"],
+    }
+
+
 def test_flickr_recipes_are_packaged() -> None:
     assert {"flickr8k", "flickr30k"} <= set(packaged_recipes())
 
@@ -216,7 +226,7 @@ def test_a_file_comes_before_a_packaged_name(tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.parametrize("name", ["flikr8k", "recipes/flickr8k.yml"])
 def test_recipe_that_is_not_there(name: str) -> None:
-    known = "coco-best, flickr30k, flickr30k-best, flickr8k, flickr8k-best, shapes"
+    known = "coco-best, flickr30k, flickr30k-best, flickr8k, flickr8k-best, flickr8k-critical, shapes"
     with pytest.raises(RecipeError, match=rf"nor a packaged .*\(.*{known}.*\)\. Did you mean 'fl"):
         load_recipe(name)
 

@@ -135,6 +135,13 @@ def test_bundles_with_other_words_have_no_mean(tiny_recipe, tiny_captioner, two_
         open_initial(recipe)
 
 
+def test_each_of_several_bundles_must_be_the_recipes_model(tiny_recipe, two_bundles):
+    stored = two_bundles[1] / "recipe.yaml"
+    stored.write_text(stored.read_text().replace("size: 13", "size: 17"))
+    with pytest.raises((RecipeError, BundleError), match=r"other"):
+        open_initial(starting(tiny_recipe, two_bundles))
+
+
 def test_no_epochs_score_and_write_what_the_run_starts_from(tiny_recipe, tiny_data, two_bundles, tmp_path):
     """How the mean of several models becomes a bundle, and again with --resume."""
     recipe = starting(tiny_recipe, two_bundles, data={"path": [str(tiny_data)]})
@@ -143,8 +150,10 @@ def test_no_epochs_score_and_write_what_the_run_starts_from(tiny_recipe, tiny_da
     assert expected is not None
     for resume in (False, True):
         written = open_bundle(train(recipe, resume, console=QUIET))
-        assert (tmp_path / "run" / "metrics.csv").read_text().splitlines()[1].startswith("0,0,0.0,")
-        assert "from the mean of `" in (written.folder / "README.md").read_text()
+        [_, row] = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
+        assert row.startswith("0,0,0.0,")
+        names = "`, `".join(folder.parent.name if folder.name == "bundle" else folder.name for folder in two_bundles)
+        assert f"from the mean of `{names}`;" in (written.folder / "README.md").read_text()
         for name, tensor in load_captioner(written).decoder.state_dict().items():
             torch.testing.assert_close(tensor, expected.decoder.state_dict()[name], atol=1e-4, rtol=1e-3)  # half
 

@@ -6,6 +6,7 @@ import csv
 import itertools
 import math
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -16,6 +17,7 @@ from rich.console import Console
 from torch import Tensor
 
 from seesay.config import Recipe
+from seesay.data.records import CaptionRecord
 from seesay.data.tokens import BOS, EOS, NEVER_WRITTEN, PAD, CaptionTokenizer
 from seesay.errors import RecipeError
 from seesay.metrics import CiderD, sentence_bleu
@@ -23,6 +25,7 @@ from seesay.models.build import build_decoder
 from seesay.models.decoder import Decoder
 from seesay.search import Samples, SearchOptions
 from seesay.training.batches import CaptionBatch
+from seesay.training.build import build_objective
 from seesay.training.generate import beams, draw, generate
 from seesay.training.objective import CrossEntropy
 from seesay.training.self_critical import CaptionReward, SelfCritical, above_expected, mean_of_others
@@ -134,6 +137,29 @@ def test_minimum_risk_is_the_gradient_of_what_a_choice_among_the_sentences_has_t
     loss = objective.surrogate(decoder.prepare(regions), drawn_of(sentences), torch.from_numpy(advantages))
     torch.testing.assert_close(gradient_of(loss, decoder), exact, atol=1e-5, rtol=1e-4)
     assert float(exact.norm()) > 0.1
+
+
+def test_beams_are_trained_by_the_gradient_of_what_they_let_expect(tokenizer):
+    """`objective(batch)` against sum_k q_k r(s_k) differentiated, of beams that all end before they must."""
+    objective = objective_of(tokenizer, samples=3).eval()
+    with torch.no_grad():
+        objective.decoder.embedding.bias[EOS] += 4
+        objective.decoder.embedding.bias[list(NEVER_WRITTEN)] -= 50  # q is over all words, what is trained is not
+    batch = batch_of(tokenizer, [2, 0])
+    memory = objective.decoder.prepare(batch.regions)
+    found = written(beams(objective.decoder, memory, SearchOptions(beam=3, max_words=6)))
+    assert max(len(words) for photo in found for words in photo) < 6
+    rewards = torch.from_numpy(objective.reward([2, 0], found)).float()
+    expected = torch.zeros(())
+    for photo, sentences in enumerate(found):
+        one = objective.decoder.prepare(batch.regions[[photo]])
+        logprobs = torch.stack([stepwise_logprob(objective.decoder, one, tuple(words), 6) for words in sentences])
+        expected = expected + (logprobs.softmax(0) * rewards[photo]).sum() / 2
+    loss = objective(batch)
+    torch.testing.assert_close(loss, -expected)
+    exact = gradient_of(-expected, objective.decoder)
+    torch.testing.assert_close(gradient_of(loss, objective.decoder), exact, atol=1e-5, rtol=1e-3)
+    assert float(exact.norm()) > 0.01
 
 
 def test_above_expected_by_hand():
@@ -287,6 +313,14 @@ def test_mixed_precision_gives_every_weight_its_gradient(tokenizer, sentences, b
     assert learning[0] == learning[1] != set()
 
 
+def test_a_sentence_has_to_beat_the_others(tokenizer):
+    objective, batch = objective_of(tokenizer, baseline="samples", samples=3), batch_of(tokenizer, [1, 2])
+    found, _, advantages = objective._explore(batch)
+    rewards = objective.reward([1, 2], written(found))
+    assert rewards.std(axis=1).min() > 0
+    np.testing.assert_allclose(advantages.numpy(), rewards - mean_of_others(rewards), atol=1e-6)
+
+
 def test_the_greedy_baseline_is_the_greedy_sentence(tokenizer):
     """Advantages are rewards less the reward of the sentence that greedy search writes."""
     objective, batch = objective_of(tokenizer, baseline="greedy"), batch_of(tokenizer, [1, 2])
@@ -345,6 +379,23 @@ def test_one_sentence_has_no_others_to_be_compared_with(tiny_recipe, baseline):
     values = replace(tiny_recipe, train=replace(tiny_recipe.train, **keys))
     with pytest.raises(RecipeError, match=rf"train\.samples=1: train\.baseline={baseline} compares each sentence"):
         Recipe.from_dict(values.to_dict())
+
+
+def test_what_is_drawn_is_not_weighted_twice(tiny_recipe):
+    keys = {"init": ("x",), "objective": "self_critical", "sentences": "drawn"}
+    values = replace(tiny_recipe, train=replace(tiny_recipe.train, **keys))
+    with pytest.raises(RecipeError, match=r"train\.baseline=expected: weighs sentences by their probabilities"):
+        Recipe.from_dict(values.to_dict())
+
+
+def test_the_recipe_weighs_bleu(tiny_recipe, tokenizer):
+    keys = {"init": ("x",), "objective": "self_critical", "bleu_weight": 0.7}
+    recipe = replace(tiny_recipe, train=replace(tiny_recipe.train, **keys))
+    records = [CaptionRecord(str(n), Path("x"), tuple(captions), "train") for n, captions in enumerate(CAPTIONS)]
+    objective = build_objective(recipe, tiny_decoder(len(tokenizer)), tokenizer, records)
+    assert isinstance(objective, SelfCritical)
+    assert objective.reward.bleu_weight == 0.7
+    assert (objective.baseline, objective.sentences, objective.search.beam) == ("expected", "beams", 5)
 
 
 def test_bleu_has_no_part_in_cross_entropy(tiny_recipe):

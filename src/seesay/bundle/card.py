@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import PurePath
 from typing import Any
 
+from seesay.bundle.find import short_name
 from seesay.config import Recipe
 
 Scores = Mapping[str, Mapping[str, Any]]
@@ -39,7 +39,7 @@ def model_card(recipe: Recipe, scores: Scores, notes: str = "") -> str:
     data = ",".join(path.rstrip("/").rpartition("/")[2] for path in recipe.data.path)
     path = f" 'data.path=[{data}]'" if "," in data else f" data.path={data}" if data else ""
     started, taught = (
-        ", ".join(f"`{PurePath(name).name}`" for name in names) for names in (recipe.train.init, recipe.train.teachers)
+        ", ".join(f"`{short_name(name)}`" for name in names) for names in (recipe.train.init, recipe.train.teachers)
     )
     start = f", from {'the mean of ' if len(recipe.train.init) > 1 else ''}{started}" if started else ""
     start += f", taught by {taught}" if taught else ""

@@ -1,8 +1,8 @@
-"""Which folder a model's name means."""
+"""Which folder a model's name means, and what a folder is called."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from seesay.assets import packaged_models
 from seesay.errors import BundleError, did_you_mean
@@ -27,3 +27,9 @@ def find_bundle(path_or_name: str | Path | None) -> Path:
     near = did_you_mean(str(path_or_name), models)
     known = ", ".join(models) or "none is packaged"
     raise BundleError(f"model {path_or_name}: no such folder, nor a packaged model ({known}).{near}")
+
+
+def short_name(path: str) -> str:
+    """A path's last part; of a run's bundle, which is always called `bundle`, the run's."""
+    pure = PurePath(path)
+    return pure.parent.name if pure.name == "bundle" and pure.parent.name else pure.name

@@ -15,8 +15,7 @@ import yaml
 from safetensors import safe_open
 
 from seesay.bundle.format import MANIFEST, Bundle, open_bundle
-from seesay.config import Recipe
-from seesay.config.schema import flatten
+from seesay.config import flat_recipe
 from seesay.errors import DataError, RecipeError, RunError, did_you_mean
 
 FIGURES = ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "meteor", "rouge_l", "cider")
@@ -147,14 +146,6 @@ def measure_speed(run: RunSummary, seconds: float = 2.0) -> RunSummary:
         list(model.caption_many(photos))
         passes.append(time.perf_counter() - started)
     return replace(run, captions_per_second=len(photos) / statistics.median(passes))
-
-
-def flat_recipe(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested values of a recipe -> dotted keys, defaults where it says nothing.
-
-    Unlike `Recipe.from_dict` it lets keys of other versions pass: they can be shown and compared all the same.
-    """
-    return flatten(Recipe().to_dict()) | flatten(values)
 
 
 def _read_recipe(path: Path) -> dict[str, Any]:

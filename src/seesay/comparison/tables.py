@@ -9,11 +9,12 @@ import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import count
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from PIL import Image
 
+from seesay.bundle.find import short_name
 from seesay.comparison.runs import TRAINING_TOKENISER, RunSummary
 from seesay.errors import RunError, did_you_mean
 
@@ -170,17 +171,12 @@ def _shown(run: RunSummary, key: str) -> str:
     values = value if isinstance(value, list | tuple) else [value]
     # shares such as 0.8/0.1/0.1 are no path
     paths = key in PATH_KEYS and not _drawn(value)
-    return "+".join(_last_name(item) if paths and isinstance(item, str) else _plain(item) for item in values) or "-"
+    return "+".join(short_name(item) if paths and isinstance(item, str) else _plain(item) for item in values) or "-"
 
 
 def _drawn(splits: Any) -> bool:
     """Whether `data.splits` is shares, so that the seed draws who is in which split."""
     return isinstance(splits, str) and re.fullmatch(r"[\d.]+(/[\d.]+)+", splits) is not None
-
-
-def _last_name(path: str) -> str:
-    pure = PurePath(path)
-    return pure.parent.name if pure.name == "bundle" and pure.parent.name else pure.name
 
 
 def _plain(value: Any) -> str:

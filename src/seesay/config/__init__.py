@@ -1,6 +1,6 @@
 """The recipe: what a run is. Knows no torch."""
 
 from seesay.config.files import find_recipe, load_recipe, packaged_recipes
-from seesay.config.recipe import Recipe
+from seesay.config.recipe import Recipe, flat_recipe
 
-__all__ = ["Recipe", "find_recipe", "load_recipe", "packaged_recipes"]
+__all__ = ["Recipe", "find_recipe", "flat_recipe", "load_recipe", "packaged_recipes"]

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import yaml
 
-from seesay.config.schema import at_least, between, from_mapping, to_mapping
+from seesay.config.schema import at_least, between, flatten, from_mapping, to_mapping
 from seesay.errors import RecipeError
 
 
@@ -283,6 +283,10 @@ def _rules(recipe: Recipe) -> Iterable[tuple[bool, str]]:
         "embedding.train=false: vectors that start at random must be trained; give embedding.kind=word2vec or glove",
     )
 
+    yield (
+        train.epochs == 0 and not train.init,
+        "train.epochs=0: writes what the run starts from, which would be random numbers; give train.init=BUNDLE",
+    )
     critical = train.objective == "self_critical"
     yield (
         critical and not train.init,
@@ -292,6 +296,11 @@ def _rules(recipe: Recipe) -> Iterable[tuple[bool, str]]:
         critical and train.baseline != "greedy" and train.samples == 1,
         f"train.samples=1: train.baseline={train.baseline} compares each sentence with the others; give 2 or more, or "
         "train.baseline=greedy",
+    )
+    yield (
+        critical and train.sentences == "drawn" and train.baseline == "expected",
+        "train.baseline=expected: weighs sentences by their probabilities, by which those of train.sentences=drawn "
+        "were drawn already; give train.baseline=samples or greedy",
     )
     yield (
         not critical and train.bleu_weight > 0,
@@ -336,3 +345,15 @@ def _rules(recipe: Recipe) -> Iterable[tuple[bool, str]]:
         attention.kind == "hard" and train.scheduled_sampling > 0,
         "train.scheduled_sampling with attention.kind=hard: two samplings at once are not supported; take soft",
     )
+
+
+def flat_recipe(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested values of a recipe -> dotted keys, defaults where it says nothing, lists where it says one value.
+
+    Unlike `Recipe.from_dict` it lets keys of other versions pass: they can be shown and compared all the same.
+    """
+    found = flatten(Recipe().to_dict())
+    for key, value in flatten(values).items():
+        listed = isinstance(found.get(key), list) and not isinstance(value, list)
+        found[key] = ([] if value is None else [value]) if listed else value
+    return found

@@ -43,12 +43,12 @@ def open_initial(recipe: Recipe) -> Initial | None:
     """The model of `train.init`, a bundle's folder or a packaged model's name; None where the recipe names none.
 
     Of several bundles it is the mean of their weights (Wortsman et al. 2022, https://arxiv.org/abs/2203.05482), which
-    is a model only where all were tuned from one: there it is better than each, as asking all of them together is.
+    is a model only where all were tuned from one: there it is often better than each, as asking them together is.
 
     Raises:
         BundleError: no bundle there, or a damaged one.
         RecipeError: the recipe describes another model than the bundle's, with every key that differs; or two bundles
-            have other words.
+            have other words or read photos otherwise.
     """
     if not recipe.train.init:
         return None
@@ -60,9 +60,11 @@ def open_initial(recipe: Recipe) -> Initial | None:
                 f"train.init={name}: has another vocabulary ({len(bundle.tokenizer):,} tokens) than "
                 f"{recipe.train.init[0]} ({len(bundles[0].tokenizer):,}), so there is no mean of them"
             )
-    captioner = load_captioner(bundles[0], recipe)
-    if len(bundles) > 1:
-        captioner.load_state_dict(_mean([load_captioner(bundle, recipe).state_dict() for bundle in bundles]))
+        if bundle.transform != bundles[0].transform:
+            raise RecipeError(f"train.init={name}: gets its photos prepared otherwise than {recipe.train.init[0]}")
+    captioners = [load_captioner(bundle, recipe) for bundle in bundles]
+    captioner = captioners[0]
+    captioner.load_state_dict(_mean([each.state_dict() for each in captioners]))
     trained = Recipe.from_dict(bundles[0].recipe)
     return Initial(_encoder(trained, captioner), captioner.decoder, bundles[0].tokenizer)
 

@@ -186,7 +186,7 @@ class Trainer:
     def _validation_due(self) -> bool:
         """At the end of every epoch and of the run, once; and where nothing is to be trained."""
         if self.steps == 0:
-            return True
+            return not self.state.history
         step = self.state.step
         return step != self.state.validated and (step % self.per_epoch == 0 or step >= self.steps)
 

@@ -13,8 +13,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from seesay.config import Recipe
-from seesay.config.schema import flatten
+from seesay.config import Recipe, flat_recipe
 from seesay.errors import RecipeError
 
 # What may differ between a run and its resumption without making it another run.
@@ -120,9 +119,8 @@ class RunFolder:
 
     def _refuse_another_recipe(self, recipe: Recipe) -> None:
         # a run from before a key existed was made with its default
-        old = flatten(Recipe().to_dict())
-        old |= flatten(yaml.safe_load((self.folder / "recipe.yaml").read_text(encoding="utf-8")))
-        new = flatten(recipe.to_dict())
+        old = flat_recipe(yaml.safe_load((self.folder / "recipe.yaml").read_text(encoding="utf-8")))
+        new = flat_recipe(recipe.to_dict())
         changed = [key for key in new if old.get(key) != new[key] and key not in MAY_CHANGE]
         if changed:
             lines = [f"  {key}: was {old.get(key)}, now {new[key]}" for key in changed]

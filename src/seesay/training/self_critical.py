@@ -73,7 +73,8 @@ class SelfCritical(CrossEntropy):
 
     The first two are REINFORCE. The third is minimum risk training (Shen et al. 2016, https://arxiv.org/abs/1512.02433;
     Edunov et al. 2018, https://arxiv.org/abs/1711.04956): the gradient of -1/B sum_k q_k r(s_k), what one may expect of
-    the K sentences if one of them has to be taken. A sentence that the decoder holds for unlikely hardly counts.
+    the K sentences if one of them has to be taken. A sentence that the decoder holds for unlikely hardly counts. q is
+    a constant, from the search: of the decoder in eval mode, over all words.
 
     The K sentences are the beams of a search (Cornia et al. 2020, https://arxiv.org/abs/1912.08226, section 3.3): what
     whoever uses the model might get, so that the better of good sentences wins. Or they are drawn from p: then, with
@@ -90,7 +91,7 @@ class SelfCritical(CrossEntropy):
         sentences: where they come from.
         samples: K.
         baseline: what a sentence has to beat; all but "greedy" need two sentences.
-        search: how beams are looked for, but for their number; sentences that are drawn obey its `max_words` too.
+        search: `block_ngrams` and `max_words` of the beams, and of what is drawn its `max_words`.
         cross_entropy_weight: w.
         label_smoothing, doubly_stochastic: of the cross-entropy.
     """
@@ -166,7 +167,7 @@ class SelfCritical(CrossEntropy):
             elif self.baseline == "samples":
                 advantages = rewards - mean_of_others(rewards)
             else:
-                q = found.logprobs.sum(-1).double().softmax(-1).cpu().numpy()
+                q = found.logprobs.sum(-1).cpu().double().softmax(-1).numpy()  # an Apple GPU has no doubles
                 reward = (q * rewards).sum(axis=1).mean()
                 advantages = above_expected(rewards, q)
         torch.clear_autocast_cache()  # see `mix_in_own_words`
