@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 from conftest import SHARED, needs_shared, stopped_at
 from rich.console import Console
+from safetensors.torch import load_file
 
 from seesay.bundle.format import open_bundle
 from seesay.bundle.write import load_captioner
@@ -91,6 +93,7 @@ def test_a_resumed_run_equals_a_straight_one(how, tiny_recipe, tiny_data, tiny_b
             "train.objective": "self_critical",
             "train.init": str(tiny_bundle),
             "train.sentences": "drawn",
+            "train.baseline": "samples",
             "train.samples": 3,
         },
     }[how]
@@ -120,27 +123,47 @@ def test_row_of_the_family_table_on_real_photos(name, tmp_path):
     check_bundle(train(recipe, console=QUIET), photos)
 
 
+SMALL = {
+    "images.size": 64,
+    "data.splits": "auto",
+    "encoder.name": "test_efficientnet",
+    "encoder.layer": None,
+    "encoder.weights": "none",
+    "embedding.size": 22,
+    "decoder.size": 32,
+    "attention.size": 14,
+    "tokens.min_count": 1,
+    "train.precision": "32-true",
+}
+
+
 @pytest.mark.parametrize("name", [*PAPERS, *BEST])
 def test_recipe_trains(name, tiny_data, tiny_photos, tmp_path):
     """Everything as in the recipe, but for a tiny encoder and smaller widths."""
-    small = {
-        "images.size": 64,
-        "data.splits": "auto",
-        "encoder.name": "test_efficientnet",
-        "encoder.layer": None,
-        "encoder.weights": "none",
-        "embedding.size": 22,
-        "decoder.size": 32,
-        "attention.size": 14,
-        "tokens.min_count": 1,
-        "train.precision": "32-true",
-    }
-    recipe = changed(load_recipe(name), tiny_data, tmp_path / "run", small)
+    recipe = changed(load_recipe(name), tiny_data, tmp_path / "run", SMALL)
     check_bundle(train(recipe, console=QUIET), tiny_photos[:3])
 
 
+def test_the_packaged_model_can_be_made_again(tiny_data, tiny_photos, tmp_path):
+    """Its three commands (docs/training.md): cross-entropy, its own sentences by two seeds, the mean of the two."""
+    best = train(changed(load_recipe("flickr8k-best"), tiny_data, tmp_path / "best", SMALL), console=QUIET)
+    tuned = []
+    for seed in (1, 2):
+        recipe = replace(load_recipe("flickr8k-critical"), seed=seed)
+        changes = SMALL | {"train.init": [str(best)], "train.lr": 0.01}
+        tuned.append(train(changed(recipe, tiny_data, tmp_path / str(seed), changes), console=QUIET))
+    changes = SMALL | {"train.init": [str(folder) for folder in tuned], "train.epochs": 0}
+    mean = train(changed(load_recipe("flickr8k-critical"), tiny_data, tmp_path / "mean", changes), console=QUIET)
+    check_bundle(mean, tiny_photos[:3])
+    first, second, both = (load_file(folder / "weights.safetensors") for folder in (*tuned, mean))
+    name = max(first, key=lambda name: (first[name].float() - second[name].float()).abs().max())
+    assert (first[name].float() - second[name].float()).abs().max() > 1e-3
+    middle = (first[name].float() + second[name].float()) / 2
+    torch.testing.assert_close(both[name].float(), middle, atol=1e-3, rtol=1e-2)  # half precision
+
+
 def test_every_paper_of_the_package_is_tested():
-    data_sets = {"flickr8k", "flickr30k", "shapes", *BEST}
+    data_sets = {"flickr8k", "flickr30k", "shapes", "flickr8k-critical", *BEST}
     assert len(PAPERS) == 5
     assert set(packaged_recipes()) == data_sets | set(PAPERS)
     for name in packaged_recipes():

@@ -43,6 +43,7 @@ def model_card(recipe: Recipe, scores: Scores, notes: str = "") -> str:
     )
     start = f", from {'the mean of ' if len(recipe.train.init) > 1 else ''}{started}" if started else ""
     start += f", taught by {taught}" if taught else ""
+    again = " (where these models are)" if start else ""
     layer = f", read at `{recipe.encoder.layer}`" if recipe.encoder.layer is not None else ""
     tuned = f"fine-tuned ({recipe.encoder.finetune})" if recipe.encoder.finetune != "none" else "frozen"
     if started:
@@ -59,7 +60,7 @@ A caption model of seesay: photo in, sentence out, with where it looked for each
 - Attention: {recipe.attention.kind}, with the {recipe.score} score{heads}
 - Tokens: `{recipe.tokens.kind}`; vectors: {recipe.embedding.kind}
 - Trained on: {data or recipe.data.layout}, {recipe.train.objective}{start}; seed {recipe.seed}
-- Every setting is in `recipe.yaml`; `seesay train recipe.yaml{path} out=FOLDER` makes it again{" (where these models are)" if start else ""}
+- Every setting is in `recipe.yaml`; `seesay train recipe.yaml{path} out=FOLDER` makes it again{again}
 
 ## Figures, x100
 
