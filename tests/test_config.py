@@ -201,6 +201,11 @@ def test_packaged_recipes(name: str) -> None:
     assert find_recipe(name).suffix == ".yaml"
 
 
+def test_pieces_of_words_may_come_twice() -> None:
+    [said] = problems_of({"search": {"block_words": True}, "tokens": {"kind": "bpe"}})
+    assert said.startswith("search.block_words: pieces of words may well come twice")
+
+
 def test_a_recipe_of_before_a_key_was_a_list_is_the_same_recipe() -> None:
     """Runs are resumed and compared by these keys."""
     new = flat_recipe(Recipe().to_dict())

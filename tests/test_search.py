@@ -128,10 +128,10 @@ def test_beam_of_one_is_greedy(seed):
 
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("beam", [1, 2, 5, 30])
-@pytest.mark.parametrize("block_ngrams", [0, 2])
-def test_numpy_and_torch_agree_to_the_last_bit(seed, beam, block_ngrams):
+@pytest.mark.parametrize("blocked", [{}, {"block_ngrams": 2}, {"block_ngrams": 2, "may_repeat": (3, 5)}])
+def test_numpy_and_torch_agree_to_the_last_bit(seed, beam, blocked):
     table = Table(seed, 7, batch=3, end_bonus=1.0)
-    options = SearchOptions(beam, 6, block_ngrams=block_ngrams)
+    options = SearchOptions(beam, 6, **blocked)
     for ours, theirs in zip(table.search(options), table.search(options, backend="torch"), strict=True):
         assert [(h.tokens, h.logprobs, h.score) for h in ours] == [(h.tokens, h.logprobs, h.score) for h in theirs]
         for one, other in zip(ours, theirs, strict=True):
@@ -314,6 +314,21 @@ def test_block_ngrams(n, backend):
 def _repeats(tokens: tuple[int, ...], n: int) -> bool:
     grams = list(zip(*(tokens[i:] for i in range(n)), strict=False))
     return len(set(grams)) < len(grams)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+@pytest.mark.parametrize("wide", [1, 100])
+def test_only_some_words_may_come_twice(backend, wide):
+    """Of three words one: a wide beam finds every such sentence, and no others; so does each photo of a batch."""
+    table = Table(9, 6, batch=2, end_bonus=-2)
+    every = {s for s in table.sentences(4) if max(s.count(3), s.count(5)) < 2}
+    options = SearchOptions(wide, 4, may_repeat=(4,))
+    found = [{h.tokens for h in beams} for beams in table.search(options, backend=backend)]
+    free = table.search(replace(options, may_repeat=()), backend=backend)
+    assert not {h.tokens for beams in free for h in beams} <= every
+    assert all(beams == every for beams in found) if wide > 1 else all(beams <= every for beams in found)
+    if wide > 1:
+        assert (4, 4, 4, 4) in every
 
 
 def test_block_ngrams_blocks_nothing_else():

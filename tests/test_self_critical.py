@@ -25,7 +25,7 @@ from seesay.models.build import build_decoder
 from seesay.models.decoder import Decoder
 from seesay.search import Samples, SearchOptions
 from seesay.training.batches import CaptionBatch
-from seesay.training.build import build_objective
+from seesay.training.build import build_objective, search_options
 from seesay.training.generate import beams, draw, generate
 from seesay.training.objective import CrossEntropy
 from seesay.training.self_critical import CaptionReward, SelfCritical, above_expected, mean_of_others
@@ -396,6 +396,14 @@ def test_the_recipe_weighs_bleu(tiny_recipe, tokenizer):
     assert isinstance(objective, SelfCritical)
     assert objective.reward.bleu_weight == 0.7
     assert (objective.baseline, objective.sentences, objective.search.beam) == ("expected", "beams", 5)
+
+
+def test_function_words_may_come_twice(tiny_recipe, tokenizer):
+    """`search.block_words`: of the vocabulary these and the end."""
+    assert search_options(tiny_recipe, tokenizer).may_repeat == ()
+    recipe = replace(tiny_recipe, search=replace(tiny_recipe.search, block_words=True))
+    may = search_options(recipe, tokenizer).may_repeat
+    assert {tokenizer.token(i) for i in may} == {"</s>", "a", "the", "is"}
 
 
 def test_bleu_has_no_part_in_cross_entropy(tiny_recipe):

@@ -129,6 +129,7 @@ class Search:
     beam: int = at_least(1, default=3)
     length_penalty: float = between(0, 10, default=0.7)
     block_ngrams: int = at_least(0, default=3)
+    block_words: bool = False
 
 
 @dataclass(frozen=True)
@@ -273,6 +274,10 @@ def _rules(recipe: Recipe) -> Iterable[tuple[bool, str]]:
         recipe.tokens.kind == "bpe" and embedding.kind == "word2vec" and embedding.path is not None,
         f"embedding.path={embedding.path}: vectors of words do not fit tokens.kind=bpe; leave the path out to train "
         "word2vec on the pieces, or take tokens.kind=word",
+    )
+    yield (
+        recipe.tokens.kind == "bpe" and recipe.search.block_words,
+        "search.block_words: pieces of words may well come twice; leave it at false with tokens.kind=bpe",
     )
     yield (
         embedding.kind == "learned" and embedding.path is not None,

@@ -31,14 +31,18 @@ class SearchOptions:
         max_words: tokens at most, the end token not counted.
         length_penalty: a; hypotheses are ranked by log-probability / length ** a, 0 leaves it as it is.
         block_ngrams: n > 0 forbids to write any n tokens in a row twice.
+        may_repeat: ids of the tokens that a sentence may have twice ("a", "in"), the others it has once at most ("a
+            mirror and a mirror" is not written); empty: all of them may.
     """
 
     beam: int = 3
     max_words: int = 40
     length_penalty: float = 0.7
     block_ngrams: int = 0
+    may_repeat: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "may_repeat", tuple(self.may_repeat))  # JSON has lists
         for name, low in (("beam", 1), ("max_words", 1), ("length_penalty", 0), ("block_ngrams", 0)):
             if getattr(self, name) < low:
                 raise ValueError(f"{name}={getattr(self, name)}: expected at least {low}")
@@ -102,6 +106,8 @@ def beam_search(
         allowed = allow(logprobs, forbidden, end, place == options.max_words)
         if options.block_ngrams:
             _block_repeats(xp, allowed, written, options.block_ngrams)
+        if options.may_repeat and place:
+            _block_written(xp, allowed, written, list({*options.may_repeat, end}))
         if not all_alive:
             freeze(xp, allowed, alive, end)
         vocab = allowed.shape[-1]
@@ -180,6 +186,14 @@ def _block_repeats(xp: Any, allowed: Array, written: Array, n: int) -> None:
         return
     photo, beam, window = xp.nonzero(same)
     allowed[photo, beam, written[photo, beam, window + n - 1]] = WORST
+
+
+def _block_written(xp: Any, allowed: Array, written: Array, may_repeat: list[int]) -> None:
+    """Forbid every token that its beam (B, K, T) has written already, but for some; changes `allowed`."""
+    kept = allowed[..., may_repeat]  # a copy
+    photos, beams = (xp.arange(n, device=allowed.device) for n in written.shape[:2])
+    allowed[photos[:, None, None], beams[:, None], written] = WORST
+    allowed[..., may_repeat] = kept
 
 
 def _rows(part: Any, places: np.ndarray) -> Any:

@@ -8,7 +8,8 @@ from torch import nn
 
 from seesay.config import Recipe
 from seesay.data.records import CaptionRecord
-from seesay.data.tokens import CaptionTokenizer
+from seesay.data.tokens import EOS, CaptionTokenizer
+from seesay.metrics.statistics import FUNCTION_WORDS
 from seesay.models.decoder import Decoder
 from seesay.models.recurrent import RecurrentDecoder
 from seesay.search import SearchOptions
@@ -76,16 +77,20 @@ def _self_critical(
         train.sentences,
         train.samples,
         train.baseline,
-        search_options(recipe),
+        search_options(recipe, tokenizer),
         train.cross_entropy_weight,
         train.label_smoothing,
         train.doubly_stochastic,
     )
 
 
-def search_options(recipe: Recipe) -> SearchOptions:
+def search_options(recipe: Recipe, tokenizer: CaptionTokenizer) -> SearchOptions:
     """How the recipe's model looks for sentences."""
-    return SearchOptions(max_words=recipe.tokens.max_words, **vars(recipe.search))
+    values = vars(recipe.search).copy()
+    if values.pop("block_words"):
+        twice = (i for i in range(len(tokenizer)) if tokenizer.token(i) in FUNCTION_WORDS)
+        values["may_repeat"] = (EOS, *twice)  # the end, so that it is never empty, which would mean all words
+    return SearchOptions(max_words=recipe.tokens.max_words, **values)
 
 
 OBJECTIVES: dict[str, Build] = {"cross_entropy": _cross_entropy, "self_critical": _self_critical}

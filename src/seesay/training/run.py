@@ -23,6 +23,7 @@ MAY_CHANGE += (
     "search.beam",
     "search.length_penalty",
     "search.block_ngrams",
+    "search.block_words",
     "train.save_minutes",
     "train.devices",
     "train.nodes",

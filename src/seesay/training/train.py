@@ -88,7 +88,7 @@ def train(recipe: Recipe, resume: bool = False, console: Console | None = None) 
     objective = build_objective(recipe, decoder, tokenizer, train_photos.records, soft)
     if isinstance(train_photos.features, PhotoFiles) or recipe.encoder.finetune != "none":
         objective = FromPhotos(encoder, objective, stem)
-    search = search_options(recipe)
+    search = search_options(recipe, tokenizer)
     captioner = Captioner(encoder, decoder)
     judge = DevJudge(captioner, tokenizer, dev_photos, search, fabric.device, stem)
     trainer = Trainer(recipe, run, fabric, objective, batches, judge, console)
