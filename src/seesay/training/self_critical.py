@@ -91,7 +91,7 @@ class SelfCritical(CrossEntropy):
         sentences: where they come from.
         samples: K.
         baseline: what a sentence has to beat; all but "greedy" need two sentences.
-        search: `block_ngrams` and `max_words` of the beams, and of what is drawn its `max_words`.
+        search: `block_ngrams`, `may_repeat` and `max_words` of the beams, and of what is drawn its `max_words`.
         cross_entropy_weight: w.
         label_smoothing, doubly_stochastic: of the cross-entropy.
     """
