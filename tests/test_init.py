@@ -135,11 +135,13 @@ def test_bundles_with_other_words_have_no_mean(tiny_recipe, tiny_captioner, two_
         open_initial(recipe)
 
 
-def test_each_of_several_bundles_must_be_the_recipes_model(tiny_recipe, two_bundles):
+def test_each_of_several_bundles_must_be_the_recipes_model(tiny_recipe, tiny_captioner, two_bundles):
     stored = two_bundles[1] / "recipe.yaml"
     stored.write_text(stored.read_text().replace("size: 13", "size: 17"))
-    with pytest.raises((RecipeError, BundleError), match=r"other"):
+    write_manifest(two_bundles[1], tiny_captioner.encoder.grid)
+    with pytest.raises(RecipeError, match=r"train\.init=.*other: the recipe describes another model") as error:
         open_initial(starting(tiny_recipe, two_bundles))
+    assert "  decoder.size: the bundle has 17, the recipe 13" in str(error.value).splitlines()
 
 
 def test_no_epochs_score_and_write_what_the_run_starts_from(tiny_recipe, tiny_data, two_bundles, tmp_path):

@@ -99,6 +99,7 @@ def beam_search(
     alive = xp.ones(start.shape, dtype=xp.bool, device=device)
     rows = xp.arange(start.shape[0], device=device)[:, None]
     token, written = start, start[..., None][..., :0]
+    may_repeat = [*options.may_repeat, end]
     trace: list[Trace] = []
     photos, found, all_alive = np.arange(start.shape[0]), {}, True
     for place in range(options.max_words + 1):
@@ -106,8 +107,10 @@ def beam_search(
         allowed = allow(logprobs, forbidden, end, place == options.max_words)
         if options.block_ngrams:
             _block_repeats(xp, allowed, written, options.block_ngrams)
-        if options.may_repeat and place:
-            _block_written(xp, allowed, written, list({*options.may_repeat, end}))
+        if options.may_repeat:
+            kept = allowed[..., may_repeat]  # a copy
+            _block_repeats(xp, allowed, written, 1)
+            allowed[..., may_repeat] = kept
         if not all_alive:
             freeze(xp, allowed, alive, end)
         vocab = allowed.shape[-1]
@@ -186,14 +189,6 @@ def _block_repeats(xp: Any, allowed: Array, written: Array, n: int) -> None:
         return
     photo, beam, window = xp.nonzero(same)
     allowed[photo, beam, written[photo, beam, window + n - 1]] = WORST
-
-
-def _block_written(xp: Any, allowed: Array, written: Array, may_repeat: list[int]) -> None:
-    """Forbid every token that its beam (B, K, T) has written already, but for some; changes `allowed`."""
-    kept = allowed[..., may_repeat]  # a copy
-    photos, beams = (xp.arange(n, device=allowed.device) for n in written.shape[:2])
-    allowed[photos[:, None, None], beams[:, None], written] = WORST
-    allowed[..., may_repeat] = kept
 
 
 def _rows(part: Any, places: np.ndarray) -> Any:
