@@ -609,7 +609,7 @@ def test_a_transformer_keeps_no_more_than_it_must():
     decoder = make({"decoder.kind": "transformer", "decoder.layers": 2})
     memory = decoder.prepare(regions_of(2))
     state = decoder.start(memory, 3)
-    assert {part.shape for part in state} == {(2, 3, 2, 2, 0, 13)}
+    assert {part.shape for part in state} == {(2, 3, 4, 0, 13)}, "keys and values of two heads"
     for t in range(1, 4):
         state = decoder.step(torch.full((2, 3), t), state, memory).state
-        assert {part.shape for part in state} == {(2, 3, 2, 2, t, 13)}
+        assert {part.shape for part in state} == {(2, 3, 4, t, 13)}

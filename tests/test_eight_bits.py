@@ -115,7 +115,8 @@ def test_a_step_in_8_bits_is_nearly_the_step(parts):
     names = [i.name for i in exact.graph.input]
     named = zip(graphs._names("memory", memory), graphs._flat(memory), strict=True)
     feed = {name: part.numpy() for name, part in named}
-    ours = theirs = {f"state.{name}": part.numpy() for name, part in zip(state._fields, state, strict=True)}
+    named = zip(graphs._names("state", state), state, strict=True)
+    ours = theirs = {name: part.numpy() for name, part in named}
     outputs = [o.name for o in exact.graph.output]
     for word in (4, 17, 9):
         tokens = np.full((2, 3), word)

@@ -11,6 +11,7 @@ import threading
 import time
 import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -407,6 +408,29 @@ def test_whole_photo_fills_the_square(tmp_path: Path, size: tuple[int, int]) -> 
     assert result.shape == (3, 32, 32)
     np.testing.assert_allclose(result.min(axis=(1, 2)), [0.2, 0.4, 0.8], atol=1e-6)
     np.testing.assert_allclose(result.max(axis=(1, 2)), [0.2, 0.4, 0.8], atol=1e-6)
+
+
+@pytest.mark.parametrize("resample", ["bilinear", "bicubic", "lanczos"])
+@pytest.mark.parametrize("size", [(500, 375), (333, 500), (64, 47), (47, 64), (64, 64), (13, 1021), (7, 2), (211, 1)])
+@pytest.mark.parametrize("side", [64, 67])
+def test_two_threads_make_the_same_square(size: tuple[int, int], side: int, resample: Resample) -> None:
+    noise = np.random.default_rng(sum(size)).integers(0, 256, (size[1], size[0], 3), np.uint8)
+    transform = ImageTransform(side, HALF, HALF, resample)
+    with ThreadPoolExecutor(1) as helper:
+        np.testing.assert_array_equal(transform(noise, helper), transform(noise))
+
+
+def test_two_threads_share_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen, resize = set(), Image.Image.resize
+
+    def watched(image: Image.Image, size: tuple[int, int], resample: int) -> Image.Image:
+        seen.add((threading.current_thread().name, image.width * image.height))
+        return resize(image, size, resample)
+
+    monkeypatch.setattr(Image.Image, "resize", watched)
+    with ThreadPoolExecutor(1, "helper") as helper:
+        ImageTransform(32, HALF, HALF)(photo((100, 80)), helper)
+    assert seen == {("MainThread", 4000), ("helper_0", 4000), ("MainThread", 1280), ("helper_0", 1280)}
 
 
 def test_squashing_keeps_where_things_are() -> None:

@@ -43,7 +43,7 @@ B photos, K beams, P = {rows * cols} regions ({rows} rows of {cols}), V words.
 Input `images` (B, 3, {size}, {size}) float32: the photo upright, squashed to {size} x {size} (the filter is named in
 `preprocessing.json`), RGB, (x / 255 - mean) / std.
 Outputs `memory.*` (B, ...): hand them to the decoder as they are. Outputs `state.*` (B, 1, ...): repeat them K times
-along axis 1. A Transformer's state starts empty: its axis 4 has length 0 and grows by one with each word.
+along axis 1. A Transformer's state starts empty: its axis 3 has length 0 and grows by one with each word.
 
 ## decoder.onnx, once a word
 

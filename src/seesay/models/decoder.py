@@ -28,7 +28,7 @@ class Step(NamedTuple):
 
     Attributes:
         logprobs: (B, K, V) natural log-probabilities of the next token.
-        state: a NamedTuple of tensors (B, K, ...), of the decoder's own kind: the state after this step.
+        state: a tuple of tensors (B, K, ...), of the decoder's own kind: the state after this step.
         attention: (B, K, P) where it looked, rows summing to 1.
     """
 
@@ -55,8 +55,9 @@ class Decoder(nn.Module):
     """The contract. `step` defines the model: greedy, beam, sampling, figures and the exported graph are all `step`.
 
     Attributes:
-        Memory, State: the NamedTuples of this decoder, of tensors or of tuples of them; their fields name inputs and
-            outputs of the graphs.
+        Memory: the NamedTuple of this decoder, of tensors or of tuples of them.
+        State: its tuple of tensors, made of them one by one; fields (or places) of both name inputs and outputs of the
+            graphs.
         embedding: of the words, read and written.
         regions: makes the encoder's regions its own.
     """

@@ -18,15 +18,14 @@ from seesay.models.regions import Regions, feed_forward, sinusoids
 Pair = Sequence[Tensor]  # keys, values
 
 
-class Cache(NamedTuple):
-    """What stays of the words read so far, for each of N layers; T is 0 before the first word.
+class Cache(tuple[Tensor, ...]):
+    """What stays of the words read so far, of each layer (B, K, 2 heads, T, H / heads): keys, then values.
 
-    Attributes:
-        keys, values: (B, K, N, heads, T, H / heads).
+    T is 0 before the first word. Layers are apart, keys and values are not, so that a step copies little.
     """
 
-    keys: Tensor
-    values: Tensor
+    def __new__(cls, *layers: Tensor) -> Cache:
+        return super().__new__(cls, layers)
 
 
 class LayeredMemory(NamedTuple):
@@ -61,31 +60,33 @@ class Block(nn.Module):
         self.dropout = Dropout(dropout)
 
     def forward(
-        self, words: Tensor, past: Pair | None, hidden: Tensor | None, regions: Pair
-    ) -> tuple[Tensor, Pair, Tensor]:
+        self, words: Tensor, past: Tensor | None, hidden: Tensor | None, regions: Pair
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """One layer over T more words of every caption.
 
         Args:
             words: (B, K, T, H).
-            past: keys and values (B, K, 1, heads, S, H / heads) of the S words before them; None: there are none.
-            hidden: (B, K, 1, T, S + T) True where a word must not look; None hides nothing.
+            past: (B, K, 2 heads, S, H / heads) keys, then values, of the S words before them; None: there are none.
+            hidden: (B, K, T, S + T) True where a word must not look; None hides nothing.
             regions: keys and values (B, 1, heads, P, H / heads) of the photos for this layer, without K.
 
         Returns:
             words (B, K, T, H), the past with them, and where they looked, (B, K, T, P), the mean over the heads.
         """
         batch, beams, length, size = words.shape
-        latest = self.words_in(self.norm_words(words)).unflatten(-1, (3, self.heads, size // self.heads))
-        query, key, value = latest.movedim(2, 4).chunk(3, dim=2)
+        heads, each = self.heads, size // self.heads
+        latest = self.words_in(self.norm_words(words)).unflatten(-1, (3 * heads, each)).transpose(2, 3)
+        query, latest = latest.split([heads, 2 * heads], dim=2)
         if past is not None:
-            key, value = torch.cat([past[0], key], dim=-2), torch.cat([past[1], value], dim=-2)
+            latest = torch.cat([past, latest], dim=3)
+        key, value = latest.chunk(2, dim=2)
         context, _ = attend(query, key, value, hidden)
-        words = words + self.dropout(self.words_out(context.transpose(-3, -2).reshape(words.shape)))
-        query = self.query(self.norm_regions(words)).reshape(batch, 1, beams * length, self.heads, size // self.heads)
+        words = words + self.dropout(self.words_out(context.transpose(2, 3).reshape(words.shape)))
+        query = self.query(self.norm_regions(words)).reshape(batch, 1, beams * length, heads, each)
         context, looked = attend(query.transpose(2, 3), *regions)
         words = words + self.dropout(self.regions_out(context.transpose(2, 3).reshape(words.shape)))
         words = words + self.dropout(self.think(self.norm_think(words)))
-        return words, (key, value), looked.reshape(batch, beams, length, -1)
+        return words, latest, looked.reshape(batch, beams, length, -1)
 
 
 class TransformerDecoder(Decoder):
@@ -141,17 +142,15 @@ class TransformerDecoder(Decoder):
     def start(self, memory: LayeredMemory, beams: int = 1) -> Cache:
         """An empty cache."""
         batch, _, heads, _, each = memory.values[0].shape
-        nothing = memory.values[0].new_zeros(batch, beams, len(self.blocks), heads, 0, each)
-        return Cache(nothing, nothing.clone())
+        return Cache(*(memory.values[0].new_zeros(batch, beams, 2 * heads, 0, each) for _ in self.blocks))
 
     def step(self, tokens: Tensor, state: Cache, memory: LayeredMemory) -> Step:
         """One word further: (B, K) tokens, a cache of T words -> a cache of T + 1."""
-        place = torch.full_like(tokens[:1, :1], state.keys.shape[4])
-        words = self._read(tokens.unsqueeze(2), sinusoids(place[0], self.size))
-        past = [*zip(*(part.chunk(len(self.blocks), dim=2) for part in state), strict=True)]
-        words, past, looked = self._run(words, past, None, memory)
+        place = torch.scalar_tensor(state[0].shape[3], device=tokens.device)
+        words = self._read(tokens.unsqueeze(2), sinusoids(place.unsqueeze(0), self.size))
+        words, past, looked = self._run(words, state, None, memory)
         logprobs = self.logits(self._out(words).squeeze(2)).log_softmax(dim=-1)
-        return Step(logprobs, Cache(*(torch.cat(parts, dim=2) for parts in zip(*past, strict=True))), looked.squeeze(2))
+        return Step(logprobs, Cache(*past), looked.squeeze(2))
 
     def forward(self, tokens: Tensor, lengths: Tensor, memory: LayeredMemory) -> Decoded:
         """Read whole captions at once (teacher forcing); equal to repeated `step`.
@@ -167,7 +166,7 @@ class TransformerDecoder(Decoder):
         row = Row.of(tokens, lengths)
         waves = sinusoids(torch.arange(tokens.shape[2], device=tokens.device), self.size)
         words = self._read(row.take(tokens), waves[row.place]).unsqueeze(1)
-        hidden = row.hidden[:, None, None]
+        hidden = row.hidden[:, None]
         words, _, looked = self._run(words, [None] * len(self.blocks), hidden, memory)
         return Decoded(row.put(self._out(words).squeeze(1)), row.put(looked.squeeze(1)))
 
@@ -181,8 +180,8 @@ class TransformerDecoder(Decoder):
         return self.dropout(self.word_in(self.embedding(tokens) * self.embedding.size**0.5) + waves)
 
     def _run(
-        self, words: Tensor, past: Sequence[Pair | None], hidden: Tensor | None, memory: LayeredMemory
-    ) -> tuple[Tensor, list[Pair], Tensor]:
+        self, words: Tensor, past: Sequence[Tensor | None], hidden: Tensor | None, memory: LayeredMemory
+    ) -> tuple[Tensor, list[Tensor], Tensor]:
         """All layers -> words, the past of each with them, and where the last one looked."""
         looked, grown = words, []
         for block, before, *regions in zip(self.blocks, past, memory.keys, memory.values, strict=True):

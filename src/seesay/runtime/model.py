@@ -48,6 +48,11 @@ class CaptionModel:
         """For many batches at once, each on a thread of its own: threads that share one photo wait for each other."""
         return self._engine if self.threads == 1 else Engine(self.bundle.folder, 1, self.precision)
 
+    @cached_property
+    def _helper(self) -> ThreadPoolExecutor | None:
+        """A second thread for one photo that is waited for."""
+        return ThreadPoolExecutor(1, "seesay") if self.threads > 1 else None
+
     @classmethod
     def load(
         cls, path_or_name: str | Path | None = None, threads: int | None = None, precision: Precision = "auto"
@@ -70,7 +75,7 @@ class CaptionModel:
             PhotoError: the photo cannot be read.
         """
         options = self._options(beam)
-        encoded = self._engine.encode(self.bundle.transform(image))
+        encoded = self._engine.encode(self.bundle.transform(image, self._helper))
         return self._to_caption(self._engine.search([encoded], options)[0][0], _name(image))
 
     def caption_many(

@@ -99,7 +99,7 @@ def beam_search(
     alive = xp.ones(start.shape, dtype=xp.bool, device=device)
     rows = xp.arange(start.shape[0], device=device)[:, None]
     token, written = start, start[..., None][..., :0]
-    may_repeat = [*options.may_repeat, end]
+    once = None  # (V,) which tokens may be written once only
     trace: list[Trace] = []
     photos, found, all_alive = np.arange(start.shape[0]), {}, True
     for place in range(options.max_words + 1):
@@ -108,9 +108,9 @@ def beam_search(
         if options.block_ngrams:
             _block_repeats(xp, allowed, written, options.block_ngrams)
         if options.may_repeat:
-            kept = allowed[..., may_repeat]  # a copy
-            _block_repeats(xp, allowed, written, 1)
-            allowed[..., may_repeat] = kept
+            if once is None:
+                once = _all_but(xp, allowed.shape[-1], [*options.may_repeat, end], device)
+            _forbid(xp, allowed, written, once[written])
         if not all_alive:
             freeze(xp, allowed, alive, end)
         vocab = allowed.shape[-1]
@@ -122,22 +122,23 @@ def beam_search(
         written = xp.concat([written[rows, parent], token[..., None]], axis=-1)
         trace.append((parent, token, gained, attention))
         all_alive = bool(alive.all())
-        if best_only and not all_alive:
-            hopeless = alive & ~_may_lead(xp, total, alive, written, end, options.length_penalty)
-            total = xp.where(hopeless, xp.full_like(total, WORST), total)
-            alive = alive & ~hopeless
-        running = np.full(len(photos), True) if all_alive else np.any(to_numpy(alive), axis=1)
-        stay = np.flatnonzero(running)
-        if len(stay) <= STAY * len(running):
-            leave = np.flatnonzero(~running)
-            sentences = _follow_back(trace, total, leave, end, options.length_penalty)
-            found |= zip(photos[leave].tolist(), sentences, strict=True)
-            if not len(stay):
-                break
-            photos, rows = photos[stay], rows[: len(stay)]
-            trace = list(_rows(tuple(trace), stay))
-            state, memory = _rows((state, memory), stay)
-            total, alive, token, parent, written = _rows((total, alive, token, parent, written), stay)
+        if not all_alive:
+            if best_only:
+                hopeless = alive & ~_may_lead(xp, total, alive, written, end, options.length_penalty)
+                total = xp.where(hopeless, xp.full_like(total, WORST), total)
+                alive = alive & ~hopeless
+            running = np.any(to_numpy(alive), axis=1)
+            stay = np.flatnonzero(running)
+            if len(stay) <= STAY * len(running):
+                leave = np.flatnonzero(~running)
+                sentences = _follow_back(trace, total, leave, end, options.length_penalty)
+                found |= zip(photos[leave].tolist(), sentences, strict=True)
+                if not len(stay):
+                    break
+                photos, rows = photos[stay], rows[: len(stay)]
+                trace = list(_rows(tuple(trace), stay))
+                state, memory = _rows((state, memory), stay)
+                total, alive, token, parent, written = _rows((total, alive, token, parent, written), stay)
         if options.beam > 1:
             state = tuple(part[rows, parent] for part in state)
     return [found[photo] for photo in range(start.shape[0])]
@@ -182,13 +183,24 @@ def _block_repeats(xp: Any, allowed: Array, written: Array, n: int) -> None:
     if windows < 1:
         return
     latest = written[..., windows:]  # the last n - 1 words: what follows them where they stood before is forbidden
-    same = written[..., n - 1 :] >= 0
+    after = written[..., n - 1 :]
+    same = after >= 0
     for i in range(n - 1):
         same = same & (written[..., i : i + windows] == latest[..., i : i + 1])
-    if not same.any():
-        return
-    photo, beam, window = xp.nonzero(same)
-    allowed[photo, beam, written[photo, beam, window + n - 1]] = WORST
+    _forbid(xp, allowed, after, same)
+
+
+def _forbid(xp: Any, allowed: Array, words: Array, which: Array) -> None:
+    """Of each beam's words (B, K, T), those for which (B, K, T) is True; changes `allowed`."""
+    photo, beam, place = xp.nonzero(which)
+    allowed[photo, beam, words[photo, beam, place]] = WORST
+
+
+def _all_but(xp: Any, number: int, tokens: list[int], device: Any) -> Array:
+    """(number,) True, False for some tokens."""
+    mask = xp.ones(number, dtype=xp.bool, device=device)
+    mask[tokens] = False
+    return mask
 
 
 def _rows(part: Any, places: np.ndarray) -> Any:
