@@ -125,8 +125,8 @@ def test_a_step_in_8_bits_is_nearly_the_step(parts):
             for model, before in ((coarse, ours), (exact, theirs))
         )
         for part in ("logprobs", "attention"):
-            error = (ours[part] - theirs[part]).std()
-            assert error < 0.05 * theirs[part].std(), part  # 0.032 of it at most; 0.025 with blocks of 32
+            spread = theirs[part].std()
+            assert np.abs(ours[part] - theirs[part]).max() < 0.1 * spread, part
         assert not np.array_equal(ours["logprobs"], theirs["logprobs"]), "nothing was rounded"
         ours, theirs = (
             {name: part[name.replace("state", "next")] for name in names if name.startswith("state.")}

@@ -10,13 +10,13 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from seesay.bundle.onnx_module import SMALL, replace_all
 
-BLOCK = 64  # weights that share a scale; with 32 a step takes a twentieth longer, with 128 widths of 320 are padded
+BLOCK = 32  # weights that share a scale; 64 are a little faster and a little rougher (docs/performance.md)
 
 
 def in_8_bits(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy in which every `MatMul` with a matrix of weights is ONNX Runtime's `MatMulNBits`.
 
-        W_b = s_b (q_b - 128),    s_b = max |W_b| / 127        for each block b of 64 weights of one row
+        W_b = s_b (q_b - 128),    s_b = max |W_b| / 127        for each block b of 32 weights of one row
 
     What multiplies them is rounded to 8 bits too, in blocks of each row, so what becomes of one photo depends on no
     other. The matrices stay what they were: the graph rounds them, which ONNX Runtime does once, when it opens it.
