@@ -420,6 +420,22 @@ def test_two_threads_make_the_same_square(size: tuple[int, int], side: int, resa
         np.testing.assert_array_equal(transform(noise, helper), transform(noise))
 
 
+@pytest.mark.parametrize("size", [(100_003, 2), (2, 100_003), (1, 100_003)])
+def test_a_long_strip_is_never_blown_up(size: tuple[int, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Resized along its short side first, it would take side x length pixels before it takes side x side."""
+    made, resize = [], Image.Image.resize
+
+    def watched(image: Image.Image, size: tuple[int, int], resample: int) -> Image.Image:
+        made.append(size[0] * size[1])
+        return resize(image, size, resample)
+
+    monkeypatch.setattr(Image.Image, "resize", watched)
+    transform, strip = ImageTransform(32, HALF, HALF), np.zeros((size[1], size[0], 3), np.uint8)
+    with ThreadPoolExecutor(1) as helper:
+        assert transform(strip, helper).shape == transform(strip).shape == (3, 32, 32)
+    assert max(made) <= 32 * 32
+
+
 def test_two_threads_share_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     seen, resize = set(), Image.Image.resize
 

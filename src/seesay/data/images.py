@@ -223,26 +223,31 @@ class ImageTransform:
 
 
 def _square(photo: Image.Image, size: int, resample: Image.Resampling, helper: Executor | None) -> Image.Image:
-    """Each row by itself, then each column. Left alone, Pillow chooses the order, not all of its versions alike: so the
-    pixels depend neither on the version nor on the threads."""
-    width, height = photo.size
-    if helper is None or height < 2:
-        return photo.resize((size, height), resample).resize((size, size), resample)
-    narrow, square = Image.new("RGB", (size, height)), Image.new("RGB", (size, size))
+    """The longer side first, so that what lies between is small whatever the aspect. Left alone, Pillow chooses the
+    order, not all of its versions alike: so the pixels depend neither on the version nor on the threads."""
+    between = (size, photo.height) if photo.width >= photo.height else (photo.width, size)
+    return _resize_side(_resize_side(photo, between, resample, helper), (size, size), resample, helper)
 
-    def rows(start: int, stop: int) -> None:
-        part = photo.crop((0, start, width, stop))
-        narrow.paste(part.resize((size, stop - start), resample), (0, start))
 
-    def columns(start: int, stop: int) -> None:
-        part = narrow.crop((start, 0, stop, height))
-        square.paste(part.resize((stop - start, size), resample), (start, 0))
+def _resize_side(
+    image: Image.Image, size: tuple[int, int], resample: Image.Resampling, helper: Executor | None
+) -> Image.Image:
+    """`image.resize(size, resample)` where at most one side changes: rows, or columns, know nothing of each other."""
+    across = size[1] == image.height  # each row by itself
+    lines = size[1] if across else size[0]
+    if helper is None or lines < 2:
+        return image.resize(size, resample)
+    resized = Image.new(image.mode, size)
 
-    for half, length in ((rows, height), (columns, size)):
-        other = helper.submit(half, length // 2, length)
-        half(0, length // 2)
-        other.result()
-    return square
+    def some(start: int, stop: int) -> None:
+        box = (0, start, image.width, stop) if across else (start, 0, stop, image.height)
+        shape = (size[0], stop - start) if across else (stop - start, size[1])
+        resized.paste(image.crop(box).resize(shape, resample), box[:2])
+
+    other = helper.submit(some, lines // 2, lines)
+    some(0, lines // 2)
+    other.result()
+    return resized
 
 
 def photo_formats() -> list[str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
 from itertools import chain, islice
@@ -50,7 +50,7 @@ class CaptionModel:
 
     @cached_property
     def _helper(self) -> ThreadPoolExecutor | None:
-        """A second thread for one photo that is waited for."""
+        """A second thread for photos that are taken one by one."""
         return ThreadPoolExecutor(1, "seesay") if self.threads > 1 else None
 
     @classmethod
@@ -102,7 +102,7 @@ class CaptionModel:
         first = list(islice(batches, 2))
         if len(first) < 2:  # all cores on one photo after the other
             for batch in first:
-                yield from self._caption_batch(self._engine, batch, options)
+                yield from self._caption_batch(self._engine, batch, options, self._helper)
             return
         batches = chain(first, batches)
         with ThreadPoolExecutor(self.threads, "seesay") as pool:
@@ -117,12 +117,14 @@ class CaptionModel:
                 running.extend(start(1))
                 yield from results
 
-    def _caption_batch(self, engine: Engine, photos: list[ImageSource], options: SearchOptions) -> Results:
+    def _caption_batch(
+        self, engine: Engine, photos: list[ImageSource], options: SearchOptions, helper: Executor | None = None
+    ) -> Results:
         results: dict[int, Caption | Failure] = {}
         encoded: dict[int, Encoded] = {}
         for place, photo in enumerate(photos):
             try:
-                encoded[place] = engine.encode(self.bundle.transform(photo))
+                encoded[place] = engine.encode(self.bundle.transform(photo, helper))
             except PhotoError as error:
                 results[place] = Failure(_name(photo), str(error))
         if encoded:
