@@ -370,7 +370,7 @@ def test_a_run_from_a_bundle_raises_the_reward(tiny_recipe, tiny_data, tiny_bund
     train(Recipe.from_dict(values), console=QUIET)
     with (tmp_path / "run" / "metrics.csv").open() as file:
         rewards = [-float(row["loss"]) for row in csv.DictReader(file)]
-    assert np.mean(rewards[-3:]) > 1.2 * np.mean(rewards[:3]) > 0
+    assert rewards[-1] > 1.1 * rewards[0] > 0  # without learning each epoch's would be the same
 
 
 @pytest.mark.parametrize("baseline", ["samples", "expected"])
