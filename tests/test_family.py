@@ -80,9 +80,7 @@ def test_variant(changes, tiny_recipe, tiny_data, tiny_photos, tmp_path):
     check_bundle(train(recipe, console=QUIET), tiny_photos[:3])
 
 
-@pytest.mark.parametrize(
-    "how", ["hard attention", "scheduled sampling", "self-critical", "hidden words", "teachers", "mixed photos"]
-)
+@pytest.mark.parametrize("how", ["hard attention", "scheduled sampling", "self-critical", "hidden words", "teachers"])
 def test_a_resumed_run_equals_a_straight_one(how, tiny_recipe, tiny_data, tiny_bundle, tmp_path, monkeypatch):
     """Draws of regions, words and sentences depend on seed and step alone, and REINFORCE's baseline is saved."""
     monkeypatch.setattr("seesay.training.train.write_bundle", lambda folder, *rest: folder)
@@ -97,14 +95,6 @@ def test_a_resumed_run_equals_a_straight_one(how, tiny_recipe, tiny_data, tiny_b
             "train.sentences": "drawn",
             "train.baseline": "samples",
             "train.samples": 3,
-        },
-        "mixed photos": {
-            "train.objective": "self_critical",
-            "train.init": str(tiny_bundle),
-            "train.mixing": 0.6,
-            "encoder.finetune": 1,
-            "images.augment": True,
-            "images.views": 2,
         },
     }[how]
     changes |= {"train.max_steps": 7, "train.ema": 0.9, "train.lr": 0.01}

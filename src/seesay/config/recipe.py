@@ -108,7 +108,6 @@ class Train:
     samples: int = at_least(1, default=5)
     baseline: Literal["greedy", "samples", "expected"] = "expected"
     bleu_weight: float = between(0, 100, default=0.0)
-    mixing: float = between(0, 1, default=0.0)
     cross_entropy_weight: float = between(0, 100, default=0.0)
     clip: float = between(0, 1e6, default=5.0)
     ema: float = between(0, 0.99999, default=0.0)
@@ -315,20 +314,6 @@ def _rules(recipe: Recipe) -> Iterable[tuple[bool, str]]:
     yield (
         not critical and train.cross_entropy_weight > 0,
         f"train.cross_entropy_weight={train.cross_entropy_weight:g}: is mixed into train.objective=self_critical only",
-    )
-    yield (
-        not critical and train.mixing > 0,
-        f"train.mixing={train.mixing:g}: train.objective=self_critical mixes photos, cross_entropy does not; leave it "
-        "at 0",
-    )
-    yield (
-        train.mixing > 0 and train.cross_entropy_weight > 0,
-        "train.mixing with train.cross_entropy_weight: one photo's captions are not those of two; leave one at 0",
-    )
-    yield (
-        train.mixing > 0 and (recipe.encoder.finetune == "all" or (recipe.images.augment and not recipe.images.views)),
-        f"train.mixing={train.mixing:g} mixes features that are kept, and here none are; leave it at 0, or give "
-        "encoder.finetune=none, 1, 2, ... and, with images.augment, images.views",
     )
     yield (
         critical and train.doubly_stochastic > 0 and train.cross_entropy_weight == 0,

@@ -13,7 +13,6 @@ from torch import Tensor
 from seesay.data.features import PhotoFeatures
 from seesay.data.tokens import BOS, EOS, PAD, UNK
 from seesay.training.consensus import caption_weights
-from seesay.training.mixing import Mixing
 from seesay.training.photos import PhotoFiles
 
 Batch = TypeVar("Batch")
@@ -30,8 +29,6 @@ class CaptionBatch(NamedTuple):
         lengths: (B, K) real targets.
         photos: (B,) the photos' numbers in the split.
         weights: (B, K) float32, what each caption counts in the loss; empty: all the same.
-        others: (B,) the photos that are mixed into the regions; empty: none are.
-        shares: (B,) float32, how much of the regions is theirs.
     """
 
     regions: Tensor
@@ -40,8 +37,6 @@ class CaptionBatch(NamedTuple):
     lengths: Tensor
     photos: Tensor = torch.empty(0, dtype=torch.int64)
     weights: Tensor = torch.empty(0)
-    others: Tensor = torch.empty(0, dtype=torch.int64)
-    shares: Tensor = torch.empty(0)
 
     @property
     def asked(self) -> Tensor:
@@ -87,7 +82,6 @@ class CaptionBatches:
         max_words: captions are cut there; a cut one has no end to learn.
         seed: of the shuffling.
         consensus: see `caption_weights`.
-        mixing: which photos are mixed, where features are there; the captions are those of the one that is mixed into.
     """
 
     def __init__(
@@ -98,10 +92,8 @@ class CaptionBatches:
         max_words: int,
         seed: int,
         consensus: float = 0.0,
-        mixing: Mixing | None = None,
     ) -> None:
         self.features = features
-        self.mixing = mixing
         self.captions = [sorted((_cut(ids, max_words) for ids in photo), key=len, reverse=True) for photo in captions]
         self.weights = caption_weights(self.captions, consensus) if consensus else None
         self.batch_size = batch_size
@@ -143,11 +135,7 @@ class CaptionBatches:
         """The batch of the photos with these numbers, whose features are there."""
         assert isinstance(self.features, PhotoFeatures)
         regions = np.asarray(self.features.take(photos, epoch), dtype=np.float32)
-        mixed: tuple[np.ndarray, ...] = ()
-        if self.mixing is not None:
-            mixed = others, shares = self.mixing.draw(photos, epoch)
-            regions += shares[:, None, None] * (self.features.take(others, epoch) - regions)
-        return CaptionBatch(torch.from_numpy(regions), *self.words(photos), *map(torch.from_numpy, mixed))
+        return CaptionBatch(torch.from_numpy(regions), *self.words(photos))
 
     def words(self, photos: np.ndarray) -> tuple[Tensor, ...]:
         """(inputs, targets, lengths, photos, weights) of the photos' captions, as a `CaptionBatch` has them."""

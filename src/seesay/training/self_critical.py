@@ -81,8 +81,6 @@ class SelfCritical(CrossEntropy):
     dropout 0, the gradient is that of the expected reward, without bias; but much of it is about sentences that no
     search would ever write.
 
-    Where two photos are mixed (`seesay.training.mixing`), r(s) = (1 - m) r(s, photo) + m r(s, other).
-
     Sentences are found, and the greedy one is written, in eval mode and without gradient, word by word; the
     log-probabilities then come from one teacher-forced pass in the objective's own mode. Words that are never written
     have no share in p, and an end at the last place was no choice and has no gradient.
@@ -150,6 +148,7 @@ class SelfCritical(CrossEntropy):
     @torch.no_grad()
     def _explore(self, batch: CaptionBatch) -> tuple[Samples, Tensor, Tensor]:
         """Sentences, their reward (a scalar), and how much likelier each should become, (B, K)."""
+        photos = batch.photos.tolist()
         with _in_eval_mode(self.decoder):
             memory = self.decoder.prepare(batch.regions)
             if self.sentences == "beams":
@@ -160,11 +159,11 @@ class SelfCritical(CrossEntropy):
                 [ids[: n - 1] for ids, n in zip(*photo, strict=True)]
                 for photo in zip(found.tokens.tolist(), found.lengths.tolist(), strict=True)
             ]
-            rewards = self._rewards(batch, sentences)
+            rewards = self.reward(photos, sentences)
             reward = rewards.mean()
             if self.baseline == "greedy":
                 greedy = generate(self.decoder, memory, replace(self.search, beam=1))
-                advantages = rewards - self._rewards(batch, [[best.tokens] for best, *_ in greedy])
+                advantages = rewards - self.reward(photos, [[best.tokens] for best, *_ in greedy])
             elif self.baseline == "samples":
                 advantages = rewards - mean_of_others(rewards)
             else:
@@ -175,14 +174,6 @@ class SelfCritical(CrossEntropy):
         device = batch.regions.device  # whose regions may be of half precision, too coarse for a difference of rewards
         reward, advantages = (torch.as_tensor(each, dtype=torch.float32) for each in (reward, advantages))
         return found, reward.to(device), advantages.to(device)
-
-    def _rewards(self, batch: CaptionBatch, sentences: Sequence[Sequence[Sequence[int]]]) -> np.ndarray:
-        """(B, K); where photos are mixed, each of the two has its share in what is to be said."""
-        rewards = self.reward(batch.photos.tolist(), sentences)
-        if batch.others.numel():
-            share = batch.shares.double().cpu().numpy()[:, None]
-            rewards += share * (self.reward(batch.others.tolist(), sentences) - rewards)
-        return rewards
 
 
 def above_expected(rewards: np.ndarray, q: np.ndarray) -> np.ndarray:

@@ -13,12 +13,10 @@ from rich.console import Console
 
 from seesay.bundle.write import write_bundle
 from seesay.config import Recipe
-from seesay.data.features import PhotoFeatures
 from seesay.data.readers import read_dataset
 from seesay.data.records import CaptionRecord, Dataset, count_captions
 from seesay.data.tokens import CaptionTokenizer, split_words
 from seesay.data.vectors import word_vectors
-from seesay.errors import RecipeError
 from seesay.metrics import CiderD, basic_scores, score_captions
 from seesay.models.build import build_decoder
 from seesay.models.captioner import Captioner
@@ -32,7 +30,6 @@ from seesay.training.distill import let_see, open_teachers, soft_targets
 from seesay.training.finetune import FromPhotos
 from seesay.training.generate import generate
 from seesay.training.loop import Trainer
-from seesay.training.mixing import Mixing, most_alike
 from seesay.training.photos import PhotoFiles, Photos, see_photos
 from seesay.training.preflight import preflight
 from seesay.training.run import RunFolder
@@ -75,9 +72,6 @@ def train(recipe: Recipe, resume: bool = False, console: Console | None = None) 
     train_photos, dev_photos = see_photos(recipe, encoder, stem, training, dev, fabric.device, console)
     describe(training, dev, tokenizer, encoder, decoder, fabric.device, console)
     captions = [[tokenizer.encode(caption) for caption in r.captions] for r in train_photos.records]
-    mixing = None
-    if recipe.train.mixing:
-        mixing = Mixing(most_alike(_kept(train_photos, recipe)), recipe.train.mixing, recipe.seed)
     batches = CaptionBatches(
         train_photos.features,
         captions,
@@ -85,7 +79,6 @@ def train(recipe: Recipe, resume: bool = False, console: Console | None = None) 
         recipe.tokens.max_words,
         recipe.seed,
         recipe.train.consensus,
-        mixing,
     )
     soft = None
     if teachers:
@@ -108,15 +101,6 @@ def train(recipe: Recipe, resume: bool = False, console: Console | None = None) 
     if not fabric.is_global_zero:
         return run.bundle
     return write_bundle(run.bundle, recipe, captioner, tokenizer, search, judge.scores)
-
-
-def _kept(photos: Photos, recipe: Recipe) -> PhotoFeatures:
-    if isinstance(photos.features, PhotoFiles):
-        raise RecipeError(
-            f"train.mixing={recipe.train.mixing:g} mixes features that are kept, and with encoder.finetune="
-            f"{recipe.encoder.finetune} nothing of {recipe.encoder.name} can be; give fewer stages, or leave it at 0"
-        )
-    return photos.features
 
 
 def fresh_parts(
