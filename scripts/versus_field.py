@@ -12,6 +12,7 @@ import argparse
 import statistics
 import sys
 from collections.abc import Callable
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from seesay.bench.figures import timed
+from seesay.bench.figures import interleaved, rates
 from seesay.bench.training import VOCABULARY, Training
 from seesay.config import load_recipe
 from seesay.models.build import build_encoder
@@ -82,15 +83,12 @@ def main() -> None:
         ours[f"ours, {precision}"] = Training(recipe, encoder, asked.steps)
     field = Field(asked.folder, ours["ours, auto"], encoder.depth)
     numbers = {name: training.captions for name, training in ours.items()}
-    tasks: dict[str, Callable[[], float]] = {name: training.run for name, training in ours.items()}
+    tasks: dict[str, Callable[[], object]] = {name: training.run for name, training in ours.items()}
     for name, half in (("theirs", False), ("theirs, bfloat16", True)):
-        numbers[name], tasks[name] = field.captions, lambda half=half: timed(lambda: field.run(half))
-    speeds: dict[str, list[float]] = {name: [] for name in tasks}
-    for repeat in range(asked.repeats + 1):
-        for name, task in tasks.items():
-            seconds = task()
-            if repeat:  # the first allocates
-                speeds[name].append(numbers[name] / seconds)
+        numbers[name], tasks[name] = field.captions, partial(field.run, half)
+    interleaved(1, **tasks)  # the first allocates
+    seconds = interleaved(asked.repeats, **tasks)
+    speeds = {name: rates(numbers[name], found) for name, found in seconds.items()}
     for name, found in speeds.items():
         ratio = statistics.median(own / theirs for own, theirs in zip(found, speeds["theirs"], strict=True))
         print(f"{name}: {statistics.median(found):.0f} captions/s, {ratio:.2f} times theirs as it comes")
