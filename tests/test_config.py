@@ -120,6 +120,19 @@ def test_wrong_values(key: str, value: Any, expected: str) -> None:
     assert f": expected {expected}" in said
 
 
+@pytest.mark.parametrize("part", ["0/3", "4/3", "1/1", "1", "third", "-1/3", "1/3/5", "1/", 0.5])
+@pytest.mark.parametrize("key", ["only", "leave_out"])
+def test_parts_that_are_none(key: str, part: Any) -> None:
+    (said,) = problems_of({"data": {key: part}})
+    assert said.startswith(f"data.{key}={part}: expected K/N, the K-th of N equal parts of the training photos")
+
+
+def test_a_part_is_used_or_left_out() -> None:
+    assert Recipe.from_dict({"data": {"only": "3/3"}}).data.only == "3/3"
+    (said,) = problems_of({"data": {"only": "1/3", "leave_out": "2/3"}})
+    assert said == "data.only=1/3 with data.leave_out=2/3: take one of them"
+
+
 def test_values_that_are_fine() -> None:
     recipe = Recipe.from_dict(
         {

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import io
+import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,6 +23,7 @@ from seesay.config import Recipe
 from seesay.data.augment import Augmentation, may_be_mirrored
 from seesay.data.features import PhotoFeatures
 from seesay.data.records import CaptionRecord
+from seesay.data.splits import part_of
 from seesay.errors import DataError, RecipeError
 from seesay.models.captioner import Captioner
 from seesay.models.embedding import WordEmbedding
@@ -406,14 +409,29 @@ def photo_of(width: int = 61, height: int = 43) -> Image.Image:
     return Image.fromarray(pixels)
 
 
-def test_variants_depend_on_seed_epoch_and_photo_alone(records):
+def test_variants_depend_on_seed_epoch_and_name_alone(records, tmp_path):
     transform = load_encoder(ENCODER, "none", 64).transform
+    other = replace(records[0], image=shutil.copy(records[0].image, tmp_path / "other.png"))
 
-    def variant(seed: int, epoch: int, photo: int) -> bytes:
-        return PhotoFiles([records[0], records[0]], transform, Augmentation(), seed).image(photo, epoch).tobytes()
+    def variant(seed: int, epoch: int, record: CaptionRecord, before: Sequence[CaptionRecord] = ()) -> bytes:
+        files = PhotoFiles([*before, record], transform, Augmentation(), seed)
+        return files.image(len(before), epoch).tobytes()
 
-    assert variant(0, 0, 0) == variant(0, 0, 0)
-    assert len({variant(*place) for place in [(0, 0, 0), (1, 0, 0), (0, 1, 0), (0, 0, 1)]}) == 4
+    assert variant(0, 0, records[0]) == variant(0, 0, records[0], before=records[1:3])
+    seen = [(0, 0, records[0]), (1, 0, records[0]), (0, 1, records[0]), (0, 0, other)]
+    assert len({variant(*place) for place in seen}) == 4
+
+
+def test_a_part_of_the_photos_is_encoded_already(recipe, records):
+    stem, said = stem_of(from_photos("none").encoder), Console(record=True, width=200, file=io.StringIO())
+    assert stem is not None
+    made, cpu = recipe(augment=True, views=2), torch.device("cpu")
+    whole = encode_views(stem, records, made, cpu, QUIET).features
+    part = encode_views(stem, part_of(records, 2, 3), made, cpu, said).features
+    assert isinstance(whole, PhotoFeatures)
+    assert isinstance(part, PhotoFeatures)
+    assert np.array_equal(part.rows[part.place], whole.rows[whole.place[[1, 4]]])
+    assert "encoding" not in said.export_text()
 
 
 def test_boxes_stay_inside_and_keep_most_of_the_photo():

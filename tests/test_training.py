@@ -24,13 +24,14 @@ from seesay.bundle.format import open_bundle
 from seesay.bundle.write import load_captioner
 from seesay.caption import Caption
 from seesay.config import Recipe
+from seesay.data.readers import read_dataset
 from seesay.data.tokens import join_words
 from seesay.errors import DataError, RecipeError, SeesayError
 from seesay.runtime import CaptionModel
 from seesay.training.generate import generate
 from seesay.training.loop import Trainer, TrainState, learning_rate
 from seesay.training.run import RunFolder
-from seesay.training.train import train
+from seesay.training.train import train, training_part
 
 QUIET = Console(quiet=True)
 
@@ -220,6 +221,24 @@ def test_two_devices_share_the_work_and_agree(tiny_recipe, tiny_data, tmp_path):
     assert len(rows_of(tmp_path / "run")) == 2
     assert open_bundle(tmp_path / "run" / "bundle").name == "tiny"
     assert done.stderr.count("epoch 2/2") == 1
+
+
+def test_a_part_of_the_training_photos_or_all_the_others(no_export, tiny_recipe, tiny_data, tmp_path):
+    recipe = recipe_for(tiny_recipe, tiny_data, tmp_path / "run", epochs=1)
+    everything = read_dataset([tiny_data]).split("train")
+    second = everything[1::3]
+
+    def asked(**keys: str) -> Recipe:
+        return replace(recipe, data=replace(recipe.data, **keys))
+
+    assert training_part(recipe, everything) == everything
+    assert training_part(asked(only="2/3"), everything) == second
+    assert training_part(asked(leave_out="2/3"), everything) == [r for r in everything if r not in second]
+    with pytest.raises(DataError, match=r"part 7 of 9 of 6 training photos has none; give fewer parts"):
+        training_part(asked(only="7/9"), everything[:6])
+    said = Console(record=True, width=200, file=io.StringIO())
+    train(asked(only="2/3"), console=said)
+    assert f"\n{len(second)} training photos" in said.export_text()
 
 
 def test_a_loss_that_is_no_number_ends_the_run_with_advice(no_export, tiny_recipe, tiny_data, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -20,6 +21,8 @@ class Data:
     layout: str = "auto"
     splits: str = "auto"
     limit: int | None = at_least(1, default=None)
+    only: str | None = None
+    leave_out: str | None = None
 
 
 @dataclass(frozen=True)
@@ -203,6 +206,15 @@ def most_heads(size: int) -> int:
     return next(heads for heads in (8, 4, 2, 1) if size % heads == 0)
 
 
+def parse_part(part: str) -> tuple[int, int] | None:
+    """K/N as text -> (K, N), the K-th of N parts, 1 <= K <= N and N >= 2; None where it is nothing of the kind."""
+    found = re.fullmatch(r"(\d{1,6})/(\d{1,6})", part)
+    if found is None:
+        return None
+    which, of = int(found[1]), int(found[2])
+    return (which, of) if 1 <= which <= of and of > 1 else None
+
+
 def contradictions(recipe: Recipe) -> list[str]:
     """What each key allows and the keys together do not, one line each."""
     return [said for wrong, said in _rules(recipe) if wrong]
@@ -210,6 +222,15 @@ def contradictions(recipe: Recipe) -> list[str]:
 
 def _rules(recipe: Recipe) -> Iterable[tuple[bool, str]]:
     attention, decoder, embedding, train = recipe.attention, recipe.decoder, recipe.embedding, recipe.train
+    for key, part in (("data.only", recipe.data.only), ("data.leave_out", recipe.data.leave_out)):
+        yield (
+            part is not None and parse_part(part) is None,
+            f"{key}={part}: expected K/N, the K-th of N equal parts of the training photos, such as 1/3",
+        )
+    yield (
+        recipe.data.only is not None and recipe.data.leave_out is not None,
+        f"data.only={recipe.data.only} with data.leave_out={recipe.data.leave_out}: take one of them",
+    )
     yield train.warmup >= 1, "train.warmup=1: the whole run would be warm-up; give a share of the steps below 1"
 
     yield (

@@ -145,6 +145,19 @@ def limit_splits(records: Sequence[CaptionRecord], limit: int, seed: int) -> lis
     return [record for record in records if record.id in chosen]
 
 
+def part_of(records: Sequence[CaptionRecord], which: int, of: int, left_out: bool = False) -> list[CaptionRecord]:
+    """Every `of`-th photo, beginning with the `which`-th (from 1), in the order they have; or all but those.
+
+    Raises:
+        DataError: there is none.
+    """
+    part = [record for i, record in enumerate(records) if (i % of == which - 1) != left_out]
+    if not part:
+        what = f"all but part {which} of {of}" if left_out else f"part {which} of {of}"
+        raise DataError(f"{what} of {count_of(len(records), 'training photo')} has none; give fewer parts")
+    return part
+
+
 @functools.cache
 def karpathy_lists() -> tuple[IdList, ...]:
     """Karpathy's 29,000 / 1,014 / 1,000 photos of Flickr30k."""

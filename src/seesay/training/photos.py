@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -37,7 +38,8 @@ class PhotoFiles:
         records: all of them readable.
         transform: photo -> what the encoder reads.
         augment: what happens to a photo before that, None for nothing.
-        seed: of the augmentation, which depends on (seed, epoch, photo) alone.
+        seed: of the augmentation, which depends on it, the epoch and the name of the photo's file alone: so a photo's
+            variants are the same whatever other photos there are.
     """
 
     records: Sequence[CaptionRecord]
@@ -60,7 +62,7 @@ class PhotoFiles:
         record = self.records[photo]
         if self.augment is None:
             return self.transform(record.image)
-        random = np.random.default_rng([self.seed, epoch, photo])
+        random = np.random.default_rng([self.seed, epoch, zlib.crc32(os.fsencode(record.image.name))])
         variant = self.augment(open_photo(record.image), random, may_be_mirrored(record.captions))
         return self.transform(variant)
 
@@ -196,7 +198,7 @@ def encode_views(
 def _digest_of(view: View, photo: bytes, files: PhotoFiles) -> bytes:
     """What a variant depends on: the photo, how it is changed, by what chance, and whether it may be mirrored."""
     mirror = may_be_mirrored(view.record.captions)
-    what = repr((photo, files.augment, files.seed, view.number, view.photo, mirror))
+    what = repr((photo, files.augment, files.seed, view.number, view.record.image.name, mirror))
     return hashlib.blake2b(what.encode(), digest_size=len(photo)).digest()
 
 

@@ -13,8 +13,10 @@ from rich.console import Console
 
 from seesay.bundle.write import write_bundle
 from seesay.config import Recipe
+from seesay.config.recipe import parse_part
 from seesay.data.readers import read_dataset
 from seesay.data.records import CaptionRecord, Dataset, count_captions
+from seesay.data.splits import part_of
 from seesay.data.tokens import CaptionTokenizer, split_words
 from seesay.data.vectors import word_vectors
 from seesay.metrics import CiderD, basic_scores, score_captions
@@ -66,7 +68,7 @@ def train(recipe: Recipe, resume: bool = False, console: Console | None = None) 
     console.quiet = console.quiet or not fabric.is_global_zero
 
     dataset = read_data(recipe, console)
-    training, dev = dataset.split("train"), dataset.split("dev")
+    training, dev = training_part(recipe, dataset.split("train")), dataset.split("dev")
     decoder, tokenizer = initial[1:] if initial else fresh_parts(recipe, encoder, training, console)
     teachers = open_teachers(recipe.train.teachers, tokenizer)
     train_photos, dev_photos = see_photos(recipe, encoder, stem, training, dev, fabric.device, console)
@@ -139,6 +141,15 @@ def read_data(recipe: Recipe, console: Console) -> Dataset:
             soft_wrap=True,
         )
     return dataset
+
+
+def training_part(recipe: Recipe, training: list[CaptionRecord]) -> list[CaptionRecord]:
+    """What `data.only` or `data.leave_out` asks for. Raises DataError: that is no photo."""
+    for asked, left_out in ((recipe.data.only, False), (recipe.data.leave_out, True)):
+        part = parse_part(asked) if asked else None
+        if part is not None:
+            return part_of(training, *part, left_out)
+    return training
 
 
 def embedding_table(
