@@ -238,7 +238,7 @@ def test_a_part_of_the_training_photos_or_all_the_others(no_export, tiny_recipe,
         training_part(asked(only="7/9"), everything[:6])
     said = Console(record=True, width=200, file=io.StringIO())
     train(asked(only="2/3"), console=said)
-    assert f"\n{len(second)} training photos" in said.export_text()
+    assert re.search(rf"^{len(second)} training photos", said.export_text(), re.MULTILINE)
 
 
 def test_a_loss_that_is_no_number_ends_the_run_with_advice(no_export, tiny_recipe, tiny_data, tmp_path, monkeypatch):
