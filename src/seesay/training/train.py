@@ -144,7 +144,7 @@ def read_data(recipe: Recipe, console: Console) -> Dataset:
 
 
 def training_part(recipe: Recipe, training: list[CaptionRecord]) -> list[CaptionRecord]:
-    """What `data.only` or `data.leave_out` asks for, which preflight has checked. Raises DataError: that is no photo."""
+    """What `data.only` or `data.leave_out` asks for, checked by preflight. Raises DataError: that is no photo."""
     for asked, left_out in ((recipe.data.only, False), (recipe.data.leave_out, True)):
         part = parse_part(asked) if asked else None
         if part is not None:
