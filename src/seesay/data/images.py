@@ -193,7 +193,7 @@ class ImageTransform:
 
         Args:
             source: as of `open_photo`.
-            helper: a thread without work, which resizes one half; the pixels are the same.
+            helper: a thread without work, which resizes a part; the pixels are the same.
         """
         return self.normalise(self.pixels(source, helper))
 
@@ -244,8 +244,9 @@ def _resize_side(
         shape = (size[0], stop - start) if across else (stop - start, size[1])
         resized.paste(image.crop(box).resize(shape, resample), box[:2])
 
-    other = helper.submit(some, lines // 2, lines)
-    some(0, lines // 2)
+    middle = lines * 11 // 20  # the helper has to wake first
+    other = helper.submit(some, middle, lines)
+    some(0, middle)
     other.result()
     return resized
 

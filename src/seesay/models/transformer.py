@@ -32,7 +32,7 @@ class LayeredMemory(NamedTuple):
     """Regions as each of N layers reads them: apart, so that a step copies nothing to part them.
 
     Attributes:
-        values, keys: of each layer (B, 1, heads, P, H / heads).
+        values, keys: of each layer (B, heads, P, H / heads).
     """
 
     values: tuple[Tensor, ...]
@@ -62,31 +62,34 @@ class Block(nn.Module):
     def forward(
         self, words: Tensor, past: Tensor | None, hidden: Tensor | None, regions: Pair
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """One layer over T more words of every caption.
+        """One layer over N more words of every photo: a row of them, which see each other, or one of each caption.
 
         Args:
-            words: (B, K, T, H).
-            past: (B, K, 2 heads, S, H / heads) keys, then values, of the S words before them; None: there are none.
-            hidden: (B, K, T, S + T) True where a word must not look; None hides nothing.
-            regions: keys and values (B, 1, heads, P, H / heads) of the photos for this layer, without K.
+            words: (B, N, H).
+            past: what the N captions have, (B, N, 2 heads, T, H / heads), the keys, then the values of T words; None:
+                the words stand in one row.
+            hidden: (B, N, N) True where a word of the row must not look; None hides nothing.
+            regions: keys and values (B, heads, P, H / heads) of the photos for this layer.
 
         Returns:
-            words (B, K, T, H), the past with them, and where they looked, (B, K, T, P), the mean over the heads.
+            words (B, N, H); the keys and values of the row, (B, 2 heads, N, H / heads), or the past with the latest
+            word; and where the words looked, (B, N, P), the mean over the heads.
         """
-        batch, beams, length, size = words.shape
-        heads, each = self.heads, size // self.heads
-        latest = self.words_in(self.norm_words(words)).unflatten(-1, (3 * heads, each)).transpose(2, 3)
-        query, latest = latest.split([heads, 2 * heads], dim=2)
-        if past is not None:
+        heads, each = self.heads, words.shape[-1] // self.heads
+        latest = self.words_in(self.norm_words(words))
+        if past is None:
+            query, latest = split_heads(latest, 3 * heads).split([heads, 2 * heads], dim=1)
+        else:
+            query, latest = latest.unflatten(-1, (3 * heads, 1, each)).split([heads, 2 * heads], dim=2)
             latest = torch.cat([past, latest], dim=3)
-        key, value = latest.chunk(2, dim=2)
+        key, value = latest.chunk(2, dim=-3)
         context, _ = attend(query, key, value, hidden)
-        words = words + self.dropout(self.words_out(context.transpose(2, 3).reshape(words.shape)))
-        query = self.query(self.norm_regions(words)).reshape(batch, 1, beams * length, heads, each)
-        context, looked = attend(query.transpose(2, 3), *regions)
-        words = words + self.dropout(self.regions_out(context.transpose(2, 3).reshape(words.shape)))
+        context = context.transpose(1, 2) if past is None else context
+        words = words + self.dropout(self.words_out(context.reshape(words.shape)))
+        context, looked = attend(split_heads(self.query(self.norm_regions(words)), heads), *regions)
+        words = words + self.dropout(self.regions_out(context.transpose(1, 2).reshape(words.shape)))
         words = words + self.dropout(self.think(self.norm_think(words)))
-        return words, latest, looked.reshape(batch, beams, length, -1)
+        return words, latest, looked
 
 
 class TransformerDecoder(Decoder):
@@ -141,16 +144,15 @@ class TransformerDecoder(Decoder):
 
     def start(self, memory: LayeredMemory, beams: int = 1) -> Cache:
         """An empty cache."""
-        batch, _, heads, _, each = memory.values[0].shape
+        batch, heads, _, each = memory.values[0].shape
         return Cache(*(memory.values[0].new_zeros(batch, beams, 2 * heads, 0, each) for _ in self.blocks))
 
     def step(self, tokens: Tensor, state: Cache, memory: LayeredMemory) -> Step:
         """One word further: (B, K) tokens, a cache of T words -> a cache of T + 1."""
         place = torch.scalar_tensor(state[0].shape[3], device=tokens.device)
-        words = self._read(tokens.unsqueeze(2), sinusoids(place.unsqueeze(0), self.size))
+        words = self._read(tokens, sinusoids(place.unsqueeze(0), self.size))
         words, past, looked = self._run(words, state, None, memory)
-        logprobs = self.logits(self._out(words).squeeze(2)).log_softmax(dim=-1)
-        return Step(logprobs, Cache(*past), looked.squeeze(2))
+        return Step(self.logits(self._out(words)).log_softmax(dim=-1), Cache(*past), looked)
 
     def forward(self, tokens: Tensor, lengths: Tensor, memory: LayeredMemory) -> Decoded:
         """Read whole captions at once (teacher forcing); equal to repeated `step`.
@@ -165,18 +167,16 @@ class TransformerDecoder(Decoder):
         """
         row = Row.of(tokens, lengths)
         waves = sinusoids(torch.arange(tokens.shape[2], device=tokens.device), self.size)
-        words = self._read(row.take(tokens), waves[row.place]).unsqueeze(1)
-        hidden = row.hidden[:, None]
-        words, _, looked = self._run(words, [None] * len(self.blocks), hidden, memory)
-        return Decoded(row.put(self._out(words).squeeze(1)), row.put(looked.squeeze(1)))
+        words = self._read(row.take(tokens), waves[row.place])
+        words, _, looked = self._run(words, [None] * len(self.blocks), row.hidden, memory)
+        return Decoded(row.put(self._out(words)), row.put(looked))
 
     def _by_layer(self, projected: Tensor) -> tuple[Tensor, ...]:
-        """(B, P, N * H) -> N times (B, 1, heads, P, H / heads)."""
-        layers = len(self.blocks)
-        return split_heads(projected.unflatten(2, (layers, -1)).transpose(1, 2), self.heads).chunk(layers, dim=1)
+        """(B, P, N * H) -> N times (B, heads, P, H / heads)."""
+        return tuple(split_heads(part, self.heads) for part in projected.chunk(len(self.blocks), dim=2))
 
     def _read(self, tokens: Tensor, waves: Tensor) -> Tensor:
-        """Words (..., T), and the waves of their places, broadcast to (..., T, H) -> (..., T, H)."""
+        """Words (B, N) and the waves of their places, broadcast to (B, N, H) -> (B, N, H)."""
         return self.dropout(self.word_in(self.embedding(tokens) * self.embedding.size**0.5) + waves)
 
     def _run(

@@ -18,6 +18,8 @@ from seesay.search import Hypothesis, SearchOptions, beam_search
 
 Precision = Literal["auto", "int8", "float32"]
 DECODERS = {"int8": "decoder.int8.onnx", "float32": "decoder.onnx"}
+# Whether ONNX Runtime is told for how long; one that is older would spin for milliseconds.
+SPIN_DURATION = tuple(map(int, onnxruntime.__version__.split(".")[:2])) >= (1, 26)
 FAST_INT8 = ("x86_64", "AMD64")  # where it was measured (docs/performance.md)
 
 Encoded = list[np.ndarray]  # of one photo, (1, ...) each: memory and first state, in the order of the encoder's outputs
@@ -55,8 +57,9 @@ class Engine:
         return _run(self._encoder, self._photo_outputs, {"images": pixels[None]})
 
     def search(self, photos: Sequence[Encoded], options: SearchOptions) -> list[list[Hypothesis]]:
-        """The best sentence of each photo, then those that were finished with it."""
-        parts = dict(zip(self._photo_outputs, map(np.concatenate, zip(*photos, strict=True)), strict=True))
+        """The best sentence of each photo."""
+        joined = photos[0] if len(photos) == 1 else map(np.concatenate, zip(*photos, strict=True))
+        parts = dict(zip(self._photo_outputs, joined, strict=True))
         memory = {name: array for name, array in parts.items() if name.startswith("memory.")}
         state = {name: array for name, array in parts.items() if name.startswith("state.")}
 
@@ -89,9 +92,11 @@ def _session(graph: Path, threads: int) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors only: advice on graph details helps no user
     options.intra_op_num_threads = threads
-    # Threads without work would spin, while graphs load and between two calls, on the cores that others need.
-    options.add_session_config_entry("session.force_spinning_stop", "1")
-    options.add_session_config_entry("session.intra_op.spin_duration_us", "50")  # ONNX Runtime < 1.26 ignores it
+    # Threads without work spin on cores that others need. Those of a decoder go on spinning while the search thinks
+    # about a word (some 140 microseconds): to wake them for the next one would take as long as their share of it.
+    spins_on = graph.name in DECODERS.values() and SPIN_DURATION
+    options.add_session_config_entry("session.force_spinning_stop", "0" if spins_on else "1")
+    options.add_session_config_entry("session.intra_op.spin_duration_us", "200" if spins_on else "50")
     try:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors have no common class

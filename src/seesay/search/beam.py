@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -85,12 +86,13 @@ def beam_search(
         end: id of the end token.
         forbidden: ids never written (padding, start, unknown).
         options: width, length, ranking.
-        best_only: be done with a photo once no unfinished sentence could rank first by ending within SOON more tokens
-            that cost nothing. What might yet win in more than that is given up (nothing, where `length_penalty` is 0).
+        best_only: give the first sentence only, and be done with a photo once no unfinished one could rank before it by
+            ending within SOON more tokens that cost nothing. What might yet win in more than that is given up (nothing,
+            where `length_penalty` is 0).
 
     Returns:
         For each photo at least one and at most K hypotheses, sorted by their normalised score; fewer than K where
-        the vocabulary does not give that many, or where `best_only` left some unfinished.
+        the vocabulary does not give that many, one of them for `best_only`.
     """
     options = options or SearchOptions()
     xp = namespace(start)
@@ -123,15 +125,18 @@ def beam_search(
         trace.append((parent, token, gained, attention))
         all_alive = bool(alive.all())
         if not all_alive:
+            first = None
             if best_only:
-                hopeless = alive & ~_may_lead(xp, total, alive, written, end, options.length_penalty)
-                total = xp.where(hopeless, xp.full_like(total, WORST), total)
-                alive = alive & ~hopeless
+                first, led = _lead(xp, total, alive, written, end, options.length_penalty)
+                alive = alive & ~led
             running = np.any(to_numpy(alive), axis=1)
             stay = np.flatnonzero(running)
             if len(stay) <= STAY * len(running):
                 leave = np.flatnonzero(~running)
-                sentences = _follow_back(trace, total, leave, end, options.length_penalty)
+                if first is None:
+                    sentences = _every(trace, leave, total, end, options.length_penalty)
+                else:
+                    sentences = _follow_back(trace, leave, to_numpy(first)[leave], end)
                 found |= zip(photos[leave].tolist(), sentences, strict=True)
                 if not len(stay):
                     break
@@ -163,18 +168,21 @@ def _is_real(total: Array) -> Array:
     return total > WORST / 2
 
 
-def _may_lead(xp: Any, total: Array, alive: Array, written: Array, end: int, length_penalty: float) -> Array:
-    """Of each photo, (B, 1), whether an unfinished sentence would rank first if it ended SOON.
+def _lead(xp: Any, total: Array, alive: Array, written: Array, end: int, length_penalty: float) -> tuple[Array, Array]:
+    """Each photo's first finished sentence, (B, 1), and whether it stays the first, (B, 1), were others to end SOON.
+
+    Those that are given up then count as finished from there on, and stay behind: they get one token less for nothing.
 
     Args:
         total, alive: (B, K).
         written: (B, K, T).
     """
-    words = xp.sum(written != end, axis=-1)
+    words = (written != end).sum(axis=-1)
     ranks = total / (words + xp.where(alive, SOON, 1)) ** float(length_penalty)  # a finished sentence has its end too
-    never = xp.full_like(ranks, -xp.inf)
-    unfinished, finished = xp.where(alive, ranks, never), xp.where(alive, never, ranks)
-    return xp.max(unfinished, axis=1, keepdims=True) > xp.max(finished, axis=1, keepdims=True)
+    finished = xp.where(alive, xp.full_like(ranks, -xp.inf), ranks)
+    first = finished.argmax(axis=1)[:, None]
+    behind = ranks <= xp.max(finished, axis=1, keepdims=True)
+    return first, (behind | ~alive).all(axis=1)[:, None]
 
 
 def _block_repeats(xp: Any, allowed: Array, written: Array, n: int) -> None:
@@ -193,7 +201,8 @@ def _block_repeats(xp: Any, allowed: Array, written: Array, n: int) -> None:
 def _forbid(xp: Any, allowed: Array, words: Array, which: Array) -> None:
     """Of each beam's words (B, K, T), those for which (B, K, T) is True; changes `allowed`."""
     photo, beam, place = xp.nonzero(which)
-    allowed[photo, beam, words[photo, beam, place]] = WORST
+    if len(photo):
+        allowed[photo, beam, words[photo, beam, place]] = WORST
 
 
 def _all_but(xp: Any, number: int, tokens: list[int], device: Any) -> Array:
@@ -208,24 +217,32 @@ def _rows(part: Any, places: np.ndarray) -> Any:
     return tuple(_rows(each, places) for each in part) if isinstance(part, tuple) else part[places]
 
 
-def _follow_back(
-    trace: Sequence[Trace], total: Array, photos: np.ndarray, end: int, length_penalty: float
+def _every(
+    trace: Sequence[Trace], photos: np.ndarray, total: Array, end: int, length_penalty: float
 ) -> list[list[Hypothesis]]:
-    """Read each surviving beam of some photos from its last token to its first."""
+    """The sentences of some photos, best first."""
     real = to_numpy(_is_real(total))[photos]
-    rows, beam = photos[:, None], np.arange(real.shape[1])[None]
-    path = []
-    for parts in reversed(trace):
-        parent, token, gained, attention = map(to_numpy, parts)
-        words, costs, beam = token[rows, beam], gained[rows, beam], parent[rows, beam]
-        path.append((words, costs, attention[rows, beam]))
-    tokens, gained, attention = (np.stack(part[::-1], axis=2) for part in zip(*path, strict=True))
+    beams = np.broadcast_to(np.arange(real.shape[1]), real.shape)
     return [
         sorted(
-            (_hypothesis(tokens[b, k], gained[b, k], attention[b, k], end) for k in np.flatnonzero(real[b])),
+            compress(sentences, ones),
             key=lambda hypothesis: -hypothesis.score / len(hypothesis.logprobs) ** length_penalty,
         )
-        for b in range(len(photos))
+        for sentences, ones in zip(_follow_back(trace, photos, beams, end), real, strict=True)
+    ]
+
+
+def _follow_back(trace: Sequence[Trace], photos: np.ndarray, beams: np.ndarray, end: int) -> list[list[Hypothesis]]:
+    """Read some beams (N, n) of N photos from their last token to their first."""
+    rows, path = photos[:, None], []
+    for parts in reversed(trace):
+        parent, token, gained, attention = map(to_numpy, parts)
+        words, costs, beams = token[rows, beams], gained[rows, beams], parent[rows, beams]
+        path.append((words, costs, attention[rows, beams]))
+    tokens, gained, attention = (np.stack(part[::-1], axis=2) for part in zip(*path, strict=True))
+    return [
+        [_hypothesis(*beam, end) for beam in zip(*photo, strict=True)]
+        for photo in zip(tokens, gained, attention, strict=True)
     ]
 
 

@@ -15,7 +15,7 @@ from seesay.search import Hypothesis, Samples, SearchOptions, beam_search, sampl
 
 @torch.inference_mode()
 def generate(decoder: Decoder, memory: Any, options: SearchOptions) -> list[list[Hypothesis]]:
-    """The best sentence of each photo, then those that were finished with it.
+    """The best sentence of each photo.
 
     The decoder is used as it is, so put it in eval mode.
 
