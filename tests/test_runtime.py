@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import shutil
 import subprocess
@@ -27,6 +28,7 @@ from seesay.data.tokens import CaptionTokenizer
 from seesay.errors import BundleError, PhotoError
 from seesay.runtime import CaptionModel
 from seesay.runtime.engine import Engine
+from seesay.runtime.model import cores
 from seesay.search import Hypothesis, SearchOptions
 
 
@@ -214,6 +216,61 @@ def test_threads_share_a_model(model, tiny_photos):
         for run in runs:
             for ours, theirs in zip(run.result(), expected, strict=True):
                 assert_same(ours, theirs, atol=1e-5)
+
+
+def in_a_process_of_its_own(code: str, *arguments: object) -> str:
+    command = [sys.executable, "-c", code, *map(str, arguments)]
+    return subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="a system without fork")
+def test_a_fork_captions_too(tiny_bundle, tiny_photos):
+    """A fork has none of the threads that its parent has."""
+    code = """
+import os, signal, sys
+from seesay.runtime import CaptionModel
+model = CaptionModel.load(sys.argv[1], threads=2)
+said = model.caption(sys.argv[2]).text
+child = os.fork()
+if not child:
+    signal.alarm(30)  # it would wait for ever
+    os._exit(model.caption(sys.argv[2]).text != said)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    assert in_a_process_of_its_own(code, tiny_bundle, tiny_photos[0]).strip() == "0"
+
+
+def test_a_thread_captions_when_the_program_has_ended(tiny_bundle, tiny_photos, model):
+    """New threads cannot be started then."""
+    code = """
+import sys, threading
+from seesay.runtime import CaptionModel
+model = CaptionModel.load(sys.argv[1], threads=2)
+def work():
+    threading.main_thread().join()
+    print(model.caption(sys.argv[2]).text)
+threading.Thread(target=work).start()
+"""
+    assert in_a_process_of_its_own(code, tiny_bundle, tiny_photos[0]).strip() == model.caption(tiny_photos[0]).text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("max 100000", 5), ("200000 100000", 2), ("50000 100000", 1), ("900000 100000", 5), ("?", 5)]
+)
+def test_a_container_has_no_more_cores_than_its_share(text, expected, tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(5)), raising=False)
+    limit = tmp_path / "cpu.max"
+    assert cores(limit) == 5
+    limit.write_text(text + "\n")
+    assert cores(limit) == expected
+
+
+def test_what_is_no_photo_costs_only_itself(model, tiny_photos):
+    first, failure, last = model.caption_many([tiny_photos[0], None, tiny_photos[1]])
+    expected = "a NoneType: expected a path, the bytes of a file, a PIL image or an array"
+    assert failure == Failure(None, expected)
+    assert_same(first, model.caption(tiny_photos[0]), atol=1e-5)
+    assert_same(last, model.caption(tiny_photos[1]), atol=1e-5)
 
 
 def test_load_gives_a_model(tiny_bundle, tiny_photos, model):

@@ -216,6 +216,26 @@ def test_the_best_alone_is_the_same_in_a_batch(length_penalty, backend):
         assert [(h.tokens, h.logprobs) for h in together] == [(h.tokens, h.logprobs) for h in single]
 
 
+@pytest.mark.parametrize("length_penalty", [0.0, 0.7])
+@pytest.mark.parametrize("seed", range(5))
+def test_the_best_alone_is_finished_though_others_cost_as_much(seed, length_penalty):
+    """Costs are multiples of a quarter, so many sums are equal."""
+    table = Table(seed, 7, batch=40, end_bonus=1.0)
+    real_row = table.row
+
+    def row(photo, history):
+        logprobs, attention = real_row(photo, history)
+        return np.round(logprobs * 4) / 4, attention
+
+    table.row = row
+    options = SearchOptions(3, 12, length_penalty)
+    found = table.search(options, best_only=True)
+    for photo, [best] in enumerate(found):
+        assert best.logprobs[-1] == row(photo, (START, *best.tokens))[0][END]
+    if length_penalty == 0:  # then nothing is given up
+        assert [[h.tokens for h in one] for one in found] == [[one[0].tokens] for one in table.search(options)]
+
+
 @pytest.mark.parametrize(("cost", "waits"), [(-2.9, True), (-3.1, False)])
 def test_how_long_the_best_alone_is_waited_for(cost, waits):
     """Beside a sentence of one token (its end) with -1, an unfinished one of one word may still get to three tokens:
@@ -345,11 +365,23 @@ def test_block_ngrams_blocks_nothing_else():
         ({"max_words": 0}, "max_words=0: expected at least 1"),
         ({"length_penalty": -0.5}, "length_penalty=-0.5: expected at least 0"),
         ({"block_ngrams": -1}, "block_ngrams=-1: expected at least 0"),
+        ({"length_penalty": float("nan")}, "length_penalty=nan: expected at least 0"),
+        ({"beam": 2.5}, "beam=2.5: expected a whole number"),
     ],
 )
 def test_wrong_options_are_named(wrong, said):
     with pytest.raises(ValueError, match=f"^{said}$"):
         replace(SearchOptions(), **wrong)
+
+
+@pytest.mark.parametrize("backend", ["numpy", "torch"])
+@pytest.mark.parametrize("best_only", [False, True])
+def test_what_is_no_number_is_said(backend, best_only):
+    """A model that diverged: no caption without words, as if it had ended at once."""
+    table = Table(0, 6)
+    table.rows[(0, START)] = np.full(6, np.nan, np.float32), np.ones(3, np.float32) / 3
+    with pytest.raises(ValueError, match=r"^the model's log-probabilities are not numbers \(NaN\)$"):
+        table.search(SearchOptions(3, 5), backend=backend, best_only=best_only)
 
 
 def test_numpy_needs_no_torch():

@@ -19,17 +19,20 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "load"]
 
 
-def load(path_or_name: str | Path | None = None, precision: Precision = "auto") -> CaptionModel:
+def load(
+    path_or_name: str | Path | None = None, precision: Precision = "auto", threads: int | None = None
+) -> CaptionModel:
     """Open a model bundle for captioning on ONNX Runtime; needs the base install only.
 
     Args:
         path_or_name: a bundle's folder, the name of a packaged model, or None for the packaged default.
         precision: of the decoder's matrices: "int8", "float32", or "auto", which takes the one that is known to be
             faster for one photo (8 bits change a few captions in a hundred and no score).
+        threads: cores to use; None takes every one that the process may run on.
 
     Raises:
         seesay.errors.BundleError: the bundle is missing, damaged, of a foreign format, or lacks that precision.
     """
     from seesay.runtime import CaptionModel  # onnxruntime loads only when a model is asked for
 
-    return CaptionModel.load(path_or_name, precision=precision)
+    return CaptionModel.load(path_or_name, threads, precision)

@@ -51,4 +51,7 @@ Inputs `tokens` (B, K) int64, `state.*` (B, K, ...), `memory.*`. The first token
 (padding), 1 and 3 (unknown) must not be chosen.
 Outputs `logprobs` (B, K, V) natural logarithm, `attention` (B, K, P) weights over the regions, row by row, and
 `next.*`: the state for the next step. `tokenizer.json` is read by the Hugging Face `tokenizers` library.
+
+`search.json` is the search that the model's captions come from: beam width, length penalty (sums of log-probabilities
+are divided by length ** penalty), no `block_ngrams` tokens in a row twice, no token twice but those of `may_repeat`.
 """

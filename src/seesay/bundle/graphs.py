@@ -170,7 +170,7 @@ def _export_step(model: Captioner) -> onnx.ModelProto:
     inputs = ["tokens", *_names("state", state), *_names("memory", memory)]
     outputs = ["logprobs", "attention", *_names("next", state)]
     memory, state = _each(memory, Tensor.clone), _each(state, Tensor.clone)  # none of inference mode can be exported
-    grows = {3: dim} if state[0].ndim > 3 else {}  # (B, K, H), or (B, K, heads, words so far, ...)
+    grows = {3: dim} if state[0].ndim > 3 else {}  # (B, K, H), or (B, K, 2 heads, words so far, ...)
     dynamic = ({0: dim, 1: dim}, tuple({0: dim, 1: dim, **grows} for _ in state), _each(memory, lambda _: {0: dim}))
     return export_graph(StepGraph(model), (tokens, state, memory), dynamic, inputs, outputs)
 

@@ -32,11 +32,12 @@ Model = Annotated[
 ]
 Layout = Annotated[str, typer.Option(help="flickr30k, flickr8k, coco, shapes, folder, or auto.")]
 Splits = Annotated[str, typer.Option(help="auto, karpathy, a folder of id lists, or shares (0.8/0.1/0.1).")]
-Beam = Annotated[int | None, typer.Option(min=1, help="Hypotheses kept; 1 is greedy.", show_default="the model's, 3")]
+Beam = Annotated[int | None, typer.Option(min=1, help="Hypotheses kept; 1 is greedy.", show_default="the model's")]
 Precision = Annotated[
     Literal["auto", "int8", "float32"],
     typer.Option(help="Of the decoder: int8 is faster and changes a few captions in a hundred."),
 ]
+Threads = Annotated[int | None, typer.Option(min=1, help="Cores to use.", show_default="all that it may")]
 Json = Annotated[Path | None, typer.Option("--json", help="Write JSON here.")]
 
 
@@ -101,6 +102,7 @@ def caption(
     page: Annotated[Path | None, typer.Option(help="Write a page of the photos and their words here (.html).")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Leave out photos that the JSON file has already.")] = False,
     precision: Precision = "auto",
+    threads: Threads = None,
 ) -> None:
     """Caption photos; exit code 1 if any of them could not be read."""
     if resume and json is None:
@@ -114,7 +116,7 @@ def caption(
     from seesay.data.images import find_photos
 
     photos = list(find_photos(paths))
-    failed = caption_photos(photos, model, beam, json, attention, figure, page, resume, precision)
+    failed = caption_photos(photos, model, beam, json, attention, figure, page, resume, precision, threads)
     if failed:
         say(f"seesay: {failed:,} of {len(photos):,} photos could not be captioned")
         raise typer.Exit(1)

@@ -29,6 +29,7 @@ def caption_photos(
     page: Path | None = None,
     resume: bool = False,
     precision: Precision = "auto",
+    threads: int | None = None,
 ) -> int:
     """Caption photos and write what is asked for; the number of photos that failed.
 
@@ -42,6 +43,7 @@ def caption_photos(
         page: one self-contained HTML page.
         resume: leave out photos that `json_out` has a caption of.
         precision: of the decoder.
+        threads: cores to use; None takes every one that the process may run on.
     """
     from seesay.runtime import CaptionModel
 
@@ -49,7 +51,7 @@ def caption_photos(
     refuse_unwritable(json_out, page, *figures.values(), inputs=photos)
     done = _captioned_before(json_out) if resume and json_out else set()
     todo = [photo for photo in photos if str(photo) not in done]
-    captioner = CaptionModel.load(model, precision=precision)
+    captioner = CaptionModel.load(model, threads, precision)
     results = _counted(captioner.caption_many(todo, beam=beam), len(photos), len(photos) - len(todo))
     results = _printed(results)
     if json_out:

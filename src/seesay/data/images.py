@@ -52,8 +52,12 @@ def open_photo(source: ImageSource, enough: int | None = None) -> Image.Image:
         return _upright_rgb(_from_array(source))
     if isinstance(source, Image.Image):
         name = "the image given"
+    elif isinstance(source, str | os.PathLike):
+        name = os.fspath(source)
+    elif isinstance(source, bytes):
+        name = "the bytes given"
     else:
-        name = "the bytes given" if isinstance(source, bytes) else os.fspath(source)
+        raise PhotoError(f"a {type(source).__name__}: expected a path, the bytes of a file, a PIL image or an array")
     try:
         if isinstance(source, Image.Image):
             return _upright_rgb(source)
@@ -245,7 +249,10 @@ def _resize_side(
         resized.paste(image.crop(box).resize(shape, resample), box[:2])
 
     middle = lines * 11 // 20  # the helper has to wake first
-    other = helper.submit(some, middle, lines)
+    try:
+        other = helper.submit(some, middle, lines)
+    except RuntimeError:  # the interpreter is about to end: no thread starts any more
+        return image.resize(size, resample)
     some(0, middle)
     other.result()
     return resized

@@ -48,7 +48,7 @@ class Row(NamedTuple):
         return tokens.flatten(1).gather(1, self.slot)
 
     def put(self, vectors: Tensor) -> Tensor:
-        """(B, W, ...) -> (B, K, L, ...), 0 elsewhere."""
+        """(B, W, H) -> (B, K, L, H), 0 elsewhere."""
         empty = vectors.new_zeros(len(vectors), self.captions * self.length, vectors.shape[2])
         index = self.slot.unsqueeze(2).expand_as(vectors)
         return empty.scatter(1, index, vectors).unflatten(1, (self.captions, self.length))

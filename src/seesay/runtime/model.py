@@ -42,16 +42,20 @@ class CaptionModel:
         self.threads = threads or cores()
         self._engine = Engine(bundle.folder, self.threads, precision)
         self.precision: Precision = self._engine.precision
+        self._helpers: dict[int, ThreadPoolExecutor] = {}
 
     @cached_property
     def _single(self) -> Engine:
         """For many batches at once, each on a thread of its own: threads that share one photo wait for each other."""
         return self._engine if self.threads == 1 else Engine(self.bundle.folder, 1, self.precision)
 
-    @cached_property
+    @property
     def _helper(self) -> ThreadPoolExecutor | None:
-        """A second thread for photos that are taken one by one."""
-        return ThreadPoolExecutor(1, "seesay") if self.threads > 1 else None
+        """A second thread for photos that are taken one by one: of this process, as a fork has no thread of others."""
+        if self.threads == 1:
+            return None
+        process = os.getpid()
+        return self._helpers.get(process) or self._helpers.setdefault(process, ThreadPoolExecutor(1, "seesay"))
 
     @classmethod
     def load(
@@ -144,9 +148,18 @@ class CaptionModel:
         return self.bundle.search if beam is None else replace(self.bundle.search, beam=beam)
 
 
-def cores() -> int:
-    """Those that this process may run on; not every system tells."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def cores(limit: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Those that this process may run on, as far as the system tells, and no more than its container's share of them.
+
+    Args:
+        limit: where Linux has that share, as microseconds of each period (control groups, version 2).
+    """
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        share, period = map(int, limit.read_text().split())
+    except (OSError, ValueError):  # none, or "max"
+        return allowed
+    return max(1, min(allowed, share // period))
 
 
 def _name(image: ImageSource) -> str | None:

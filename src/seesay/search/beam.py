@@ -45,8 +45,11 @@ class SearchOptions:
     def __post_init__(self) -> None:
         object.__setattr__(self, "may_repeat", tuple(self.may_repeat))  # JSON has lists
         for name, low in (("beam", 1), ("max_words", 1), ("length_penalty", 0), ("block_ngrams", 0)):
-            if getattr(self, name) < low:
-                raise ValueError(f"{name}={getattr(self, name)}: expected at least {low}")
+            value = getattr(self, name)
+            if not low <= value < float("inf"):
+                raise ValueError(f"{name}={value}: expected at least {low}")
+            if name != "length_penalty" and value != int(value):
+                raise ValueError(f"{name}={value}: expected a whole number")
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,9 @@ def beam_search(
     Returns:
         For each photo at least one and at most K hypotheses, sorted by their normalised score; fewer than K where
         the vocabulary does not give that many, one of them for `best_only`.
+
+    Raises:
+        ValueError: the step gave log-probabilities that are not numbers.
     """
     options = options or SearchOptions()
     xp = namespace(start)
@@ -133,6 +139,8 @@ def beam_search(
             stay = np.flatnonzero(running)
             if len(stay) <= STAY * len(running):
                 leave = np.flatnonzero(~running)
+                if np.isnan(to_numpy(total)[leave]).any():
+                    raise ValueError("the model's log-probabilities are not numbers (NaN)")
                 if first is None:
                     sentences = _every(trace, leave, total, end, options.length_penalty)
                 else:
@@ -171,7 +179,7 @@ def _is_real(total: Array) -> Array:
 def _lead(xp: Any, total: Array, alive: Array, written: Array, end: int, length_penalty: float) -> tuple[Array, Array]:
     """Each photo's first finished sentence, (B, 1), and whether it stays the first, (B, 1), were others to end SOON.
 
-    Those that are given up then count as finished from there on, and stay behind: they get one token less for nothing.
+    Those that are given up then count as finished from there on, and stay behind: they get no token more for nothing.
 
     Args:
         total, alive: (B, K).
@@ -181,7 +189,7 @@ def _lead(xp: Any, total: Array, alive: Array, written: Array, end: int, length_
     ranks = total / (words + xp.where(alive, SOON, 1)) ** float(length_penalty)  # a finished sentence has its end too
     finished = xp.where(alive, xp.full_like(ranks, -xp.inf), ranks)
     first = finished.argmax(axis=1)[:, None]
-    behind = ranks <= xp.max(finished, axis=1, keepdims=True)
+    behind = ranks < xp.max(finished, axis=1, keepdims=True)
     return first, (behind | ~alive).all(axis=1)[:, None]
 
 
