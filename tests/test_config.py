@@ -103,6 +103,7 @@ def test_every_problem_is_said_at_once() -> None:
         ("decoder.kind", ["lstm"], "rnn | lstm"),
         ("train.precision", 32, "auto | 32-true | bf16-mixed | 16-mixed"),
         ("train.devices", [0], "a whole number or a word or a path"),
+        ("seed", -1, "at least 0"),
         ("name", None, "a word or a path"),
         ("name", True, "a word or a path"),
         ("name", " ", "a word or a path"),

@@ -374,11 +374,14 @@ def test_a_run_from_a_bundle_raises_the_reward(tiny_recipe, tiny_data, tiny_bund
     assert rewards[-1] > 1.1 * before
 
 
-@pytest.mark.parametrize("baseline", ["samples", "expected"])
-def test_one_sentence_has_no_others_to_be_compared_with(tiny_recipe, baseline):
-    keys = {"init": ("x",), "objective": "self_critical", "samples": 1, "baseline": baseline}
+@pytest.mark.parametrize(
+    ("sentences", "baseline"), [("beams", "samples"), ("beams", "expected"), ("beams", "greedy"), ("drawn", "samples")]
+)
+def test_one_sentence_has_no_others_to_be_compared_with(tiny_recipe, sentences, baseline):
+    """A beam of one is the greedy sentence itself."""
+    keys = {"init": ("x",), "objective": "self_critical", "samples": 1, "sentences": sentences, "baseline": baseline}
     values = replace(tiny_recipe, train=replace(tiny_recipe.train, **keys))
-    with pytest.raises(RecipeError, match=rf"train\.samples=1: train\.baseline={baseline} compares each sentence"):
+    with pytest.raises(RecipeError, match=r"train\.samples=1: with train\.sentences=drawn and train\.baseline=greedy"):
         Recipe.from_dict(values.to_dict())
 
 

@@ -6,6 +6,7 @@ import csv
 import io
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -146,6 +147,37 @@ def test_a_run_resumed_with_another_recipe_is_refused_by_key(no_export, tiny_rec
     assert "seed: was 3, now 99" in str(error.value)
 
 
+def test_a_run_goes_on_with_the_captions_that_it_began_with_only(no_export, tiny_recipe, tiny_data, tmp_path):
+    data = shutil.copytree(tiny_data, tmp_path / "data")
+    keys = {"data": data, "out": tmp_path / "run"}
+    train(recipe_for(tiny_recipe, **keys, epochs=1), console=QUIET)
+    captions = data / "captions.txt"
+    before = captions.read_text()
+    captions.write_text(before.replace("dog", "wolf"))
+    assert captions.read_text() != before
+    with pytest.raises(RecipeError, match=r"run was trained with another vocabulary, so the captions are others; give"):
+        train(recipe_for(tiny_recipe, **keys, epochs=2), resume=True, console=QUIET)
+    captions.write_text(before)
+    saved = last_state(tmp_path / "run")
+    saved["state"]["per_epoch"] = 977
+    torch.save(saved, tmp_path / "run" / "last.ckpt")
+    with pytest.raises(RecipeError, match=r"an epoch had 977 steps, now it has 3, so the training photos are others"):
+        train(recipe_for(tiny_recipe, **keys, epochs=2), resume=True, console=QUIET)
+
+
+@pytest.mark.parametrize("objective", ["cross_entropy", "self_critical"])
+def test_what_sentences_are_learnt_from_does_not_change_on_the_way(objective, tiny_recipe, tmp_path):
+    critical = {"objective": objective, "init": ("x",)}
+    recipe = replace(tiny_recipe, out=str(tmp_path), train=replace(tiny_recipe.train, **critical))
+    RunFolder(recipe, resume=False).save_last({})
+    other = replace(recipe, search=replace(recipe.search, block_words=not recipe.search.block_words))
+    if objective == "cross_entropy":
+        RunFolder(other, resume=True)
+        return
+    with pytest.raises(RecipeError, match=r"search\.block_words: was False, now True"):
+        RunFolder(other, resume=True)
+
+
 def test_a_resumed_run_obeys_the_rate_asked_for_now(no_export, tiny_recipe, tiny_data, tmp_path):
     folder = tmp_path / "run"
     train(recipe_for(tiny_recipe, tiny_data, folder, epochs=1, lr=0.01), console=QUIET)
@@ -223,6 +255,38 @@ def test_two_devices_share_the_work_and_agree(tiny_recipe, tiny_data, tmp_path):
     assert done.stderr.count("epoch 2/2") == 1
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_two_devices_stop_together(how, tiny_recipe, tiny_data, tmp_path):
+    """The signal reaches one of the processes only, which must not leave the other waiting for it."""
+    recipe = recipe_for(tiny_recipe, tiny_data, tmp_path / "run", epochs=200, devices=2, save_minutes=0.0)
+    file = tmp_path / "recipe.yaml"
+    file.write_text(recipe.to_yaml())
+    command = [sys.executable, "-m", "seesay", "train", str(file)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    wait_for_step(tmp_path / "run", process, at_least=4)
+    process.send_signal(how)
+    _, said = process.communicate(timeout=120)
+    assert process.returncode == 130, said
+    assert "Traceback" not in said
+    reached = last_state(tmp_path / "run")["state"]["step"]
+    changed = [*command, "--resume", "train.epochs=1", f"train.max_steps={reached + 2}"]
+    done = subprocess.run(changed, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("devices", [0, -2, "two", "0,"])
+def test_devices_that_there_are_not(devices, tiny_recipe, tiny_data, tmp_path):
+    with pytest.raises(RecipeError, match=rf"train\.devices={devices}: expected auto, a number from 1"):
+        recipe_for(tiny_recipe, tiny_data, tmp_path, devices=devices)
+
+
+def test_devices_that_this_machine_has_not(tiny_recipe, tiny_data, tmp_path, monkeypatch):
+    monkeypatch.setattr("seesay.training.train.Fabric", lambda **_: 1 / 0)
+    with pytest.raises(RecipeError, match=r"train\.devices=3: not on this machine: division by zero"):
+        train(recipe_for(tiny_recipe, tiny_data, tmp_path, devices=3), console=QUIET)
+
+
 def test_a_part_of_the_training_photos_or_all_the_others(no_export, tiny_recipe, tiny_data, tmp_path):
     recipe = recipe_for(tiny_recipe, tiny_data, tmp_path / "run", epochs=1)
     everything = read_dataset([tiny_data]).split("train")
@@ -244,6 +308,15 @@ def test_a_part_of_the_training_photos_or_all_the_others(no_export, tiny_recipe,
 def test_a_loss_that_is_no_number_ends_the_run_with_advice(no_export, tiny_recipe, tiny_data, tmp_path, monkeypatch):
     monkeypatch.setattr("seesay.training.objective.CrossEntropy.forward", lambda *_: torch.tensor(float("nan")))
     with pytest.raises(SeesayError, match=r"step 0: the loss is nan; give a lower train\.lr"):
+        train(recipe_for(tiny_recipe, tiny_data, tmp_path / "run"), console=QUIET)
+
+
+def test_a_gradient_that_is_no_number_ends_the_run_too(no_export, tiny_recipe, tiny_data, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "seesay.training.objective.CrossEntropy.forward",
+        lambda objective, *_: (0 * next(objective.decoder.parameters())).sum().sqrt(),  # 0, and infinitely steep
+    )
+    with pytest.raises(SeesayError, match=r"step 0: the gradient's norm is nan; give a lower train\.lr"):
         train(recipe_for(tiny_recipe, tiny_data, tmp_path / "run"), console=QUIET)
 
 

@@ -140,7 +140,7 @@ class Recipe:
     """A run: one YAML file, with `key=value` on top."""
 
     name: str = "run"
-    seed: int = 0
+    seed: int = at_least(0, default=0)
     out: str | None = None
     data: Data = field(default_factory=Data)
     images: Images = field(default_factory=Images)
@@ -231,6 +231,10 @@ def _rules(recipe: Recipe) -> Iterable[tuple[bool, str]]:
         recipe.data.only is not None and recipe.data.leave_out is not None,
         f"data.only={recipe.data.only} with data.leave_out={recipe.data.leave_out}: take one of them",
     )
+    yield (
+        not re.fullmatch(r"auto|-1|[1-9]\d*|\d+(,\d+)+", str(train.devices)),
+        f"train.devices={train.devices}: expected auto, a number from 1, -1 for all, or which ones, such as 0,1",
+    )
     yield train.warmup >= 1, "train.warmup=1: the whole run would be warm-up; give a share of the steps below 1"
 
     yield (
@@ -319,9 +323,9 @@ def _rules(recipe: Recipe) -> Iterable[tuple[bool, str]]:
         "train.objective=self_critical starts from a trained model: give train.init=BUNDLE",
     )
     yield (
-        critical and train.baseline != "greedy" and train.samples == 1,
-        f"train.samples=1: train.baseline={train.baseline} compares each sentence with the others; give 2 or more, or "
-        "train.baseline=greedy",
+        critical and train.samples == 1 and not (train.baseline == "greedy" and train.sentences == "drawn"),
+        "train.samples=1: with train.sentences=drawn and train.baseline=greedy alone one sentence has another to be "
+        "compared with; give these, or 2 or more",
     )
     yield (
         critical and train.sentences == "drawn" and train.baseline == "expected",

@@ -17,8 +17,8 @@ class HardAttention(nn.Module):
         dL_s ~ d log p(y | s, a) + reinforce (R - b) d log p(s | a) + entropy dH[s],  R = log p(y | s, a)   [12]
         b <- 0.9 b + 0.1 mean R                                                                  [4.1; from the first R]
 
-    Everything is divided by the number of words, as cross-entropy is. With reinforce = 1, entropy = 0 and half_soft = 0
-    the mean of the estimate is the exact gradient of the bound.
+    Everything is divided by the number of words, as cross-entropy is, the entropy by that of the words read. With
+    reinforce = 1, entropy = 0 and half_soft = 0 the mean of the estimate is the exact gradient of the bound.
 
     Args:
         decoder: recurrent, with hard attention.

@@ -21,7 +21,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from seesay.config import Recipe
-from seesay.errors import SeesayError
+from seesay.errors import RecipeError, SeesayError
 from seesay.progress import progress
 from seesay.training.batches import CaptionBatch, CaptionBatches, PhotoBatch, ahead
 from seesay.training.run import RunFolder
@@ -40,6 +40,7 @@ class TrainState:
         seconds: spent training and validating, all runs together.
         losses: summed loss and number of batches since the last validation.
         history: one row of figures an epoch.
+        per_epoch: steps of an epoch; None in checkpoints from before it was kept.
     """
 
     step: int = 0
@@ -48,6 +49,7 @@ class TrainState:
     seconds: float = 0.0
     losses: tuple[float, int] = (0.0, 0)
     history: list[dict[str, float]] = field(default_factory=list)
+    per_epoch: int | None = None
 
 
 class StoppedError(Exception):
@@ -104,7 +106,7 @@ class Trainer:
         self.raw = objective
         self.objective, self.optimizer = fabric.setup(objective, optimizer)
         self.averaged = {name: p.detach().clone() for name, p in objective.named_parameters() if p.requires_grad}
-        self.state = TrainState()
+        self.state = TrainState(per_epoch=self.per_epoch)
         self._stop = threading.Event()
         self._saved_at = time.monotonic()
 
@@ -134,8 +136,9 @@ class Trainer:
                 started, before = time.monotonic(), started
                 self.state.seconds += started - before
                 advance(note=f"loss {self.state.losses[0] / self.state.losses[1]:.3f}")
-                if self._stop.is_set():
+                if self._anywhere(self._stop.is_set()):
                     self.save()
+                    self.fabric.barrier()  # one that ends takes the others with it, and the first is writing
                     raise StoppedError
                 if time.monotonic() - self._saved_at > 60 * self.recipe.train.save_minutes:
                     self.save()
@@ -150,19 +153,32 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.recipe, self.state.step, self.steps, group["encoder"])
         loss = self.objective(batch, self.state.step / self.steps)
-        if not torch.isfinite(loss):
-            raise SeesayError(
-                f"step {self.state.step}: the loss is {loss.item()}; give a lower train.lr "
-                f"(now {self.recipe.train.lr:g}) and start anew, or --resume from the last checkpoint"
-            )
+        self._refuse_non_finite("loss", loss)
         self.optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
         if self.recipe.train.clip:
-            self.fabric.clip_gradients(self.objective, self.optimizer, max_norm=self.recipe.train.clip)
+            norm = self.fabric.clip_gradients(
+                self.objective, self.optimizer, max_norm=self.recipe.train.clip, error_if_nonfinite=False
+            )
+            if norm is not None and self.recipe.train.precision != "16-mixed":  # whose scaler leaves such a step out
+                self._refuse_non_finite("gradient's norm", norm)
         self.optimizer.step()
         self.state.step += 1
         self._average()
         return float(loss.detach())
+
+    def _refuse_non_finite(self, what: str, number: Tensor) -> None:
+        if self._anywhere(not torch.isfinite(number)):
+            raise SeesayError(
+                f"step {self.state.step}: the {what} is {number.item()}; give a lower train.lr "
+                f"(now {self.recipe.train.lr:g}) and start anew, or --resume from the last checkpoint"
+            )
+
+    def _anywhere(self, here: bool) -> bool:
+        """Whether it is so in any of the processes: what one does alone, the others would wait for."""
+        if self.fabric.world_size == 1:
+            return here
+        return bool(self.fabric.all_reduce(torch.tensor(float(here), device=self.fabric.device), reduce_op="sum"))
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -244,14 +260,24 @@ class Trainer:
         self._saved_at = time.monotonic()
 
     def resume(self) -> None:
-        """Go on where the last checkpoint ends; afresh where there is none."""
+        """Go on where the last checkpoint ends; afresh where there is none.
+
+        Raises:
+            RecipeError: an epoch of the checkpoint's has another number of steps.
+        """
         saved = self.run.load_last()
         if saved is None:
             return
+        state = TrainState(**saved["state"])
+        if state.per_epoch not in (None, self.per_epoch):
+            raise RecipeError(
+                f"{self.run.last}: an epoch had {state.per_epoch} steps, now it has {self.per_epoch}, so the training "
+                "photos are others; give those that the run began with (data.path), or another out=FOLDER"
+            )
         self.raw.load_state_dict(saved["model"])
         _copy(self.averaged, saved["averaged"])
         self.optimizer.load_state_dict(saved["optimizer"])
-        self.state = TrainState(**saved["state"])
+        self.state = state
 
     @contextmanager
     def _stop_on_signals(self) -> Iterator[None]:

@@ -29,10 +29,12 @@ MAY_CHANGE += (
     "train.nodes",
     "train.precision",
 )
+# With self-critical training they decide which sentences are learnt from.
+LEARNT_FROM = ("search.block_ngrams", "search.block_words")
 
 
 class RunFolder:
-    """`OUT/`: recipe.yaml, last.ckpt (to resume), best.ckpt (weights), metrics.csv, bundle/.
+    """`OUT/`: recipe.yaml, vocabulary.json, last.ckpt (to resume), best.ckpt (weights), metrics.csv, bundle/.
 
     Args:
         recipe: of this run.
@@ -71,9 +73,24 @@ class RunFolder:
         """The model bundle."""
         return self.folder / "bundle"
 
+    def keep_vocabulary(self, vocabulary: str) -> None:
+        """Write vocabulary.json; the weights of a run mean its tokens.
+
+        Raises:
+            RecipeError: there is another one, beside a checkpoint to go on from.
+        """
+        kept = self.folder / "vocabulary.json"
+        if self.last.exists() and kept.exists() and kept.read_text(encoding="utf-8") != vocabulary:
+            raise RecipeError(
+                f"{self.folder} was trained with another vocabulary, so the captions are others; give those that the "
+                "run began with (data.path), or another out=FOLDER"
+            )
+        self._write(kept.name, vocabulary.encode())
+
     def save_last(self, state: dict[str, Any]) -> None:
         """Replace the checkpoint."""
-        self._write(self.last.name, _packed(state))
+        if self.writes:
+            self._write(self.last.name, _packed(state))
 
     def load_last(self) -> dict[str, Any] | None:
         """The checkpoint, or None where nothing was saved yet."""
@@ -81,7 +98,8 @@ class RunFolder:
 
     def save_best(self, weights: dict[str, Tensor]) -> None:
         """Replace the best weights."""
-        self._write(self.best.name, _packed(weights))
+        if self.writes:
+            self._write(self.best.name, _packed(weights))
 
     def load_best(self) -> dict[str, Tensor]:
         """The best weights so far."""
@@ -97,7 +115,7 @@ class RunFolder:
         if self.writes:
             self._tensorboard(history[-1])
 
-    def _write(self, name: str, data: bytes) -> None:
+    def _write(self, name: str, data: bytes | memoryview) -> None:
         """A reader, or a run that was killed here, finds the old file or the new one, never a part."""
         if not self.writes:
             return
@@ -122,7 +140,8 @@ class RunFolder:
         # a run from before a key existed was made with its default
         old = flat_recipe(yaml.safe_load((self.folder / "recipe.yaml").read_text(encoding="utf-8")))
         new = flat_recipe(recipe.to_dict())
-        changed = [key for key in new if old.get(key) != new[key] and key not in MAY_CHANGE]
+        fixed = LEARNT_FROM if recipe.train.objective == "self_critical" else ()
+        changed = [key for key in new if old.get(key) != new[key] and (key not in MAY_CHANGE or key in fixed)]
         if changed:
             lines = [f"  {key}: was {old.get(key)}, now {new[key]}" for key in changed]
             raise RecipeError(
@@ -130,7 +149,7 @@ class RunFolder:
             )
 
 
-def _packed(state: dict[str, Any]) -> bytes:
+def _packed(state: dict[str, Any]) -> memoryview:
     buffer = io.BytesIO()
     torch.save(state, buffer)
-    return buffer.getvalue()
+    return buffer.getbuffer()

@@ -19,6 +19,7 @@ from seesay.data.records import CaptionRecord, Dataset, count_captions
 from seesay.data.splits import part_of
 from seesay.data.tokens import CaptionTokenizer, split_words
 from seesay.data.vectors import word_vectors
+from seesay.errors import RecipeError
 from seesay.metrics import CiderD, basic_scores, score_captions
 from seesay.models.build import build_decoder
 from seesay.models.captioner import Captioner
@@ -56,13 +57,8 @@ def train(recipe: Recipe, resume: bool = False, console: Console | None = None) 
     """
     console = console or Console(stderr=True)
     torch.manual_seed(recipe.seed)
+    fabric = _devices(recipe)
     encoder, stem, initial = preflight(recipe)
-    fabric = Fabric(
-        accelerator="auto",
-        devices=recipe.train.devices,
-        num_nodes=recipe.train.nodes,
-        precision=_precision(recipe.train.precision),  # pyright: ignore[reportArgumentType]
-    )
     fabric.launch()
     run = RunFolder(recipe, resume, writes=fabric.is_global_zero)
     console.quiet = console.quiet or not fabric.is_global_zero
@@ -73,6 +69,7 @@ def train(recipe: Recipe, resume: bool = False, console: Console | None = None) 
     teachers = open_teachers(recipe.train.teachers, tokenizer)
     train_photos, dev_photos = see_photos(recipe, encoder, stem, training, dev, fabric.device, console)
     describe(training, dev, tokenizer, encoder, decoder, fabric.device, console)
+    run.keep_vocabulary(tokenizer.to_json())
     captions = [[tokenizer.encode(caption) for caption in r.captions] for r in train_photos.records]
     batches = CaptionBatches(
         train_photos.features,
@@ -99,9 +96,9 @@ def train(recipe: Recipe, resume: bool = False, console: Console | None = None) 
     trainer.fit()
 
     fabric.barrier()
-    objective.load_state_dict(run.load_best())
     if not fabric.is_global_zero:
         return run.bundle
+    objective.load_state_dict(run.load_best())
     return write_bundle(run.bundle, recipe, captioner, tokenizer, search, judge.scores)
 
 
@@ -114,6 +111,18 @@ def fresh_parts(
     )
     table = embedding_table(recipe, tokenizer, training, console)
     return build_decoder(recipe, encoder, len(tokenizer), table), tokenizer
+
+
+def _devices(recipe: Recipe) -> Fabric:
+    try:
+        return Fabric(
+            accelerator="auto",
+            devices=recipe.train.devices,
+            num_nodes=recipe.train.nodes,
+            precision=_precision(recipe.train.precision),  # pyright: ignore[reportArgumentType]
+        )
+    except Exception as error:  # Lightning's errors have no common class
+        raise RecipeError(f"train.devices={recipe.train.devices}: not on this machine: {error}") from error
 
 
 def _precision(asked: str) -> str:
