@@ -204,6 +204,7 @@ def test_the_best_alone_is_found_in_fewer_steps(seed):
     assert (found.tokens, found.logprobs) == (first.tokens, first.logprobs)
     np.testing.assert_array_equal(found.attention, first.attention)
     assert len(quick.asked) < len(full.asked)
+    assert found.logprobs[-1] == pytest.approx(float(quick.row(0, (START, *found.tokens))[0][END]))  # not given up
 
 
 @pytest.mark.parametrize("backend", ["numpy", "torch"])

@@ -159,7 +159,7 @@ def test_a_run_goes_on_with_the_captions_that_it_began_with_only(no_export, tiny
         train(recipe_for(tiny_recipe, **keys, epochs=2), resume=True, console=QUIET)
     captions.write_text(before)
     saved = last_state(tmp_path / "run")
-    saved["state"]["per_epoch"] = 977
+    saved["per_epoch"] = 977
     torch.save(saved, tmp_path / "run" / "last.ckpt")
     with pytest.raises(RecipeError, match=r"an epoch had 977 steps, now it has 3, so the training photos are others"):
         train(recipe_for(tiny_recipe, **keys, epochs=2), resume=True, console=QUIET)

@@ -40,7 +40,6 @@ class TrainState:
         seconds: spent training and validating, all runs together.
         losses: summed loss and number of batches since the last validation.
         history: one row of figures an epoch.
-        per_epoch: steps of an epoch; None in checkpoints from before it was kept.
     """
 
     step: int = 0
@@ -49,7 +48,6 @@ class TrainState:
     seconds: float = 0.0
     losses: tuple[float, int] = (0.0, 0)
     history: list[dict[str, float]] = field(default_factory=list)
-    per_epoch: int | None = None
 
 
 class StoppedError(Exception):
@@ -106,7 +104,7 @@ class Trainer:
         self.raw = objective
         self.objective, self.optimizer = fabric.setup(objective, optimizer)
         self.averaged = {name: p.detach().clone() for name, p in objective.named_parameters() if p.requires_grad}
-        self.state = TrainState(per_epoch=self.per_epoch)
+        self.state = TrainState()
         self._stop = threading.Event()
         self._saved_at = time.monotonic()
 
@@ -153,26 +151,27 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.recipe, self.state.step, self.steps, group["encoder"])
         loss = self.objective(batch, self.state.step / self.steps)
-        self._refuse_non_finite("loss", loss)
+        if self._anywhere(not torch.isfinite(loss)):
+            raise self._diverged("loss", loss)
         self.optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
         if self.recipe.train.clip:
             norm = self.fabric.clip_gradients(
                 self.objective, self.optimizer, max_norm=self.recipe.train.clip, error_if_nonfinite=False
             )
-            if norm is not None and self.recipe.train.precision != "16-mixed":  # whose scaler leaves such a step out
-                self._refuse_non_finite("gradient's norm", norm)
+            lets_pass = self.recipe.train.precision == "16-mixed"  # whose scaler leaves such a step out
+            if norm is not None and not lets_pass and not torch.isfinite(norm):  # the same in all processes
+                raise self._diverged("gradient's norm", norm)
         self.optimizer.step()
         self.state.step += 1
         self._average()
         return float(loss.detach())
 
-    def _refuse_non_finite(self, what: str, number: Tensor) -> None:
-        if self._anywhere(not torch.isfinite(number)):
-            raise SeesayError(
-                f"step {self.state.step}: the {what} is {number.item()}; give a lower train.lr "
-                f"(now {self.recipe.train.lr:g}) and start anew, or --resume from the last checkpoint"
-            )
+    def _diverged(self, what: str, number: Tensor) -> SeesayError:
+        return SeesayError(
+            f"step {self.state.step}: the {what} is {number.item()}; give a lower train.lr "
+            f"(now {self.recipe.train.lr:g}) and start anew, or --resume from the last checkpoint"
+        )
 
     def _anywhere(self, here: bool) -> bool:
         """Whether it is so in any of the processes: what one does alone, the others would wait for."""
@@ -255,6 +254,7 @@ class Trainer:
                 "averaged": self.averaged,
                 "optimizer": self.optimizer.state_dict(),
                 "state": vars(self.state),
+                "per_epoch": self.per_epoch,
             }
         )
         self._saved_at = time.monotonic()
@@ -268,16 +268,16 @@ class Trainer:
         saved = self.run.load_last()
         if saved is None:
             return
-        state = TrainState(**saved["state"])
-        if state.per_epoch not in (None, self.per_epoch):
+        per_epoch = saved.get("per_epoch", self.per_epoch)  # checkpoints from before it was kept have none
+        if per_epoch != self.per_epoch:
             raise RecipeError(
-                f"{self.run.last}: an epoch had {state.per_epoch} steps, now it has {self.per_epoch}, so the training "
+                f"{self.run.last}: an epoch had {per_epoch} steps, now it has {self.per_epoch}, so the training "
                 "photos are others; give those that the run began with (data.path), or another out=FOLDER"
             )
         self.raw.load_state_dict(saved["model"])
         _copy(self.averaged, saved["averaged"])
         self.optimizer.load_state_dict(saved["optimizer"])
-        self.state = state
+        self.state = TrainState(**saved["state"])
 
     @contextmanager
     def _stop_on_signals(self) -> Iterator[None]:
