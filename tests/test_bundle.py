@@ -22,7 +22,7 @@ from safetensors.torch import load_file, save
 from seesay.bundle import graphs
 from seesay.bundle.card import model_card
 from seesay.bundle.export import export_graphs
-from seesay.bundle.format import FILES, OPTIONAL, open_bundle, write_manifest
+from seesay.bundle.format import FILES, OPTIONAL, open_bundle, write_json, write_manifest
 from seesay.bundle.graphs import half_precision, write_graphs
 from seesay.bundle.write import load_captioner, write_bundle
 from seesay.errors import BundleError
@@ -359,9 +359,23 @@ def test_what_is_no_bundle(tmp_path):
         open_bundle(tmp_path / "nowhere")
     with pytest.raises(BundleError, match=r"no manifest\.json in it, so it is no seesay bundle"):
         open_bundle(tmp_path)
+    (tmp_path / "run/bundle").mkdir(parents=True)
+    (tmp_path / "run/bundle/manifest.json").touch()
+    with pytest.raises(BundleError, match=r"no seesay bundle\. Did you mean '.*bundle'"):
+        open_bundle(tmp_path / "run")
     (tmp_path / "file").write_text("")
     with pytest.raises(BundleError, match="file: no such folder"):
         open_bundle(tmp_path / "file")
+
+
+def test_json_of_names_that_are_no_text_is_whole_or_not_there(tmp_path):
+    name = os.fsdecode(b"caf\xe9.png")
+    write_json(tmp_path / "scores.json", {name: 1})
+    assert json.loads((tmp_path / "scores.json").read_text("utf-8")) == {name: 1}
+    with pytest.raises(TypeError):
+        write_json(tmp_path / "scores.json", {"captions": object()})
+    assert json.loads((tmp_path / "scores.json").read_text("utf-8")) == {name: 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["scores.json"]
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "7", "{}", '"text"', '{"format": "seesay-bundle"}', "\x00\x01"])
@@ -495,6 +509,12 @@ def test_export_replaces_nothing_else(tiny_bundle, tmp_path):
     with pytest.raises(BundleError, match="exists and is no earlier export"):
         export_graphs(tiny_bundle, tmp_path / "mine.txt")
     assert (tmp_path / "mine.txt").read_text() == "mine"
+    for name in ("README.md", "search.json"):  # a project that has no more than one file of this name
+        folder = tmp_path / name.lower()
+        folder.mkdir()
+        (folder / name).write_text("mine")
+        with pytest.raises(BundleError, match="exists and is no earlier export"):
+            export_graphs(tiny_bundle, folder)
 
 
 def test_export_into_the_current_folder(tiny_bundle, tmp_path, monkeypatch):

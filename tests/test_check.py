@@ -60,6 +60,15 @@ def test_too_many_unreadable_photos_are_not_usable(tmp_path: Path) -> None:
     assert check_dataset(tmp_path, open_photos=False).unreadable is None
 
 
+def test_data_without_dev_is_not_usable_for_training(tmp_path: Path) -> None:
+    (folder(tmp_path, 12) / "train.txt").write_text("".join(f"p{i}\n" for i in range(12)))
+    for splits, lacking in ((tmp_path, "dev"), ("0/0/1", "train or dev")):
+        report = check_dataset(tmp_path, splits=splits)
+        assert report.ok and not report.usable
+        assert report.lines()[-1].startswith(f"not usable for training: no photo in {lacking}; give data.splits=0.8")
+    assert check_dataset(tmp_path, splits="0.8/0.1/0.1").usable
+
+
 def test_rows_are_reported_with_file_and_row_errors_first(tmp_path: Path) -> None:
     folder(tmp_path, 3)
     Image.new("RGB", (8, 8)).save(tmp_path / "lonely.png")

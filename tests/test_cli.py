@@ -324,7 +324,7 @@ def test_resume_leaves_out_what_is_done(cli: Cli, tiny_bundle: Path, tiny_photos
     failure = json.dumps({"image": str(todo[2]), "error": "gone"}).encode() + b"\n"
     for torn in (
         [lines[0], lines[1], failure, b'{"image": "\xc3'],  # killed within a letter
-        [lines[0], b"\n", b"7\n", b"[1]\n", b'"caption"\n', b'{"caption": "x"}\n', lines[1], lines[1], lines[3][:-1]],
+        [lines[0], b"\n", lines[1], lines[1], lines[3][:-1]],
         [],
     ):
         out.write_bytes(b"".join(torn))
@@ -336,6 +336,42 @@ def test_resume_leaves_out_what_is_done(cli: Cli, tiny_bundle: Path, tiny_photos
     assert (done.code, done.out) == (0, "")
     assert out.read_bytes() == whole
     assert list(tmp_path.iterdir()) == [out], "no scratch file is left"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["7\n", "[1]\n", '"caption"\n', '{"caption": "x"}\n', '{"image": ["x"], "caption": "y"}\n', "# notes", "\xe9\n"],
+)
+def test_resume_leaves_the_files_of_others_alone(
+    cli: Cli, tiny_bundle: Path, tiny_photos: list[Path], tmp_path: Path, text: str
+) -> None:
+    out, good = tmp_path / "out.jsonl", '{"image": "a.jpg", "error": "gone"}\n'
+    before = (good + text).encode("latin-1")
+    out.write_bytes(before)
+    done = cli("caption", tiny_photos[0], "--model", tiny_bundle, "--json", out, "--resume")
+    assert done.code == 1
+    assert f"{out}:2: no line that `seesay caption --json` wrote" in done.err
+    assert out.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [out], "no scratch file is left"
+
+
+def test_what_the_json_has_is_drawn(
+    cli: Cli, tiny_bundle: Path, tiny_photos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever stops a run, --resume leaves no figure out, and no half of one is there."""
+    import seesay.explain
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    out = tmp_path / "out.jsonl"
+    asked = ("caption", *tiny_photos[:2], "--model", tiny_bundle, "--json", out, "--figure", tmp_path / "out.png")
+    with monkeypatch.context() as patched:
+        patched.setattr(seesay.explain, "draw_figure", full)
+        assert cli(*asked).code == 1
+    assert cli(*asked, "--resume").code == 0
+    assert len(lines_of(out)) == 2
+    assert {path.name for path in tmp_path.iterdir()} == {"out.jsonl", *(f"out-{p.stem}.png" for p in tiny_photos[:2])}
 
 
 def test_without_resume_the_json_is_written_anew(
@@ -534,6 +570,17 @@ def test_evaluate_says_whether_attention_points(cli: Cli, tiny_bundle: Path, tmp
     found = json.loads((tmp_path / "scores.json").read_text("utf-8"))["pointing"]
     assert set(found) == {"accuracy", "chance", "nouns", "wrong", "ambiguous", "pictures"}
     assert "pointing" not in cli(*arguments).out
+
+
+@pytest.mark.usefixtures("no_java")
+def test_evaluate_says_so_where_the_model_was_trained_on_other_splits(
+    cli: Cli, tiny_bundle: Path, tiny_data: Path
+) -> None:
+    asked = ("evaluate", "--model", tiny_bundle, "--data", tiny_data, "--split", "dev")
+    done = cli(*asked, "--splits", "0.5/0.4/0.1")
+    assert done.code == 0
+    assert "trained with data.splits=auto, this is with --splits 0.5/0.4/0.1" in done.err
+    assert "note" not in cli(*asked).err
 
 
 def test_evaluate_on_a_split_that_is_not_there(cli: Cli, tiny_bundle: Path, tiny_data: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -356,6 +357,37 @@ def test_find_photos_reads_folders_recursively(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"")
     found = [path.relative_to(tmp_path).as_posix() for path in find_photos([tmp_path])]
     assert found == ["A.JPEG", "b.jpg", "c.Png", "e.gif", "deep/a.tif", "deep/er/d.webp", "sub.jpg/f.bmp"]
+
+
+def test_find_photos_follows_links_to_no_folder_twice(tmp_path: Path) -> None:
+    (tmp_path / "album/deep").mkdir(parents=True)
+    (tmp_path / "elsewhere").mkdir()
+    for name in ("album/a.jpg", "album/deep/b.jpg", "elsewhere/c.jpg"):
+        (tmp_path / name).touch()
+    (tmp_path / "album/deep/up").symlink_to(tmp_path / "album")
+    (tmp_path / "album/link").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "album/self").symlink_to("self")
+    found = [path.relative_to(tmp_path / "album").as_posix() for path in find_photos([tmp_path / "album"])]
+    assert found == ["a.jpg", "deep/b.jpg", "link/c.jpg"]
+
+
+def test_a_folder_that_cannot_be_listed_is_a_failure_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "locked").mkdir()
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open/a.jpg").touch()
+    scandir = os.scandir
+
+    def some(path: Path) -> object:
+        if Path(path).name == "locked":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", some)
+    assert list(find_photos([tmp_path])) == [tmp_path / "locked", tmp_path / "open/a.jpg"]
+    with pytest.raises(PhotoError, match=r"locked: (a folder|no permission)"):
+        open_photo(tmp_path / "locked")
 
 
 def test_find_photos_keeps_the_order_given_and_any_named_file(tmp_path: Path) -> None:

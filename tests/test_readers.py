@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -441,7 +442,12 @@ def test_photos_that_come_later_move_no_others(tmp_path: Path) -> None:
     before = splits_of(read_dataset(numbered(tmp_path, 200)))
     after = splits_of(read_dataset(numbered(tmp_path, 300)))
     assert before == {id_: after[id_] for id_ in before}
-    assert before != splits_of(read_dataset(numbered(tmp_path, 200), seed=1))
+
+
+def test_who_trains_with_another_seed_tests_on_the_same_photos(tmp_path: Path) -> None:
+    numbered(tmp_path, 200)
+    assert read_dataset(tmp_path, seed=1) == read_dataset(tmp_path)
+    assert read_dataset(tmp_path, splits="0.5/0.3/0.2", seed=1) == read_dataset(tmp_path, splits="0.5/0.3/0.2")
 
 
 def test_fractions_asked_for(tmp_path: Path) -> None:
@@ -488,6 +494,59 @@ def test_limit_takes_the_same_photos_of_each_split_every_time(tmp_path: Path) ->
         read_dataset(tmp_path, limit=0)
 
 
+def test_names_that_macos_writes_in_another_form(tmp_path: Path) -> None:
+    """é as one character in the list, as e and an accent on the disk, and the other way round."""
+    composed, decomposed = "caf\u00e9.png", "cafe\u0301.png"
+    for number, (written, stored) in enumerate([(composed, decomposed), (decomposed, composed)]):
+        root = tmp_path / str(number)
+        photo(root / stored)
+        photo(root / "dog.png")
+        write(root / "captions.csv", f"image,caption\n{written},a cup\ndog.png,a dog\n")
+        write(root / "train.txt", "dog.png\n")
+        write(root / "dev.txt", f"{stored}\n")
+        data = read_dataset(root)
+        assert [record.image.name for record in data.records] == [stored, "dog.png"]
+        assert not data.problems and data.counts() == {"train": 1, "dev": 1}
+
+
+def test_half_a_character_is_replaced_and_said(tmp_path: Path) -> None:
+    coco = {
+        "images": [{"id": 1, "file_name": "a.png"}],
+        "annotations": [{"image_id": 1, "caption": "a dog \ud83d"}, {"image_id": 1, "caption": "a cat"}],
+    }
+    write(tmp_path / "annotations/captions_train2017.json", json.dumps(coco))
+    photo(tmp_path / "train2017/a.png")
+    data = read_dataset(tmp_path)
+    assert captions_of(data)["a"] == ("a dog \N{REPLACEMENT CHARACTER}", "a cat")
+    (repaired,) = said(data, "repaired")
+    assert "half a character in a caption of 'a.png': replaced" in repaired
+
+
+def test_a_name_that_is_no_text_gets_its_split(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.png")
+    try:
+        photo(tmp_path / name)
+    except OSError:
+        pytest.skip("this file system has no such names")
+    write(tmp_path / "metadata.jsonl", json.dumps({"file_name": name, "text": "a cup"}) + "\n")
+    assert sum(read_dataset(tmp_path, splits="0.8/0.1/0.1").counts().values()) == 1
+
+
+@pytest.mark.parametrize("ends", ["\r", "\r\n", "\n"])
+def test_any_line_ends(tmp_path: Path, ends: str) -> None:
+    write(tmp_path / "captions.csv", ends.join(["image,caption", "a.png,A dog", "b.png,A cat", ""]))
+    for name in ("a.png", "b.png"):
+        photo(tmp_path / name)
+    assert captions_of(read_dataset(tmp_path)) == {"a": ("A dog",), "b": ("A cat",)}
+
+
+def test_a_stray_carriage_return_in_the_header(tmp_path: Path) -> None:
+    photo(tmp_path / "a.png")
+    write(tmp_path / "captions.csv", "image,cap\rtion\na.png,A dog\n")
+    with pytest.raises(DataError, match="columns found: "):
+        read_dataset(tmp_path)
+
+
 # ---- several sources
 
 
@@ -507,6 +566,8 @@ def test_training_photos_held_out_elsewhere_are_dropped(tmp_path: Path) -> None:
         "copy.png": "train",
         "0001.png": "train",
         "fine.png": "train",
+        "20240101.png": "train",
+        "cover.png": "train",
         "own/fine.png": "test",
     }
     mine["COCO_train2014_000000000042.jpg"] = "train"
@@ -514,20 +575,23 @@ def test_training_photos_held_out_elsewhere_are_dropped(tmp_path: Path) -> None:
         "1000268201.jpg": "test",
         "other_name.png": "dev",
         "0001.png": "test",
+        "20240101.png": "test",
+        "cover.png": "dev",
         "held.png": "test",
         "000000000042.jpg": "dev",
     }
     own(tmp_path / "mine", mine)
     own(tmp_path / "yours", yours)
-    for shade, name in enumerate(
-        ["mine/own/fine.png", "mine/fine.png", "mine/0001.png", "yours/0001.png", "yours/held.png"]
-    ):
-        photo(tmp_path / name, shade + 1)  # a photo of its own each; 0001 is a counter, not one photo
+    alone = ["mine/own/fine.png", "mine/fine.png", "yours/held.png"]
+    both = ["0001.png", "20240101.png", "cover.png"]  # a counter, a date, a habit: not one photo
+    for shade, name in enumerate(alone + [f"{source}/{name}" for source in ("mine", "yours") for name in both]):
+        photo(tmp_path / name, shade + 1)
     for name in ("1000268201_693b08cb0e.jpg", "COCO_train2014_000000000042.jpg"):
         photo(tmp_path / "mine" / name, side=30)  # the other source has it at another size
     data = read_dataset([tmp_path / "mine", tmp_path / "yours"])
-    assert {id_ for id_ in splits_of(data) if id_.startswith("mine")} == {"mine/0001", "mine/fine", "mine/own/fine"}
-    assert sum(id_.startswith("yours") for id_ in splits_of(data)) == 5
+    kept = {id_.removeprefix("mine/") for id_ in splits_of(data) if id_.startswith("mine")}
+    assert kept == {"0001", "20240101", "cover", "fine", "own/fine"}
+    assert sum(id_.startswith("yours") for id_ in splits_of(data)) == 7
     (note,) = said(data, "note")
     assert "3 training photos" in note and "mine/copy" in note
 

@@ -22,7 +22,7 @@ def export_graphs(bundle: Path, out: Path) -> Path:
         BundleError: the bundle is damaged, or `out` is a folder of something else.
     """
     opened = open_bundle(bundle)
-    if out.exists() and not (out.is_dir() and {p.name for p in out.iterdir()} <= {*FILES, "README.md"}):
+    if out.exists() and not (out.is_dir() and {path.name for path in out.iterdir()} in (set(), {*FILES, "README.md"})):
         raise BundleError(f"{out}: exists and is no earlier export; give another folder")
     with bundle_being_written(out) as scratch:
         for name in FILES:

@@ -108,7 +108,9 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise BundleError(f"bundle {folder}: no such folder")
     if not path.is_file():
-        raise BundleError(f"bundle {folder}: no {MANIFEST} in it, so it is no seesay bundle")
+        inside = folder / "bundle"  # where a run has it
+        near = f". Did you mean '{inside}'?" if (inside / MANIFEST).is_file() else ""
+        raise BundleError(f"bundle {folder}: no {MANIFEST} in it, so it is no seesay bundle{near}")
     try:
         manifest = _json(path)
         kind, version = manifest["format"], manifest["format_version"]
@@ -175,8 +177,12 @@ def write_manifest(folder: Path, grid: tuple[int, int]) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Readable JSON with a newline at its end."""
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    """Readable JSON with a newline at its end; whoever looks at `path` sees all of it or what was there before."""
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    scratch = path.with_name(f".{path.name}.new")
+    # a file name that is no text is written as JSON escapes it
+    scratch.write_text(text, encoding="utf-8", errors="backslashreplace")
+    scratch.replace(path)
 
 
 def _json(path: Path) -> Any:

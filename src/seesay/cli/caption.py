@@ -16,6 +16,7 @@ from seesay.errors import SeesayError
 if TYPE_CHECKING:
     from seesay.runtime.engine import Precision
 
+LINE_START = b'{"image": '
 FIGURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
@@ -54,10 +55,10 @@ def caption_photos(
     captioner = CaptionModel.load(model, threads, precision)
     results = _counted(captioner.caption_many(todo, beam=beam), len(photos), len(photos) - len(todo))
     results = _printed(results)
-    if json_out:
-        results = _as_json(results, json_out, attention, append=bool(done))
     if figures:
         results = _drawn(results, figures)
+    if json_out:  # last, as what stands there is what --resume leaves out
+        results = _as_json(results, json_out, attention, append=bool(done))
     failed = 0
     kept: list[Caption | Failure] = []
     for result in results:
@@ -105,23 +106,41 @@ def _as_json(
 
 
 def _captioned_before(path: Path) -> set[str]:
-    """Photos that an earlier run captioned; a line torn by a kill, and failures, are dropped from the file."""
+    """Photos that an earlier run captioned; a last line torn by a kill, and failures, are dropped from the file.
+
+    Raises:
+        SeesayError: a line is none that `_as_json` writes, so the file is somebody else's.
+    """
     if not path.exists():
         return set()
     kept: set[str] = set()
     scratch = path.with_name(f".{path.name}.new")
-    with path.open("rb") as old, scratch.open("wb") as new:  # with attention it may be larger than memory
-        for line in old:
-            try:
-                entry = json.loads(line)
-                captioned = "caption" in entry and entry["image"] not in kept
-            except (ValueError, KeyError, TypeError):
-                continue
-            if captioned and line.endswith(b"\n"):
-                kept.add(entry["image"])
-                new.write(line)
-    scratch.replace(path)
+    try:
+        with path.open("rb") as old, scratch.open("wb") as new:  # with attention it may be larger than memory
+            for number, line in enumerate(old, 1):
+                if not line.endswith(b"\n") and line.startswith(LINE_START[: len(line)]):
+                    break
+                if not line.strip():
+                    continue
+                image, captioned = _line(line, f"{path}:{number}")
+                if captioned and image not in kept:
+                    kept.add(image)
+                    new.write(line)
+        scratch.replace(path)
+    finally:
+        scratch.unlink(missing_ok=True)
     return kept
+
+
+def _line(line: bytes, where: str) -> tuple[str, bool]:
+    """(the photo of a line of the JSON, whether it was captioned)"""
+    try:
+        entry = json.loads(line)
+        if isinstance(entry["image"], str) and ("caption" in entry or "error" in entry):
+            return entry["image"], "caption" in entry
+    except (ValueError, KeyError, TypeError):
+        pass
+    raise SeesayError(f"{where}: no line that `seesay caption --json` wrote; --resume goes on with such a file only")
 
 
 def _drawn(results: Iterable[Caption | Failure], figures: Mapping[str, Path]) -> Iterator[Caption | Failure]:
@@ -130,7 +149,10 @@ def _drawn(results: Iterable[Caption | Failure], figures: Mapping[str, Path]) ->
 
     for result in results:
         if isinstance(result, Caption) and result.image is not None:
-            draw_figure(open_photo(result.image), result).save(figures[result.image])
+            path = figures[result.image]
+            scratch = path.with_name(f".new-{path.name}")
+            draw_figure(open_photo(result.image), result).save(scratch)
+            scratch.replace(path)
         yield result
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,6 +41,10 @@ def evaluate_model(
     if limit is not None:  # of the photos to caption, not of the training captions that they are compared with
         records = limit_splits(records, limit, seed=0)
     captioner = CaptionModel.load(model, precision=precision)
+    trained_with = captioner.bundle.recipe["data"].get("splits", splits)
+    if splits != trained_with:
+        told = f"the model was trained with data.splits={trained_with}, this is with --splits {splits}"
+        print(f"note: {told}: of the same data, it may have been trained on photos of this {split}", file=sys.stderr)
     training = [caption for record in dataset.records if record.split == "train" for caption in record.captions]
     with progress("captioning", len(records), Console(stderr=True)) as advance:
         result = evaluate(

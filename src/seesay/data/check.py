@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,8 +56,8 @@ class CheckReport:
 
     @property
     def usable(self) -> bool:
-        """Whether training would accept it: a few unreadable photos are left out, many are refused."""
-        return (self.unreadable or 0) <= BROKEN_SHARE * self.photos
+        """Whether training would accept it: photos in train and dev, and few that are unreadable."""
+        return self._readable() and not lacking_for_training(self.splits)
 
     def lines(self, most: int = 200) -> list[str]:
         """The report, at most so many problems of it."""
@@ -69,9 +69,14 @@ class CheckReport:
         more = [f"... and {rest:,} more"] if rest > 0 else []
         return [f"layout: {self.layout}", ", ".join(parts), *splits, *shown, *more, self._verdict()]
 
+    def _readable(self) -> bool:
+        return (self.unreadable or 0) <= BROKEN_SHARE * self.photos
+
     def _verdict(self) -> str:
-        if not self.usable:
+        if not self._readable():
             return f"not usable: {self.unreadable:,} of {self.photos:,} images cannot be read; copy the data again"
+        if lacking := lacking_for_training(self.splits):
+            return f"not usable for training: {lacking}"
         return "usable" if self.ok else f"usable, but what the {count_of(self.errors, 'error')} above name is left out"
 
     def __str__(self) -> str:
@@ -128,6 +133,15 @@ def find_unreadable(
             if progress:
                 progress(done, len(records))
     return found
+
+
+def lacking_for_training(splits: Container[str]) -> str:
+    """What is missing of the splits that training needs, and what to do; "" if nothing is."""
+    lacking = [split for split in ("train", "dev") if split not in splits]
+    if not lacking:
+        return ""
+    how = "data.splits=0.8/0.1/0.1 (--splits of `seesay data check`), id lists beside the captions, or a column `split`"
+    return f"no photo in {' or '.join(lacking)}; give {how}"
 
 
 def refuse_if_too_many_unreadable(broken: Sequence[Problem], total: int) -> None:

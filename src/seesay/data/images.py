@@ -282,6 +282,8 @@ def find_photos(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:
     """Photos of the folders (recursively, sorted, hidden files left out) and the files, in the order given.
 
     A file that is named is taken whatever its suffix; in folders, files without a picture's suffix are ignored.
+    Links are followed, to no folder twice. A folder that cannot be listed stands among the photos itself, and
+    `open_photo` says why.
 
     Raises:
         DataError: a path does not exist, or the folders hold no photo at all.
@@ -292,17 +294,37 @@ def find_photos(paths: Iterable[str | os.PathLike[str]]) -> Iterator[Path]:
         raise DataError(f"no such file or folder: {', '.join(missing)}")
     found = False
     for path in paths:
-        for photo in _photos_below(path) if path.is_dir() else [path]:
+        for photo in _photos_below(path, set()) if path.is_dir() else [path]:
             found = True
             yield photo
     if not found:
         raise DataError(f"no photos found in {', '.join(map(str, paths))}; suffixes such as .jpg, .png, .webp count")
 
 
-def _photos_below(folder: Path) -> Iterator[Path]:
+def _photos_below(folder: Path, seen: set[str]) -> Iterator[Path]:
+    real = os.path.realpath(folder)
+    if real in seen:
+        return
+    seen.add(real)
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda entry: entry.name)
+    except OSError:
+        yield folder
+        return
     suffixes = photo_suffixes()
-    for root, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes:  # noqa: PTH122
-                yield Path(root, name)
+    folders = []
+    for entry in entries:
+        if _is_folder(entry):
+            folders.append(entry)
+        elif os.path.splitext(entry.name)[1].lower() in suffixes:  # noqa: PTH122
+            yield Path(entry.path)
+    for entry in folders:
+        yield from _photos_below(Path(entry.path), seen)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads back to itself
+        return False

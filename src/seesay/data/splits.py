@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from seesay.data.records import SPLIT_ALIASES, SPLITS, CaptionRecord, Problem
-from seesay.data.text import count_of, first_few, read_lines, without_suffix
+from seesay.data.text import count_of, first_few, one_form, read_lines, without_suffix
 from seesay.errors import DataError, did_you_mean
 
 SplitSpec = str | Path | Mapping[str, float]
@@ -35,9 +35,7 @@ class IdList(NamedTuple):
     ids: Sequence[str]
 
 
-def assign_splits(
-    records: Sequence[CaptionRecord], spec: SplitSpec, *, beside: Path, karpathy: bool = False, seed: int = 0
-) -> Result:
+def assign_splits(records: Sequence[CaptionRecord], spec: SplitSpec, *, beside: Path, karpathy: bool = False) -> Result:
     """Give every record its split.
 
     Args:
@@ -46,17 +44,16 @@ def assign_splits(
             val.txt, test.txt, or fractions as a mapping or as "0.8/0.1/0.1" (train, dev, test).
         beside: the folder of the captions, where "auto" looks for id lists.
         karpathy: whether "auto" may use Karpathy's ids.
-        seed: of the fractions.
 
     Raises:
         DataError: `spec` is none of these, or gives no photo a split.
     """
     if spec == "auto":
-        records, problems = _auto(records, beside, karpathy, seed)
+        records, problems = _auto(records, beside, karpathy)
     elif spec == "karpathy":
         records, problems = by_lists(records, karpathy_lists())
     elif fractions := _fractions(spec):
-        records, problems = by_fractions(records, fractions, seed)
+        records, problems = by_fractions(records, fractions)
     else:
         records, problems = by_lists(records, _read_lists(_list_folder(spec)))
     left = sum(not record.split for record in records)
@@ -65,7 +62,7 @@ def assign_splits(
     return list(records), problems
 
 
-def _auto(records: Sequence[CaptionRecord], beside: Path, karpathy: bool, seed: int) -> Result:
+def _auto(records: Sequence[CaptionRecord], beside: Path, karpathy: bool) -> Result:
     if any(record.split for record in records):
         return list(records), []
     if any((beside / name).is_file() for names in LIST_FILES.values() for name in names):
@@ -75,9 +72,9 @@ def _auto(records: Sequence[CaptionRecord], beside: Path, karpathy: bool, seed: 
         # A few photos that happen to bear such a number are no reason to leave all others out.
         if 2 * sum(record.image.stem in known for record in records) >= len(records):
             return by_lists(records, karpathy_lists())
-    records, problems = by_fractions(records, DEFAULT_FRACTIONS, seed)
+    records, problems = by_fractions(records, DEFAULT_FRACTIONS)
     shares = ", ".join(f"{split} {share:.0%}" for split, share in DEFAULT_FRACTIONS.items())
-    note = Problem("note", "splits", f"the data brings none: drawn by each photo's id and seed {seed} ({shares})")
+    note = Problem("note", "splits", f"the data brings none: drawn by each photo's id ({shares})")
     return records, [note, *problems]
 
 
@@ -94,7 +91,8 @@ def by_lists(records: Sequence[CaptionRecord], lists: Iterable[IdList]) -> Resul
     for ids in sorted(lists, key=lambda ids: -SPLITS.index(ids.split)):
         twice: dict[str, list[str]] = {}
         for name in dict.fromkeys(ids.ids):
-            id_ = lookup.get(name) or lookup.get(without_suffix(name))
+            key = one_form(name)
+            id_ = lookup.get(key) or lookup.get(without_suffix(key))
             if not id_:
                 missing.setdefault(ids.label, []).append(name)
             elif chosen.setdefault(id_, ids).split != ids.split:
@@ -108,14 +106,14 @@ def by_lists(records: Sequence[CaptionRecord], lists: Iterable[IdList]) -> Resul
     return [replace(record, split=split_of.get(record.id, "")) for record in records], problems
 
 
-def by_fractions(records: Sequence[CaptionRecord], fractions: Mapping[str, float], seed: int) -> Result:
-    """Splits from a hash of each id, so that photos added later move no other.
+def by_fractions(records: Sequence[CaptionRecord], fractions: Mapping[str, float]) -> Result:
+    """Splits from a hash of each id, and of nothing else: photos added later move no other, and no seed does.
 
     Only where a split would stay empty, as happens with a handful of photos, does it get the one nearest to it.
     """
     bounds = list(accumulate(fractions.get(split, 0.0) for split in SPLITS))
     bounds = [1.0 if abs(bound - 1) < 1e-6 else bound for bound in bounds]
-    places = {record.id: _place(record.id, f"split {seed}") for record in records}
+    places = {record.id: _place(record.id, "split 0") for record in records}
     split_of = {
         id_: next((split for split, bound in zip(SPLITS, bounds, strict=True) if place < bound), "")
         for id_, place in places.items()
@@ -170,9 +168,9 @@ def _lookup(records: Sequence[CaptionRecord]) -> dict[str, str]:
     """Id of every photo by its id, file name and stem; names that several photos share are left out."""
     found: dict[str, str] = {}
     for record in records:
-        for name in {record.image.name, record.image.stem}:
+        for name in {one_form(record.image.name), one_form(record.image.stem)}:
             found[name] = record.id if found.get(name, record.id) == record.id else ""
-    return found | {record.id: record.id for record in records}
+    return found | {one_form(record.id): record.id for record in records}
 
 
 def _in_two(label: str, other: str, names: Sequence[str]) -> Problem:
@@ -188,7 +186,9 @@ def _not_here(label: str, names: Sequence[str]) -> Problem:
 
 def _place(id_: str, salt: str) -> float:
     """A number in [0, 1) that depends on nothing but its arguments, on any machine."""
-    return int.from_bytes(hashlib.blake2b(f"{salt} {id_}".encode(), digest_size=6).digest()) / 2**48
+    return (
+        int.from_bytes(hashlib.blake2b(f"{salt} {id_}".encode(errors="surrogatepass"), digest_size=6).digest()) / 2**48
+    )
 
 
 def _fractions(spec: SplitSpec) -> dict[str, float] | None:

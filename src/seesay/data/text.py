@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,7 +28,15 @@ def read_text(path: Path) -> str:
 
 def read_lines(path: Path) -> list[str]:
     """The lines of a UTF-8 file without their ends; `str.splitlines` would also cut at U+2028 inside captions."""
-    return [line.removesuffix("\r") for line in read_text(path).split("\n")]
+    text = read_text(path)
+    if "\n" not in text:
+        return text.split("\r")  # as spreadsheets of old Macs write
+    return [line.removesuffix("\r") for line in text.split("\n")]
+
+
+def one_form(name: str) -> str:
+    """A file's name as most programs write it: macOS may store é as e and an accent, and both mean one file."""
+    return unicodedata.normalize("NFC", name)
 
 
 def first_few(names: Sequence[str], most: int = 3) -> str:

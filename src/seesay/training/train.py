@@ -14,12 +14,13 @@ from rich.console import Console
 from seesay.bundle.write import write_bundle
 from seesay.config import Recipe
 from seesay.config.recipe import parse_part
+from seesay.data.check import lacking_for_training
 from seesay.data.readers import read_dataset
 from seesay.data.records import CaptionRecord, Dataset, count_captions
 from seesay.data.splits import part_of
 from seesay.data.tokens import CaptionTokenizer, split_words
 from seesay.data.vectors import word_vectors
-from seesay.errors import RecipeError
+from seesay.errors import DataError, RecipeError
 from seesay.metrics import CiderD, basic_scores, score_captions
 from seesay.models.build import build_decoder
 from seesay.models.captioner import Captioner
@@ -64,6 +65,8 @@ def train(recipe: Recipe, resume: bool = False, console: Console | None = None) 
     console.quiet = console.quiet or not fabric.is_global_zero
 
     dataset = read_data(recipe, console)
+    if lacking := lacking_for_training(dataset.counts()):
+        raise DataError(f"{', '.join(recipe.data.path)}: {lacking}")
     training, dev = training_part(recipe, dataset.split("train")), dataset.split("dev")
     decoder, tokenizer = initial[1:] if initial else fresh_parts(recipe, encoder, training, console)
     teachers = open_teachers(recipe.train.teachers, tokenizer)

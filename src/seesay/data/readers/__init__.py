@@ -38,7 +38,7 @@ def read_dataset(
             Flickr30k) or else fractions; "karpathy"; a folder of train.txt, dev.txt or val.txt, test.txt; or
             fractions such as "0.8/0.1/0.1" or {"train": 0.9, "dev": 0.1}.
         limit: at most so many photos of each split, for trials.
-        seed: of fractions and limit.
+        seed: of limit. Fractions are drawn alike whoever reads them: what one run tests on, none trains on.
 
     Returns:
         Records whose photos exist, with everything found on the way in `problems`.
@@ -55,14 +55,14 @@ def read_dataset(
     if layout != "auto" and layout not in LAYOUTS:
         near = did_you_mean(layout, (*LAYOUTS, "auto"))
         raise DataError(f"data.layout: unknown layout '{layout}'; expected auto, {', '.join(LAYOUTS)}.{near}")
-    sources = [_read_one(folder, layout, splits, seed) for folder in folders]
+    sources = [_read_one(folder, layout, splits) for folder in folders]
     data = sources[0] if len(sources) == 1 else join(dict(zip(_names(folders), sources, strict=True)))
     if limit is None:
         return data
     return Dataset(data.layout, tuple(limit_splits(data.records, limit, seed)), data.problems)
 
 
-def _read_one(path: Path, layout: str, splits: SplitSpec, seed: int) -> Dataset:
+def _read_one(path: Path, layout: str, splits: SplitSpec) -> Dataset:
     place, fitting = _detect(path, list(LAYOUTS.values()) if layout == "auto" else [LAYOUTS[layout]])
     chosen = fitting[0]
 
@@ -74,7 +74,7 @@ def _read_one(path: Path, layout: str, splits: SplitSpec, seed: int) -> Dataset:
     if not records:
         some = "".join(f"\n  {problem}" for problem in problems[:5])
         raise DataError(f"{path}: no photo with a caption in it (layout {chosen.name}){some}")
-    records, more = assign_splits(records, splits, beside=place, karpathy=chosen.karpathy, seed=seed)
+    records, more = assign_splits(records, splits, beside=place, karpathy=chosen.karpathy)
     if len(fitting) > 1:
         others = ", ".join(other.name for other in fitting[1:])
         problems.insert(0, Problem("note", "layout", f"read as {chosen.name}; data.layout can make it {others}"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -11,8 +12,10 @@ from pathlib import Path, PurePosixPath
 from seesay.data.images import photo_suffixes
 from seesay.data.readers.source import CaptionFile
 from seesay.data.records import SPLITS, CaptionRecord, Problem
-from seesay.data.text import count_of, first_few, without_suffix
+from seesay.data.text import count_of, first_few, one_form, without_suffix
 from seesay.errors import DataError
+
+HALVES = re.compile("[\ud800-\udfff]")  # of a character outside the first plane; JSON can hold one alone, UTF-8 cannot
 
 
 @dataclass(slots=True)
@@ -33,7 +36,7 @@ class _PhotoFolders:
     """Which photos lie where: each folder is listed once, because asking for 31,783 files one by one is slow."""
 
     def __init__(self) -> None:
-        self._listed: dict[str, set[str]] = {}
+        self._listed: dict[str, dict[str, str]] = {}
         self._used: dict[str, set[str]] = {}
 
     def find(self, name: str, folders: Sequence[str]) -> str:
@@ -41,9 +44,10 @@ class _PhotoFolders:
         for folder in folders:
             path = f"{folder}/{name}"  # pathlib takes ten times as long, which shows at 31,783 photos
             directory, _, base = path.rpartition("/")
-            if base in self._listing(directory):
-                self._used.setdefault(directory, set()).add(base)
-                return path
+            there = self._listing(directory)
+            if found := there.get(base) or there.get(one_form(base)):
+                self._used.setdefault(directory, set()).add(found)
+                return f"{directory}/{found}"
         return ""
 
     def unused(self) -> list[str]:
@@ -51,17 +55,19 @@ class _PhotoFolders:
         return sorted(
             name
             for directory, used in self._used.items()
-            for name in self._listed[directory] - used
+            for name in set(self._listed[directory].values()) - used
             if PurePosixPath(name).suffix.lower() in photo_suffixes()
         )
 
-    def _listing(self, directory: str) -> set[str]:
+    def _listing(self, directory: str) -> dict[str, str]:
+        """The folder's files, by their names and by the one form of these."""
         if directory not in self._listed:
             try:
                 with os.scandir(directory) as entries:
-                    self._listed[directory] = {entry.name for entry in entries if entry.is_file()}
+                    names = [entry.name for entry in entries if entry.is_file()]
+                self._listed[directory] = {one_form(name): name for name in names} | {name: name for name in names}
             except (FileNotFoundError, NotADirectoryError):
-                self._listed[directory] = set()
+                self._listed[directory] = {}
             except OSError as error:
                 raise DataError(f"{directory}: cannot be listed ({error.strerror}); check its permissions") from None
         return self._listed[directory]
@@ -111,6 +117,10 @@ def _collect(
         if row.split:
             photo.splits.add(row.split)
         caption = " ".join(row.caption.split("\n")).strip()
+        if HALVES.search(caption):
+            caption = HALVES.sub("\N{REPLACEMENT CHARACTER}", caption)
+            what = f"half a character in a caption of '{photo.name}': replaced"
+            problems.append(Problem("repaired", f"{label}:{row.line}", what))
         if caption:
             photo.captions.append(caption)
         else:

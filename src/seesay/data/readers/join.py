@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 
 from seesay.data.features import digest_photos
 from seesay.data.records import CaptionRecord, Dataset, Problem
+from seesay.data.splits import karpathy_lists
 from seesay.data.text import count_of, first_few
 
 
@@ -48,15 +50,19 @@ def same_content(photos: Sequence[CaptionRecord], others: Sequence[CaptionRecord
 
 
 def photo_key(path: Path) -> str:
-    """What names a photo wherever it is copied to, from its file name; "" where the name is a mere counter.
+    """Flickr's or COCO's number of a photo, which it has wherever it is copied to; "" for any other file name.
 
     Flickr8k's 1000268201_693b08cb0e.jpg is Flickr30k's 1000268201.jpg; COCO_val2014_000000000042.jpg is
-    000000000042.jpg of 2017. But the 0001.jpg or IMG_0001.jpg of two folders have nothing in common.
+    000000000042.jpg of 2017. But the 0001.jpg, cover.jpg or 20240101.jpg of two folders have nothing in common.
     """
-    stem = path.stem
-    if known := re.fullmatch(r"(\d{5,})_[0-9a-f]{8,}|COCO_[a-z]+\d{4}_(\d{12})", stem):
+    if known := re.fullmatch(r"(\d{5,})_[0-9a-f]{8,}|(?:COCO_[a-z]+\d{4}_)?(\d{12})", path.stem):
         return known[1] or known[2]
-    return "" if re.fullmatch(r"\D*\d{1,5}", stem) else stem
+    return path.stem if path.stem in _flickr30k_ids() else ""
+
+
+@functools.cache
+def _flickr30k_ids() -> frozenset[str]:
+    return frozenset(id_ for ids in karpathy_lists() for id_ in ids.ids)
 
 
 def _leaks(sources: Mapping[str, Sequence[CaptionRecord]]) -> set[str]:

@@ -79,7 +79,7 @@ def csv_rows(path: Path, label: str, image: Sequence[str], caption: Sequence[str
     """
     lines = read_lines(path)
     separator = max(",;\t|", key=lines[0].count)
-    header = [name.strip().lower() for name in next(csv.reader(lines[:1], delimiter=separator), [])]
+    header = [name.strip().lower() for name in _cells(lines[0], separator)]
     at_image, at_caption = (find_column(path, header, names) for names in (image, caption))
     at_split = header.index("split") if "split" in header else None
     for line, text, closed in _records(lines, separator):
