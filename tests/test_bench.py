@@ -89,6 +89,17 @@ def test_half_of_the_photos_are_quicker_than_the_slow_ones(model: CaptionModel, 
     assert figures["latency.median"].value <= figures["latency.p95"].value
 
 
+def test_an_encoder_in_8_bits_stands_beside_the_one_in_float32(
+    photos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seesay.runtime.engine.has_vnni", lambda: True)
+    figures = checked(latency(CaptionModel.load(), photos[:2], repeats=1))
+    both = [figures[f"latency.{key}"] for key in ("median", "float32")]
+    assert [each.against for each in both] == ["encoder alone", "encoder alone, float32"]
+    assert both[0].value == both[1].value
+    assert both[0].limit != both[1].limit
+
+
 def test_shares_of_the_stages_sum_to_one(model: CaptionModel, photos: list[Path]) -> None:
     shares = {each.key.split(".")[1]: each.value for each in stages(model, photos, repeats=2)}
     assert list(shares) == ["decode", "encode", "decoder", "search", "rest"]
@@ -216,11 +227,11 @@ def test_the_table_by_hand() -> None:
         Figure("captioning.beam_3", "more photos", "photos/s", 1234.5, 1000.0, 2000.0, 3),
         Figure("memory", "peak", "MB", 512.0, 512.0, 512.0, 1),
     ]
-    report = Report("2030-01-02", "tiny", "int8", machine, {}, 61.0, figures, {"training": "needs 'torch'"})
+    report = Report("2030-01-02", "tiny", "encoder in wood", machine, {}, 61.0, figures, {"training": "needs 'torch'"})
     assert report.table().splitlines() == [
         "Abacus, 2 cores (avx2), 3 GiB",
         "Wood; seesay 1.0, numpy 2.0",
-        "model tiny, decoder in int8, 2030-01-02, 61 s",
+        "model tiny, encoder in wood, 2030-01-02, 61 s",
         "",
         "             figure              low   high  limit  ratio  limit: what",
         "photos         40.0  photos/s   30.0   50.0   50.0   0.80  encoder",

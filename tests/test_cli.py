@@ -514,7 +514,10 @@ def test_evaluate(cli: Cli, tiny_bundle: Path, tiny_data: Path, tmp_path: Path) 
         *("--attention", "--json", "scores.json"),
     )
     assert done.code == 0, done.err
-    assert re.match(rf"tiny on dev of {re.escape(str(tiny_data))}, beam 2, (int8|float32)\nBLEU-1", done.out)
+    assert re.match(
+        rf"tiny on dev of {re.escape(str(tiny_data))}, beam 2, encoder in float32, decoder in (int8|float32)\nBLEU-1",
+        done.out,
+    )
     for said in ("CIDEr", "not comparable with published", "words a caption", "attention between words: 0."):
         assert said in done.out
     scores = json.loads((tmp_path / "scores.json").read_text("utf-8"))

@@ -52,6 +52,7 @@ def test_numbers_are_those_of_the_served_captions(model: CaptionModel, records: 
         "seesay": result.about["seesay"],
         "beam": 3,
         "precision": model.precision,
+        "encoder_precision": "float32",
         "images": 12,
         "references": sum(len(record.captions) for record in records),
     }
@@ -67,7 +68,7 @@ def test_json_form(model: CaptionModel, records: list[CaptionRecord]) -> None:
     result = evaluate(model, records[:3], official=False)
     values = json.loads(json.dumps(result.to_dict()))
     assert set(values) == {
-        *("model", "seesay", "beam", "precision", "images", "references"),
+        *("model", "seesay", "beam", "precision", "encoder_precision", "images", "references"),
         *("scores", "statistics", "failures", "captions", "per_photo"),
     }
     assert values["captions"] == {name: caption.text for name, caption in result.captions.items()}

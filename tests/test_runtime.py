@@ -28,7 +28,7 @@ from seesay.data.tokens import CaptionTokenizer
 from seesay.errors import BundleError, PhotoError
 from seesay.runtime import CaptionModel
 from seesay.runtime.engine import Engine
-from seesay.runtime.model import cores
+from seesay.runtime.processor import cores, first_core, has_vnni, instructions
 from seesay.search import Hypothesis, SearchOptions
 
 
@@ -361,6 +361,55 @@ def test_the_precision_is_chosen_for_the_machine(
     if not has_int8:
         with pytest.raises(BundleError, match=r"has no decoder\.int8\.onnx, an earlier seesay wrote it; use float32"):
             seesay.load(copy, "int8")
+
+
+@pytest.mark.parametrize("vnni", [True, False])
+def test_the_encoder_is_in_8_bits_where_their_sums_are_exact(vnni, monkeypatch):
+    monkeypatch.setattr("seesay.runtime.engine.has_vnni", lambda: vnni)
+    model = seesay.load()
+    assert model.encoder_precision == ("int8" if vnni else "float32")
+    assert model._single.encoder_precision == model.encoder_precision
+    assert seesay.load(precision="int8").encoder_precision == model.encoder_precision
+    assert seesay.load(precision="float32").precisions == "encoder in float32, decoder in float32"
+
+
+def test_an_encoder_in_8_bits_that_cannot_run(tmp_path, monkeypatch):
+    from seesay.assets import packaged_models
+    from seesay.bundle.format import write_manifest
+
+    monkeypatch.setattr("seesay.runtime.engine.has_vnni", lambda: True)
+    copy = Path(shutil.copytree(next(iter(packaged_models().values())), tmp_path / "copy"))
+    (copy / "encoder.int8.onnx").write_bytes(b"of a kind unknown to this runtime")
+    write_manifest(copy, (8, 8))
+    assert seesay.load(copy).encoder_precision == "float32"
+    with pytest.raises(BundleError, match=r"encoder\.int8\.onnx cannot be run"):
+        seesay.load(copy, "int8")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "processor\t: 0\nmodel name\t: Abacus: II\nflags\t\t: avx2 avx512_vnni\n\nprocessor\t: 1\nflags\t: none",
+            True,
+        ),
+        ("flags : avx2 avx_vnni\n", True),
+        ("flags : avx2 avx512f\n", False),
+        ("Features : fp asimd asimddp\n", False),
+        ("", False),
+        (None, False),  # not Linux
+    ],
+)
+def test_what_the_processor_has(text, expected, tmp_path, monkeypatch):
+    source = tmp_path / "cpuinfo"
+    if text is not None:
+        source.write_text(text)
+    core = first_core(source)
+    monkeypatch.setattr("seesay.runtime.processor.first_core", lambda: core)
+    assert has_vnni() == expected
+    assert ("avx2" in instructions()) == ("avx2" in (text or ""))
+    if text and "model" in text:
+        assert core["model name"] == "Abacus: II"
 
 
 def test_a_precision_that_does_not_exist(tiny_bundle):

@@ -124,6 +124,7 @@ def evaluate(
         "seesay": seesay.__version__,
         "beam": beam or model.bundle.search.beam,
         "precision": model.precision,
+        "encoder_precision": model.encoder_precision,
         "images": len(scored),
         "references": count_captions(scored),
     }

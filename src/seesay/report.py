@@ -78,8 +78,9 @@ def _judged(ids: Iterable[str], result: Evaluation, records: Mapping[str, Captio
 
 def _figures(result: Evaluation) -> Figures:
     about, looks = result.about, result.attention
+    precisions = f"encoder in {about['encoder_precision']}, decoder in {about['precision']}"
     facts = {
-        "Model": f"{about['model']}, beam {about['beam']}, {about['precision']}, seesay {about['seesay']}",
+        "Model": f"{about['model']}, beam {about['beam']}, {precisions}, seesay {about['seesay']}",
         "Photos": f"{about['images']:,} with {about['references']:,} references, tokeniser '{result.scores.tokeniser}'",
         **result.statistics.facts(),
         "Attention": f"entropy {looks.entropy:.3f} of a uniform map's; distance of a word's map to the next word's "

@@ -57,21 +57,30 @@ def throughput(model: CaptionModel, photos: Sequence[Path], repeats: int) -> Ite
 
 
 def latency(model: CaptionModel, photos: Sequence[Path], repeats: int, beam: int = 3) -> Iterator[Figure]:
-    """Milliseconds from one file to its caption, warm, beside the encoder alone; the median and the 95th percentile."""
+    """Milliseconds from one file to its caption, warm, beside the encoder alone: as it is used, and in float32."""
     pixels = model.bundle.transform(photos[0])
+    engines = {"encoder alone": model._engine}
+    if model.encoder_precision != "float32":
+        engines["encoder alone, float32"] = Engine(model.bundle.folder, model.threads, "float32")
     model.caption(photos[0], beam)
-
-    def encode() -> None:
-        model._engine.encode(pixels)
-
-    whole, alone = [], []
+    whole: list[list[float]] = []
+    alone: dict[str, list[float]] = {name: [] for name in engines}
     for _ in range(repeats):
-        pairs = [(timed(lambda p=p: model.caption(p, beam)), timed(encode)) for p in photos]
-        whole.append([1000 * own for own, _ in pairs])
-        alone.append(statistics.median(1000 * encoder for _, encoder in pairs))
-    for key, share in (("median", 50), ("p95", 95)):
-        values = [float(np.percentile(each, share)) for each in whole]
-        yield figure(f"latency.{key}", f"one photo, beam {beam}, {key}", "ms", values, alone, "encoder alone")
+        captions: list[float] = []
+        encoders: dict[str, list[float]] = {name: [] for name in engines}
+        for photo in photos:
+            captions.append(1000 * timed(lambda photo=photo: model.caption(photo, beam)))
+            for name, engine in engines.items():
+                encoders[name].append(1000 * timed(lambda engine=engine: engine.encode(pixels)))
+        whole.append(captions)
+        for name, each in encoders.items():
+            alone[name].append(statistics.median(each))
+    median = [statistics.median(each) for each in whole]
+    what = f"one photo, beam {beam}"
+    for (name, each), key in zip(alone.items(), ("median", "float32"), strict=False):
+        yield figure(f"latency.{key}", f"{what}, median", "ms", median, each, name)
+    slow = [float(np.percentile(each, 95)) for each in whole]
+    yield figure("latency.p95", f"{what}, p95", "ms", slow, alone["encoder alone"], "encoder alone")
 
 
 def start_up(model: str | None, photo: Path, repeats: int, precision: Precision = "auto") -> Iterator[Figure]:

@@ -16,7 +16,7 @@ class Report:
     Attributes:
         date: when it began, ISO 8601.
         model: the bundle's name.
-        precision: of its decoder.
+        precision: of its encoder and its decoder, in words.
         machine: see `seesay.bench.machine.machine`.
         options: what was asked for.
         seconds: how long it took.
@@ -50,7 +50,7 @@ class Report:
             f"{machine['cpu']}, {machine['cores']} cores{f' ({instructions})' if instructions else ''}, {memory}",
             *([f"graphics card: {machine['gpu']}"] if machine.get("gpu") else []),
             f"{machine['system']}; {versions}",
-            f"model {self.model}, decoder in {self.precision}, {self.date}, {self.seconds:.0f} s",
+            f"model {self.model}, {self.precision}, {self.date}, {self.seconds:.0f} s",
         ]
 
     def _tail(self) -> list[str]:

@@ -40,7 +40,7 @@ class Options:
         images: for the scores.
         only: parts of `PARTS`; none: all of them, but "linear", which takes minutes.
         linear: "linear" too.
-        precision: of the decoder.
+        precision: as for `seesay.load`.
     """
 
     model: str | None = None
@@ -79,7 +79,7 @@ def run_bench(options: Options, console: Console) -> Report:
             advance(note=name)
     seconds = time.monotonic() - clock
     date, name = started.isoformat(timespec="seconds"), model.bundle.name
-    return Report(date, name, model.precision, about, asdict(options), seconds, figures, left_out)
+    return Report(date, name, model.precisions, about, asdict(options), seconds, figures, left_out)
 
 
 def _parts(

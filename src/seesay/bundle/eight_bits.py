@@ -1,113 +1,250 @@
-"""The decoder's graph with its matrices in 8 bits: a word reads a quarter of the bytes, and bytes are what it costs."""
+"""A bundle's graphs in 8 bits, for processors that multiply these faster.
+
+A tensor x that products read is rounded by one step for all of it, one 255th of the range that it was seen to have
+(`seesay.bundle.ranges`), and a weight by a step of its own row, or of its matrix:
+
+    q = clip(round(x / s) + z, 0, 255),    s = (high - low) / 255,    z = round(-low / s)
+    p = round(W / t),    t = max |W| / 127,    y = s t sum (q - z) p + bias
+
+(Jacob et al. 2018, https://arxiv.org/abs/1712.05877, with their ranges of a trained model.) Sums of products are exact,
+so what becomes of one photo depends on no other. The weights stay what they are on the disk: the graph rounds them,
+which ONNX Runtime does once, when it opens it.
+"""
 
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from seesay.bundle.onnx_module import SMALL, replace_all
+from seesay.bundle.onnx_module import replace_all
+from seesay.bundle.ranges import Range
 
-BLOCK = 32  # weights that share a scale; 64 are a little faster and a little rougher (docs/performance.md)
+LARGE = 4096  # elements; smaller matrices are read as quickly as they are
+ROUGH = 0.01  # of the weights' root mean square: where one step for a matrix errs by more, each row has its own
+SPARE = 1.1  # what other sentences may have beyond the range that was seen
+TINY = 1e-30
+FIRST = 6  # convolutions that stay: what they err is in all that follows, and their few channels gain little
+ACTIVATIONS = ("Relu", "Clip")  # their limits are those of the range, so ONNX Runtime leaves them out
+JOINS = ("Add", "MaxPool")  # done in 8 bits as well, where their inputs are
 
 
-def in_8_bits(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy in which every `MatMul` with a matrix of weights is ONNX Runtime's `MatMulNBits`.
+def multiplied(step: onnx.ModelProto) -> set[str]:
+    """The tensors of a word's graph that large matrices of weights multiply: `step_in_8_bits` rounds them."""
+    return {node.input[0] for node, _ in _products(step.graph)}
 
-        W_b = s_b (q_b - 128),    s_b = max |W_b| / 127        for each block b of 32 weights of one row
 
-    What multiplies them is rounded to 8 bits too, in blocks of each row, so what becomes of one photo depends on no
-    other. The matrices stay what they were: the graph rounds them, which ONNX Runtime does once, when it opens it.
+def step_in_8_bits(step: onnx.ModelProto, ranges: Mapping[str, Range]) -> onnx.ModelProto:
+    """A copy in which every `MatMul` with a large matrix of weights, and the bias after it, is one of 8 bits.
 
     Args:
-        model: from `seesay.bundle.onnx_module.export_graph`, its weights inside.
+        step: from `seesay.bundle.onnx_module.export_graph`, its weights inside.
+        ranges: of all that is `multiplied`.
     """
-    model = copy.deepcopy(model)
+    model = copy.deepcopy(step)
     graph = model.graph
-    matrices = {tensor.name: tensor for tensor in graph.initializer if len(tensor.dims) == 2}
-    turned = {n.output[0]: n.input[0] for n in graph.node if n.op_type == "Transpose" and n.input[0] in matrices}
+    products = {node.output[0]: rows for node, rows in _products(graph)}
+    biases = _biases(graph, products)
     nodes: list[NodeProto] = []
-    products = 0
+    rounded: set[str] = set()
+    biased: set[str] = set()  # what the products give themselves, with their bias
+    for name in {node.input[0]: None for node in graph.node if node.output[0] in products}:
+        low, high = ranges[name]
+        graph.initializer.extend(_step_of(name, Range(SPARE * low, SPARE * high)))
     for node in graph.node:
-        weight = _weight(node, matrices, turned)
-        if weight is None:
+        if (y := node.output[0]) in biased:
+            continue
+        if (rows := products.get(y)) is None:
             nodes.append(node)
             continue
-        name = f"{node.output[0]}.int8"
-        rows = numpy_helper.to_array(matrices[weight])
-        if weight == node.input[1]:  # (K, N); a row that is multiplied is a column
-            rows = np.ascontiguousarray(rows.T)
-        graph.initializer.append(numpy_helper.from_array(rows, name))
-        nodes += [*_rounding(name, rows.shape[1]), _product(node, name, *rows.shape)]
-        products += 1
+        x, weight = node.input[0], f"{y}.weight"
+        add, bias = biases.get(y, (node, ""))
+        if x not in rounded:
+            nodes.append(helper.make_node("QuantizeLinear", [x, f"{x}.step", f"{x}.zero"], [f"{x}.8"]))
+        nodes += _matrix(graph, weight, rows)
+        inputs = [f"{x}.8", f"{weight}.8", f"{x}.step", f"{weight}.step", f"{x}.zero"]
+        inputs += ["", bias] if bias else []
+        nodes.append(helper.make_node("MatMulIntegerToFloat", inputs, [add.output[0]], domain="com.microsoft"))
+        rounded.add(x)
+        biased.add(add.output[0])
     if products:
-        graph.initializer.extend(_constants())
         model.opset_import.append(helper.make_opsetid("com.microsoft", 1))
+        replace_all(graph.node, nodes)
+        _forget_unread(graph)
+    return model
+
+
+def convolved(photo: onnx.ModelProto) -> set[str]:
+    """The tensors that `photo_in_8_bits` rounds; none where the encoder is no plain network of convolutions.
+
+    Plain is what has only sums, maxima and limits between the convolutions (VGG, ResNet, EfficientNet-Lite). Others
+    would be rounded at every step and gain little.
+    """
+    graph = photo.graph
+    readers = _readers(graph)
+    late = _late(graph)
+    found = {name for node in late for name in (node.input[0], _activated(node, readers))}
+    for node in graph.node:
+        if node.op_type in JOINS and found.issuperset(node.input):
+            found.add(_activated(node, readers))
+    inner = {"Conv", *JOINS}
+    read_by = [{reader.op_type for reader in readers[name]} for name in found]
+    ends = [kinds for kinds in read_by if not kinds & inner]
+    plain = len(ends) == 1 and all(kinds <= inner or not kinds & inner for kinds in read_by)
+    return found if plain and graph.input[0].name not in found else set()
+
+
+def photo_in_8_bits(photo: onnx.ModelProto, ranges: Mapping[str, Range]) -> onnx.ModelProto:
+    """A copy whose convolutions but the first few, and what joins their results, are of 8 bits.
+
+    ONNX Runtime makes one operation of what stands between two roundings (its QDQ format).
+
+    Args:
+        photo: from `seesay.bundle.onnx_module.export_graph`, its weights inside.
+        ranges: of all that is `convolved`.
+    """
+    model = copy.deepcopy(photo)
+    graph = model.graph
+    arrays = _initializers(graph)
+    late = {node.output[0] for node in _late(graph)}
+    steps = {name: _step_of(name, range_) for name, range_ in ranges.items()}
+    nodes: list[NodeProto] = []
+    for node in graph.node:
+        if node.output[0] in late:
+            step_of_input, _ = map(numpy_helper.to_array, steps[node.input[0]])
+            nodes += _convolution(graph, node, arrays, float(step_of_input))
+        nodes.append(node)
+        if (result := node.output[0]) in ranges:
+            node.output[0] = f"{result}.exact"
+            step = [f"{result}.step", f"{result}.zero"]
+            nodes += [
+                helper.make_node("QuantizeLinear", [f"{result}.exact", *step], [f"{result}.8"]),
+                helper.make_node("DequantizeLinear", [f"{result}.8", *step], [result]),
+            ]
+    graph.initializer.extend(tensor for pair in steps.values() for tensor in pair)
     replace_all(graph.node, nodes)
     _forget_unread(graph)
     return model
 
 
-def _weight(node: NodeProto, matrices: dict[str, TensorProto], turned: dict[str, str]) -> str | None:
-    """The name of the large matrix that a node multiplies with, None for all other nodes."""
-    if node.op_type != "MatMul":
-        return None
-    name = turned.get(node.input[1], node.input[1])
-    return name if name in matrices and int(np.prod(matrices[name].dims)) >= SMALL else None
+def _late(graph: onnx.GraphProto) -> list[NodeProto]:
+    """The convolutions that are rounded."""
+    return [node for node in graph.node if node.op_type == "Conv"][FIRST:]
 
 
-def _rounding(name: str, columns: int) -> list[NodeProto]:
-    """`name` (N, K) -> `name.q` (N, blocks, BLOCK) uint8 and `name.scale` (N, blocks)."""
-    blocks = -(-columns // BLOCK)
-    missing = blocks * BLOCK - columns
-    make = helper.make_node
-    padded = f"{name}.padded" if missing else name
-    nodes = [make("Constant", [], [f"{name}.shape"], value_ints=[-1, blocks, BLOCK])]
-    if missing:
-        nodes += [
-            make("Constant", [], [f"{name}.pads"], value_ints=[0, 0, 0, missing]),
-            make("Pad", [name, f"{name}.pads"], [padded]),
-        ]
+def _matrix(graph: onnx.GraphProto, name: str, rows: np.ndarray) -> list[NodeProto]:
+    """Rounding of a matrix (N, K), which a product reads as (K, N)."""
+    steps = _steps(rows, per_row=_error(rows, _steps(rows, per_row=False)) > ROUGH)
+    graph.initializer.extend([numpy_helper.from_array(rows, name), *_weight_steps(name, steps)])
     return [
-        *nodes,
-        make("Reshape", [padded, f"{name}.shape"], [f"{name}.blocks"]),
-        make("Abs", [f"{name}.blocks"], [f"{name}.abs"]),
-        make("ReduceMax", [f"{name}.abs", "int8.last"], [f"{name}.max"], keepdims=1),
-        make("Max", [f"{name}.max", "int8.tiny"], [f"{name}.top"]),
-        make("Div", [f"{name}.top", "int8.levels"], [f"{name}.each"]),
-        make("Div", [f"{name}.blocks", f"{name}.each"], [f"{name}.exact"]),
-        make("Round", [f"{name}.exact"], [f"{name}.whole"]),
-        make("Add", [f"{name}.whole", "int8.zero"], [f"{name}.shifted"]),
-        make("Cast", [f"{name}.shifted"], [f"{name}.q"], to=TensorProto.UINT8),
-        make("Squeeze", [f"{name}.each", "int8.last"], [f"{name}.scale"]),
+        helper.make_node("QuantizeLinear", [name, f"{name}.step", f"{name}.zero"], [f"{name}.turned"], axis=0),
+        helper.make_node("Transpose", [f"{name}.turned"], [f"{name}.8"], perm=[1, 0]),
     ]
 
 
-def _constants() -> list[TensorProto]:
-    numbers = {"int8.tiny": 1e-30, "int8.levels": 127.0, "int8.zero": 128.0}
-    scalars = [numpy_helper.from_array(np.array(value, np.float32), name) for name, value in numbers.items()]
-    return [*scalars, numpy_helper.from_array(np.array([2]), "int8.last")]
+def _convolution(
+    graph: onnx.GraphProto, node: NodeProto, arrays: Mapping[str, np.ndarray], step_of_input: float
+) -> list[NodeProto]:
+    """Roundings of the filters and biases of a `Conv`, which reads them from now on."""
+    name, filters = f"{node.output[0]}.weight", arrays[node.input[1]]
+    bias = arrays[node.input[2]] if len(node.input) > 2 else np.zeros(len(filters), np.float32)
+    least = np.abs(bias) / step_of_input / 2**30  # a bias is of 32 bits, with the step of what it is added to
+    steps = np.maximum(_steps(filters.reshape(len(filters), -1), per_row=True), least).astype(np.float32)
+    of_bias = steps * np.float32(step_of_input)
+    whole = np.rint(bias / of_bias.astype(np.float64)).astype(np.int32)
+    graph.initializer.extend(_weight_steps(name, steps))
+    graph.initializer.append(numpy_helper.from_array(of_bias, f"{name}.bias.step"))
+    graph.initializer.append(numpy_helper.from_array(whole, f"{name}.bias.32"))
+    make, step = helper.make_node, [f"{name}.step", f"{name}.zero"]
+    nodes = [
+        make("QuantizeLinear", [node.input[1], *step], [f"{name}.8"], axis=0),
+        make("DequantizeLinear", [f"{name}.8", *step], [f"{name}.near"], axis=0),
+        make("DequantizeLinear", [f"{name}.bias.32", f"{name}.bias.step"], [f"{name}.bias"], axis=0),
+    ]
+    node.input[1:] = [f"{name}.near", f"{name}.bias"]
+    return nodes
 
 
-def _product(node: NodeProto, name: str, rows: int, columns: int) -> NodeProto:
-    return helper.make_node(
-        "MatMulNBits",
-        [node.input[0], f"{name}.q", f"{name}.scale"],
-        list(node.output),
-        node.name,
-        domain="com.microsoft",
-        K=columns,
-        N=rows,
-        bits=8,
-        block_size=BLOCK,
-        accuracy_level=4,  # what multiplies is rounded to 8 bits as well; without it no fast kernel is used
-    )
+def _products(graph: onnx.GraphProto) -> Iterator[tuple[NodeProto, np.ndarray]]:
+    """Each `MatMul` with a large matrix of weights, and the matrix (N, K): a row makes one number of the result."""
+    arrays = _initializers(graph)
+    turned = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Transpose"}
+    for node in graph.node:
+        if node.op_type != "MatMul":
+            continue
+        saved = turned.get(node.input[1], node.input[1])
+        matrix = arrays.get(saved)
+        if matrix is not None and matrix.ndim == 2 and matrix.size >= LARGE:
+            yield node, matrix if saved != node.input[1] else np.ascontiguousarray(matrix.T)
+
+
+def _biases(graph: onnx.GraphProto, products: Mapping[str, np.ndarray]) -> dict[str, tuple[NodeProto, str]]:
+    """Of products that only an `Add` with a vector of weights reads: that node, and the vector."""
+    vectors = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
+    readers = _readers(graph)
+    found: dict[str, tuple[NodeProto, str]] = {}
+    for name in products.keys() - {output.name for output in graph.output}:
+        if [node.op_type for node in readers[name]] == ["Add"]:
+            [add] = readers[name]
+            [other] = set(add.input) - {name} or {name}
+            if vectors.get(other) == (len(products[name]),):
+                found[name] = (add, other)
+    return found
+
+
+def _readers(graph: onnx.GraphProto) -> dict[str, list[NodeProto]]:
+    readers: dict[str, list[NodeProto]] = {name: [] for node in graph.node for name in (*node.input, *node.output)}
+    for node in graph.node:
+        for name in node.input:
+            readers[name].append(node)
+    return readers
+
+
+def _activated(node: NodeProto, readers: Mapping[str, list[NodeProto]]) -> str:
+    """What a node gives, behind its activation if it has one."""
+    after = readers[node.output[0]]
+    return after[0].output[0] if len(after) == 1 and after[0].op_type in ACTIVATIONS else node.output[0]
+
+
+def _initializers(graph: onnx.GraphProto) -> dict[str, np.ndarray]:
+    return {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
+
+
+def _steps(rows: np.ndarray, per_row: bool) -> np.ndarray:
+    """t: (N,), or one number."""
+    return np.maximum(np.abs(rows).max(axis=1 if per_row else None) / 127, TINY).astype(np.float32)
+
+
+def _error(rows: np.ndarray, step: np.ndarray) -> float:
+    """Of rounding by one step, beside the root mean square of what is rounded."""
+    errors = np.rint(rows / step) * step - rows
+    return float(np.sqrt((errors**2).mean() / max((rows**2).mean(), TINY)))
+
+
+def _step_of(name: str, range_: Range) -> list[TensorProto]:
+    """s and z of a tensor."""
+    step = np.float32(max(range_.high - range_.low, TINY) / 255)
+    zero = np.uint8(np.clip(np.rint(-range_.low / step), 0, 255))
+    return [
+        numpy_helper.from_array(np.asarray(value), f"{name}.{kind}") for value, kind in ((step, "step"), (zero, "zero"))
+    ]
+
+
+def _weight_steps(name: str, steps: np.ndarray) -> list[TensorProto]:
+    """t of weights, and the zeros that tell that they are signed."""
+    zeros = np.zeros(steps.shape, np.int8)
+    return [numpy_helper.from_array(steps, f"{name}.step"), numpy_helper.from_array(zeros, f"{name}.zero")]
 
 
 def _forget_unread(graph: onnx.GraphProto) -> None:
-    """Transposes that nothing reads any more, then what they read."""
-    for items in (graph.node, graph.initializer):
-        read = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
-        replace_all(items, [item for item in items if not read.isdisjoint(getattr(item, "output", [item.name]))])
+    """Nodes and weights that nothing reads any more."""
+    while True:
+        before = len(graph.node)
+        for items in (graph.node, graph.initializer):
+            read = {name for node in graph.node for name in node.input} | {output.name for output in graph.output}
+            replace_all(items, [item for item in items if not read.isdisjoint(getattr(item, "output", [item.name]))])
+        if len(graph.node) == before:
+            return

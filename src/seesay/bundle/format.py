@@ -11,6 +11,7 @@ A folder of these files (others in it are left alone):
     encoder.onnx         photo -> memory and first state; points into weights.safetensors
     decoder.onnx         one step: word and state -> next word, state, attention; likewise
     decoder.int8.onnx    the same, its matrices rounded to 8 bits when it is opened; early bundles lack it
+    encoder.int8.onnx    likewise, its convolutions; where the encoder is a plain network of these
     scores.json          figures on the dev split (empty until measured)
     README.md            the model card
 """
@@ -48,7 +49,7 @@ FILES = (
     "scores.json",
     "README.md",
 )
-OPTIONAL = ("decoder.int8.onnx",)
+OPTIONAL = ("encoder.int8.onnx", "decoder.int8.onnx")
 
 
 @dataclass(frozen=True)

@@ -50,7 +50,7 @@ def evaluate_model(
         result = evaluate(
             captioner, records, beam, training_captions=training, advance=advance, grounding=grounding_of(dataset)
         )
-    how = f"beam {result.about['beam']}, {captioner.precision}"
+    how = f"beam {result.about['beam']}, {captioner.precisions}"
     print(f"{captioner.bundle.name} on {split} of {', '.join(map(str, data))}, {how}")
     print(result.scores.table())
     print(f"\n{result.statistics.table()}")

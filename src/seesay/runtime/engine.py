@@ -14,10 +14,12 @@ import onnxruntime
 
 from seesay.data.tokens import BOS, EOS, NEVER_WRITTEN
 from seesay.errors import BundleError
+from seesay.runtime.processor import has_vnni
 from seesay.search import Hypothesis, SearchOptions, beam_search
 
 Precision = Literal["auto", "int8", "float32"]
-DECODERS = {"int8": "decoder.int8.onnx", "float32": "decoder.onnx"}
+ENCODERS: dict[Precision, str] = {"int8": "encoder.int8.onnx", "float32": "encoder.onnx"}
+DECODERS: dict[Precision, str] = {"int8": "decoder.int8.onnx", "float32": "decoder.onnx"}
 # Whether ONNX Runtime is told for how long; one that is older would spin for milliseconds.
 SPIN_DURATION = tuple(map(int, onnxruntime.__version__.split(".")[:2])) >= (1, 26)
 FAST_INT8 = ("x86_64", "AMD64")  # where it was measured (docs/performance.md)
@@ -31,24 +33,28 @@ class Engine:
     Args:
         folder: the bundle's.
         threads: that work on one call.
-        precision: of the decoder's matrices. "int8" reads a quarter of the bytes for each word, which changes a few
-            captions in a hundred and no score (docs/performance.md); "auto" takes it where the bundle has it and
-            where one photo is known to be faster by it.
+        precision: "float32", or "int8", which is faster, changes some captions and hardly a score
+            (docs/performance.md). "auto" takes "int8" where the bundle has it and where it is known to be faster. The
+            encoder's is never taken where the processor's sums of 8 bits may not be exact.
 
     Attributes:
-        precision: the one in use, never "auto".
+        precision: the decoder's, never "auto".
+        encoder_precision: the encoder's.
 
     Raises:
-        BundleError: a graph cannot be run, or the bundle lacks the one asked for.
+        BundleError: a graph cannot be run, or the bundle lacks the decoder asked for.
     """
 
     precision: Precision
+    encoder_precision: Precision
 
     def __init__(self, folder: Path, threads: int, precision: Precision = "auto") -> None:
+        if precision not in ("auto", *DECODERS):
+            raise ValueError(f"precision={precision}: expected auto, int8 or float32")
         with ThreadPoolExecutor(1) as pool:  # each graph takes as long as two photos to open, most of it on one core
-            encoder = pool.submit(_session, folder / "encoder.onnx", threads)
+            encoder = pool.submit(_encoder, folder, threads, precision)
             self.precision, self._decoder = _decoder(folder, threads, precision)
-            self._encoder = encoder.result()
+            self.encoder_precision, self._encoder = encoder.result()
         self._photo_outputs = [output.name for output in self._encoder.get_outputs()]
         self._step_outputs = [output.name for output in self._decoder.get_outputs()]
 
@@ -72,20 +78,32 @@ class Engine:
         return beam_search(step, *first, EOS, NEVER_WRITTEN, options, best_only=True)
 
 
-def _decoder(folder: Path, threads: int, precision: Precision) -> tuple[Precision, onnxruntime.InferenceSession]:
-    """The precision in use, and the decoder in it."""
-    if precision not in ("auto", *DECODERS):
-        raise ValueError(f"precision={precision}: expected auto, int8 or float32")
+Opened = tuple[Precision, onnxruntime.InferenceSession]  # the precision in use, and the graph in it
+
+
+def _encoder(folder: Path, threads: int, precision: Precision) -> Opened:
+    has_int8 = (folder / ENCODERS["int8"]).is_file()
+    return _open(folder, ENCODERS, threads, has_int8 and precision != "float32" and has_vnni(), precision == "auto")
+
+
+def _decoder(folder: Path, threads: int, precision: Precision) -> Opened:
     has_int8 = (folder / DECODERS["int8"]).is_file()
     if precision == "int8" and not has_int8:
         raise BundleError(f"bundle {folder}: has no {DECODERS['int8']}, an earlier seesay wrote it; use float32")
-    if precision == "auto" and has_int8 and platform.machine() in FAST_INT8:
+    fast = platform.machine() in FAST_INT8
+    in_8_bits = precision == "int8" or (precision == "auto" and has_int8 and fast)
+    return _open(folder, DECODERS, threads, in_8_bits, precision == "auto")
+
+
+def _open(folder: Path, graphs: dict[Precision, str], threads: int, in_8_bits: bool, or_else: bool) -> Opened:
+    """The graph in 8 bits, or the one in float32; `or_else`: the latter too where the former cannot be run."""
+    if in_8_bits:
         try:
-            return "int8", _session(folder / DECODERS["int8"], threads)
-        except BundleError:  # ONNX Runtime multiplies 8 bits since 1.22
-            pass
-    chosen = "float32" if precision == "auto" else precision
-    return chosen, _session(folder / DECODERS[chosen], threads)
+            return "int8", _session(folder / graphs["int8"], threads)
+        except BundleError:
+            if not or_else:
+                raise
+    return "float32", _session(folder / graphs["float32"], threads)
 
 
 def _session(graph: Path, threads: int) -> onnxruntime.InferenceSession:

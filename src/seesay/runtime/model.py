@@ -18,6 +18,7 @@ from seesay.data.images import ImageSource
 from seesay.data.tokens import join_words
 from seesay.errors import PhotoError
 from seesay.runtime.engine import Encoded, Engine, Precision
+from seesay.runtime.processor import cores
 from seesay.search import Hypothesis, SearchOptions
 
 Results = list[Caption | Failure]
@@ -31,23 +32,31 @@ class CaptionModel:
     Args:
         bundle: from `seesay.bundle.format.open_bundle`.
         threads: cores to use; None takes every one that the process may run on.
-        precision: of the decoder's matrices, see `Engine`.
+        precision: of what is computed, see `Engine`.
 
     Attributes:
-        precision: the one in use, "int8" or "float32".
+        precision: "int8" or "float32", the decoder's.
+        encoder_precision: the encoder's.
     """
 
     def __init__(self, bundle: Bundle, threads: int | None = None, precision: Precision = "auto") -> None:
         self.bundle = bundle
         self.threads = threads or cores()
+        self._asked: Precision = precision
         self._engine = Engine(bundle.folder, self.threads, precision)
         self.precision: Precision = self._engine.precision
+        self.encoder_precision: Precision = self._engine.encoder_precision
         self._helpers: dict[int, ThreadPoolExecutor] = {}
+
+    @property
+    def precisions(self) -> str:
+        """Both in words, for reports."""
+        return f"encoder in {self.encoder_precision}, decoder in {self.precision}"
 
     @cached_property
     def _single(self) -> Engine:
         """For many batches at once, each on a thread of its own: threads that share one photo wait for each other."""
-        return self._engine if self.threads == 1 else Engine(self.bundle.folder, 1, self.precision)
+        return self._engine if self.threads == 1 else Engine(self.bundle.folder, 1, self._asked)
 
     @property
     def _helper(self) -> ThreadPoolExecutor | None:
@@ -146,20 +155,6 @@ class CaptionModel:
 
     def _options(self, beam: int | None) -> SearchOptions:
         return self.bundle.search if beam is None else replace(self.bundle.search, beam=beam)
-
-
-def cores(limit: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """Those that this process may run on, as far as the system tells, and no more than its container's share of them.
-
-    Args:
-        limit: where Linux has that share, as microseconds of each period (control groups, version 2).
-    """
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        share, period = map(int, limit.read_text().split())
-    except (OSError, ValueError):  # none, or "max"
-        return allowed
-    return max(1, min(allowed, share // period))
 
 
 def _name(image: ImageSource) -> str | None:
