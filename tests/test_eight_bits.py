@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from seesay.bundle import eight_bits, graphs
 from seesay.bundle.eight_bits import SPARE, convolved, multiplied, photo_in_8_bits, step_in_8_bits
 from seesay.bundle.onnx_module import export_graph
-from seesay.bundle.ranges import WORDS, Range, Watched, photo_ranges, step_ranges
+from seesay.bundle.ranges import WORDS, Range, Watched, channel_means, photo_ranges, step_ranges
 from seesay.config import Recipe
 from seesay.models.build import build_decoder
 from seesay.models.captioner import Captioner
@@ -200,7 +200,7 @@ def test_a_photo_in_8_bits_is_nearly_the_photo(first: int, monkeypatch: pytest.M
     if not first:  # the photo itself is 8 bits already, in its file
         assert not inner
         return
-    coarse = photo_in_8_bits(photo, photo_ranges(photo, inner, images))
+    coarse = photo_in_8_bits(photo, photo_ranges(photo, inner, images), channel_means(photo, inner, images))
     kinds = [node.op_type for node in coarse.graph.node]
     assert kinds.count("QuantizeLinear") == len(inner) + 10 - first, "each tensor once, and the filters"
     exact, near = run(photo, images=images), run(coarse, images=images)
@@ -214,7 +214,8 @@ def test_a_photo_in_8_bits_is_nearly_the_photo(first: int, monkeypatch: pytest.M
 def test_onnx_runtime_makes_operations_of_8_bits_of_it(tmp_path: Path) -> None:
     photo = exported(Net(nn.Identity()))
     images = np.random.default_rng(0).uniform(-2, 2, (2, 3, 67, 67)).astype(np.float32)
-    coarse = photo_in_8_bits(photo, photo_ranges(photo, convolved(photo), images))
+    inner = convolved(photo)
+    coarse = photo_in_8_bits(photo, photo_ranges(photo, inner, images), channel_means(photo, inner, images))
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
@@ -222,6 +223,28 @@ def test_onnx_runtime_makes_operations_of_8_bits_of_it(tmp_path: Path) -> None:
     kinds = [node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node]
     assert kinds.count("QLinearConv") == 10 - eight_bits.FIRST
     assert kinds.count("QLinearAdd") >= 1
+
+
+def test_biases_take_back_what_rounded_filters_add(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Filters that are all rounded down give too little of what is never negative."""
+    monkeypatch.setattr(eight_bits, "FIRST", 1)
+    torch.manual_seed(0)
+    net = Net(nn.Identity())
+    with torch.no_grad():
+        for conv in (module for module in net.modules() if isinstance(module, nn.Conv2d)):
+            step = conv.weight.abs().amax((1, 2, 3), keepdim=True) / 127
+            conv.weight.copy_((torch.floor(conv.weight / step).clamp(max=126) + 0.45) * step)
+    photo = exported(net)
+    images = np.random.default_rng(0).uniform(-2, 2, (5, 3, 67, 67)).astype(np.float32)
+    inner = convolved(photo)
+    ranges, means = photo_ranges(photo, inner, images), channel_means(photo, inner, images)
+    none = {name: np.zeros_like(mean) for name, mean in means.items()}
+    exact = run(photo, images=images)
+    plain, corrected = (
+        np.abs(np.mean(run(photo_in_8_bits(photo, ranges, each), images=images)[1] - exact[1], axis=(0, 1))).mean()
+        for each in (none, means)
+    )
+    assert corrected < 0.3 * plain
 
 
 @pytest.mark.parametrize("between", [nn.SiLU(), nn.AvgPool2d(2), nn.BatchNorm2d(16)], ids=lambda m: type(m).__name__)

@@ -26,8 +26,8 @@ def load(
 
     Args:
         path_or_name: a bundle's folder, the name of a packaged model, or None for the packaged default.
-        precision: of the decoder's matrices: "int8", "float32", or "auto", which takes the one that is known to be
-            faster for one photo (8 bits change a few captions in a hundred and no score).
+        precision: "float32", "int8", or "auto", which takes the one that is known to be faster here, for encoder and
+            decoder apart (8 bits make some captions others, as good as the first).
         threads: cores to use; None takes every one that the process may run on.
 
     Raises:

@@ -97,14 +97,22 @@ def convolved(photo: onnx.ModelProto) -> set[str]:
     return found if plain and graph.input[0].name not in found else set()
 
 
-def photo_in_8_bits(photo: onnx.ModelProto, ranges: Mapping[str, Range]) -> onnx.ModelProto:
+def photo_in_8_bits(
+    photo: onnx.ModelProto, ranges: Mapping[str, Range], means: Mapping[str, np.ndarray]
+) -> onnx.ModelProto:
     """A copy whose convolutions but the first few, and what joins their results, are of 8 bits.
+
+    Rounded filters give another mean where what they read has one. The bias takes it back (Nagel et al. 2019,
+    https://arxiv.org/abs/1906.04721, section 4.2):
+
+        bias' = bias - sum (t p - W) E x
 
     ONNX Runtime makes one operation of what stands between two roundings (its QDQ format).
 
     Args:
         photo: from `seesay.bundle.onnx_module.export_graph`, its weights inside.
         ranges: of all that is `convolved`.
+        means: of the channels of the same.
     """
     model = copy.deepcopy(photo)
     graph = model.graph
@@ -114,8 +122,8 @@ def photo_in_8_bits(photo: onnx.ModelProto, ranges: Mapping[str, Range]) -> onnx
     nodes: list[NodeProto] = []
     for node in graph.node:
         if node.output[0] in late:
-            step_of_input, _ = map(numpy_helper.to_array, steps[node.input[0]])
-            nodes += _convolution(graph, node, arrays, float(step_of_input))
+            of_input, _ = map(numpy_helper.to_array, steps[node.input[0]])
+            nodes += _convolution(graph, node, arrays, float(of_input), means[node.input[0]])
         nodes.append(node)
         if (result := node.output[0]) in ranges:
             node.output[0] = f"{result}.exact"
@@ -146,14 +154,18 @@ def _matrix(graph: onnx.GraphProto, name: str, rows: np.ndarray) -> list[NodePro
 
 
 def _convolution(
-    graph: onnx.GraphProto, node: NodeProto, arrays: Mapping[str, np.ndarray], step_of_input: float
+    graph: onnx.GraphProto, node: NodeProto, arrays: Mapping[str, np.ndarray], of_input: float, means: np.ndarray
 ) -> list[NodeProto]:
-    """Roundings of the filters and biases of a `Conv`, which reads them from now on."""
+    """Roundings of the filters (N, C / groups, ...) and biases of a `Conv`, which reads them from now on."""
     name, filters = f"{node.output[0]}.weight", arrays[node.input[1]]
-    bias = arrays[node.input[2]] if len(node.input) > 2 else np.zeros(len(filters), np.float32)
-    least = np.abs(bias) / step_of_input / 2**30  # a bias is of 32 bits, with the step of what it is added to
-    steps = np.maximum(_steps(filters.reshape(len(filters), -1), per_row=True), least).astype(np.float32)
-    of_bias = steps * np.float32(step_of_input)
+    rows = filters.reshape(*filters.shape[:2], -1)
+    bias = arrays[node.input[2]] if len(node.input) > 2 else np.zeros(len(rows), np.float32)
+    least = np.abs(bias) / of_input / 2**30  # a bias is of 32 bits, with the step of what it is added to
+    steps = np.maximum(_steps(rows.reshape(len(rows), -1), per_row=True), least).astype(np.float32)
+    errors = (np.rint(rows / steps[:, None, None]) * steps[:, None, None] - rows).sum(axis=2)
+    groups = len(means) // rows.shape[1]
+    bias = bias - np.einsum("gnc,gc->gn", errors.reshape(groups, -1, rows.shape[1]), means.reshape(groups, -1)).ravel()
+    of_bias = steps * np.float32(of_input)
     whole = np.rint(bias / of_bias.astype(np.float64)).astype(np.int32)
     graph.initializer.extend(_weight_steps(name, steps))
     graph.initializer.append(numpy_helper.from_array(of_bias, f"{name}.bias.step"))

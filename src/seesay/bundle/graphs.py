@@ -19,7 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from seesay.assets import demo_photos
 from seesay.bundle.eight_bits import convolved, multiplied, photo_in_8_bits, step_in_8_bits
 from seesay.bundle.onnx_module import SMALL, export_graph, replace_all
-from seesay.bundle.ranges import Watched, photo_ranges, step_ranges
+from seesay.bundle.ranges import Watched, channel_means, photo_ranges, step_ranges
 from seesay.errors import BundleError
 from seesay.models.captioner import Captioner
 
@@ -91,7 +91,7 @@ def _in_8_bits(photo: onnx.ModelProto, step: onnx.ModelProto, images: np.ndarray
     """The graphs in 8 bits by file name: a word's always, a photo's where the encoder allows it."""
     made = {"decoder.int8.onnx": step_in_8_bits(step, step_ranges(photo, step, multiplied(step), images))}
     if inner := convolved(photo):
-        coarse = photo_in_8_bits(photo, photo_ranges(photo, inner, images))
+        coarse = photo_in_8_bits(photo, photo_ranges(photo, inner, images), channel_means(photo, inner, images))
         if _difference(photo, coarse, images) < TOO_ROUGH:
             made["encoder.int8.onnx"] = coarse
     return made

@@ -36,6 +36,18 @@ def photo_ranges(photo: onnx.ModelProto, tensors: Iterable[str], images: np.ndar
     return _ranges(watched, (graph({"images": image[None]}) for image in images))
 
 
+def channel_means(photo: onnx.ModelProto, tensors: Iterable[str], images: np.ndarray) -> dict[str, np.ndarray]:
+    """(C,) for each of the tensors, which are (1, C, ...): arguments as for `photo_ranges`."""
+    watched = sorted(tensors)
+    graph = Watched(photo, watched)
+    means: dict[str, list[np.ndarray]] = {name: [] for name in watched}
+    for image in images:
+        found = graph({"images": image[None]})
+        for name, each in means.items():
+            each.append(found[name].reshape(found[name].shape[1], -1).mean(axis=1))
+    return {name: np.mean(each, axis=0) for name, each in means.items()}
+
+
 def step_ranges(
     photo: onnx.ModelProto, step: onnx.ModelProto, tensors: Iterable[str], images: np.ndarray
 ) -> dict[str, Range]:

@@ -43,7 +43,7 @@ def caption_photos(
         figure: a picture file; for several photos its name is followed by each photo's.
         page: one self-contained HTML page.
         resume: leave out photos that `json_out` has a caption of.
-        precision: of the decoder.
+        precision: as for `seesay.load`.
         threads: cores to use; None takes every one that the process may run on.
     """
     from seesay.runtime import CaptionModel
