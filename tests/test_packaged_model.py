@@ -103,7 +103,7 @@ def test_torch_and_onnx_write_the_same_captions():
 
 @needs_shared
 def test_8_bits_make_captions_others_but_not_worse(model):
-    """About one in four; over six models CIDEr stays (docs/performance.md), and 200 photos tell some points apart."""
+    """About one in six; over six models CIDEr stays (docs/performance.md), and 200 photos tell some points apart."""
     if model.precision != "int8":
         pytest.skip("8 bits are not taken on this machine")
     records = read_dataset(SHARED / "flickr8k").split("dev")[:200]
