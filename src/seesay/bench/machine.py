@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import seesay
-from seesay.runtime.processor import cores, first_core, instructions
+from seesay.runtime.processor import cores
 
 PACKAGES = ("onnxruntime", "numpy", "pillow", "torch", "pycocoevalcap")
 # what decides the speed of matrix products, as Linux names it on x86 and on ARM
@@ -30,11 +30,12 @@ INSTRUCTIONS += ("asimd", "asimddp", "i8mm", "bf16", "sve", "sve2")
 
 def machine() -> dict[str, Any]:
     """CPU, cores, instruction sets, memory, system and versions; what cannot be found out is None or left out."""
-    there = instructions()
+    cpu = _cpuinfo()
+    flags = (cpu.get("flags") or cpu.get("Features") or "").split()
     return {
-        "cpu": first_core().get("model name") or platform.processor() or platform.machine(),
+        "cpu": cpu.get("model name") or platform.processor() or platform.machine(),
         "cores": cores(),
-        "instructions": [name for name in INSTRUCTIONS if name in there],
+        "instructions": [name for name in INSTRUCTIONS if name in flags],
         "memory_bytes": _memory(),
         "system": platform.platform(),
         "versions": {"seesay": seesay.__version__, "python": platform.python_version(), **_versions()},
@@ -52,6 +53,15 @@ def peak_memory() -> int | None:
     except ModuleNotFoundError:  # Windows
         return None
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # bytes on macOS
+
+
+def _cpuinfo() -> dict[str, str]:
+    """/proc/cpuinfo of the first core; empty elsewhere than on Linux."""
+    path = Path("/proc/cpuinfo")
+    if not path.exists():
+        return {}
+    pairs = (line.partition(":") for line in path.read_text(errors="replace").split("\n\n")[0].splitlines())
+    return {key.strip(): value.strip() for key, _, value in pairs}
 
 
 def _memory() -> int | None:

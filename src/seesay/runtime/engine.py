@@ -14,7 +14,7 @@ import onnxruntime
 
 from seesay.data.tokens import BOS, EOS, NEVER_WRITTEN
 from seesay.errors import BundleError
-from seesay.runtime.processor import has_vnni
+from seesay.runtime.processor import sums_are_exact
 from seesay.search import Hypothesis, SearchOptions, beam_search
 
 Precision = Literal["auto", "int8", "float32"]
@@ -22,7 +22,7 @@ ENCODERS: dict[Precision, str] = {"int8": "encoder.int8.onnx", "float32": "encod
 DECODERS: dict[Precision, str] = {"int8": "decoder.int8.onnx", "float32": "decoder.onnx"}
 # Whether ONNX Runtime is told for how long; one that is older would spin for milliseconds.
 SPIN_DURATION = tuple(map(int, onnxruntime.__version__.split(".")[:2])) >= (1, 26)
-FAST_INT8 = ("x86_64", "AMD64")  # where it was measured (docs/performance.md)
+FAST_INT8 = ("x86_64", "AMD64")
 
 Encoded = list[np.ndarray]  # of one photo, (1, ...) each: memory and first state, in the order of the encoder's outputs
 
@@ -34,8 +34,8 @@ class Engine:
         folder: the bundle's.
         threads: that work on one call.
         precision: "float32", or "int8", which is faster, changes some captions and hardly a score
-            (docs/performance.md). "auto" takes "int8" where the bundle has it and where it is known to be faster. The
-            encoder's is never taken where the processor's sums of 8 bits may not be exact.
+            (docs/performance.md). "auto" takes "int8" where the bundle has it, where it is known to be faster, and
+            where the processor sums 8 bits exactly; for the encoder "int8" too asks for the latter.
 
     Attributes:
         precision: the decoder's, never "auto".
@@ -82,17 +82,21 @@ Opened = tuple[Precision, onnxruntime.InferenceSession]  # the precision in use,
 
 
 def _encoder(folder: Path, threads: int, precision: Precision) -> Opened:
-    has_int8 = (folder / ENCODERS["int8"]).is_file()
-    return _open(folder, ENCODERS, threads, has_int8 and precision != "float32" and has_vnni(), precision == "auto")
+    in_8_bits = precision != "float32" and (folder / ENCODERS["int8"]).is_file() and sums_are_exact()
+    return _open(folder, ENCODERS, threads, in_8_bits and (precision == "int8" or _fast()), precision == "auto")
 
 
 def _decoder(folder: Path, threads: int, precision: Precision) -> Opened:
     has_int8 = (folder / DECODERS["int8"]).is_file()
     if precision == "int8" and not has_int8:
         raise BundleError(f"bundle {folder}: has no {DECODERS['int8']}, an earlier seesay wrote it; use float32")
-    fast = platform.machine() in FAST_INT8
-    in_8_bits = precision == "int8" or (precision == "auto" and has_int8 and fast)
+    in_8_bits = precision == "int8" or (precision == "auto" and has_int8 and _fast() and sums_are_exact())
     return _open(folder, DECODERS, threads, in_8_bits, precision == "auto")
+
+
+def _fast() -> bool:
+    """Whether 8 bits were measured to be faster on such a processor (docs/performance.md)."""
+    return platform.machine() in FAST_INT8
 
 
 def _open(folder: Path, graphs: dict[Precision, str], threads: int, in_8_bits: bool, or_else: bool) -> Opened:
