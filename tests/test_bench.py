@@ -15,6 +15,7 @@ import pytest
 from rich.console import Console
 
 from seesay.bench import Options, Report, run_bench
+from seesay.bench import captioning as bench_captioning
 from seesay.bench.captioning import BEAMS, encoder_only, latency, linear, memory, stages, start_up, throughput
 from seesay.bench.figures import Figure, figure, interleaved
 from seesay.bench.machine import machine, peak_memory
@@ -25,6 +26,7 @@ from seesay.cli import main
 from seesay.config import Recipe
 from seesay.data.images import open_photo
 from seesay.runtime import CaptionModel
+from seesay.runtime.engine import Engine
 
 KEYS = {"what", "unit", "value", "low", "high", "repeats", "limit", "against", "ratio"}
 
@@ -94,11 +96,19 @@ def test_an_encoder_in_8_bits_stands_beside_the_one_in_float32(
 ) -> None:
     monkeypatch.setattr("seesay.runtime.engine.sums_are_exact", lambda: True)
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
-    figures = checked(latency(CaptionModel.load(), photos[:2], repeats=1))
-    both = [figures[f"latency.{key}"] for key in ("median", "float32")]
+    model, made, real = CaptionModel.load(), [], bench_captioning.Engine
+    assert model.encoder_precision == "int8"
+
+    def make(*arguments: object) -> Engine:
+        made.append(real(*arguments))  # pyright: ignore[reportArgumentType]
+        return made[-1]
+
+    monkeypatch.setattr(bench_captioning, "Engine", make)
+    figures = checked(latency(model, photos[:2], repeats=1))
+    assert [engine.encoder_precision for engine in made] == ["float32"]
+    both = [figures[f"latency.{key}"] for key in ("median", "beside_float32")]
     assert [each.against for each in both] == ["encoder alone", "encoder alone, float32"]
     assert both[0].value == both[1].value
-    assert both[0].limit != both[1].limit
 
 
 def test_shares_of_the_stages_sum_to_one(model: CaptionModel, photos: list[Path]) -> None:

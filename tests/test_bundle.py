@@ -30,6 +30,7 @@ from seesay.models.captioner import Captioner
 from seesay.models.embedding import WordEmbedding
 from seesay.models.encoder import load_encoder
 from seesay.models.show_attend_tell import ShowAttendTell
+from seesay.runtime.processor import sums_are_exact
 from seesay.search import SearchOptions
 
 WRITTEN = (*FILES, "decoder.int8.onnx")  # the tiny encoder is none for 8 bits
@@ -301,6 +302,25 @@ def test_other_encoders_export(tmp_path, name):
         expected = half.prepare(images).values.numpy()
     [found] = session.run(["memory.values"], {"images": images.numpy()})
     np.testing.assert_allclose(np.asarray(found), expected, atol=1e-3 * np.abs(expected).max())
+
+
+def test_a_plain_encoder_is_written_in_8_bits_too(tmp_path, monkeypatch):
+    half = half_precision(_with_encoder("resnet18"))
+    monkeypatch.setattr(graphs, "_demo_images", lambda model: images_like(model, 4).numpy())
+    write_graphs(half, tmp_path)
+    images = images_like(half, 2).numpy()
+    exact, coarse = (
+        np.asarray(onnxruntime.InferenceSession(tmp_path / name).run(["memory.values"], {"images": images})[0])
+        for name in ("encoder.onnx", "encoder.int8.onnx")
+    )
+    if sums_are_exact():
+        assert 1e-4 < np.sqrt(((coarse - exact) ** 2).sum() / (exact**2).sum()) < 0.12
+    (tmp_path / "encoder.int8.onnx").unlink()
+    monkeypatch.setattr(graphs, "TOO_ROUGH", 0.0)
+    write_graphs(half, tmp_path)
+    assert not (tmp_path / "encoder.int8.onnx").exists()
+    monkeypatch.setattr(graphs, "LARGEST", 10)
+    assert graphs._in_8_bits(graphs._export_photo(half), onnx.ModelProto(), images) == {}
 
 
 def test_integer_buffers_are_not_rounded():

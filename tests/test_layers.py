@@ -26,8 +26,8 @@ NARROW = {  # what a room may import, where that is less than all above it
     "runtime": {"caption", "data", "search", "bundle", "errors"},
     "explain": {"caption", "errors"},
 }
-TORCH_ROOMS = ("models", "training", "bundle.graphs", "bundle.onnx_module", "bundle.eight_bits", "bundle.write")
-TORCH_ROOMS += ("bench.training", "bench.device")
+TORCH_ROOMS = ("models", "training", "bundle.graphs", "bundle.onnx_module", "bundle.eight_bits", "bundle.ranges")
+TORCH_ROOMS += ("bundle.write", "bench.training", "bench.device")
 HEAVY = (
     "torch",
     "torchvision",

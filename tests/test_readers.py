@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from seesay.data.readers import read_dataset
+from seesay.data.readers.join import photo_key
 from seesay.data.records import Dataset
 from seesay.errors import DataError
 
@@ -545,6 +546,46 @@ def test_a_stray_carriage_return_in_the_header(tmp_path: Path) -> None:
     write(tmp_path / "captions.csv", "image,cap\rtion\na.png,A dog\n")
     with pytest.raises(DataError, match="columns found: "):
         read_dataset(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["data:image/jpeg;base64,/" + 5000 * "9j/", "a\0b/c.png", "\ud83d/x.png", 300 * "a" + "/b.png"]
+)
+def test_names_that_no_file_can_have_are_photos_that_are_missing(tmp_path: Path, name: str) -> None:
+    photo(tmp_path / "a.png")
+    rows = [{"file_name": "a.png", "text": "a dog"}, {"file_name": name, "text": "a cat"}]
+    write(tmp_path / "metadata.jsonl", "".join(json.dumps(row) + "\n" for row in rows))
+    data = read_dataset(tmp_path)
+    assert list(captions_of(data)) == ["a"]
+    (error,) = said(data, "error")
+    assert "left out with 1 caption" in error
+
+
+def test_repeated_captions_of_photos_with_one_name_are_all_counted(tmp_path: Path) -> None:
+    for part, captions in (("train", ["a dog", "a dog"]), ("validation", ["a cat", "a cat"]), ("test", ["a cow"])):
+        write(tmp_path / part / "metadata.csv", "file_name,text\n" + "".join(f"1.png,{each}\n" for each in captions))
+        photo(tmp_path / part / "1.png")
+    (note,) = said(read_dataset(tmp_path), "note")
+    assert "2 repeated captions, kept (photos 1.png, 1.png)" in note
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("1000268201_693b08cb0e.jpg", "1000268201"),
+        ("10815824_2997e03d76.jpg", "10815824"),
+        ("1000268201_6930806002.jpg", "1000268201"),
+        ("1000268201.jpg", "1000268201"),  # of Flickr30k
+        ("000000000042.jpg", "000000000042"),
+        ("COCO_val2014_000000581929.jpg", "000000581929"),
+        ("20240101_15302511.jpg", ""),
+        ("202401011530.jpg", ""),
+        ("12345678.jpg", ""),
+        ("cover.jpg", ""),
+    ],
+)
+def test_numbers_that_name_a_photo_anywhere(name: str, key: str) -> None:
+    assert photo_key(Path(name)) == key
 
 
 # ---- several sources

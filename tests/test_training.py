@@ -206,7 +206,7 @@ def test_a_missing_dev_split_is_said_before_training(tiny_recipe, tiny_data, tmp
     (ids / "train.txt").write_text(names)
     recipe = recipe_for(tiny_recipe, tiny_data, tmp_path / "run")
     recipe = replace(recipe, data=replace(recipe.data, splits=str(ids)))
-    with pytest.raises(DataError, match=r"split 'dev': not in this data; it has: train \(17 photos\)"):
+    with pytest.raises(DataError, match=r"no photo in dev; give data\.splits=0\.8/0\.1/0\.1"):
         train(recipe, console=QUIET)
 
 

@@ -23,7 +23,8 @@ from seesay.bundle.ranges import Watched, channel_means, photo_ranges, step_rang
 from seesay.errors import BundleError
 from seesay.models.captioner import Captioner
 
-TOO_ROUGH = 0.25  # of a memory's length: an encoder whose 8 bits are further from what it was is left alone
+LARGEST = 2**31 - 2**24  # bytes of a graph with its weights inside
+TOO_ROUGH = 0.12  # of a memory's length: an encoder whose 8 bits are further from what it was is left alone
 
 
 class PhotoGraph(nn.Module):
@@ -68,7 +69,7 @@ def _is_halved(tensor: Tensor) -> bool:
 
 
 def write_graphs(model: Captioner, folder: Path) -> None:
-    """Write weights.safetensors and the three graphs of a model that `half_precision` made."""
+    """Write weights.safetensors and the graphs of a model that `half_precision` made."""
     weights = folder / "weights.safetensors"
     state = {name: tensor.half() if _is_halved(tensor) else tensor for name, tensor in model.state_dict().items()}
     # `save_file` would make a file that only its owner reads
@@ -88,7 +89,9 @@ def _demo_images(model: Captioner) -> np.ndarray:
 
 
 def _in_8_bits(photo: onnx.ModelProto, step: onnx.ModelProto, images: np.ndarray) -> dict[str, onnx.ModelProto]:
-    """The graphs in 8 bits by file name: a word's always, a photo's where the encoder allows it."""
+    """The graphs in 8 bits by file name: a word's, and a photo's where the encoder allows it; none of too large models."""
+    if sum(len(tensor.raw_data) for tensor in photo.graph.initializer) > LARGEST:
+        return {}
     made = {"decoder.int8.onnx": step_in_8_bits(step, step_ranges(photo, step, multiplied(step), images))}
     if inner := convolved(photo):
         coarse = photo_in_8_bits(photo, photo_ranges(photo, inner, images), channel_means(photo, inner, images))
@@ -99,7 +102,7 @@ def _in_8_bits(photo: onnx.ModelProto, step: onnx.ModelProto, images: np.ndarray
 
 def _difference(exact: onnx.ModelProto, coarse: onnx.ModelProto, images: np.ndarray) -> float:
     """How far the memory of the second graph is from the first one's, beside how long that is."""
-    graphs = [Watched(exact, ()), Watched(coarse, ())]
+    graphs = [Watched(exact), Watched(coarse, as_written=True)]
     found = [[graph({"images": image[None]}) for graph in graphs] for image in images]
     pairs = [(a[name], b[name]) for a, b in found for name in a if name.startswith("memory.")]
     return float(np.sqrt(sum(((a - b) ** 2).sum() for a, b in pairs) / sum((a**2).sum() for a, _ in pairs)))

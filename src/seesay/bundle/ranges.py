@@ -59,19 +59,27 @@ def step_ranges(
         images: as for `photo_ranges`.
     """
     watched = set(tensors)
-    return _ranges(watched, _steps(Watched(photo, ()), Watched(step, watched), images))
+    return _ranges(watched, _steps(Watched(photo), Watched(step, watched), images))
 
 
 class Watched:
-    """A graph that shows its inputs and tensors beside its outputs."""
+    """A graph that shows its inputs and tensors beside its outputs.
 
-    def __init__(self, model: onnx.ModelProto, tensors: Iterable[str]) -> None:
+    Args:
+        model: its weights inside.
+        tensors: which.
+        as_written: roundings are done apart from what they stand around, in float32 and alike on every processor.
+    """
+
+    def __init__(self, model: onnx.ModelProto, tensors: Iterable[str] = (), as_written: bool = False) -> None:
         model = copy.deepcopy(model)
         shown = {value.name for value in (*model.graph.output, *model.graph.input)}
         more = [name for name in tensors if name not in shown]
         model.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in more)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors only
+        if as_written:
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         self._session = onnxruntime.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )

@@ -35,7 +35,8 @@ class Engine:
         threads: that work on one call.
         precision: "float32", or "int8", which is faster, changes some captions and hardly a score
             (docs/performance.md). "auto" takes "int8" where the bundle has it, where it is known to be faster, and
-            where the processor sums 8 bits exactly; for the encoder "int8" too asks for the latter.
+            where the processor sums 8 bits exactly; for the encoder "int8" too asks for the latter (the
+            decoder's sums go wrong once in a million without).
 
     Attributes:
         precision: the decoder's, never "auto".

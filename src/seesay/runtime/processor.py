@@ -38,6 +38,9 @@ def sums_are_exact() -> bool:
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(PRODUCT, options, providers=["CPUExecutionProvider"])
     largest = {"a": np.full((2, 8), 255, np.uint8), "b": np.full((8, 16), 127, np.int8)}
-    return bool((np.asarray(session.run(None, largest)[0]) == 8 * 255 * 127).all())
+    try:
+        session = onnxruntime.InferenceSession(PRODUCT, options, providers=["CPUExecutionProvider"])
+        return bool((np.asarray(session.run(None, largest)[0]) == 8 * 255 * 127).all())
+    except Exception:  # a runtime built without such products
+        return False

@@ -66,10 +66,10 @@ class _PhotoFolders:
                 with os.scandir(directory) as entries:
                     names = [entry.name for entry in entries if entry.is_file()]
                 self._listed[directory] = {one_form(name): name for name in names} | {name: name for name in names}
-            except (FileNotFoundError, NotADirectoryError):
-                self._listed[directory] = {}
-            except OSError as error:
+            except PermissionError as error:
                 raise DataError(f"{directory}: cannot be listed ({error.strerror}); check its permissions") from None
+            except (OSError, ValueError):  # no such folder, or no name that a folder can have
+                self._listed[directory] = {}
         return self._listed[directory]
 
 
@@ -152,11 +152,11 @@ def _two_splits(photo: _Photo) -> Problem:
 
 def _repeated(photos: Sequence[_Photo]) -> list[Problem]:
     # They are kept: people who describe one photo do write the same sentence at times.
-    extra = {photo.name: len(photo.captions) - len(set(photo.captions)) for photo in photos}
-    names = [name for name, count in extra.items() if count]
+    extra = [len(photo.captions) - len(set(photo.captions)) for photo in photos]
+    names = [photo.name for photo, count in zip(photos, extra, strict=True) if count]
     if not names:
         return []
-    what = f"{count_of(sum(extra.values()), 'repeated caption')}, kept (photos {first_few(names)})"
+    what = f"{count_of(sum(extra), 'repeated caption')}, kept (photos {first_few(names)})"
     return [Problem("note", "captions", what)]
 
 

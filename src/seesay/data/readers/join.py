@@ -55,8 +55,9 @@ def photo_key(path: Path) -> str:
     Flickr8k's 1000268201_693b08cb0e.jpg is Flickr30k's 1000268201.jpg; COCO_val2014_000000000042.jpg is
     000000000042.jpg of 2017. But the 0001.jpg, cover.jpg or 20240101.jpg of two folders have nothing in common.
     """
-    if known := re.fullmatch(r"(\d{5,})_[0-9a-f]{8,}|(?:COCO_[a-z]+\d{4}_)?(\d{12})", path.stem):
-        return known[1] or known[2]
+    if known := re.fullmatch(r"(\d{5,})_([0-9a-f]{8,})|(?:COCO_[a-z]+\d{4}_)?(0{6}\d{6})", path.stem):
+        is_date = known[1] and len(known[1]) == 8 and known[2].isdigit()  # as in 20240101_12000001
+        return "" if is_date else known[1] or known[3]
     return path.stem if path.stem in _flickr30k_ids() else ""
 
 
