@@ -89,7 +89,7 @@ def _demo_images(model: Captioner) -> np.ndarray:
 
 
 def _in_8_bits(photo: onnx.ModelProto, step: onnx.ModelProto, images: np.ndarray) -> dict[str, onnx.ModelProto]:
-    """The graphs in 8 bits by file name: a word's, and a photo's where the encoder allows it; none of too large models."""
+    """The graphs in 8 bits by file name: a word's, a photo's where the encoder allows it; none of too large models."""
     if sum(len(tensor.raw_data) for tensor in photo.graph.initializer) > LARGEST:
         return {}
     made = {"decoder.int8.onnx": step_in_8_bits(step, step_ranges(photo, step, multiplied(step), images))}
