@@ -27,7 +27,7 @@ def load(
     Args:
         path_or_name: a bundle's folder, the name of a packaged model, or None for the packaged default.
         precision: "float32", "int8", or "auto", which takes the one that is known to be faster here, for encoder and
-            decoder apart (8 bits make some captions others, as good as the first).
+            decoder apart (8 bits make some captions others, nearly as good).
         threads: cores to use; None takes every one that the process may run on.
 
     Raises:

@@ -60,19 +60,20 @@ def latency(model: CaptionModel, photos: Sequence[Path], repeats: int, beam: int
     """Milliseconds from one file to its caption, warm, beside the encoder alone: as it is used, and in float32."""
     pixels = model.bundle.transform(photos[0])
     model.caption(photos[0], beam)
-    engines = [model._engine]
+    engine, in_float32 = model._engine, None
     if model.encoder_precision != "float32":
-        engines.append(Engine(model.bundle.folder, model.threads, "float32"))
+        in_float32 = Engine(model.bundle.folder, model.threads, "float32")
+
+    def encode(engine: Engine) -> float:
+        return timed(lambda: engine.encode(pixels))
+
     whole, alone, exact = [], [], []
     for _ in range(repeats):
-        own, encoder = zip(
-            *((timed(lambda p=p: model.caption(p, beam)), timed(lambda: engines[0].encode(pixels))) for p in photos),
-            strict=True,
-        )
-        whole.append([1000 * each for each in own])
-        alone.append(1000 * statistics.median(encoder))
-        for engine in engines[1:]:  # after the captions, whose weights it would drive out of the cache
-            exact.append(1000 * statistics.median(timed(lambda e=engine: e.encode(pixels)) for _ in photos))
+        pairs = [(timed(lambda p=p: model.caption(p, beam)), encode(engine)) for p in photos]
+        whole.append([1000 * own for own, _ in pairs])
+        alone.append(statistics.median(1000 * encoder for _, encoder in pairs))
+        if in_float32:  # after the captions, whose weights it would drive out of the cache
+            exact.append(statistics.median(1000 * encode(in_float32) for _ in photos))
     for key, share in (("median", 50), ("p95", 95)):
         values = [float(np.percentile(each, share)) for each in whole]
         yield figure(f"latency.{key}", f"one photo, beam {beam}, {key}", "ms", values, alone, "encoder alone")

@@ -13,18 +13,8 @@ from seesay.runtime.processor import cores
 
 PACKAGES = ("onnxruntime", "numpy", "pillow", "torch", "pycocoevalcap")
 # what decides the speed of matrix products, as Linux names it on x86 and on ARM
-INSTRUCTIONS = (
-    "avx",
-    "avx2",
-    "fma",
-    "avx512f",
-    "avx512_vnni",
-    "avx_vnni",
-    "avx512_bf16",
-    "amx_tile",
-    "amx_int8",
-    "amx_bf16",
-)
+INSTRUCTIONS = ("avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16")
+INSTRUCTIONS += ("amx_tile", "amx_int8", "amx_bf16")
 INSTRUCTIONS += ("asimd", "asimddp", "i8mm", "bf16", "sve", "sve2")
 
 

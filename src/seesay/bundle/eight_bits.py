@@ -6,8 +6,9 @@ A tensor x that products read is rounded by one step for all of it, one 255th of
     q = clip(round(x / s) + z, 0, 255),    s = (high - low) / 255,    z = round(-low / s)
     p = round(W / t),    t = max |W| / 127,    y = s t sum (q - z) p + bias
 
-(Jacob et al. 2018, https://arxiv.org/abs/1712.05877, with their ranges of a trained model.) Sums of products are exact,
-so what becomes of one photo depends on no other. The weights stay what they are on the disk: the graph rounds them,
+(Jacob et al. 2018, https://arxiv.org/abs/1712.05877, with their ranges of a trained model.) Sums of products are exact
+where the processor has instructions for them (`seesay.runtime.processor`), and what becomes of one photo depends on no
+other. The weights stay what they are on the disk: the graph rounds them,
 which ONNX Runtime does once, when it opens it.
 """
 

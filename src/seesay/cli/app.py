@@ -35,7 +35,7 @@ Splits = Annotated[str, typer.Option(help="auto, karpathy, a folder of id lists,
 Beam = Annotated[int | None, typer.Option(min=1, help="Hypotheses kept; 1 is greedy.", show_default="the model's")]
 Precision = Annotated[
     Literal["auto", "int8", "float32"],
-    typer.Option(help="int8 is faster; some captions become others, as good."),
+    typer.Option(help="int8 is faster; some captions become others, nearly as good."),
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="Cores to use.", show_default="all that it may")]
 Json = Annotated[Path | None, typer.Option("--json", help="Write JSON here.")]

@@ -67,11 +67,9 @@ def _auto(records: Sequence[CaptionRecord], beside: Path, karpathy: bool) -> Res
         return list(records), []
     if any((beside / name).is_file() for names in LIST_FILES.values() for name in names):
         return by_lists(records, _read_lists(beside))
-    if karpathy:
-        known = {name for ids in karpathy_lists() for name in ids.ids}
-        # A few photos that happen to bear such a number are no reason to leave all others out.
-        if 2 * sum(record.image.stem in known for record in records) >= len(records):
-            return by_lists(records, karpathy_lists())
+    # A few photos that happen to bear such a number are no reason to leave all others out.
+    if karpathy and 2 * sum(record.image.stem in karpathy_ids() for record in records) >= len(records):
+        return by_lists(records, karpathy_lists())
     records, problems = by_fractions(records, DEFAULT_FRACTIONS)
     shares = ", ".join(f"{split} {share:.0%}" for split, share in DEFAULT_FRACTIONS.items())
     note = Problem("note", "splits", f"the data brings none: drawn by each photo's id ({shares})")
@@ -164,6 +162,12 @@ def karpathy_lists() -> tuple[IdList, ...]:
     return tuple(IdList(split, "Karpathy's Flickr30k ids", [str(id_) for id_ in content[split]]) for split in SPLITS)
 
 
+@functools.cache
+def karpathy_ids() -> frozenset[str]:
+    """All numbers of Flickr30k's photos in these lists."""
+    return frozenset(id_ for ids in karpathy_lists() for id_ in ids.ids)
+
+
 def _lookup(records: Sequence[CaptionRecord]) -> dict[str, str]:
     """Id of every photo by its id, file name and stem; names that several photos share are left out."""
     found: dict[str, str] = {}
@@ -186,9 +190,8 @@ def _not_here(label: str, names: Sequence[str]) -> Problem:
 
 def _place(id_: str, salt: str) -> float:
     """A number in [0, 1) that depends on nothing but its arguments, on any machine."""
-    return (
-        int.from_bytes(hashlib.blake2b(f"{salt} {id_}".encode(errors="surrogatepass"), digest_size=6).digest()) / 2**48
-    )
+    text = f"{salt} {id_}".encode(errors="surrogatepass")  # a file's name need not be text
+    return int.from_bytes(hashlib.blake2b(text, digest_size=6).digest()) / 2**48
 
 
 def _fractions(spec: SplitSpec) -> dict[str, float] | None:

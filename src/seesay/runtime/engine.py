@@ -36,7 +36,7 @@ class Engine:
         precision: "float32", or "int8", which is faster, changes some captions and hardly a score
             (docs/performance.md). "auto" takes "int8" where the bundle has it, where it is known to be faster, and
             where the processor sums 8 bits exactly; for the encoder "int8" too asks for the latter (the
-            decoder's sums go wrong once in a million without).
+            decoder's go wrong now and then without).
 
     Attributes:
         precision: the decoder's, never "auto".
@@ -83,8 +83,9 @@ Opened = tuple[Precision, onnxruntime.InferenceSession]  # the precision in use,
 
 
 def _encoder(folder: Path, threads: int, precision: Precision) -> Opened:
-    in_8_bits = precision != "float32" and (folder / ENCODERS["int8"]).is_file() and sums_are_exact()
-    return _open(folder, ENCODERS, threads, in_8_bits and (precision == "int8" or _fast()), precision == "auto")
+    has_int8 = (folder / ENCODERS["int8"]).is_file()
+    wanted = precision == "int8" or (precision == "auto" and _fast())
+    return _open(folder, ENCODERS, threads, has_int8 and wanted and sums_are_exact(), precision == "auto")
 
 
 def _decoder(folder: Path, threads: int, precision: Precision) -> Opened:

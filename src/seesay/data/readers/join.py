@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -10,7 +9,7 @@ from pathlib import Path
 
 from seesay.data.features import digest_photos
 from seesay.data.records import CaptionRecord, Dataset, Problem
-from seesay.data.splits import karpathy_lists
+from seesay.data.splits import karpathy_ids
 from seesay.data.text import count_of, first_few
 
 
@@ -58,12 +57,7 @@ def photo_key(path: Path) -> str:
     if known := re.fullmatch(r"(\d{5,})_([0-9a-f]{8,})|(?:COCO_[a-z]+\d{4}_)?(0{6}\d{6})", path.stem):
         is_date = known[1] and len(known[1]) == 8 and known[2].isdigit()  # as in 20240101_12000001
         return "" if is_date else known[1] or known[3]
-    return path.stem if path.stem in _flickr30k_ids() else ""
-
-
-@functools.cache
-def _flickr30k_ids() -> frozenset[str]:
-    return frozenset(id_ for ids in karpathy_lists() for id_ in ids.ids)
+    return path.stem if path.stem in karpathy_ids() else ""
 
 
 def _leaks(sources: Mapping[str, Sequence[CaptionRecord]]) -> set[str]:
