@@ -28,7 +28,7 @@ from seesay.data.tokens import CaptionTokenizer
 from seesay.errors import BundleError, PhotoError
 from seesay.runtime import CaptionModel
 from seesay.runtime.engine import Engine
-from seesay.runtime.processor import cores, sums_are_exact
+from seesay.runtime.processor import cores
 from seesay.search import Hypothesis, SearchOptions
 
 
@@ -332,18 +332,17 @@ def test_a_graph_that_cannot_run_is_a_bundle_error(tiny_bundle, tmp_path, graph,
 
 
 @pytest.mark.parametrize(
-    ("machine", "exact", "has_int8", "runs", "expected"),
+    ("machine", "has_int8", "runs", "expected"),
     [
-        ("x86_64", True, True, True, "int8"),
-        ("AMD64", True, True, True, "int8"),
-        ("x86_64", False, True, True, "float32"),  # an older processor
-        ("arm64", True, True, True, "float32"),  # nobody measured it there
-        ("x86_64", True, False, True, "float32"),  # an older bundle
-        ("x86_64", True, True, False, "float32"),  # an older ONNX Runtime
+        ("x86_64", True, True, "int8"),
+        ("AMD64", True, True, "int8"),
+        ("arm64", True, True, "float32"),  # nobody measured it there
+        ("x86_64", False, True, "float32"),  # an older bundle
+        ("x86_64", True, False, "float32"),  # an older ONNX Runtime
     ],
 )
 def test_the_precision_is_chosen_for_the_machine(
-    tiny_bundle, tmp_path, tiny_photos, monkeypatch, machine, exact, has_int8, runs, expected
+    tiny_bundle, tmp_path, tiny_photos, monkeypatch, machine, has_int8, runs, expected
 ):
     from seesay.bundle.format import write_manifest
 
@@ -355,7 +354,6 @@ def test_the_precision_is_chosen_for_the_machine(
         int8.unlink()
     write_manifest(copy, (3, 3))
     monkeypatch.setattr("platform.machine", lambda: machine)
-    monkeypatch.setattr("seesay.runtime.engine.sums_are_exact", lambda: exact)
     model = seesay.load(copy)
     assert model.precision == expected
     told = CaptionModel.load(tiny_bundle, precision=expected).caption(tiny_photos[0])
@@ -365,14 +363,13 @@ def test_the_precision_is_chosen_for_the_machine(
             seesay.load(copy, "int8")
 
 
-@pytest.mark.parametrize("exact", [True, False])
-def test_the_encoder_is_in_8_bits_where_their_sums_are_exact(exact, monkeypatch):
-    monkeypatch.setattr("seesay.runtime.engine.sums_are_exact", lambda: exact)
-    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+@pytest.mark.parametrize(("machine", "expected"), [("x86_64", "int8"), ("arm64", "float32")])
+def test_the_encoder_is_in_8_bits_where_the_decoder_is(machine, expected, monkeypatch):
+    monkeypatch.setattr("platform.machine", lambda: machine)
     model = seesay.load()
-    assert {model.encoder_precision, model.precision} == {"int8" if exact else "float32"}
+    assert {model.encoder_precision, model.precision} == {expected}
     assert model._single.encoder_precision == model.encoder_precision
-    assert seesay.load(precision="int8").encoder_precision == model.encoder_precision
+    assert seesay.load(precision="int8").precisions == "encoder in int8, decoder in int8"
     assert seesay.load(precision="float32").precisions == "encoder in float32, decoder in float32"
 
 
@@ -380,7 +377,6 @@ def test_an_encoder_in_8_bits_that_cannot_run(tmp_path, monkeypatch):
     from seesay.assets import packaged_models
     from seesay.bundle.format import write_manifest
 
-    monkeypatch.setattr("seesay.runtime.engine.sums_are_exact", lambda: True)
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
     copy = Path(shutil.copytree(next(iter(packaged_models().values())), tmp_path / "copy"))
     (copy / "encoder.int8.onnx").write_bytes(b"of a kind unknown to this runtime")
@@ -388,15 +384,6 @@ def test_an_encoder_in_8_bits_that_cannot_run(tmp_path, monkeypatch):
     assert seesay.load(copy).encoder_precision == "float32"
     with pytest.raises(BundleError, match=r"encoder\.int8\.onnx cannot be run"):
         seesay.load(copy, "int8")
-
-
-def test_sums_are_exact_where_the_processor_has_instructions_for_them():
-    from seesay.bench.machine import machine
-
-    there = set(machine()["instructions"])
-    if "avx2" not in there:
-        pytest.skip("no x86, or not Linux")
-    assert sums_are_exact() == bool(there & {"avx512_vnni", "avx_vnni"})
 
 
 def test_a_precision_that_does_not_exist(tiny_bundle):

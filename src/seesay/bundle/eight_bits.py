@@ -4,12 +4,12 @@ A tensor x that products read is rounded by one step for all of it, one 255th of
 (`seesay.bundle.ranges`), and a weight by a step of its own row, or of its matrix:
 
     q = clip(round(x / s) + z, 0, 255),    s = (high - low) / 255,    z = round(-low / s)
-    p = round(W / t),    t = max |W| / 127,    y = s t sum (q - z) p + bias
+    p = round(W / t),    t = max(|W_k|, |W_k + W_k+1|) / 127,    y = s t sum (q - z) p + bias
 
-(Jacob et al. 2018, https://arxiv.org/abs/1712.05877, with their ranges of a trained model.) Sums of products are exact
-where the processor has instructions for them (`seesay.runtime.processor`), and what becomes of one photo depends on no
-other. The weights stay what they are on the disk: the graph rounds them,
-which ONNX Runtime does once, when it opens it.
+(Jacob et al. 2018, https://arxiv.org/abs/1712.05877, with their ranges of a trained model.) Neighbours are in t since
+x86 without VNNI adds two products in 16 bits, and 255 (p_k + p_k+1) <= 255 * 128 < 2**15. So sums are exact on every
+processor, and what becomes of one photo depends on no other. The weights stay what they are on the disk: the
+graph rounds them, which ONNX Runtime does once, when it opens it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from seesay.bundle.onnx_module import replace_all
 from seesay.bundle.ranges import Range
 
 LARGE = 4096  # elements; smaller matrices are read as quickly as they are
-ROUGH = 0.01  # of the weights' root mean square: where one step for a matrix errs by more, each row has its own
+ROUGH = 0.02  # of the weights' root mean square: where one step for a matrix errs by more, each row has its own
 SPARE = 1.1  # what other sentences may have beyond the range that was seen
 TINY = 1e-30
 FIRST = 6  # convolutions that stay: what they err is in all that follows, and their few channels gain little
@@ -162,7 +162,8 @@ def _convolution(
     rows = filters.reshape(*filters.shape[:2], -1)
     bias = arrays[node.input[2]] if len(node.input) > 2 else np.zeros(len(rows), np.float32)
     least = np.abs(bias) / of_input / 2**30  # a bias is of 32 bits, with the step of what it is added to
-    steps = np.maximum(_steps(rows.reshape(len(rows), -1), per_row=True), least).astype(np.float32)
+    orders = (order.reshape(len(rows), -1) for order in (rows, rows.swapaxes(1, 2)))  # channels last, or not
+    steps = np.maximum.reduce([least, *(_steps(order, per_row=True) for order in orders)]).astype(np.float32)
     errors = (np.rint(rows / steps[:, None, None]) * steps[:, None, None] - rows).sum(axis=2)
     groups = len(means) // rows.shape[1]
     bias = bias - np.einsum("gnc,gc->gn", errors.reshape(groups, -1, rows.shape[1]), means.reshape(groups, -1)).ravel()
@@ -227,8 +228,10 @@ def _initializers(graph: onnx.GraphProto) -> dict[str, np.ndarray]:
 
 
 def _steps(rows: np.ndarray, per_row: bool) -> np.ndarray:
-    """t: (N,), or one number."""
-    return np.maximum(np.abs(rows).max(axis=1 if per_row else None) / 127, TINY).astype(np.float32)
+    """t of (N, K), its columns in the order in which they are summed: (N,), or one number."""
+    pairs = np.abs(rows[:, :-1] + rows[:, 1:]).max(axis=1, initial=0.0)
+    largest = np.maximum(np.abs(rows).max(axis=1), pairs)
+    return np.maximum((largest if per_row else largest.max()) / 127, TINY).astype(np.float32)
 
 
 def _error(rows: np.ndarray, step: np.ndarray) -> float:

@@ -14,7 +14,6 @@ import onnxruntime
 
 from seesay.data.tokens import BOS, EOS, NEVER_WRITTEN
 from seesay.errors import BundleError
-from seesay.runtime.processor import sums_are_exact
 from seesay.search import Hypothesis, SearchOptions, beam_search
 
 Precision = Literal["auto", "int8", "float32"]
@@ -22,7 +21,7 @@ ENCODERS: dict[Precision, str] = {"int8": "encoder.int8.onnx", "float32": "encod
 DECODERS: dict[Precision, str] = {"int8": "decoder.int8.onnx", "float32": "decoder.onnx"}
 # Whether ONNX Runtime is told for how long; one that is older would spin for milliseconds.
 SPIN_DURATION = tuple(map(int, onnxruntime.__version__.split(".")[:2])) >= (1, 26)
-FAST_INT8 = ("x86_64", "AMD64")
+FAST_INT8 = ("x86_64", "AMD64")  # where 8 bits were measured to be faster (docs/performance.md)
 
 Encoded = list[np.ndarray]  # of one photo, (1, ...) each: memory and first state, in the order of the encoder's outputs
 
@@ -34,9 +33,7 @@ class Engine:
         folder: the bundle's.
         threads: that work on one call.
         precision: "float32", or "int8", which is faster, changes some captions and hardly a score
-            (docs/performance.md). "auto" takes "int8" where the bundle has it, where it is known to be faster, and
-            where the processor sums 8 bits exactly; for the encoder "int8" too asks for the latter (the
-            decoder's go wrong now and then without).
+            (docs/performance.md). "auto" takes "int8" where the bundle has it and it is known to be faster.
 
     Attributes:
         precision: the decoder's, never "auto".
@@ -52,9 +49,11 @@ class Engine:
     def __init__(self, folder: Path, threads: int, precision: Precision = "auto") -> None:
         if precision not in ("auto", *DECODERS):
             raise ValueError(f"precision={precision}: expected auto, int8 or float32")
+        if precision == "int8" and not (folder / DECODERS[precision]).is_file():
+            raise BundleError(f"bundle {folder}: has no {DECODERS[precision]}, an earlier seesay wrote it; use float32")
         with ThreadPoolExecutor(1) as pool:  # each graph takes as long as two photos to open, most of it on one core
-            encoder = pool.submit(_encoder, folder, threads, precision)
-            self.precision, self._decoder = _decoder(folder, threads, precision)
+            encoder = pool.submit(_open, folder, ENCODERS, threads, precision)
+            self.precision, self._decoder = _open(folder, DECODERS, threads, precision)
             self.encoder_precision, self._encoder = encoder.result()
         self._photo_outputs = [output.name for output in self._encoder.get_outputs()]
         self._step_outputs = [output.name for output in self._decoder.get_outputs()]
@@ -82,32 +81,15 @@ class Engine:
 Opened = tuple[Precision, onnxruntime.InferenceSession]  # the precision in use, and the graph in it
 
 
-def _encoder(folder: Path, threads: int, precision: Precision) -> Opened:
-    has_int8 = (folder / ENCODERS["int8"]).is_file()
-    wanted = precision == "int8" or (precision == "auto" and _fast())
-    return _open(folder, ENCODERS, threads, has_int8 and wanted and sums_are_exact(), precision == "auto")
-
-
-def _decoder(folder: Path, threads: int, precision: Precision) -> Opened:
-    has_int8 = (folder / DECODERS["int8"]).is_file()
-    if precision == "int8" and not has_int8:
-        raise BundleError(f"bundle {folder}: has no {DECODERS['int8']}, an earlier seesay wrote it; use float32")
-    in_8_bits = precision == "int8" or (precision == "auto" and has_int8 and _fast() and sums_are_exact())
-    return _open(folder, DECODERS, threads, in_8_bits, precision == "auto")
-
-
-def _fast() -> bool:
-    """Whether 8 bits were measured to be faster on such a processor (docs/performance.md)."""
-    return platform.machine() in FAST_INT8
-
-
-def _open(folder: Path, graphs: dict[Precision, str], threads: int, in_8_bits: bool, or_else: bool) -> Opened:
-    """The graph in 8 bits, or the one in float32; `or_else`: the latter too where the former cannot be run."""
-    if in_8_bits:
+def _open(folder: Path, graphs: dict[Precision, str], threads: int, precision: Precision) -> Opened:
+    """The graph in 8 bits where it is wanted and there, else the one in float32, which "auto" takes too where the
+    former cannot be run."""
+    fast = platform.machine() in FAST_INT8
+    if (precision == "int8" or (precision == "auto" and fast)) and (folder / graphs["int8"]).is_file():
         try:
             return "int8", _session(folder / graphs["int8"], threads)
         except BundleError:
-            if not or_else:
+            if precision == "int8":
                 raise
     return "float32", _session(folder / graphs["float32"], threads)
 
