@@ -12,11 +12,12 @@ from pathlib import Path
 
 from seesay.bundle.card import model_card
 from seesay.bundle.find import find_bundle
-from seesay.bundle.format import bundle_being_written, open_bundle, write_json, write_manifest
+from seesay.bundle.format import bundle_being_written, open_bundle, write_manifest
 from seesay.config import Recipe
 from seesay.data.readers import read_dataset
 from seesay.evaluation import evaluate
 from seesay.runtime import CaptionModel
+from seesay.writing import write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ROOT / "src" / "seesay" / "assets" / "models"

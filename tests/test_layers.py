@@ -12,13 +12,26 @@ import pytest
 SRC = Path(__file__).resolve().parents[1] / "src" / "seesay"
 
 # top to bottom
-ROOMS = ("errors", "caption", "config", "progress", "assets", "metrics", "data", "models", "search", "bundle")
+ROOMS = (
+    "errors",
+    "caption",
+    "config",
+    "progress",
+    "writing",
+    "assets",
+    "metrics",
+    "data",
+    "models",
+    "search",
+    "bundle",
+)
 ROOMS += ("training", "runtime", "explain", "evaluation", "report", "comparison", "bench", "cli")
 NARROW = {  # what a room may import, where that is less than all above it
     "errors": set(),
     "caption": set(),
     "config": {"errors"},
     "progress": set(),
+    "writing": set(),
     "metrics": {"errors", "caption"},
     "data": {"errors", "caption", "metrics"},
     "search": set(),

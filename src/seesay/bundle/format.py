@@ -34,6 +34,7 @@ from seesay.data.images import ImageTransform
 from seesay.data.tokens import CaptionTokenizer
 from seesay.errors import BundleError
 from seesay.search import SearchOptions
+from seesay.writing import write_json
 
 FORMAT = "seesay-bundle"
 FORMAT_VERSION = 1
@@ -175,15 +176,6 @@ def write_manifest(folder: Path, grid: tuple[int, int]) -> None:
         "files": files,
     }
     write_json(folder / MANIFEST, manifest)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Readable JSON with a newline at its end; whoever looks at `path` sees all of it or what was there before."""
-    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
-    scratch = path.with_name(f".{path.name}.new")
-    # a file name that is no text is written as JSON escapes it
-    scratch.write_text(text, encoding="utf-8", errors="backslashreplace")
-    scratch.replace(path)
 
 
 def _json(path: Path) -> Any:

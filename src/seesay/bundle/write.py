@@ -10,7 +10,7 @@ import timm
 from safetensors.torch import load_file
 
 from seesay.bundle.card import model_card
-from seesay.bundle.format import Bundle, bundle_being_written, write_json, write_manifest
+from seesay.bundle.format import Bundle, bundle_being_written, write_manifest
 from seesay.bundle.graphs import half_precision, write_graphs
 from seesay.config import Recipe
 from seesay.data.tokens import CaptionTokenizer
@@ -19,6 +19,7 @@ from seesay.models.build import build_decoder
 from seesay.models.captioner import Captioner
 from seesay.models.encoder import Encoder
 from seesay.search import SearchOptions
+from seesay.writing import write_json
 
 Score = Callable[[Captioner], dict[str, Any]]
 

@@ -9,10 +9,10 @@ import typer
 from rich.console import Console
 
 from seesay.bench import PARTS, Options, run_bench
-from seesay.bundle.format import write_json
 from seesay.cli.outputs import refuse_unwritable
 from seesay.errors import did_you_mean
 from seesay.runtime.engine import Precision
+from seesay.writing import write_json
 
 
 def measure(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from seesay.caption import Caption, Failure
 from seesay.cli.outputs import refuse_unwritable
 from seesay.errors import SeesayError
+from seesay.writing import written_whole
 
 if TYPE_CHECKING:
     from seesay.runtime.engine import Precision
@@ -114,21 +115,16 @@ def _captioned_before(path: Path) -> set[str]:
     if not path.exists():
         return set()
     kept: set[str] = set()
-    scratch = path.with_name(f".{path.name}.new")
-    try:
-        with path.open("rb") as old, scratch.open("wb") as new:  # with attention it may be larger than memory
-            for number, line in enumerate(old, 1):
-                if not line.endswith(b"\n") and line.startswith(LINE_START[: len(line)]):
-                    break
-                if not line.strip():
-                    continue
-                image, captioned = _line(line, f"{path}:{number}")
-                if captioned and image not in kept:
-                    kept.add(image)
-                    new.write(line)
-        scratch.replace(path)
-    finally:
-        scratch.unlink(missing_ok=True)
+    with written_whole(path) as scratch, path.open("rb") as old, scratch.open("wb") as new:
+        for number, line in enumerate(old, 1):  # with attention it may be larger than memory
+            if not line.endswith(b"\n") and line.startswith(LINE_START[: len(line)]):
+                break
+            if not line.strip():
+                continue
+            image, captioned = _line(line, f"{path}:{number}")
+            if captioned and image not in kept:
+                kept.add(image)
+                new.write(line)
     return kept
 
 
@@ -149,10 +145,8 @@ def _drawn(results: Iterable[Caption | Failure], figures: Mapping[str, Path]) ->
 
     for result in results:
         if isinstance(result, Caption) and result.image is not None:
-            path = figures[result.image]
-            scratch = path.with_name(f".new-{path.name}")
-            draw_figure(open_photo(result.image), result).save(scratch)
-            scratch.replace(path)
+            with written_whole(figures[result.image]) as scratch:
+                draw_figure(open_photo(result.image), result).save(scratch)
         yield result
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from rich.console import Console
 
-from seesay.bundle.format import write_json
 from seesay.cli.outputs import refuse_unwritable
 from seesay.data.readers import read_dataset
 from seesay.data.shapes import grounding_of
@@ -18,6 +17,7 @@ from seesay.progress import progress
 from seesay.report import report
 from seesay.runtime import CaptionModel
 from seesay.runtime.engine import Precision
+from seesay.writing import write_json
 
 
 def evaluate_model(

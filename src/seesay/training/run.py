@@ -15,6 +15,7 @@ from torch import Tensor
 
 from seesay.config import Recipe, flat_recipe
 from seesay.errors import RecipeError
+from seesay.writing import written_whole
 
 # What may differ between a run and its resumption without making it another run.
 MAY_CHANGE = ("name", "out", "data.path", "train.epochs", "train.max_steps", "train.lr", "train.patience")
@@ -116,16 +117,13 @@ class RunFolder:
             self._tensorboard(history[-1])
 
     def _write(self, name: str, data: bytes | memoryview) -> None:
-        """A reader, or a run that was killed here, finds the old file or the new one, never a part."""
         if not self.writes:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        scratch = self.folder / f".{name}.new"
-        with scratch.open("wb") as file:
+        with written_whole(self.folder / name) as scratch, scratch.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        scratch.replace(self.folder / name)
 
     def _tensorboard(self, row: dict[str, float]) -> None:
         try:
