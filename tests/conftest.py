@@ -182,3 +182,8 @@ def tiny_photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Seven photos of different sizes."""
     folder = tmp_path_factory.mktemp("photos")
     return [write_photo(folder / f"p{i}.png", 100 + i, (41 + 10 * i, 83 - 5 * i)) for i in range(7)]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests first: one that begins last keeps a single core busy while the others wait."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
