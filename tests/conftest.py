@@ -11,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import seesay as seesay  # before onnxruntime, whose telemetry it switches off
+
 # Models this small are slower on several threads, much slower where the cores are taken; set before torch loads.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 

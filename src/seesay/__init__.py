@@ -8,12 +8,19 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from seesay.runtime import CaptionModel
     from seesay.runtime.engine import Precision
+
+# Libraries that report to their makers unless told not to. They read these variables when they are first imported,
+# which nothing in seesay does before this line; a value that the user has set is obeyed.
+TELEMETRY_OFF = {"ORT_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+for _name, _value in TELEMETRY_OFF.items():
+    os.environ.setdefault(_name, _value)
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "load"]

@@ -16,7 +16,8 @@ from typing import IO
 from seesay.errors import SeesayError, require
 
 # whatever the machine's locale: UTF-8 in and out, and numbers with a decimal point
-LOCALE = ("-Dfile.encoding=UTF-8", "-Dstdout.encoding=UTF-8", "-Duser.language=en", "-Duser.country=US")
+JAVA_OPTIONS = ("-Dfile.encoding=UTF-8", "-Dstdout.encoding=UTF-8", "-Duser.language=en", "-Duser.country=US")
+JAVA_OPTIONS += ("-XX:-UsePerfData",)  # a file in the system's temporary folder, left there by a JVM that is killed
 WHO = "Official scoring"
 
 
@@ -42,7 +43,7 @@ def ptb_tokenise(captions: Sequence[str]) -> list[list[str]]:
     program = ["-cp", jar, "edu.stanford.nlp.process.PTBTokenizer", "-preserveLines", "-lowerCase"]
     # the tokeniser breaks lines at more characters than "\n", which would shift all captions after it
     text = "".join(f"{' '.join(caption.split())}\n" for caption in captions)
-    command = [_java(), *LOCALE, *program]
+    command = [_java(), *JAVA_OPTIONS, *program]
     try:
         done = subprocess.run(command, input=text, capture_output=True, encoding="utf-8", errors="replace")
     except OSError as error:
@@ -68,7 +69,7 @@ def meteor(hypotheses: Sequence[Sequence[str]], references: Sequence[Sequence[Se
         JavaError: Java failed.
     """
     program = ["-Xmx2G", "-jar", _jar("meteor", "meteor-1.5.jar"), "-", "-", "-stdio", "-l", "en", "-norm"]
-    command = [_java(), *LOCALE, *program]
+    command = [_java(), *JAVA_OPTIONS, *program]
     with TemporaryFile() as log:
         try:
             with _converse(command, log) as process:
