@@ -360,6 +360,11 @@ def test_block_ngrams_blocks_nothing_else():
         ({"block_ngrams": -1}, "block_ngrams=-1: expected at least 0"),
         ({"length_penalty": float("nan")}, "length_penalty=nan: expected at least 0"),
         ({"beam": 2.5}, "beam=2.5: expected a whole number"),
+        ({"beam": 101}, "beam=101: expected at most 100"),
+        ({"max_words": 10**9}, "max_words=1000000000: expected at most 1000"),
+        ({"length_penalty": float("inf")}, "length_penalty=inf: expected at most 10"),
+        ({"beam": "5"}, "beam='5': expected a number"),
+        ({"beam": True}, "beam=True: expected a number"),
     ],
 )
 def test_wrong_options_are_named(wrong, said):

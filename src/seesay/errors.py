@@ -4,8 +4,18 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import re
+import reprlib
 from collections.abc import Iterable
 from types import ModuleType
+
+# Control characters, line breaks, half surrogates, and marks that reverse the reading direction.
+_ACTIVE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+LONGEST_SHOWN = 80  # characters of a value in a message
+
+_brief = reprlib.Repr()
+_brief.maxlevel, _brief.maxother = 2, LONGEST_SHOWN
+_brief.maxstring = _brief.maxlong = LONGEST_SHOWN
 
 
 class SeesayError(Exception):
@@ -34,6 +44,26 @@ class RunError(SeesayError):
 
 class MissingExtraError(SeesayError):
     """A feature needs an optional dependency that is not installed."""
+
+
+def printable(text: object) -> str:
+    """Text on one line that no terminal acts on: control characters and line breaks as \\x1b, \\n, \\u2028.
+
+    For whatever a file or a folder brings: names of files, words of a vocabulary, values of a recipe.
+    """
+    return _ACTIVE.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), str(text))
+
+
+def shown(value: object) -> str:
+    """A value as a message quotes it: on one line, harmless to a terminal, and short, whatever its size."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int) and value.bit_length() > 256:  # Python refuses to write the longest ones
+        return f"a number of {value.bit_length():,} bits"
+    text = printable(_brief.repr(value))
+    return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 3]}..."
 
 
 def did_you_mean(name: str, options: Iterable[str]) -> str:

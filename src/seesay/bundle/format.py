@@ -19,22 +19,25 @@ A folder of these files (others in it are left alone):
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 import yaml
 
 import seesay
-from seesay.data.images import ImageTransform
+from seesay.bundle.fields import Fields, read_json, refused
+from seesay.bundle.search_file import read_search
+from seesay.data.images import ImageTransform, Resample
 from seesay.data.tokens import CaptionTokenizer
-from seesay.errors import BundleError
+from seesay.errors import BundleError, DataError, printable, shown
 from seesay.search import SearchOptions
 from seesay.writing import write_json
+
+Triple = tuple[float, float, float]
 
 FORMAT = "seesay-bundle"
 FORMAT_VERSION = 1
@@ -50,6 +53,7 @@ FILES = (
     "scores.json",
     "README.md",
 )
+LARGEST_SIDE = 4096  # of the square that photos become, in pixels
 OPTIONAL = ("encoder.int8.onnx", "decoder.int8.onnx")
 
 
@@ -85,61 +89,84 @@ def open_bundle(folder: str | Path) -> Bundle:
     """Verify a bundle and read it.
 
     Raises:
-        BundleError: no bundle there, a format of another version, a file missing, changed or cut short.
+        BundleError: no bundle there, a format of another version, a file missing, changed or cut short, or a value in
+            it that has another type or is out of range.
     """
     folder = Path(folder)
-    manifest = _read_manifest(folder)
-    for name, entry in manifest["files"].items():
-        _verify(folder / name, entry)
-    try:
-        return Bundle(
-            folder=folder,
-            recipe=yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8")),
-            tokenizer=CaptionTokenizer.from_json((folder / "tokenizer.json").read_text(encoding="utf-8")),
-            transform=ImageTransform.from_dict(_json(folder / "preprocessing.json")),
-            search=SearchOptions(**_json(folder / "search.json")),
-            grid=(int(manifest["grid"][0]), int(manifest["grid"][1])),
-            scores=_json(folder / "scores.json"),
-        )
-    except Exception as error:  # checksums agree, so whoever wrote it wrote something else than we read
-        raise BundleError(f"bundle {folder}: cannot be read ({type(error).__name__}: {error})") from error
+    grid, files = _read_manifest(folder)
+    for name, (size, digest) in files.items():
+        _verify(folder / name, size, digest)
+    tokenizer = _read_tokenizer(folder / "tokenizer.json")
+    return Bundle(
+        folder=folder,
+        recipe=yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8")),
+        tokenizer=tokenizer,
+        transform=_read_preprocessing(folder / "preprocessing.json"),
+        search=read_search(folder / "search.json", len(tokenizer)),
+        grid=grid,
+        scores=read_json(folder / "scores.json"),
+    )
 
 
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    path = folder / MANIFEST
+def _read_manifest(folder: Path) -> tuple[tuple[int, int], dict[str, tuple[int, str]]]:
+    """The grid, and size and SHA-256 of each file."""
+    path, shown_folder = folder / MANIFEST, printable(folder)
     if not folder.is_dir():
-        raise BundleError(f"bundle {folder}: no such folder")
+        raise BundleError(f"bundle {shown_folder}: no such folder")
     if not path.is_file():
         inside = folder / "bundle"  # where a run has it
-        near = f". Did you mean '{inside}'?" if (inside / MANIFEST).is_file() else ""
-        raise BundleError(f"bundle {folder}: no {MANIFEST} in it, so it is no seesay bundle{near}")
-    try:
-        manifest = _json(path)
-        kind, version = manifest["format"], manifest["format_version"]
-    except (ValueError, KeyError, TypeError):
-        raise BundleError(f"bundle {folder}: {MANIFEST} is damaged") from None
-    if kind != FORMAT:
-        raise BundleError(f"bundle {folder}: format is '{kind}', expected '{FORMAT}'")
+        near = f". Did you mean '{printable(inside)}'?" if (inside / MANIFEST).is_file() else ""
+        raise BundleError(f"bundle {shown_folder}: no {MANIFEST} in it, so it is no seesay bundle{near}")
+    fields = Fields(path)
+    if (kind := fields.text("format")) != FORMAT:
+        raise BundleError(f"bundle {shown_folder}: format is {shown(kind)}, expected '{FORMAT}'")
+    version = fields.whole("format_version", 1, 1_000_000)
+    writer = fields.text("seesay", longest=40, default="?")
     if version != FORMAT_VERSION:
         raise BundleError(
-            f"bundle {folder}: format version {version}, this seesay ({seesay.__version__}) reads {FORMAT_VERSION}; "
-            f"it was written by seesay {manifest.get('seesay', '?')}"
+            f"bundle {shown_folder}: format version {version}, this seesay ({seesay.__version__}) reads "
+            f"{FORMAT_VERSION}; it was written by seesay {printable(writer)}"
         )
-    files = manifest.get("files")
-    listed = set(files) if isinstance(files, dict) else set()
-    if not (set(FILES) <= listed <= {*FILES, *OPTIONAL} and all(isinstance(e, dict) for e in files.values())):
-        raise BundleError(f"bundle {folder}: {MANIFEST} does not list the files of the format, and no others")
-    return manifest
+    files = fields.section("files")
+    if not set(FILES) <= files.names() <= {*FILES, *OPTIONAL}:
+        fields.refuse("does not list the files of the format, and no others")
+    entries = {name: files.section(name) for name in sorted(files.names())}
+    rows, cols = fields.wholes("grid", 1, LARGEST_SIDE, (2, 2))
+    if rows != cols:
+        fields.refuse(f"grid=[{rows}, {cols}]: a photo is made square, so expected as many rows as columns")
+    return (rows, cols), {
+        name: (entry.whole("bytes", 0, 2**40), entry.text("sha256", longest=64)) for name, entry in entries.items()
+    }
 
 
-def _verify(path: Path, entry: Mapping[str, Any]) -> None:
+def _read_preprocessing(path: Path) -> ImageTransform:
+    fields = Fields(path)
+    transform = ImageTransform(
+        size=fields.whole("size", 1, LARGEST_SIDE),
+        mean=cast(Triple, fields.numbers("mean", -1000, 1000, 3)),
+        std=cast(Triple, fields.numbers("std", 1e-4, 1000, 3)),
+        resample=cast(Resample, fields.text("resample", get_args(Resample))),
+    )
+    fields.end()
+    return transform
+
+
+def _read_tokenizer(path: Path) -> CaptionTokenizer:
+    try:
+        return CaptionTokenizer.from_dict(read_json(path))
+    except DataError as error:
+        raise refused(path, str(error)) from None
+
+
+def _verify(path: Path, expected: int, digest: str) -> None:
     if not path.is_file():
-        raise BundleError(f"bundle {path.parent}: {path.name} is missing")
-    size = path.stat().st_size
-    if size != entry.get("bytes"):
-        raise BundleError(f"bundle {path.parent}: {path.name} has {size} bytes, expected {entry.get('bytes')}")
-    if _sha256(path) != entry.get("sha256"):
-        raise BundleError(f"bundle {path.parent}: {path.name} was changed: its SHA-256 is not the manifest's")
+        raise BundleError(f"bundle {printable(path.parent)}: {path.name} is missing")
+    if (size := path.stat().st_size) != expected:
+        raise BundleError(f"bundle {printable(path.parent)}: {path.name} has {size} bytes, expected {expected}")
+    if _sha256(path) != digest:
+        raise BundleError(
+            f"bundle {printable(path.parent)}: {path.name} was changed: its SHA-256 is not the manifest's"
+        )
 
 
 @contextmanager
@@ -176,10 +203,6 @@ def write_manifest(folder: Path, grid: tuple[int, int]) -> None:
         "files": files,
     }
     write_json(folder / MANIFEST, manifest)
-
-
-def _json(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _sha256(path: Path) -> str:

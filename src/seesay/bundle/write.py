@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from seesay.bundle.card import model_card
 from seesay.bundle.format import Bundle, bundle_being_written, write_manifest
 from seesay.bundle.graphs import half_precision, write_graphs
+from seesay.bundle.search_file import write_search
 from seesay.config import Recipe
 from seesay.data.tokens import CaptionTokenizer
 from seesay.errors import BundleError
@@ -48,7 +49,7 @@ def write_bundle(
         (scratch / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
         (scratch / "tokenizer.json").write_text(tokenizer.to_json(), encoding="utf-8")
         write_json(scratch / "preprocessing.json", model.encoder.transform.to_dict())
-        write_json(scratch / "search.json", vars(search))
+        write_search(scratch / "search.json", search)
         write_json(scratch / "scores.json", scores)
         write_graphs(model.cpu(), scratch)  # scoring may have taken it to a GPU
         (scratch / "README.md").write_text(model_card(recipe, scores), encoding="utf-8")

@@ -32,7 +32,9 @@ Model = Annotated[
 ]
 Layout = Annotated[str, typer.Option(help="flickr30k, flickr8k, coco, shapes, folder, or auto.")]
 Splits = Annotated[str, typer.Option(help="auto, karpathy, a folder of id lists, or shares (0.8/0.1/0.1).")]
-Beam = Annotated[int | None, typer.Option(min=1, help="Hypotheses kept; 1 is greedy.", show_default="the model's")]
+Beam = Annotated[
+    int | None, typer.Option(min=1, max=100, help="Hypotheses kept; 1 is greedy.", show_default="the model's")
+]
 Precision = Annotated[
     Literal["auto", "int8", "float32"],
     typer.Option(help="int8 is faster; some captions become others, nearly as good."),

@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import Any
 
 from tokenizers import Regex, Tokenizer, models, normalizers, pre_tokenizers, trainers
 
-from seesay.errors import DataError
+from seesay.errors import DataError, printable, shown
 
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
 RESERVED = ("<pad>", "<s>", "</s>", "<unk>")
@@ -18,6 +19,7 @@ NEVER_WRITTEN = (PAD, BOS, UNK)
 
 CONTINUES = "##"  # a piece that does not start a word; no word has this sign in it
 BPE_SIZE = 4000
+LONGEST = 200  # characters of a token
 
 # A word is letters and digits with their marks, and hyphens inside; a clitic ('s, 't, ...) is a token of its own,
 # much as the PTB tokeniser of the official scores has it; everything else is dropped. A mark alone is no word: one
@@ -95,8 +97,27 @@ class CaptionTokenizer:
 
     @classmethod
     def from_json(cls, text: str) -> CaptionTokenizer:
-        """The inverse of `to_json`."""
-        return cls(Tokenizer.from_str(text))
+        """The inverse of `to_json`.
+
+        Raises:
+            DataError: it is nothing that `to_json` wrote.
+        """
+        return cls.from_dict(json.loads(text))
+
+    @classmethod
+    def from_dict(cls, values: Any) -> CaptionTokenizer:
+        """A tokenizer from the content of its JSON, of which only the vocabulary and its merges are taken.
+
+        The file may come from anyone, and parts of the format make the `tokenizers` library abort the process, so
+        normaliser, splitter and options must be those of `build`, and are built anew.
+
+        Raises:
+            DataError: what in it is not as `to_json` writes it.
+        """
+        tokenizer = Tokenizer(_checked_model(values))
+        splitter = _splitter()
+        tokenizer.normalizer, tokenizer.pre_tokenizer = splitter.normalizer, splitter.pre_tokenizer
+        return cls(tokenizer)
 
     def to_json(self) -> str:
         """The `tokenizers` library's own format."""
@@ -181,3 +202,61 @@ def _pieces(counts: Counter[str], vocab_size: int) -> Tokenizer:
     # Only the model is kept: the trainer's special tokens would be found in any text, "<s>" too.
     merges = [tuple(merge) for merge in model["merges"]]
     return Tokenizer(models.BPE(model["vocab"], merges, unk_token="<unk>", continuing_subword_prefix=CONTINUES))
+
+
+def _checked_model(values: Any) -> models.Model:
+    """The model of a tokenizer's JSON, if it is one of ours."""
+    if not isinstance(values, dict):
+        raise DataError(f"expected keys and values, got {shown(values)}")
+    for key, ours in json.loads(_splitter().to_str()).items():
+        if key not in ("version", "model") and not _alike(values.get(key), ours):
+            raise DataError(f"{key}={shown(values.get(key))}: expected {shown(ours)}")
+    model = values.get("model")
+    kind = model.get("type") if isinstance(model, dict) else None
+    if not isinstance(model, dict) or kind not in ("WordLevel", "BPE"):
+        raise DataError(f"model.type={shown(kind)}: expected WordLevel | BPE")
+    vocabulary = _checked_vocabulary(model.get("vocab"))
+    if kind == "WordLevel":
+        return models.WordLevel(vocabulary, unk_token="<unk>")
+    merges = _checked_merges(model.get("merges"), vocabulary)
+    return models.BPE(vocabulary, merges, unk_token="<unk>", continuing_subword_prefix=CONTINUES)
+
+
+def _alike(theirs: Any, ours: Any) -> bool:
+    """Whether nothing in one JSON contradicts the other; versions of `tokenizers` may write more keys, or fewer."""
+    if isinstance(theirs, dict) and isinstance(ours, dict):
+        return all(_alike(theirs.get(key, value), value) for key, value in ours.items())
+    if isinstance(theirs, list) and isinstance(ours, list):
+        return len(theirs) == len(ours) and all(map(_alike, theirs, ours))
+    return theirs == ours
+
+
+def _checked_vocabulary(vocabulary: Any) -> dict[str, int]:
+    if not isinstance(vocabulary, dict) or len(vocabulary) <= len(RESERVED):
+        raise DataError(f"model.vocab={shown(vocabulary)}: expected {len(RESERVED)} reserved tokens, and words")
+    ids = list(vocabulary.values())
+    if any(type(i) is not int for i in ids) or sorted(ids) != list(range(len(ids))):
+        raise DataError(f"model.vocab: expected each id from 0 to {len(ids) - 1:,} once")
+    control = printable(text := "".join(vocabulary)) != text
+    for token in vocabulary:
+        if not 0 < len(token) <= LONGEST or (control and printable(token) != token):
+            raise DataError(
+                f"model.vocab: {shown(token)} is no token: expected 1 to {LONGEST} characters, none for control"
+            )
+    return vocabulary
+
+
+def _checked_merges(merges: Any, vocabulary: dict[str, int]) -> list[tuple[str, str]]:
+    if not isinstance(merges, list):
+        raise DataError(f"model.merges={shown(merges)}: expected a list of pairs")
+    found: list[tuple[str, str]] = []
+    for merge in merges:
+        pair = merge.split(" ") if isinstance(merge, str) else merge  # as earlier versions of `tokenizers` write it
+        if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(part, str) for part in pair)):
+            raise DataError(f"model.merges: {shown(merge)}: expected a pair of tokens")
+        first, second = pair
+        made = first + second.removeprefix(CONTINUES)
+        if not second.startswith(CONTINUES) or not {first, second, made} <= vocabulary.keys():
+            raise DataError(f"model.merges: {shown(merge)}: expected two tokens that make a third")
+        found.append((first, second))
+    return found

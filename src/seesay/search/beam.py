@@ -20,6 +20,8 @@ from seesay.search.step import WORST, Advance, Array, allow, freeze, namespace, 
 Trace = tuple[Array, Array, Array, Array]
 
 SOON = 2  # tokens that an unfinished sentence may still hope for at no cost: a word and its end (docs/performance.md)
+# The range of each option: beyond it a search would take hours, or all memory, and find nothing better.
+LIMITS = {"beam": (1, 100), "max_words": (1, 1000), "length_penalty": (0, 10), "block_ngrams": (0, 1000)}
 STAY = 0.75  # finished photos leave once no more than this share still runs: all copies together are three batches
 
 
@@ -34,6 +36,9 @@ class SearchOptions:
         block_ngrams: n > 0 forbids to write any n tokens in a row twice.
         may_repeat: ids of the tokens that a sentence may have twice ("a", "in"), the others it has once at most ("a
             mirror and a mirror" is not written); empty: all of them may.
+
+    Raises:
+        ValueError: a value is outside its `LIMITS`, or of another type.
     """
 
     beam: int = 3
@@ -44,11 +49,15 @@ class SearchOptions:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "may_repeat", tuple(self.may_repeat))  # JSON has lists
-        for name, low in (("beam", 1), ("max_words", 1), ("length_penalty", 0), ("block_ngrams", 0)):
-            value = getattr(self, name)
-            if not low <= value < float("inf"):
+        for name, (low, high) in LIMITS.items():
+            value: Any = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+                raise ValueError(f"{name}={value!r}: expected a number")
+            if not low <= value:
                 raise ValueError(f"{name}={value}: expected at least {low}")
-            if name != "length_penalty" and value != int(value):
+            if not value <= high:
+                raise ValueError(f"{name}={value}: expected at most {high}")
+            if name != "length_penalty" and value % 1 != 0:
                 raise ValueError(f"{name}={value}: expected a whole number")
 
 

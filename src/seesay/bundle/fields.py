@@ -1,0 +1,185 @@
+"""Reading the text files of a bundle, which may come from anyone: every field has a type and a range.
+
+    fields = Fields(folder / "search.json")
+    beam = fields.whole("beam", 1, 100, default=3)
+    ...
+    fields.end()
+
+Each wrong value is one line: the bundle, the file, the field, what it is, and what was expected.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable
+from copy import copy
+from pathlib import Path
+from typing import Any, NoReturn
+
+from seesay.errors import BundleError, printable, shown
+
+LARGEST = 2**24  # bytes of such a file; the longest one, a vocabulary of 100,000 words, has about 3 MB
+DIGITS = 40  # of a number; Python takes minutes to read a million of them, and refuses more than 4,300
+REQUIRED = object()
+
+
+class Fields:
+    """The fields of a JSON object, taken one by one.
+
+    Args:
+        path: the file, in a bundle's folder.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        found = read_json(path)
+        if not isinstance(found, dict):
+            raise damaged(path, f"expected keys and values, got {shown(found)}")
+        self._left: dict[str, Any] = found
+        self._prefix = ""
+
+    def section(self, key: str) -> Fields:
+        """The fields of an object inside this one."""
+        inner = copy(self)
+        inner._left = self._take(key, lambda value: isinstance(value, dict), "keys and values", REQUIRED)
+        inner._prefix = f"{self._prefix}{key}."
+        return inner
+
+    def names(self) -> set[str]:
+        """Those that nobody took yet."""
+        return set(self._left)
+
+    def refuse(self, what: str) -> NoReturn:
+        """Raise a BundleError about this file."""
+        raise refused(self.path, what)
+
+    def whole(self, key: str, low: int, high: int, default: Any = REQUIRED) -> int:
+        """A whole number in low..high."""
+        expected = f"a whole number from {low:,} to {high:,}"
+        return self._take(key, lambda value: _is_number(value, int) and low <= value <= high, expected, default)
+
+    def number(self, key: str, low: float, high: float, default: Any = REQUIRED) -> float:
+        """A number in low..high."""
+        expected = f"a number from {low:g} to {high:g}"
+        return self._take(key, lambda value: _is_number(value) and low <= value <= high, expected, default)
+
+    def text(self, key: str, choices: Iterable[str] = (), longest: int = 200, default: Any = REQUIRED) -> str:
+        """One of some words, or where there are no choices any text that is not too long."""
+        listed = tuple(choices)
+        expected = " | ".join(listed) or f"a text of at most {longest} characters"
+        return self._take(
+            key,
+            lambda value: isinstance(value, str) and (value in listed if listed else len(value) <= longest),
+            expected,
+            default,
+        )
+
+    def wholes(self, key: str, low: int, high: int, length: tuple[int, int], default: Any = REQUIRED) -> list[int]:
+        """A list of whole numbers in low..high; `length` has the least and the largest number of them."""
+
+        def fits(value: Any) -> bool:
+            return _is_list(value, length) and all(_is_number(each, int) and low <= each <= high for each in value)
+
+        expected = f"{_counted(length)} whole numbers from {low:,} to {high:,}"
+        return list(self._take(key, fits, expected, default))
+
+    def numbers(self, key: str, low: float, high: float, length: int) -> tuple[float, ...]:
+        """So many numbers in low..high."""
+
+        def fits(value: Any) -> bool:
+            return _is_list(value, (length, length)) and all(_is_number(each) and low <= each <= high for each in value)
+
+        return tuple(map(float, self._take(key, fits, f"{length} numbers from {low:g} to {high:g}", REQUIRED)))
+
+    def end(self) -> None:
+        """Refuse fields that nobody took."""
+        if self._left:
+            self.refuse(f"unknown field {shown(self._prefix + next(iter(self._left)))}")
+
+    def _take(self, key: str, fits: Any, expected: str, default: Any) -> Any:
+        value = self._left.pop(key, default)
+        if value is REQUIRED:
+            raise damaged(self.path, f"{self._prefix}{key} is missing, expected {expected}")
+        if value is not default and not fits(value):
+            self.refuse(f"{self._prefix}{key}={shown(value)}: expected {expected}")
+        return value
+
+
+def refused(path: Path, what: str) -> BundleError:
+    """The error about a file of a bundle."""
+    return BundleError(f"bundle {printable(path.parent)}: {path.name}: {what}")
+
+
+def damaged(path: Path, what: str) -> BundleError:
+    """The error about a file that is not of its kind at all."""
+    return BundleError(f"bundle {printable(path.parent)}: {path.name} is damaged: {what}")
+
+
+def read_text(path: Path) -> str:
+    """The text of a bundle's file.
+
+    Raises:
+        BundleError: it cannot be read, is too long to be what it should be, or is not UTF-8.
+    """
+    try:
+        if (size := path.stat().st_size) > LARGEST:
+            raise refused(path, f"has {size:,} bytes, expected at most {LARGEST:,}")
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise damaged(path, f"not UTF-8 at byte {error.start:,}") from None
+    except OSError as error:
+        raise refused(path, f"cannot be read ({error.strerror})") from None
+
+
+def read_json(path: Path) -> Any:
+    """The content of a bundle's JSON file.
+
+    Raises:
+        BundleError: as `read_text`; no JSON, a key that is given twice, a number that is none (NaN, Infinity) or has
+            too many digits, or brackets nested too deeply.
+    """
+    try:
+        return json.loads(
+            read_text(path), object_pairs_hook=_unique, parse_int=_int, parse_float=_float, parse_constant=_constant
+        )
+    except RecursionError:
+        raise damaged(path, "brackets are nested too deeply") from None
+    except ValueError as error:
+        raise damaged(path, printable(error)) from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        (key, _), *_ = Counter(key for key, _ in pairs).most_common(1)
+        raise ValueError(f"{shown(key)} is given twice")
+    return found
+
+
+def _int(digits: str) -> int:
+    if len(digits) > DIGITS:
+        raise ValueError(f"a number of {len(digits):,} digits")
+    return int(digits)
+
+
+def _float(digits: str) -> float:
+    if (value := float(digits)) in (float("inf"), float("-inf")):
+        raise ValueError(f"{shown(digits)} is too large a number")
+    return value
+
+
+def _constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")
+
+
+def _is_number(value: Any, kinds: Any = int | float) -> bool:
+    return isinstance(value, kinds) and not isinstance(value, bool)
+
+
+def _is_list(value: Any, length: tuple[int, int]) -> bool:
+    return isinstance(value, list) and length[0] <= len(value) <= length[1]
+
+
+def _counted(length: tuple[int, int]) -> str:
+    return f"{length[0]}" if length[0] == length[1] else f"{length[0]} to {length[1]:,}"

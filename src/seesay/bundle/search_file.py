@@ -1,0 +1,67 @@
+"""search.json: the search that a model's scores were taken with.
+
+Version 1 (files without a version are of this one):
+
+    version          1
+    beam             1 to 100 hypotheses
+    max_words        1 to 1,000 tokens, the end token not counted
+    length_penalty   0 to 10
+    block_ngrams     0 to 1,000
+    may_repeat       ids of the vocabulary
+
+A field that is missing has the default of `seesay.search.SearchOptions`; an unknown one is refused, since what it asks
+for could not be done. A change of meaning gets a new version and a reader of its own in `READERS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import seesay
+from seesay.bundle.fields import Fields
+from seesay.search import SearchOptions
+from seesay.search.beam import LIMITS
+from seesay.writing import write_json
+
+VERSION = 1
+
+
+def read_search(path: Path, vocab_size: int) -> SearchOptions:
+    """The options of a search.json.
+
+    Args:
+        path: the file.
+        vocab_size: of the bundle's vocabulary, which `may_repeat` points into.
+
+    Raises:
+        BundleError: a newer version, an unknown field, or a value of another type or out of range.
+    """
+    fields = Fields(path)
+    version = fields.whole("version", 1, 1_000_000, default=1)
+    if version not in READERS:
+        fields.refuse(
+            f"version {version}, this seesay ({seesay.__version__}) reads up to {VERSION}; install a newer one"
+        )
+    return READERS[version](fields, vocab_size)
+
+
+def write_search(path: Path, options: SearchOptions) -> None:
+    """The inverse of `read_search`."""
+    write_json(path, {"version": VERSION, **vars(options)})
+
+
+def _version_1(fields: Fields, vocab_size: int) -> SearchOptions:
+    default = SearchOptions()
+    options = SearchOptions(
+        beam=fields.whole("beam", *LIMITS["beam"], default.beam),
+        max_words=fields.whole("max_words", *LIMITS["max_words"], default.max_words),
+        length_penalty=fields.number("length_penalty", *LIMITS["length_penalty"], default.length_penalty),
+        block_ngrams=fields.whole("block_ngrams", *LIMITS["block_ngrams"], default.block_ngrams),
+        may_repeat=tuple(fields.wholes("may_repeat", 0, vocab_size - 1, (0, vocab_size), default=())),
+    )
+    fields.end()
+    return options
+
+
+READERS: dict[int, Callable[[Fields, int], SearchOptions]] = {1: _version_1}
