@@ -29,26 +29,26 @@ class Fields:
 
     Args:
         path: the file, in a bundle's folder.
+
+    Attributes:
+        values: all of them.
     """
+
+    values: dict[str, Any]
 
     def __init__(self, path: Path) -> None:
         self.path = path
         found = read_json(path)
         if not isinstance(found, dict):
             raise damaged(path, f"expected keys and values, got {shown(found)}")
-        self._left: dict[str, Any] = found
-        self._prefix = ""
+        self.values, self._left, self._prefix = found, dict(found), ""
 
     def section(self, key: str) -> Fields:
         """The fields of an object inside this one."""
         inner = copy(self)
-        inner._left = self._take(key, lambda value: isinstance(value, dict), "keys and values", REQUIRED)
-        inner._prefix = f"{self._prefix}{key}."
+        inner.values = self._take(key, lambda value: isinstance(value, dict), "keys and values", REQUIRED)
+        inner._left, inner._prefix = dict(inner.values), f"{self._prefix}{printable(key)}."
         return inner
-
-    def names(self) -> set[str]:
-        """Those that nobody took yet."""
-        return set(self._left)
 
     def refuse(self, what: str) -> NoReturn:
         """Raise a BundleError about this file."""
@@ -92,6 +92,14 @@ class Fields:
 
         return tuple(map(float, self._take(key, fits, f"{length} numbers from {low:g} to {high:g}", REQUIRED)))
 
+    def texts(self, key: str, most: int = 100, longest: int = 1000) -> list[str]:
+        """A list of so many texts."""
+
+        def fits(value: Any) -> bool:
+            return _is_list(value, (0, most)) and all(isinstance(each, str) and len(each) <= longest for each in value)
+
+        return list(self._take(key, fits, f"at most {most} texts of at most {longest:,} characters", REQUIRED))
+
     def end(self) -> None:
         """Refuse fields that nobody took."""
         if self._left:
@@ -116,15 +124,15 @@ def damaged(path: Path, what: str) -> BundleError:
     return BundleError(f"bundle {printable(path.parent)}: {path.name} is damaged: {what}")
 
 
-def read_text(path: Path) -> str:
-    """The text of a bundle's file.
+def read_text(path: Path, longest: int = LARGEST) -> str:
+    """The text of a bundle's file of at most `longest` bytes.
 
     Raises:
         BundleError: it cannot be read, is too long to be what it should be, or is not UTF-8.
     """
     try:
-        if (size := path.stat().st_size) > LARGEST:
-            raise refused(path, f"has {size:,} bytes, expected at most {LARGEST:,}")
+        if (size := path.stat().st_size) > longest:
+            raise refused(path, f"has {size:,} bytes, expected at most {longest:,}")
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise damaged(path, f"not UTF-8 at byte {error.start:,}") from None

@@ -24,20 +24,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast, get_args
-
-import yaml
+from typing import Any
 
 import seesay
-from seesay.bundle.fields import Fields, read_json, refused
+from seesay.bundle.fields import Fields
 from seesay.bundle.search_file import read_search
-from seesay.data.images import ImageTransform, Resample
+from seesay.bundle.text_files import read_preprocessing, read_recipe, read_scores, read_tokenizer
+from seesay.config.recipe import LARGEST_SIDE
+from seesay.data.images import ImageTransform
 from seesay.data.tokens import CaptionTokenizer
-from seesay.errors import BundleError, DataError, printable, shown
+from seesay.errors import BundleError, printable, shown
 from seesay.search import SearchOptions
 from seesay.writing import write_json
-
-Triple = tuple[float, float, float]
 
 FORMAT = "seesay-bundle"
 FORMAT_VERSION = 1
@@ -53,7 +51,6 @@ FILES = (
     "scores.json",
     "README.md",
 )
-LARGEST_SIDE = 4096  # of the square that photos become, in pixels
 OPTIONAL = ("encoder.int8.onnx", "decoder.int8.onnx")
 
 
@@ -63,7 +60,7 @@ class Bundle:
 
     Attributes:
         folder: where it lies.
-        recipe: nested plain values of `seesay.config.Recipe`.
+        recipe: nested plain values of `seesay.config.Recipe`, every key present, and keys of other versions.
         tokenizer: text <-> ids.
         transform: photo -> encoder input.
         search: default search options.
@@ -81,8 +78,8 @@ class Bundle:
 
     @property
     def name(self) -> str:
-        """The recipe's name."""
-        return str(self.recipe["name"])
+        """The recipe's name, harmless to a terminal."""
+        return printable(self.recipe["name"])
 
 
 def open_bundle(folder: str | Path) -> Bundle:
@@ -96,15 +93,15 @@ def open_bundle(folder: str | Path) -> Bundle:
     grid, files = _read_manifest(folder)
     for name, (size, digest) in files.items():
         _verify(folder / name, size, digest)
-    tokenizer = _read_tokenizer(folder / "tokenizer.json")
+    tokenizer = read_tokenizer(folder / "tokenizer.json")
     return Bundle(
         folder=folder,
-        recipe=yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8")),
+        recipe=read_recipe(folder / "recipe.yaml"),
         tokenizer=tokenizer,
-        transform=_read_preprocessing(folder / "preprocessing.json"),
+        transform=read_preprocessing(folder / "preprocessing.json"),
         search=read_search(folder / "search.json", len(tokenizer)),
         grid=grid,
-        scores=read_json(folder / "scores.json"),
+        scores=read_scores(folder / "scores.json"),
     )
 
 
@@ -128,34 +125,15 @@ def _read_manifest(folder: Path) -> tuple[tuple[int, int], dict[str, tuple[int, 
             f"{FORMAT_VERSION}; it was written by seesay {printable(writer)}"
         )
     files = fields.section("files")
-    if not set(FILES) <= files.names() <= {*FILES, *OPTIONAL}:
+    if not set(FILES) <= set(files.values) <= {*FILES, *OPTIONAL}:
         fields.refuse("does not list the files of the format, and no others")
-    entries = {name: files.section(name) for name in sorted(files.names())}
+    entries = {name: files.section(name) for name in files.values}
     rows, cols = fields.wholes("grid", 1, LARGEST_SIDE, (2, 2))
     if rows != cols:
         fields.refuse(f"grid=[{rows}, {cols}]: a photo is made square, so expected as many rows as columns")
     return (rows, cols), {
         name: (entry.whole("bytes", 0, 2**40), entry.text("sha256", longest=64)) for name, entry in entries.items()
     }
-
-
-def _read_preprocessing(path: Path) -> ImageTransform:
-    fields = Fields(path)
-    transform = ImageTransform(
-        size=fields.whole("size", 1, LARGEST_SIDE),
-        mean=cast(Triple, fields.numbers("mean", -1000, 1000, 3)),
-        std=cast(Triple, fields.numbers("std", 1e-4, 1000, 3)),
-        resample=cast(Resample, fields.text("resample", get_args(Resample))),
-    )
-    fields.end()
-    return transform
-
-
-def _read_tokenizer(path: Path) -> CaptionTokenizer:
-    try:
-        return CaptionTokenizer.from_dict(read_json(path))
-    except DataError as error:
-        raise refused(path, str(error)) from None
 
 
 def _verify(path: Path, expected: int, digest: str) -> None:

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
 from safetensors import safe_open
 
 from seesay.bundle.format import MANIFEST, Bundle, open_bundle
 from seesay.config import flat_recipe
+from seesay.config.plain_yaml import read_yaml
 from seesay.errors import DataError, RecipeError, RunError, did_you_mean
 
 FIGURES = ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "meteor", "rouge_l", "cider")
@@ -150,8 +150,8 @@ def measure_speed(run: RunSummary, seconds: float = 2.0) -> RunSummary:
 
 def _read_recipe(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        values = read_yaml(path.read_text(encoding="utf-8"))
+    except ValueError as error:
         raise RecipeError(f"recipe {path}: not YAML: {error}") from None
     if not isinstance(values, dict):
         raise RecipeError(f"recipe {path}: expected keys and values, got {type(values).__name__}")

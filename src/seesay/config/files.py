@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from seesay.config.plain_yaml import read_yaml
 from seesay.config.recipe import Recipe
 from seesay.errors import RecipeError, did_you_mean
 
@@ -52,25 +51,12 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = (), check_together:
     return Recipe.from_dict({"name": path.stem, **values}, problems, check_together)
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML without its habit of keeping only the last of two equal keys."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode):
-                if key.value in seen:
-                    raise yaml.MarkedYAMLError(problem=f"'{key.value}' is given twice", problem_mark=key.start_mark)
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+        values = read_yaml(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RecipeError(f"recipe {path}: cannot be read ({error.strerror})") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise RecipeError(f"recipe {path}: not YAML: {error}") from None
     if not isinstance(values, dict | None):
         raise RecipeError(f"recipe {path}: expected keys and values, got {type(values).__name__}")
@@ -89,7 +75,7 @@ def _lay(values: dict[str, Any], override: str) -> str:
             return f"'{override}': {section} is a value, not a section"
         values[section] = values = {} if inner is None else inner
     try:
-        values[last] = yaml.load(text, _Loader)
-    except yaml.YAMLError:
+        values[last] = read_yaml(text)
+    except ValueError:
         values[last] = text
     return ""

@@ -12,6 +12,9 @@ import yaml
 from seesay.config.schema import at_least, between, flatten, from_mapping, to_mapping
 from seesay.errors import RecipeError
 
+LARGEST_SIDE = 4096  # of the square that photos become, in pixels
+WIDEST = 2**16  # vectors of words, states and comparisons
+
 
 @dataclass(frozen=True)
 class Data:
@@ -29,7 +32,7 @@ class Data:
 class Images:
     """How the encoder sees a photo."""
 
-    size: int = at_least(32, default=256)
+    size: int = at_least(32, default=256, most=LARGEST_SIDE)
     augment: bool = False
     views: int | None = at_least(1, default=None)
 
@@ -43,7 +46,7 @@ class EncoderPart:
     weights: str = "auto"
     finetune: Literal["none", "last", "all"] | int = at_least(1, default="none")
     lr: float = between(0, 10, default=1e-4)
-    self_attention: int = at_least(0, default=0)
+    self_attention: int = at_least(0, default=0, most=64)
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,8 @@ class Tokens:
 
     kind: Literal["word", "bpe"] = "word"
     min_count: int = at_least(1, default=5)
-    vocab_size: int | None = at_least(5, default=None)
-    max_words: int = at_least(1, default=40)
+    vocab_size: int | None = at_least(5, default=None, most=1_000_000)
+    max_words: int = at_least(1, default=40, most=1_000)
 
 
 @dataclass(frozen=True)
@@ -62,7 +65,7 @@ class Embedding:
 
     kind: Literal["learned", "word2vec", "glove"] = "learned"
     path: str | None = None
-    size: int | None = at_least(1, default=None)
+    size: int | None = at_least(1, default=None, most=WIDEST)
     train: bool = True
     tied: bool = True
 
@@ -73,8 +76,8 @@ class Attention:
 
     kind: Literal["soft", "hard"] = "soft"
     score: Literal["additive", "dot", "scaled_dot"] | None = None
-    size: int = at_least(1, default=192)
-    heads: int | None = at_least(1, default=None)
+    size: int = at_least(1, default=192, most=WIDEST)
+    heads: int | None = at_least(1, default=None, most=1024)
 
 
 @dataclass(frozen=True)
@@ -83,8 +86,8 @@ class Decoder:
 
     kind: Literal["rnn", "lstm", "gru", "transformer"] = "lstm"
     design: Literal["show_attend_tell", "adaptive", "up_down"] | None = None
-    size: int = at_least(1, default=512)
-    layers: int = at_least(1, default=1)
+    size: int = at_least(1, default=512, most=WIDEST)
+    layers: int = at_least(1, default=1, most=64)
     dropout: float = between(0, 0.95, default=0.5)
 
 
@@ -108,7 +111,7 @@ class Train:
     teachers: tuple[str, ...] = ()
     distillation: float = between(0, 1, default=0.5)
     sentences: Literal["beams", "drawn"] = "beams"
-    samples: int = at_least(1, default=5)
+    samples: int = at_least(1, default=5, most=100)
     baseline: Literal["greedy", "samples", "expected"] = "expected"
     bleu_weight: float = between(0, 100, default=0.0)
     cross_entropy_weight: float = between(0, 100, default=0.0)
@@ -129,9 +132,9 @@ class Train:
 class Search:
     """How sentences are looked for, on dev and by whoever uses the bundle; see `seesay.search.SearchOptions`."""
 
-    beam: int = at_least(1, default=3)
+    beam: int = at_least(1, default=3, most=100)
     length_penalty: float = between(0, 10, default=0.7)
-    block_ngrams: int = at_least(0, default=3)
+    block_ngrams: int = at_least(0, default=3, most=1_000)
     block_words: bool = False
 
 
@@ -140,7 +143,7 @@ class Recipe:
     """A run: one YAML file, with `key=value` on top."""
 
     name: str = "run"
-    seed: int = at_least(0, default=0)
+    seed: int = at_least(0, default=0, most=2**63 - 1)
     out: str | None = None
     data: Data = field(default_factory=Data)
     images: Images = field(default_factory=Images)
@@ -375,6 +378,22 @@ def _rules(recipe: Recipe) -> Iterable[tuple[bool, str]]:
         attention.kind == "hard" and train.scheduled_sampling > 0,
         "train.scheduled_sampling with attention.kind=hard: two samplings at once are not supported; take soft",
     )
+
+
+def known_values(values: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
+    """Nested values of a recipe of any version, defaults where it says nothing; unknown keys are kept as they are.
+
+    Args:
+        values: of the recipe.
+        problems: gets one line for each known key whose value is wrong.
+    """
+    found = from_mapping(Recipe, values, problems, unknown_pass=True).to_dict()
+    for key, value in values.items():
+        if isinstance(section := found.get(key), dict):
+            found[key] = {**(value if isinstance(value, Mapping) else {}), **section}
+        else:
+            found.setdefault(key, value)
+    return found
 
 
 def flat_recipe(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,14 +7,17 @@ import difflib
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
 from typing import Any, Literal, TypeVar
 
-from seesay.errors import did_you_mean
+from seesay.errors import did_you_mean, printable, shown
+
+LONGEST_TEXT = 4096  # characters: the longest path that Linux knows
 
 
-def at_least(low: int, default: int | str | None) -> Any:
-    """A whole number >= low."""
-    return dataclasses.field(default=default, metadata={"low": low})
+def at_least(low: int, default: int | str | None, most: int = 10**9) -> Any:
+    """A whole number >= low, and no larger than anything sensible."""
+    return dataclasses.field(default=default, metadata={"low": low, "most": most})
 
 
 def between(low: float, high: float, default: float) -> Any:
@@ -26,7 +29,12 @@ T = TypeVar("T")
 
 
 def from_mapping(
-    cls: type[T], values: Any, problems: list[str], prefix: str = "", known: Sequence[str] | None = None
+    cls: type[T],
+    values: Any,
+    problems: list[str],
+    prefix: str = "",
+    known: Sequence[str] | None = None,
+    unknown_pass: bool = False,
 ) -> T:
     """Build `cls` from nested plain values; keys that are missing keep their defaults, and so do empty sections.
 
@@ -36,11 +44,12 @@ def from_mapping(
         problems: gets one line for each unknown key and each wrong value.
         prefix: dotted path of `cls` in the recipe, with its dot.
         known: every dotted key of the recipe, for hints; None: `cls` is the recipe.
+        unknown_pass: whether unknown keys are left out without a word.
     """
     if values is None:
         return cls()
     if not isinstance(values, Mapping):
-        problems.append(f"{prefix.rstrip('.') or 'recipe'}={values}: expected keys and values")
+        problems.append(f"{prefix.rstrip('.') or 'recipe'}={_said(values)}: expected keys and values")
         return cls()
     known = known or [key for key, _ in flat_keys(cls)]
     hints = typing.get_type_hints(cls)
@@ -48,14 +57,16 @@ def from_mapping(
     built: dict[str, Any] = {}
     for key, value in values.items():
         if key not in fields:
-            problems.append(f"{prefix}{key}: no such key.{_meant(str(key), prefix, list(fields), known)}")
+            if not unknown_pass:
+                problems.append(f"{prefix}{_said(key)}: no such key.{_meant(str(key), prefix, list(fields), known)}")
         elif dataclasses.is_dataclass(hints[key]):
-            built[key] = from_mapping(typing.cast(type, hints[key]), value, problems, f"{prefix}{key}.", known)
+            inner = typing.cast(type, hints[key])
+            built[key] = from_mapping(inner, value, problems, f"{prefix}{key}.", known, unknown_pass)
         else:
             try:
                 built[key] = _convert(value, hints[key], fields[key].metadata)
             except ValueError as error:
-                problems.append(f"{prefix}{key}={'null' if value is None else value}: expected {error}")
+                problems.append(f"{prefix}{key}={_said(value)}: expected {error}")
     return cls(**built)
 
 
@@ -92,6 +103,11 @@ def _meant(key: str, prefix: str, siblings: Sequence[str], known: Sequence[str])
     near = difflib.get_close_matches(key, names, n=1)
     found = [f"'{full}'" for full, name in zip(known, names, strict=True) if name in near]
     return f" Did you mean {' or '.join(found)}?" if found else ""
+
+
+def _said(value: Any) -> str:
+    """A value in a message, words without quotes, as one gives them on the command line."""
+    return printable(value) if isinstance(value, str) and len(value) <= LONGEST_TEXT else shown(value)
 
 
 def _convert(value: Any, hint: Any, rule: Mapping[str, float]) -> Any:
@@ -139,16 +155,24 @@ def _plain(value: Any, kind: type) -> Any:
         except (TypeError, ValueError):
             pass
         raise ValueError("a number")
-    if isinstance(value, Mapping | list | bool) or not str("" if value is None else value).strip():
+    if (
+        not isinstance(value, str | int | float | date | None)
+        or isinstance(value, bool)
+        or not str("" if value is None else value).strip()
+    ):
         raise ValueError("a word or a path, in quotes where YAML would read something else")
-    return str(value)
+    if len(text := str(value)) > LONGEST_TEXT:
+        raise ValueError(f"at most {LONGEST_TEXT:,} characters")
+    return text
 
 
 def _in_range(value: Any, rule: Mapping[str, float]) -> Any:
-    low, high = rule.get("low"), rule.get("high")
+    low, high, most = rule.get("low"), rule.get("high"), rule.get("most")
     if isinstance(value, int | float) and not isinstance(value, bool):
         if low is not None and value < low:
             raise ValueError(f"at least {low}" if high is None else f"{low} to {high}")
         if high is not None and not value <= high:
             raise ValueError(f"{low} to {high}")
+        if most is not None and not value <= most:
+            raise ValueError(f"at most {most:,}")
     return value

@@ -1,0 +1,95 @@
+"""The text files of a bundle but manifest.json and search.json, each value checked."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, cast, get_args
+
+from seesay.bundle.fields import Fields, damaged, read_json, read_text, refused
+from seesay.config.plain_yaml import read_yaml
+from seesay.config.recipe import LARGEST_SIDE, known_values
+from seesay.data.images import ImageTransform, Resample
+from seesay.data.tokens import CaptionTokenizer
+from seesay.errors import DataError
+
+LONGEST_RECIPE = 2**16  # bytes; YAML is slow to read, and a recipe has some 1,500
+FIGURES = {"bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider"}
+MOST_PHOTOS = 10**9
+Triple = tuple[float, float, float]
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """Nested values of the recipe, every known key present; those of other versions pass as they are.
+
+    Raises:
+        BundleError: it is not YAML, or values of known keys have another type or are out of range.
+    """
+    try:
+        values = read_yaml(read_text(path, LONGEST_RECIPE))
+    except ValueError as error:
+        raise damaged(path, f"not YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise damaged(path, f"expected keys and values, got {type(values).__name__}")
+    problems: list[str] = []
+    recipe = known_values(values, problems)
+    if problems:
+        raise refused(path, "; ".join(problems))
+    return recipe
+
+
+def read_tokenizer(path: Path) -> CaptionTokenizer:
+    """The vocabulary.
+
+    Raises:
+        BundleError: it is not one that `CaptionTokenizer.to_json` wrote.
+    """
+    try:
+        return CaptionTokenizer.from_dict(read_json(path))
+    except DataError as error:
+        raise refused(path, str(error)) from None
+
+
+def read_preprocessing(path: Path) -> ImageTransform:
+    """How photos are prepared.
+
+    Raises:
+        BundleError: a value is missing, unknown, of another type or out of range.
+    """
+    fields = Fields(path)
+    transform = ImageTransform(
+        size=fields.whole("size", 1, LARGEST_SIDE),
+        mean=cast(Triple, fields.numbers("mean", -1000, 1000, 3)),
+        std=cast(Triple, fields.numbers("std", 1e-4, 1000, 3)),
+        resample=cast(Resample, fields.text("resample", get_args(Resample))),
+    )
+    fields.end()
+    return transform
+
+
+def read_scores(path: Path) -> dict[str, Any]:
+    """The figures of each split, and whatever else the file holds.
+
+    Raises:
+        BundleError: a figure has another type or is out of range.
+    """
+    scores = Fields(path)
+    for split, found in scores.values.items():
+        if isinstance(found, dict):
+            _check_figures(scores.section(split))
+    return scores.values
+
+
+def _check_figures(fields: Fields) -> None:
+    """Of one split; none of them need be there, and there is not always a METEOR."""
+    given = fields.values.keys()
+    fields.number("meteor", 0, 100, default=None)
+    for name in FIGURES & given:
+        fields.number(name, 0, 100)
+    for name in {"images", "references"} & given:
+        fields.whole(name, 0, MOST_PHOTOS)
+    if "cider_interval" in given:
+        fields.numbers("cider_interval", 0, 100, 2)
+    if "tokeniser" in given:
+        fields.text("tokeniser")
+    if "notes" in given:
+        fields.texts("notes")
