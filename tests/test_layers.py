@@ -21,7 +21,7 @@ NARROW = {  # what a room may import, where that is less than all above it
     "progress": set(),
     "writing": set(),
     "metrics": {"errors", "caption"},
-    "data": {"errors", "caption", "metrics"},
+    "data": {"errors", "caption", "progress", "writing", "metrics"},
     "search": set(),
     "assets": set(),
     "runtime": {"caption", "data", "search", "bundle", "errors"},

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from seesay.data.readers import read_dataset
-from seesay.data.readers.join import photo_key
 from seesay.data.records import Dataset
+from seesay.data.splits import photo_key
 from seesay.errors import DataError
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
@@ -585,7 +585,7 @@ def test_repeated_captions_of_photos_with_one_name_are_all_counted(tmp_path: Pat
     ],
 )
 def test_numbers_that_name_a_photo_anywhere(name: str, key: str) -> None:
-    assert photo_key(Path(name)) == key
+    assert photo_key(name) == key
 
 
 # ---- several sources

@@ -6,10 +6,20 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+from seesay.errors import DataError
+
+if TYPE_CHECKING:
+    from seesay.data.readers.packed import Packed
 
 SPLITS = ("train", "dev", "test")
-SPLIT_ALIASES = {"train": "train", "dev": "dev", "val": "dev", "valid": "dev", "validation": "dev", "test": "test"}
+# Karpathy's "restval" is the part of COCO's val that he trains on too.
+SPLIT_ALIASES = {
+    **dict.fromkeys(("train", "training", "restval"), "train"),
+    **dict.fromkeys(("dev", "val", "valid", "validation", "eval", "evaluation"), "dev"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
 
 
 @dataclass(frozen=True)
@@ -52,14 +62,16 @@ class Dataset:
     """Records of one or several sources, and what was found while reading them.
 
     Attributes:
-        layout: the layout's name ("flickr30k", "flickr8k", "coco", "folder"), joined by "+" for several.
+        layout: the layout's name, one of `seesay.data.readers.LAYOUTS`, joined by "+" for several.
         records: photos with captions, ids unique.
         problems: in the order found.
+        packed: files that hold some of the photos; `seesay.data.readers.unpack_photos` writes those to their paths.
     """
 
     layout: str
     records: tuple[CaptionRecord, ...]
     problems: tuple[Problem, ...] = field(default=())
+    packed: tuple[Packed, ...] = field(default=(), repr=False, compare=False)
 
     def split(self, name: str) -> list[CaptionRecord]:
         """The records of a split ("val" and "validation" mean "dev").
@@ -67,8 +79,6 @@ class Dataset:
         Raises:
             DataError: the data lacks it; the text lists those it has.
         """
-        from seesay.errors import DataError
-
         wanted = SPLIT_ALIASES.get(name, name)
         found = [record for record in self.records if record.split == wanted]
         if not found:

@@ -1,29 +1,34 @@
-"""Text files that people and spreadsheets wrote: UTF-8 with or without a byte order mark, any line ends."""
+"""Text files that people and spreadsheets wrote: UTF-8 or UTF-16, with any line ends."""
 
 from __future__ import annotations
 
+import codecs
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
 
 from seesay.errors import DataError
 
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
 
 def read_text(path: Path) -> str:
-    """The text of a UTF-8 file, without a byte order mark.
+    """The text of a file in UTF-8, or in UTF-16 with a byte order mark, without the mark.
 
     Raises:
-        DataError: it cannot be read or is not UTF-8.
+        DataError: it cannot be read or is neither.
     """
     try:
         data = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check that it is a readable file") from None
+    wide = data.startswith(UTF_16)
     try:
-        return data.decode("utf-8-sig")
+        return data.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError as error:
         row = data.count(b"\n", 0, error.start) + 1
-        raise DataError(f"{path}:{row}: not UTF-8 text; expected UTF-8: save the file in that encoding") from None
+        what = "not UTF-16 text, though it begins so" if wide else "not UTF-8 text"
+        raise DataError(f"{path}:{row}: {what}; expected UTF-8: save the file in that encoding") from None
 
 
 def read_lines(path: Path) -> list[str]:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
-from seesay.data.readers import coco, flickr8k, flickr30k, folder, shapes
-from seesay.data.readers.assemble import assemble
+from rich.console import Console
+
+from seesay.data.readers import coco, flickr8k, flickr30k, folder, json_list, karpathy, shapes, table, textcaps
+from seesay.data.readers.assemble import Assembler
+from seesay.data.readers.columns import Columns, ColumnSpec
 from seesay.data.readers.join import join
-from seesay.data.readers.source import Layout
+from seesay.data.readers.packed import Packed, unpack
+from seesay.data.readers.photo_finder import listed_folders
+from seesay.data.readers.source import CaptionFile, Layout, Source
 from seesay.data.records import Dataset, Problem
 from seesay.data.shapes import ensure_shapes
 from seesay.data.splits import SplitSpec, assign_splits, limit_splits
@@ -17,8 +23,18 @@ from seesay.data.text import first_few
 from seesay.errors import DataError, did_you_mean
 
 LAYOUTS: dict[str, Layout] = {
-    module.LAYOUT.name: module.LAYOUT for module in (flickr30k, flickr8k, coco, shapes, folder)
+    module.LAYOUT.name: module.LAYOUT
+    for module in (flickr30k, flickr8k, coco, karpathy, textcaps, shapes, folder, json_list, table)
 }  # in the order in which they are tried
+DEEPEST = 3  # folders around the captions that an archive may have added
+MOST_FOLDERS = 200  # at one depth; beyond that they are a data set's own
+
+
+class _Place(NamedTuple):
+    """A folder that holds captions, with the files of every layout that it has."""
+
+    folder: Path
+    files: list[tuple[Layout, list[Path]]]
 
 
 def read_dataset(
@@ -27,24 +43,32 @@ def read_dataset(
     splits: SplitSpec = "auto",
     limit: int | None = None,
     seed: int = 0,
+    columns: ColumnSpec = (),
+    unpacked: bool = True,
+    console: Console | None = None,
 ) -> Dataset:
     """Read one data set, or several as one.
 
     Args:
-        paths: a folder or several; see `LAYOUTS` for what may lie in them.
+        paths: a folder or several, or the file of captions where a folder has more than one; see `LAYOUTS`.
         layout: one of `LAYOUTS`, or "auto" to find out for each folder. "shapes" makes the synthetic set in a new or
             empty folder, and in the cache where no path is given.
         splits: "auto" for what the data brings (id lists, COCO's file names, subfolders, Karpathy's ids for
-            Flickr30k) or else fractions; "karpathy"; a folder of train.txt, dev.txt or val.txt, test.txt; or
-            fractions such as "0.8/0.1/0.1" or {"train": 0.9, "dev": 0.1}.
+            Flickr30k) or else fractions; "karpathy"; a folder of train.txt, dev.txt or val.txt, test.txt; a JSON file
+            of splits, such as Karpathy's; or fractions such as "0.8/0.1/0.1" or {"train": 0.9, "dev": 0.1}.
         limit: at most so many photos of each split, for trials.
         seed: of limit. Fractions are drawn alike whoever reads them: what one run tests on, none trains on.
+        columns: names that cannot be guessed, such as "image=pic,caption=words,split=fold".
+        unpacked: whether photos that lie inside tars or tables are unpacked into the cache at once; else
+            `unpack_photos` has to be called before they are opened.
+        console: where the progress of that is shown; None: standard error.
 
     Returns:
         Records whose photos exist, with everything found on the way in `problems`.
 
     Raises:
         DataError: a folder has none of the layouts or nothing usable, or an argument makes no sense.
+        MissingExtraError: a layout needs a package that is not installed.
     """
     given = [paths] if isinstance(paths, (str, Path)) else paths
     folders = [Path(path).expanduser() for path in given]
@@ -55,64 +79,135 @@ def read_dataset(
     if layout != "auto" and layout not in LAYOUTS:
         near = did_you_mean(layout, (*LAYOUTS, "auto"))
         raise DataError(f"data.layout: unknown layout '{layout}'; expected auto, {', '.join(LAYOUTS)}.{near}")
-    sources = [_read_one(folder, layout, splits) for folder in folders]
+    wanted = Columns.parse(columns)
+    folders, twice = _once(folders)
+    sources = [_read_one(folder, layout, splits, wanted) for folder in folders]
     data = sources[0] if len(sources) == 1 else join(dict(zip(_names(folders), sources, strict=True)))
-    if limit is None:
-        return data
-    return Dataset(data.layout, tuple(limit_splits(data.records, limit, seed)), data.problems)
+    records = data.records if limit is None else tuple(limit_splits(data.records, limit, seed))
+    data = Dataset(data.layout, records, (*twice, *data.problems), data.packed)
+    if unpacked:
+        unpack_photos(data, console)
+    return data
 
 
-def _read_one(path: Path, layout: str, splits: SplitSpec) -> Dataset:
-    place, fitting = _detect(path, list(LAYOUTS.values()) if layout == "auto" else [LAYOUTS[layout]])
-    chosen = fitting[0]
+def unpack_photos(data: Dataset, console: Console | None = None) -> None:
+    """Write the photos of a data set that lie inside tars or tables into the cache, as far as they are not there.
+
+    Args:
+        data: read with `unpacked=False`, or a part of it.
+        console: where progress is shown; None: standard error.
+
+    Raises:
+        DataError: the disk has no room, or a file cannot be read or written.
+    """
+    unpack(data.packed, (record.image for record in data.records), console)
+
+
+def _read_one(path: Path, layout: str, splits: SplitSpec, columns: Columns) -> Dataset:
+    layouts = list(LAYOUTS.values()) if layout == "auto" else [LAYOUTS[layout]]
+    place = _detect(path, layouts, columns)
+    chosen, files = place.files[0]
+    root = path if path.is_dir() and place.folder.is_relative_to(path) else place.folder
 
     def label(file: Path) -> str:
-        base = next((base for base in (path, place.parent) if file.is_relative_to(base)), "")
-        return (file.relative_to(base) if base else file).as_posix()
+        base = next((base for base in (path, place.folder.parent) if file.is_relative_to(base)), "")
+        name = (file.relative_to(base) if base else file).as_posix()
+        return file.name if name == "." else name
 
-    records, problems = assemble(chosen.read(place, label), label)
+    source = Source(place.folder, root, files, label, columns)
+    read = chosen.read(source)
+    records, problems = Assembler(root, label).assemble(read)
     if not records:
         some = "".join(f"\n  {problem}" for problem in problems[:5])
         raise DataError(f"{path}: no photo with a caption in it (layout {chosen.name}){some}")
-    records, more = assign_splits(records, splits, beside=place, karpathy=chosen.karpathy)
-    if len(fitting) > 1:
-        others = ", ".join(other.name for other in fitting[1:])
-        problems.insert(0, Problem("note", "layout", f"read as {chosen.name}; data.layout can make it {others}"))
-    return Dataset(chosen.name, tuple(records), (*problems, *more))
+    records, more = assign_splits(records, splits, beside=(place.folder, root), karpathy=chosen.karpathy)
+    if note := _passed_over(place, read, label):
+        problems.insert(0, note)
+    return Dataset(chosen.name, tuple(records), (*problems, *more), _packs(read))
 
 
-def _detect(path: Path, layouts: Sequence[Layout]) -> tuple[Path, list[Layout]]:
-    """The folder in or around `path` that holds captions, and the layouts it has."""
+def _packs(read: Iterable[CaptionFile]) -> tuple[Packed, ...]:
+    return tuple(file.packed for file in read if file.packed)
+
+
+def _passed_over(place: _Place, read: Sequence[CaptionFile], label: Callable[[Path], str]) -> Problem | None:
+    """A note that names the files of captions that were not read, and how to read them instead."""
+    taken = {file.path for file in read}
+    left: dict[Path, Layout] = {}
+    for layout, files in place.files:
+        for file in files:
+            if file not in taken:
+                left.setdefault(file, layout)
+    if not left:
+        return None
+    chosen = place.files[0][0]
+    others = [
+        label(file) + (f" (data.layout={layout.name})" if layout is not chosen else "") for file, layout in left.items()
+    ]
+    some = first_few([label(path) for path in sorted(taken)])
+    what = f"read as {chosen.name}: {some}; passed over: {first_few(others, 5)}"
+    return Problem("note", "layout", f"{what}. To read one of them, give it as the path")
+
+
+def _detect(path: Path, layouts: Sequence[Layout], columns: Columns) -> _Place:
+    """The folder in or around `path` that holds captions, and the files of the layouts that it has."""
+    if path.is_file():
+        return _only(path, layouts, columns)
     if not path.is_dir():
-        what = "is a file; expected the folder around it" if path.exists() else "no such folder"
-        raise DataError(f"{path}: {what}")
+        raise DataError(f"{path}: no such folder")
     if not os.access(path, os.R_OK | os.X_OK):
         raise DataError(f"{path}: may not be read by this user; check its permissions")
-    for place in _places(path):
-        fitting = [layout for layout in layouts if layout.fits(place)]
-        if fitting:
-            return place, fitting
+    for folders in _depths(path):
+        places = [place for folder in folders if (place := _Place(folder, _found(folder, layouts, columns))).files]
+        if len(places) > 1:
+            named = first_few([str(place.folder) for place in places], 5)
+            raise DataError(f"{path}: holds several data sets: {named}; give one of them, or several as a list")
+        if places:
+            return places[0]
     looked = "; ".join(f"{layout.name}: {layout.looks_for}" for layout in layouts)
     found = first_few(sorted(entry.name for entry in path.iterdir()), 8) or "nothing"
     raise DataError(
-        f"{path}: no captions found. Looked for {looked}. Found there: {found}. data.layout can force a layout"
+        f"{path}: no captions found. Looked for {looked}. Found there: {found}. data.layout can force a layout, "
+        "data.columns name columns"
     )
 
 
-def _places(path: Path) -> Iterator[Path]:
-    """`path`, the folders it wraps (Kaggle's archives do, up to twice), and the one above a folder of photos."""
-    yield path
-    inner = path
-    for _ in range(2):
-        with os.scandir(inner) as entries:
-            folders = [entry for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
-        named = [entry for entry in folders if entry.name == flickr30k.PHOTOS] or folders
-        if len(named) != 1:
+def _found(folder: Path, layouts: Sequence[Layout], columns: Columns) -> list[tuple[Layout, list[Path]]]:
+    return [(layout, files) for layout in layouts if (files := layout.find(folder, columns))]
+
+
+def _only(file: Path, layouts: Sequence[Layout], columns: Columns) -> _Place:
+    """A file of captions that was named itself."""
+    folder = file.parent
+    fitting = [(layout, [file]) for layout, files in _found(folder, layouts, columns) if file in files]
+    if not fitting:
+        raise DataError(f"{file}: is a file, but no captions of any layout; expected one, or the folder around it")
+    return _Place(folder, fitting)
+
+
+def _depths(path: Path) -> Iterator[list[Path]]:
+    """`path`, then the folders in it, depth by depth, and last the one above a folder of photos."""
+    folders = [path]
+    for _ in range(DEEPEST + 1):
+        yield folders
+        folders = [Path(inner) for folder in folders for inner in listed_folders(folder)]
+        if len(folders) > MOST_FOLDERS:
             break
-        inner = Path(named[0].path)
-        yield inner
     if path.resolve().name in (flickr30k.PHOTOS, *flickr8k.PHOTO_FOLDERS):
-        yield path.resolve().parent
+        yield [path.resolve().parent]
+
+
+def _once(folders: Sequence[Path]) -> tuple[list[Path], list[Problem]]:
+    """The folders without those that are given again, and a note for each of these."""
+    kept: dict[Path, Path] = {}
+    notes = []
+    for path in folders:
+        if path.resolve() in kept:
+            first = kept[path.resolve()]
+            again = "given twice" if first == path else f"the same data set as {first}"
+            notes.append(Problem("note", str(path), f"{again}: read once"))
+        kept.setdefault(path.resolve(), path)
+    return list(kept.values()), notes
 
 
 def _names(folders: Iterable[Path]) -> list[str]:

@@ -2,142 +2,217 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+from typing import NamedTuple
 
-from seesay.data.images import photo_suffixes
-from seesay.data.readers.source import CaptionFile
-from seesay.data.records import SPLITS, CaptionRecord, Problem
-from seesay.data.text import count_of, first_few, one_form, without_suffix
-from seesay.errors import DataError
+from seesay.data.readers.photo_finder import WEB_ADDRESS, PhotoFinder, ambiguous, normal_name
+from seesay.data.readers.source import CaptionFile, Row, split_name
+from seesay.data.records import SPLIT_ALIASES, SPLITS, CaptionRecord, Problem
+from seesay.data.text import count_of, first_few, without_suffix
 
 HALVES = re.compile("[\ud800-\udfff]")  # of a character outside the first plane; JSON can hold one alone, UTF-8 cannot
 
 
 @dataclass(slots=True)
 class _Photo:
-    """A photo that rows speak of; `path` is "" where no such file lies in `folders`."""
+    """A photo that rows speak of.
+
+    Attributes:
+        id: its name without suffix, with its file's prefix.
+        name: as rows give it, in one spelling.
+        path: its file, "" where there is none.
+        inside: for a photo inside another file, what tells it from another of the same id.
+        where: the first row that speaks of it.
+        folders: where it was looked for.
+        captions, splits: as collected; `rows` counts them with empty ones.
+        file: number of the captions file that spoke of it last.
+        earlier: captions that files before that one gave it.
+        again: captions that a later file repeated.
+        spelt: its name as the first row spells it.
+        names: other spellings and names of it in the same file.
+        everywhere: what all files of the data set call it, "" for nothing.
+    """
 
     id: str
     name: str
     path: str
+    inside: str
     where: str
     folders: Sequence[Path]
     captions: list[str] = field(default_factory=list)
     splits: set[str] = field(default_factory=set)
     rows: int = 0
+    file: int = 0
+    earlier: set[str] = field(default_factory=set)
+    again: int = 0
+    spelt: str = ""
+    names: set[str] = field(default_factory=set)
+    everywhere: str = ""
 
 
-class _PhotoFolders:
-    """Which photos lie where: each folder is listed once, because asking for 31,783 files one by one is slow."""
+class _File(NamedTuple):
+    """A captions file that is being read."""
 
-    def __init__(self) -> None:
-        self._listed: dict[str, dict[str, str]] = {}
-        self._used: dict[str, set[str]] = {}
-
-    def find(self, name: str, folders: Sequence[str]) -> str:
-        """The file called `name` (it may name subfolders) in the first of `folders` that has it, or ""."""
-        for folder in folders:
-            path = f"{folder}/{name}"  # pathlib takes ten times as long, which shows at 31,783 photos
-            directory, _, base = path.rpartition("/")
-            there = self._listing(directory)
-            if found := there.get(base) or there.get(one_form(base)):
-                self._used.setdefault(directory, set()).add(found)
-                return f"{directory}/{found}"
-        return ""
-
-    def unused(self) -> list[str]:
-        """Photos without captions in folders where others have some."""
-        return sorted(
-            name
-            for directory, used in self._used.items()
-            for name in set(self._listed[directory].values()) - used
-            if PurePosixPath(name).suffix.lower() in photo_suffixes()
-        )
-
-    def _listing(self, directory: str) -> dict[str, str]:
-        """The folder's files, by their names and by the one form of these."""
-        if directory not in self._listed:
-            try:
-                with os.scandir(directory) as entries:
-                    names = [entry.name for entry in entries if entry.is_file()]
-                self._listed[directory] = {one_form(name): name for name in names} | {name: name for name in names}
-            except PermissionError as error:
-                raise DataError(f"{directory}: cannot be listed ({error.strerror}); check its permissions") from None
-            except (OSError, ValueError):  # no such folder, or no name that a folder can have
-                self._listed[directory] = {}
-        return self._listed[directory]
+    file: CaptionFile
+    number: int
+    label: str
+    places: list[str]
 
 
-def assemble(files: Iterable[CaptionFile], label: Callable[[Path], str]) -> tuple[list[CaptionRecord], list[Problem]]:
-    """Group the rows by photo.
+class Assembler:
+    """Groups rows by photo.
 
     Args:
-        files: what a layout found.
+        root: below it photos are looked for.
         label: a file's name in problems.
-
-    Returns:
-        Records with unique ids in the order of the rows, their split as the rows give it ("" if they give
-        none), and every problem found: unreadable, empty and repeated rows, photos that are missing, left
-        without a caption, named in two splits, or never named.
     """
-    folders = _PhotoFolders()
-    photos: dict[str, _Photo] = {}
-    problems: list[Problem] = []
-    for file in files:
-        _collect(file, label(file.path), folders, photos, problems)
-    kept = [photo for photo in photos.values() if not (fault := _fault(photo)) or problems.append(fault)]
-    problems += [_two_splits(photo) for photo in kept if len(photo.splits) > 1]
-    problems += _repeated(kept) + _uncaptioned(folders.unused())
-    return _records(kept, label), problems
 
+    def __init__(self, root: Path, label: Callable[[Path], str]) -> None:
+        self._finder = PhotoFinder(root)
+        self._root = root
+        self._label = label
+        self._photos: dict[str, _Photo] = {}
+        self._problems: list[Problem] = []
+        self._packed_left: list[str] = []
 
-def _collect(
-    file: CaptionFile, label: str, folders: _PhotoFolders, photos: dict[str, _Photo], problems: list[Problem]
-) -> None:
-    by_name: dict[str, _Photo] = {}
-    places = [str(folder) for folder in file.folders]
-    for row in file.rows:
-        if isinstance(row, Problem):
-            problems.append(row)
-            continue
-        photo = by_name.get(row.image)
-        if photo is None:
-            name = row.image.strip().replace("\\", "/")
-            path = folders.find(name, places) if name else ""
-            id_ = file.prefix + without_suffix(name) if path else ""
-            new = _Photo(id_, name, path, f"{label}:{row.line}", file.folders)
-            # Two files of captions may speak of one photo.
-            photo = by_name[row.image] = photos.setdefault(path or f"{label}|{name}", new)
+    def assemble(self, files: Iterable[CaptionFile]) -> tuple[list[CaptionRecord], list[Problem]]:
+        """Read all of the files.
+
+        Returns:
+            Records with unique ids in the order of the rows, their split as the rows give it ("" if they give
+            none), and every problem found: unreadable, empty and repeated rows, photos that are missing, left
+            without a caption, named in two splits or in two ways, or never named.
+        """
+        read = [(file, self._collect(file, number)) for number, file in enumerate(files)]
+        anything = any(photo.path for photo in self._photos.values())
+        for file, photos in read:
+            if anything and photos and not any(photo.path for photo in photos):
+                self._pass_over(file, photos)
+        kept: list[_Photo] = []
+        for photo in self._photos.values():
+            fault = self._fault(photo)
+            self._problems += [fault] if fault else []
+            kept += [] if fault else [photo]
+        self._problems += [_two_splits(photo) for photo in kept if len(photo.splits) > 1 and not photo.everywhere]
+        notes = (_in_two_years(kept), _two_names(kept), _given_twice(kept), _repeated(kept), self._elsewhere())
+        unused = self._finder.unused() + self._packed_left
+        self._problems += [note for note in (*notes, _uncaptioned(unused)) if note]
+        return self._records(kept), self._problems
+
+    def _collect(self, file: CaptionFile, number: int) -> list[_Photo]:
+        """The photos that a file speaks of."""
+        reading = _File(file, number, self._label(file.path), [str(f) for f in file.folders if f.is_dir()])
+        by_name: dict[str, _Photo] = {}
+        for row in file.rows:
+            if isinstance(row, Problem):
+                self._problems.append(row)
+                continue
+            photo = by_name.get(row.image)
+            if photo is None:
+                photo = by_name[row.image] = self._photo(row, reading)
+            self._add(photo, row, reading)
+        if file.packed:
+            used = {photo.name for photo in by_name.values()}
+            self._packed_left += [f"{reading.label}/{name}" for name in file.packed.sizes if name not in used]
+        return list({id(photo): photo for photo in by_name.values()}.values())
+
+    def _photo(self, row: Row, reading: _File) -> _Photo:
+        """The photo that a row speaks of, new or known by another name or from another file."""
+        file, where = reading.file, _where(reading.label, row.line)
+        name = normal_name(row.image)
+        path = self._path(name, reading)
+        id_ = file.prefix + without_suffix(name.rpartition("../")[2].lstrip("/")) if path else ""
+        everywhere = file.same_photo(name) if file.same_photo and path else ""
+        if everywhere or file.packed or not path:
+            key = everywhere or path or f"{reading.label}|{name}"
+        else:
+            key = self._finder.identity(path)
+        inside = f"{reading.label}/{name}" if file.packed else ""
+        new = _Photo(id_, name, path, inside, where, file.folders, file=reading.number, everywhere=everywhere)
+        new.spelt = row.image.strip()
+        photo = self._photos.setdefault(key, new)
+        if photo.file != reading.number:
+            photo.file, photo.earlier = reading.number, set(photo.captions)
+        elif photo.spelt != row.image.strip():
+            photo.names.add(row.image.strip())
+        return photo
+
+    def _path(self, name: str, reading: _File) -> str:
+        if packed := reading.file.packed:
+            return packed.path(name) if name in packed.sizes else ""
+        if not name or WEB_ADDRESS.match(name):
+            return ""
+        return self._finder.find(name, reading.places, reading.file.path.stem.removeprefix("captions_"))
+
+    def _add(self, photo: _Photo, row: Row, reading: _File) -> None:
+        """Put a row's caption and split to its photo."""
         photo.rows += 1
-        if row.split:
-            photo.splits.add(row.split)
+        if row.split.strip():
+            if split := split_name(row.split):
+                photo.splits.add(split)
+            else:
+                what = f"split {row.split.strip()!r} is none of {', '.join(SPLIT_ALIASES)}: taken as no split"
+                self._problems.append(Problem("error", _where(reading.label, row.line), what))
         caption = " ".join(row.caption.split("\n")).strip()
         if HALVES.search(caption):
             caption = HALVES.sub("\N{REPLACEMENT CHARACTER}", caption)
             what = f"half a character in a caption of '{photo.name}': replaced"
-            problems.append(Problem("repaired", f"{label}:{row.line}", what))
-        if caption:
+            self._problems.append(Problem("repaired", _where(reading.label, row.line), what))
+        if caption in photo.earlier:
+            photo.again += 1
+        elif caption:
             photo.captions.append(caption)
         else:
-            problems.append(Problem("error", f"{label}:{row.line}", f"empty caption of '{photo.name}': row left out"))
+            what = f"empty caption of '{photo.name}': row left out"
+            self._problems.append(Problem("error", _where(reading.label, row.line), what))
 
+    def _pass_over(self, file: CaptionFile, photos: Sequence[_Photo]) -> None:
+        """One problem for a file that is of no use here, instead of one for each of its photos."""
+        gone = {id(photo) for photo in photos}
+        self._photos = {key: photo for key, photo in self._photos.items() if id(photo) not in gone}
+        what = f"none of its {count_of(len(photos), 'photo')} is here, such as '{photos[0].name}': file passed over"
+        self._problems.append(Problem("note" if file.optional else "error", self._label(file.path), what))
 
-def _fault(photo: _Photo) -> Problem | None:
-    """Why a photo is left out, if it is."""
-    if not photo.name:
-        return Problem("error", photo.where, f"no photo is named: {count_of(photo.rows, 'row')} left out")
-    if not photo.path:
+    def _fault(self, photo: _Photo) -> Problem | None:
+        """Why a photo is left out, if it is."""
+        rows, captions = count_of(photo.rows, "row"), count_of(photo.rows, "caption")
+        if not photo.name:
+            return Problem("error", photo.where, f"no photo is named: {rows} left out")
+        if photo.path:
+            what = f"photo '{photo.name}' has no caption left: left out"
+            return None if photo.captions else Problem("error", photo.where, what)
+        if WEB_ADDRESS.match(photo.name):
+            what = f"photo '{photo.name}' is a web address: left out; download it first (img2dataset writes tars)"
+            return Problem("error", photo.where, what)
+        if several := self._finder.several(photo.name):
+            what = f"photo '{photo.name}' may be any of {ambiguous(several, self._root)}: left out with {captions}"
+            return Problem("error", photo.where, what)
         looked = next((folder for folder in photo.folders if folder.is_dir()), photo.folders[0])
-        what = f"photo '{photo.name}' is not in {looked}: left out with {count_of(photo.rows, 'caption')}"
-        return Problem("error", photo.where, what)
-    if not photo.captions:
-        return Problem("error", photo.where, f"photo '{photo.name}' has no caption left: left out")
-    return None
+        return Problem("error", photo.where, f"photo '{photo.name}' is not in {looked}: left out with {captions}")
+
+    def _elsewhere(self) -> Problem | None:
+        found = self._finder.elsewhere
+        if not found:
+            return None
+        some = first_few([f"{self._label(Path(folder))}/ ({count:,})" for folder, count in found.items()])
+        return Problem("note", "photos", f"{count_of(sum(found.values()), 'photo')} found in {some}")
+
+    def _records(self, photos: Sequence[_Photo]) -> list[CaptionRecord]:
+        uses = Counter(photo.id for photo in photos)
+        records = []
+        for photo in photos:
+            path = Path(photo.path)
+            id_ = photo.id if uses[photo.id] == 1 else photo.inside or self._label(path)  # dog.jpg beside dog.png
+            records.append(CaptionRecord(id_, path, tuple(photo.captions), _split(photo)))
+        return records
+
+
+def _where(label: str, line: int | str) -> str:
+    return f"{label}:{line}" if label else str(line)
 
 
 def _split(photo: _Photo) -> str:
@@ -150,29 +225,48 @@ def _two_splits(photo: _Photo) -> Problem:
     return Problem("error", photo.where, f"photo '{photo.name}' is in {named}: it stays in {_split(photo)} only")
 
 
-def _repeated(photos: Sequence[_Photo]) -> list[Problem]:
+def _in_two_years(photos: Sequence[_Photo]) -> Problem | None:
+    """Photos of COCO 2014 that COCO 2017 has too."""
+    both = [photo.name for photo in photos if photo.everywhere and photo.again]
+    moved = sum(len(photo.splits) > 1 for photo in photos if photo.everywhere)
+    if not both:
+        return None
+    what = f"{count_of(len(both), 'photo')} in both years, read once ({first_few(both)})"
+    held_out = f"; {moved:,} of them, in train of one year and val of the other, in dev only" if moved else ""
+    return Problem("note", "photos", what + held_out)
+
+
+def _two_names(photos: Sequence[_Photo]) -> Problem | None:
+    named = [f"'{photo.spelt}' and '{name}'" for photo in photos for name in sorted(photo.names)]
+    if not named:
+        return None
+    count = sum(bool(photo.names) for photo in photos)
+    what = f"{count_of(count, 'photo')} under several names, read as one each ({first_few(named)})"
+    return Problem("note", "photos", what)
+
+
+def _given_twice(photos: Sequence[_Photo]) -> Problem | None:
+    """Captions that a second file repeats word by word."""
+    again = [photo for photo in photos if photo.again and not photo.everywhere]
+    if not again:
+        return None
+    count = sum(photo.again for photo in again)
+    some = first_few([photo.name for photo in again])
+    return Problem("note", "captions", f"{count_of(count, 'caption')} in two files, read once (photos {some})")
+
+
+def _repeated(photos: Sequence[_Photo]) -> Problem | None:
     # They are kept: people who describe one photo do write the same sentence at times.
     extra = [len(photo.captions) - len(set(photo.captions)) for photo in photos]
     names = [photo.name for photo, count in zip(photos, extra, strict=True) if count]
     if not names:
-        return []
+        return None
     what = f"{count_of(sum(extra), 'repeated caption')}, kept (photos {first_few(names)})"
-    return [Problem("note", "captions", what)]
+    return Problem("note", "captions", what)
 
 
-def _uncaptioned(names: Sequence[str]) -> list[Problem]:
+def _uncaptioned(names: Sequence[str]) -> Problem | None:
     if not names:
-        return []
-    return [
-        Problem("note", "photos", f"{count_of(len(names), 'photo')} without captions, left out ({first_few(names)})")
-    ]
-
-
-def _records(photos: Sequence[_Photo], label: Callable[[Path], str]) -> list[CaptionRecord]:
-    uses = Counter(photo.id for photo in photos)
-    records = []
-    for photo in photos:
-        path = Path(photo.path)
-        id_ = photo.id if uses[photo.id] == 1 else label(path)  # dog.jpg beside dog.png
-        records.append(CaptionRecord(id_, path, tuple(photo.captions), _split(photo)))
-    return records
+        return None
+    what = f"{count_of(len(names), 'photo')} without captions, left out ({first_few(names)})"
+    return Problem("note", "photos", what)

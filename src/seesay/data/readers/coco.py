@@ -1,75 +1,121 @@
-"""COCO captions: annotations/captions_*.json beside folders of photos; the file's name says the split."""
+"""COCO's schema: lists `images` and `annotations` with captions, under COCO's, VizWiz's, nocaps' or any other name."""
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from seesay.data.readers.source import CaptionFile, Layout, Row, split_name
+from seesay.data.readers.columns import Columns
+from seesay.data.readers.json_files import has, json_files, kind_of, read_json
+from seesay.data.readers.photo_finder import coco_number
+from seesay.data.readers.source import CaptionFile, Layout, Row, Source, names_of_split, photo_folders, split_in_name
 from seesay.data.records import Problem
-from seesay.data.text import read_text
+from seesay.data.text import count_of, first_few
 from seesay.errors import DataError
 
-
-def _files(folder: Path) -> list[Path]:
-    return sorted(folder.glob("annotations/captions_*.json")) or sorted(folder.glob("captions_*.json"))
-
-
-def _read(folder: Path, label: Callable[[Path], str]) -> list[CaptionFile]:
-    photos = folder.parent if folder.name == "annotations" else folder
-    return [CaptionFile(file, _rows(file, label(file)), _places(photos, file)) for file in _files(folder)]
+Ids = dict[Any, set[str]]  # id -> the names of its images, more than one if ids are given twice
+YEARS = re.compile(r"captions_(?:train|val)(20\d\d)")
 
 
-def _places(root: Path, file: Path) -> list[Path]:
-    """Where a file's photos may lie: captions_val2017.json first asks val2017/, then images/val2017/, ..."""
-    part = file.stem.removeprefix("captions_")
-    names = [
-        part,
-        f"images/{part}",
-        "images",
-        *(f"{split}{year}" for year in (2017, 2014) for split in ("train", "val")),
-    ]
-    return [*(root / name for name in names), root]
+def _find(folder: Path, _: Columns) -> list[Path]:
+    named = sorted(folder.glob("annotations/captions_*.json")) or sorted(folder.glob("captions_*.json"))
+    named = [file for file in named if kind_of(file) in ("coco", "")]  # a damaged one is to be said, not passed over
+    return list(dict.fromkeys([*named, *json_files(folder, "coco")]))
 
 
-def _split(file: Path) -> str:
-    words = re.findall(r"[a-z]+", file.stem.lower())
-    return next((split for split in map(split_name, words) if split), "")
+def _read(source: Source) -> list[CaptionFile]:
+    folder = source.folder.parent if source.folder.name == "annotations" else source.folder
+    years = {found[1] for file in source.files if (found := YEARS.fullmatch(file.stem))}
+    files = []
+    for file in source.files:
+        split = split_in_name(file.stem)
+        rows = _rows(file, source.label(file), split)
+        both = coco_number if len(years) > 1 and YEARS.fullmatch(file.stem) else None
+        files.append(CaptionFile(file, rows, _folders(folder, file, split), same_photo=both))
+    return files
 
 
-def _rows(path: Path, label: str) -> Iterator[Row | Problem]:
+def _folders(root: Path, file: Path, split: str) -> list[Path]:
+    """Where a file's photos may lie: captions_val2017.json first asks val2017/, then val/, ..., images/val2017/, ..."""
+    years = [f"{part}{year}" for year in (2017, 2014) for part in ("train", "val")]
+    own = dict.fromkeys([file.stem.removeprefix("captions_"), *names_of_split(split)])
+    return [*photo_folders(root, *own), *photo_folders(root, *years)]
+
+
+def _rows(path: Path, label: str, split: str) -> Iterator[Row | Problem]:
     content = _content(path)
-    names = {
-        image["id"]: image["file_name"] for image in content["images"] if _has(image, id=(int, str), file_name=str)
-    }
-    split = _split(path)
+    ids = _image_ids(content["images"])
+    alike = _comparable(ids)
+    joined, canned = 0, 0
     for index, note in enumerate(content["annotations"]):
         where = f"annotations[{index}]"
-        if not _has(note, image_id=(int, str), caption=str):
+        if not has(note, image_id=(int, float, str), caption=str):
             yield Problem("error", f"{label}:{where}", "left out; expected an object with image_id and caption")
-        elif note["image_id"] not in names:
-            what = f"left out; its image_id {note['image_id']} is not among the file's images"
-            yield Problem("error", f"{label}:{where}", what)
+            continue
+        if note.get("is_rejected") is True or note.get("is_precanned") is True:
+            canned += 1
+            continue
+        names = ids.get(note["image_id"])
+        if names is None:
+            names = alike.get(_comparable_id(note["image_id"]), set())
+            joined += bool(names)
+        if len(names) == 1:
+            yield Row(where, next(iter(names)), note["caption"], split)
         else:
-            yield Row(where, names[note["image_id"]], note["caption"], split)
+            yield Problem("error", f"{label}:{where}", f"left out; {_which(note['image_id'], names, ids)}")
+    if joined:
+        what = f"{count_of(joined, 'caption')} joined with images whose id is written in another way ({_kinds(ids)})"
+        yield Problem("repaired", label, what)
+    if canned:
+        # VizWiz's own scores leave them out too: "Quality issues are too severe to recognize visual content."
+        what = f"{count_of(canned, 'caption')} left out that VizWiz marks as rejected or as ready-made"
+        yield Problem("note", label, what)
 
 
-def _has(item: Any, **types: Any) -> bool:
-    return isinstance(item, dict) and all(isinstance(item.get(key), kind) for key, kind in types.items())
+def _image_ids(images: Sequence[Any]) -> Ids:
+    ids: Ids = defaultdict(set)
+    for image in images:
+        if has(image, id=(int, float, str), file_name=str):
+            ids[image["id"]].add(image["file_name"])
+    return dict(ids)
+
+
+def _comparable(ids: Ids) -> Ids:
+    """Ids as numbers where they are numbers written as text, without those that would then be two images'."""
+    found: Ids = defaultdict(set)
+    for id_, names in ids.items():
+        found[_comparable_id(id_)] |= names
+    return dict(found)
+
+
+def _comparable_id(id_: Any) -> Any:
+    """ "000000000042", "42", 42.0 and 42 are one id."""
+    if isinstance(id_, str) and re.fullmatch(r"\s*\d{1,30}\s*", id_):
+        return int(id_)
+    return int(id_) if isinstance(id_, float) and id_.is_integer() else id_
+
+
+def _which(id_: Any, names: set[str], ids: Ids) -> str:
+    if names:
+        return f"its image_id {id_!r} is the id of {len(names)} images ({first_few(sorted(names))})"
+    return f"its image_id {id_!r} is not among the file's images ({_kinds(ids)})"
+
+
+def _kinds(ids: Ids) -> str:
+    """ "whose ids are text such as '17'"."""
+    kinds = {"text" if isinstance(id_, str) else "numbers": repr(id_) for id_ in reversed(ids)}
+    return "whose ids are " + " and ".join(f"{kind} such as {id_}" for kind, id_ in kinds.items()) if kinds else "none"
 
 
 def _content(path: Path) -> dict[str, list[Any]]:
-    try:
-        content = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}:{error.lineno}: not JSON ({error.msg}); expected COCO captions") from None
-    if not _has(content, images=list, annotations=list):
+    content = read_json(path, "COCO captions")
+    if not has(content, images=list, annotations=list):
         found = ", ".join(content) if isinstance(content, dict) else type(content).__name__
         raise DataError(f"{path}: keys found: {found or 'none'}; expected the lists images and annotations")
     return content
 
 
-LAYOUT = Layout("coco", "annotations/captions_*.json", lambda folder: bool(_files(folder)), _read)
+LAYOUT = Layout("coco", "annotations/captions_*.json", _find, _read)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from seesay.data.features import digest_photos
 from seesay.data.records import CaptionRecord, Dataset, Problem
-from seesay.data.splits import karpathy_ids
+from seesay.data.splits import photo_key
 from seesay.data.text import count_of, first_few
 
 
@@ -48,18 +47,6 @@ def same_content(photos: Sequence[CaptionRecord], others: Sequence[CaptionRecord
     }
 
 
-def photo_key(path: Path) -> str:
-    """Flickr's or COCO's number of a photo, which it has wherever it is copied to; "" for any other file name.
-
-    Flickr8k's 1000268201_693b08cb0e.jpg is Flickr30k's 1000268201.jpg; COCO_val2014_000000000042.jpg is
-    000000000042.jpg of 2017. But the 0001.jpg, cover.jpg or 20240101.jpg of two folders have nothing in common.
-    """
-    if known := re.fullmatch(r"(\d{5,})_([0-9a-f]{8,})|(?:COCO_[a-z]+\d{4}_)?(0{6}\d{6})", path.stem):
-        is_date = known[1] and len(known[1]) == 8 and known[2].isdigit()  # as in 20240101_12000001
-        return "" if is_date else known[1] or known[3]
-    return path.stem if path.stem in karpathy_ids() else ""
-
-
 def _leaks(sources: Mapping[str, Sequence[CaptionRecord]]) -> set[str]:
     """Ids of training photos that another source holds in dev or test."""
     leaked: set[str] = set()
@@ -72,8 +59,8 @@ def _leaks(sources: Mapping[str, Sequence[CaptionRecord]]) -> set[str]:
             for record in part
             if record.split in ("dev", "test")
         ]
-        keys = {photo_key(record.image) for record in held_out} - {""}
-        leaked |= {record.id for record in train if photo_key(record.image) in keys}
+        keys = {photo_key(record.image.name) for record in held_out} - {""}
+        leaked |= {record.id for record in train if photo_key(record.image.name) in keys}
         leaked |= same_content([record for record in train if record.id not in leaked], held_out)
     return leaked
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
-from seesay.data.readers.folder import json_rows
-from seesay.data.readers.source import CaptionFile, Layout
+from seesay.data.readers.columns import Columns
+from seesay.data.readers.json_files import item_rows, line_items
+from seesay.data.readers.source import CaptionFile, Layout, Source
 from seesay.data.shapes.folder import LINES, MARKER, PHOTOS
 
 
-def _read(folder: Path, label: Callable[[Path], str]) -> list[CaptionFile]:
-    file = folder / LINES
-    return [CaptionFile(file, json_rows(file, label(file)), [folder / PHOTOS])]
+def _find(folder: Path, _: Columns) -> list[Path]:
+    return [folder / LINES] if (folder / MARKER).is_file() else []
 
 
-LAYOUT = Layout("shapes", MARKER, lambda folder: (folder / MARKER).is_file(), _read)
+def _read(source: Source) -> list[CaptionFile]:
+    file = source.files[0]
+    rows = item_rows(line_items(file), source.label(file), source.columns)
+    return [CaptionFile(file, rows, [source.folder / PHOTOS])]
+
+
+LAYOUT = Layout("shapes", MARKER, _find, _read)

@@ -1,0 +1,56 @@
+"""Any other table of photos and captions: train.csv and val.csv, Conceptual Captions' TSV of files on this disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from seesay.data.readers.columns import CAPTION, IMAGE, NUMBERED, Columns
+from seesay.data.readers.folder import FILES, with_split
+from seesay.data.readers.photo_finder import is_hidden
+from seesay.data.readers.source import CaptionFile, Layout, Source, names_of_split, photo_folders, split_in_name
+from seesay.data.readers.tables import csv_rows, header_of, names_a_photo
+
+SUFFIXES = (".csv", ".tsv", ".txt")
+MOST_FILES = 200  # in one folder; beyond that they are one a photo, not captions of all
+
+
+def _find(folder: Path, columns: Columns) -> list[Path]:
+    try:
+        files = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not is_hidden(path.name)]
+    except OSError:
+        return []
+    if len(files) > MOST_FILES:
+        return []
+    return sorted(file for file in files if file.name not in (*FILES, "captions.txt") and _is_table(file, columns))
+
+
+def _is_table(file: Path, columns: Columns) -> bool:
+    header = header_of(file)
+    if len(header) < 2:
+        return False
+    if any(map(names_a_photo, header)):
+        return any(" " in cell for cell in header)  # a photo and words; Flickr8k has tables of photos and figures
+    if file.suffix.lower() == ".tsv" and len(header) == 2 and any(map(_is_path, header)):
+        return True
+    wanted = {name.strip().lower() for name in (columns.image, *columns.caption) if name}
+    captions = any(name in CAPTION or name in wanted or NUMBERED.fullmatch(name) for name in header)
+    return captions and any(name in IMAGE or name in wanted for name in header)
+
+
+def _is_path(cell: str) -> bool:
+    return "/" in cell and " " not in cell.strip()
+
+
+def _read(source: Source) -> list[CaptionFile]:
+    """All of the files if their names say different splits, else the first."""
+    splits = [split_in_name(file.stem) for file in source.files]
+    files = source.files if "" not in splits and len(set(splits)) == len(splits) else source.files[:1]
+    read = []
+    for file in files:
+        split = split_in_name(file.stem)
+        rows = with_split(csv_rows(file, source.label(file), source.columns), split)
+        read.append(CaptionFile(file, rows, photo_folders(source.folder, *names_of_split(split))))
+    return read
+
+
+LAYOUT = Layout("table", "a CSV or TSV file with photos and captions", _find, _read)
