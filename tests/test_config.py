@@ -291,3 +291,14 @@ def test_docs_list_every_key_with_its_default() -> None:
         assert len(meaning) > 10
         if key != "name":
             assert yaml.safe_load(default.strip("`")) == to_mapping(keys[key]), key
+
+
+@pytest.mark.parametrize(
+    "override", ["{image: pic, caption: [one, two]}", "[image=pic, caption=one+two]", '"image=pic,caption=one+two"']
+)
+def test_columns_are_a_mapping_or_a_list(override: str) -> None:
+    from seesay.data.readers.columns import Columns
+
+    recipe = load_recipe("flickr8k", [f"data.columns={override}"])
+    assert Columns.parse(recipe.data.columns) == Columns("pic", ("one", "two"))
+    assert Recipe.from_dict(recipe.to_dict()) == recipe

@@ -30,8 +30,14 @@ app.add_typer(data_app, name="data")
 Model = Annotated[
     str | None, typer.Option(help="A bundle's folder or a packaged model's name.", show_default="packaged")
 ]
-Layout = Annotated[str, typer.Option(help="flickr30k, flickr8k, coco, shapes, folder, or auto.")]
-Splits = Annotated[str, typer.Option(help="auto, karpathy, a folder of id lists, or shares (0.8/0.1/0.1).")]
+Layout = Annotated[str, typer.Option(help="One of docs/data.md, such as flickr30k or coco, or auto.")]
+Splits = Annotated[
+    str, typer.Option(help="auto, karpathy, a folder of id lists, a JSON file of splits, or shares (0.8/0.1/0.1).")
+]
+Columns = Annotated[
+    str,
+    typer.Option(help="Columns that cannot be guessed: image=pic,caption=words,split=fold.", show_default="guessed"),
+]
 Beam = Annotated[
     int | None, typer.Option(min=1, max=100, help="Hypotheses kept; 1 is greedy.", show_default="the model's")
 ]
@@ -129,6 +135,7 @@ def data_check(
     path: Annotated[list[Path], typer.Argument(metavar="PATH...", help="A data set's folder, or several to join.")],
     layout: Layout = "auto",
     splits: Splits = "auto",
+    columns: Columns = "",
 ) -> None:
     """Say what layout a data set has, what is in it, and every problem; exit code 1 if something is left out."""
     from rich.console import Console
@@ -137,7 +144,7 @@ def data_check(
     from seesay.progress import counted
 
     with counted("opening photos", Console(stderr=True)) as progress:
-        report = check_dataset(path, layout, splits, progress=progress)
+        report = check_dataset(path, layout, splits, progress=progress, columns=columns)
     print(report)
     if not (report.ok and report.usable):
         raise typer.Exit(1)
@@ -176,6 +183,7 @@ def evaluate(
     json: Json = None,
     layout: Layout = "auto",
     splits: Splits = "auto",
+    columns: Columns = "",
     limit: Annotated[int | None, typer.Option(min=1, help="Photos at most.", show_default="all")] = None,
     report: Annotated[
         Path | None, typer.Option(help="Write a page of the best, middling and worst captions here (.html).")
@@ -186,7 +194,9 @@ def evaluate(
     """Caption a split and score the captions: BLEU, METEOR, ROUGE-L, CIDEr; variety, length and repetition."""
     from seesay.cli.evaluate import evaluate_model
 
-    evaluate_model(model, data, split, beam, attention, json, layout, splits, limit, report, report_photos, precision)
+    evaluate_model(
+        model, data, split, beam, attention, json, layout, splits, limit, report, report_photos, precision, columns
+    )
 
 
 @app.command()

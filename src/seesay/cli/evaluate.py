@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
 
 from seesay.cli.outputs import refuse_unwritable
-from seesay.data.readers import read_dataset
+from seesay.data.readers import read_dataset, unpack_photos
 from seesay.data.shapes import grounding_of
 from seesay.data.splits import limit_splits
 from seesay.evaluation import evaluate
@@ -33,13 +34,15 @@ def evaluate_model(
     report_out: Path | None = None,
     report_photos: int = 12,
     precision: Precision = "auto",
+    columns: str = "",
 ) -> None:
     """Score a model on a split, print the figures, write them as JSON and as a page with photos."""
     refuse_unwritable(json_out, report_out)
-    dataset = read_dataset(list(data), layout, splits)
+    dataset = read_dataset(list(data), layout, splits, columns=columns, unpacked=False)
     records = dataset.split(split)
     if limit is not None:  # of the photos to caption, not of the training captions that they are compared with
         records = limit_splits(records, limit, seed=0)
+    unpack_photos(replace(dataset, records=tuple(records)))
     captioner = CaptionModel.load(model, precision=precision)
     trained_with = captioner.bundle.recipe["data"].get("splits", splits)
     if splits != trained_with:

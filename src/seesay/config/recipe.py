@@ -23,6 +23,7 @@ class Data:
     path: tuple[str, ...] = ()
     layout: str = "auto"
     splits: str = "auto"
+    columns: tuple[str, ...] = field(default=(), metadata={"pairs": True})
     limit: int | None = at_least(1, default=None)
     only: str | None = None
     leave_out: str | None = None

@@ -119,6 +119,8 @@ def _convert(value: Any, hint: Any, rule: Mapping[str, float]) -> Any:
             raise ValueError(f"{' | '.join(map(str, choices))}.{near}")
         return value
     if typing.get_origin(hint) is tuple:
+        if rule.get("pairs") and isinstance(value, Mapping):
+            value = [f"{key}={'+'.join(item) if isinstance(item, list) else item}" for key, item in value.items()]
         items = [] if value is None else value if isinstance(value, list | tuple) else [value]
         return tuple(_plain(item, str) for item in items)
     if typing.get_origin(hint) in (types.UnionType, typing.Union):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from seesay.data.images import open_photo
 from seesay.data.readers import read_dataset
+from seesay.data.readers.columns import ColumnSpec
 from seesay.data.readers.join import same_content
 from seesay.data.records import CaptionRecord, Problem, count_captions
 from seesay.data.splits import SplitSpec
@@ -89,6 +90,7 @@ def check_dataset(
     splits: SplitSpec = "auto",
     open_photos: bool = True,
     progress: Callable[[int, int], None] | None = None,
+    columns: ColumnSpec = (),
 ) -> CheckReport:
     """Read a data set and open all of its photos.
 
@@ -98,11 +100,12 @@ def check_dataset(
         splits: as for `read_dataset`.
         open_photos: whether every photo is decoded and compared with those of other splits.
         progress: called with (photos opened, photos) after each photo.
+        columns: as for `read_dataset`.
 
     Raises:
         DataError: nothing in it can be used.
     """
-    data = read_dataset(path, layout, splits)
+    data = read_dataset(path, layout, splits, columns=columns)
     problems, unreadable = list(data.problems), None
     if open_photos:
         broken = find_unreadable(data.records, progress)

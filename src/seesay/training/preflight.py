@@ -11,8 +11,9 @@ from seesay.bundle.find import find_bundle
 from seesay.bundle.format import open_bundle
 from seesay.config import Recipe
 from seesay.config.recipe import contradictions
+from seesay.data.readers.columns import Columns
 from seesay.data.vectors import check_vectors
-from seesay.errors import RecipeError, SeesayError
+from seesay.errors import DataError, RecipeError, SeesayError
 from seesay.models.build import build_encoder
 from seesay.models.encoder import Encoder
 from seesay.models.stages import finetune
@@ -77,6 +78,10 @@ def _stem(encoder: Encoder, recipe: Recipe) -> Stem | None:
 
 
 def _data(recipe: Recipe) -> Iterator[str]:
+    try:
+        Columns.parse(recipe.data.columns)
+    except DataError as error:
+        yield str(error)
     if recipe.data.layout == "shapes":  # makes its own
         return
     if not recipe.data.path:

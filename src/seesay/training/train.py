@@ -142,7 +142,13 @@ def _precision(asked: str) -> str:
 def read_data(recipe: Recipe, console: Console) -> Dataset:
     """The data set of a recipe, with what was found while reading it said in a line each kind."""
     dataset = read_dataset(
-        list(recipe.data.path), recipe.data.layout, recipe.data.splits, recipe.data.limit, recipe.seed
+        list(recipe.data.path),
+        recipe.data.layout,
+        recipe.data.splits,
+        recipe.data.limit,
+        recipe.seed,
+        recipe.data.columns,
+        console=console,
     )
     for problem in dataset.problems[:10]:
         console.print(str(problem), highlight=False, markup=False, soft_wrap=True)
