@@ -217,7 +217,7 @@ from seesay.cli import main
 main()
 """
     if when == "working":
-        code = code.replace("sys.argv", 'sys.modules["seesay.data.images"].find_photos = list\nsys.argv')
+        code = code.replace("sys.argv", 'sys.modules["seesay.data.images"].find_photos = lambda *_: ["."]\nsys.argv')
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
         assert process.stderr is not None

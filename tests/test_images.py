@@ -355,7 +355,7 @@ def test_find_photos_reads_folders_recursively(tmp_path: Path) -> None:
     for name in names + others:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"")
-    found = [path.relative_to(tmp_path).as_posix() for path in find_photos([tmp_path])]
+    found = [Path(path).relative_to(tmp_path).as_posix() for path in find_photos([tmp_path])]
     assert found == ["A.JPEG", "b.jpg", "c.Png", "e.gif", "deep/a.tif", "deep/er/d.webp", "sub.jpg/f.bmp"]
 
 
@@ -367,7 +367,7 @@ def test_find_photos_follows_links_to_no_folder_twice(tmp_path: Path) -> None:
     (tmp_path / "album/deep/up").symlink_to(tmp_path / "album")
     (tmp_path / "album/link").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "album/self").symlink_to("self")
-    found = [path.relative_to(tmp_path / "album").as_posix() for path in find_photos([tmp_path / "album"])]
+    found = [Path(path).relative_to(tmp_path / "album").as_posix() for path in find_photos([tmp_path / "album"])]
     assert found == ["a.jpg", "deep/b.jpg", "link/c.jpg"]
 
 

@@ -16,7 +16,7 @@ ROOMS = ("errors", "caption", "config", "progress", "writing", "assets", "metric
 ROOMS += ("bundle", "training", "runtime", "explain", "evaluation", "report", "comparison", "bench", "cli")
 NARROW = {  # what a room may import, where that is less than all above it
     "errors": set(),
-    "caption": set(),
+    "caption": {"errors"},
     "config": {"errors"},
     "progress": set(),
     "writing": set(),

@@ -267,7 +267,7 @@ def test_a_container_has_no_more_cores_than_its_share(text, expected, tmp_path, 
 
 def test_what_is_no_photo_costs_only_itself(model, tiny_photos):
     first, failure, last = model.caption_many([tiny_photos[0], None, tiny_photos[1]])
-    expected = "a NoneType: expected a path, the bytes of a file, a PIL image or an array"
+    expected = "a NoneType: expected a path, the bytes of a file, a file object, a PIL image, an array or a tensor"
     assert failure == Failure(None, expected)
     assert_same(first, model.caption(tiny_photos[0]), atol=1e-5)
     assert_same(last, model.caption(tiny_photos[1]), atol=1e-5)

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from seesay.errors import PhotoError
+
 Box = tuple[float, float, float, float]
 
 
@@ -24,6 +26,10 @@ class Word:
     logprob: float
     attention: np.ndarray
 
+    def __repr__(self) -> str:
+        shape = " x ".join(map(str, np.shape(self.attention)))
+        return f"Word({self.text!r}, logprob={float(self.logprob):.4g}, attention of {shape})"
+
 
 @dataclass(frozen=True, eq=False)
 class Caption:
@@ -34,25 +40,36 @@ class Caption:
         score: its natural log-probability, the end-of-sentence token included, <= 0.
         words: the sentence's words in order, each with probability and attention.
         image: where the photo came from, when it had a name.
+        warning: what was wrong with the photo that did not keep it from being read, such as a file cut short.
     """
 
     text: str
     score: float
     words: tuple[Word, ...]
     image: str | None = None
+    warning: str | None = None
 
     def __str__(self) -> str:
         return self.text
 
+    def __repr__(self) -> str:
+        parts = [repr(self.text), f"score={float(self.score):.4g}", f"{len(self.words)} words"]
+        parts += [f"{name}={value!r}" for name in ("image", "warning") if (value := getattr(self, name)) is not None]
+        return f"Caption({', '.join(parts)})"
+
     def to_dict(self, attention: bool = False) -> dict[str, Any]:
-        """The JSON form: image, caption, score and words; `attention` adds each word's rows x cols list."""
+        """The JSON form: image, caption, score and words, and the warning if there is one.
+
+        `attention` adds each word's rows x cols list.
+        """
         words = []
         for word in self.words:
             entry: dict[str, Any] = {"text": word.text, "logprob": round(float(word.logprob), 5)}
             if attention:
                 entry["attention"] = [[round(float(w), 6) for w in row] for row in word.attention]
             words.append(entry)
-        return {"image": self.image, "caption": self.text, "score": round(float(self.score), 5), "words": words}
+        entry = {"image": self.image, "caption": self.text, "score": round(float(self.score), 5), "words": words}
+        return entry if self.warning is None else {**entry, "warning": self.warning}
 
 
 @dataclass(frozen=True)
@@ -61,11 +78,16 @@ class Failure:
 
     Attributes:
         image: where it came from, when it had a name.
-        error: what is wrong with it, one line.
+        reason: what is wrong with it, one line.
     """
 
     image: str | None
-    error: str
+    reason: str
+
+    @property
+    def error(self) -> str:
+        """The reason after the photo's name."""
+        return str(PhotoError(self.reason, self.image))
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON form: image and error."""

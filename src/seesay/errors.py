@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import operator
 import re
 import reprlib
 from collections.abc import Iterable
 from types import ModuleType
+from typing import SupportsIndex
 
 # Control characters, line breaks, half surrogates, and marks that reverse the reading direction.
 _ACTIVE = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -31,7 +33,19 @@ class DataError(SeesayError):
 
 
 class PhotoError(SeesayError):
-    """One photo cannot be opened or decoded; never fatal for the others."""
+    """One photo cannot be opened or decoded; never fatal for the others.
+
+    Attributes:
+        reason: what is wrong with it.
+        photo: its path, or a phrase such as "the bytes given"; None where the reason says it.
+    """
+
+    def __init__(self, reason: str, photo: str | None = None) -> None:
+        super().__init__(reason, photo)
+        self.reason, self.photo = reason, photo
+
+    def __str__(self) -> str:
+        return self.reason if self.photo is None else f"{printable(self.photo) or repr('')}: {self.reason}"
 
 
 class BundleError(SeesayError):
@@ -64,6 +78,19 @@ def shown(value: object) -> str:
         return f"a number of {value.bit_length():,} bits"
     text = printable(_brief.repr(value))
     return text if len(text) <= LONGEST_SHOWN else f"{text[: LONGEST_SHOWN - 3]}..."
+
+
+def whole_number(name: str, value: object) -> int:
+    """`value` as an int.
+
+    Raises:
+        ValueError: it is no whole number of at least 1; True and 2.0 are none either.
+    """
+    if isinstance(value, bool) or not isinstance(value, SupportsIndex):
+        raise ValueError(f"{name}={value!r}: expected a whole number of at least 1")
+    if operator.index(value) < 1:
+        raise ValueError(f"{name}={value}: expected at least 1")
+    return operator.index(value)
 
 
 def did_you_mean(name: str, options: Iterable[str]) -> str:

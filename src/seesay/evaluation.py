@@ -104,7 +104,7 @@ def evaluate(
     results = model.caption_many([record.image for record in records], beam=beam)
     for record, result in zip(records, results, strict=True):
         if isinstance(result, Failure):
-            failures.append(Problem("error", str(record.image), result.error.removeprefix(f"{record.image}: ")))
+            failures.append(Problem("error", str(record.image), result.reason))
         else:
             captions[record.id] = result
         if advance is not None:

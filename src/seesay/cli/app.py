@@ -6,6 +6,7 @@ import io
 import os
 import sys
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Annotated, Literal
 import typer
 
 import seesay
-from seesay.errors import MissingExtraError, SeesayError
+from seesay.errors import MissingExtraError, SeesayError, printable
 
 app = typer.Typer(
     name="seesay",
@@ -54,7 +55,7 @@ def run() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
     if not sys.warnoptions:
-        warnings.filterwarnings("ignore", module=r"PIL\.")  # remarks on the metadata of photos
+        warnings.filterwarnings("ignore", module=r"(PIL|pillow_heif)\.")  # remarks on the metadata of photos
     try:
         app()
     except (SeesayError, OSError) as error:  # such as a full disk
@@ -63,8 +64,8 @@ def run() -> None:
 
 
 def say(text: str) -> None:
-    """A line for the human, on standard error."""
-    print(text, file=sys.stderr)
+    """Lines for the human, on standard error."""
+    print("\n".join(map(printable, text.split("\n"))), file=sys.stderr)
 
 
 @contextmanager
@@ -101,10 +102,15 @@ def demo(
 
 @app.command()
 def caption(
-    paths: Annotated[list[Path], typer.Argument(metavar="PATH...", help="Photos, or folders of them (recursively).")],
+    paths: Annotated[
+        list[str],
+        typer.Argument(metavar="PATH...", help="Photos, folders of them (recursively), or - for one from a pipe."),
+    ],
     model: Model = None,
     beam: Beam = None,
-    json: Annotated[Path | None, typer.Option("--json", help="Write one JSON object a photo here (.jsonl).")] = None,
+    json: Annotated[
+        Path | None, typer.Option("--json", help="Write one JSON object a photo here (.jsonl, or - for stdout).")
+    ] = None,
     attention: Annotated[bool, typer.Option("--attention", help="Put each word's attention into the JSON.")] = False,
     figure: Annotated[Path | None, typer.Option(help="Draw the words on the photo here (.png).")] = None,
     page: Annotated[Path | None, typer.Option(help="Write a page of the photos and their words here (.html).")] = None,
@@ -115,16 +121,22 @@ def caption(
     """Caption photos; exit code 1 if any of them could not be read."""
     if resume and json is None:
         raise typer.BadParameter("--resume needs --json OUT.jsonl, the file to go on with")
+    if resume and str(json) == "-":
+        raise typer.BadParameter("--resume needs a file to go on with, which standard output (--json -) is not")
     if resume and page is not None:
         raise typer.BadParameter("--resume leaves photos out, so a --page would lack them; give one of the two")
     if attention and json is None:
         say("seesay: --attention puts maps into the JSON; without --json it does nothing")
 
     from seesay.cli.caption import caption_photos
-    from seesay.data.images import find_photos
+    from seesay.cli.pipes import pipes_among
+    from seesay.data.images import find_photos, said_of_passed_over
 
-    photos = list(find_photos(paths))
-    failed = caption_photos(photos, model, beam, json, attention, figure, page, resume, precision, threads)
+    pipes, passed_over = pipes_among(paths), Counter()
+    photos = list(find_photos(paths, passed_over, pipes))
+    if passed_over:
+        say(f"seesay: {said_of_passed_over(passed_over)}")
+    failed = caption_photos(photos, model, beam, json, attention, figure, page, resume, precision, threads, pipes)
     if failed:
         say(f"seesay: {failed:,} of {len(photos):,} photos could not be captioned")
         raise typer.Exit(1)

@@ -5,16 +5,20 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from itertools import chain, count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seesay.caption import Caption, Failure
 from seesay.cli.outputs import refuse_unwritable
-from seesay.errors import SeesayError
+from seesay.cli.pipes import Pipe
+from seesay.errors import PhotoError, SeesayError, printable
 from seesay.writing import written_whole
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from seesay.runtime.engine import Precision
 
 LINE_START = b'{"image": '
@@ -22,7 +26,7 @@ FIGURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 def caption_photos(
-    photos: Sequence[Path],
+    photos: Sequence[Path | str],
     model: str | None = None,
     beam: int | None = None,
     json_out: Path | None = None,
@@ -32,32 +36,39 @@ def caption_photos(
     resume: bool = False,
     precision: Precision = "auto",
     threads: int | None = None,
+    pipes: Mapping[str, Pipe] | None = None,
 ) -> int:
     """Caption photos and write what is asked for; the number of photos that failed.
 
     Args:
-        photos: files.
+        photos: files, and names of `pipes`.
         model: bundle folder, packaged name, or None.
         beam: None takes the model's own.
-        json_out: one JSON object a line, each written as soon as it is known.
+        json_out: one JSON object a line, each written as soon as it is known; "-" is standard output, which
+            then has nothing else.
         attention: with each word's map in the JSON.
         figure: a picture file; for several photos its name is followed by each photo's.
         page: one self-contained HTML page.
         resume: leave out photos that `json_out` has a caption of.
         precision: as for `seesay.load`.
         threads: cores to use; None takes every one that the process may run on.
+        pipes: photos that are no files, by name.
     """
     from seesay.runtime import CaptionModel
 
+    pipes = pipes or {}
     figures = _figure_files(figure, photos) if figure else {}
-    refuse_unwritable(json_out, page, *figures.values(), inputs=photos)
+    to_stdout = str(json_out) == "-"
+    refuse_unwritable(None if to_stdout else json_out, page, *figures.values(), inputs=map(Path, photos))
     done = _captioned_before(json_out) if resume and json_out else set()
     todo = [photo for photo in photos if str(photo) not in done]
     captioner = CaptionModel.load(model, threads, precision)
-    results = _counted(captioner.caption_many(todo, beam=beam), len(photos), len(photos) - len(todo))
-    results = _printed(results)
+    results = captioner.caption_many([pipes.get(str(photo), photo) for photo in todo], beam=beam)
+    results = _counted(results, len(photos), len(photos) - len(todo))
+    results = _printed(results, captions=not to_stdout)
+    undrawn: list[Path] = []
     if figures:
-        results = _drawn(results, figures)
+        results = _drawn(results, figures, pipes, undrawn)
     if json_out:  # last, as what stands there is what --resume leaves out
         results = _as_json(results, json_out, attention, append=bool(done))
     failed = 0
@@ -67,8 +78,8 @@ def caption_photos(
         if page:
             kept.append(result)
     if page:
-        _write_page(kept, page)
-    return failed
+        _write_page(kept, page, pipes)
+    return failed + len(undrawn)
 
 
 def _counted(results: Iterable[Caption | Failure], total: int, done: int) -> Iterator[Caption | Failure]:
@@ -85,23 +96,32 @@ def _counted(results: Iterable[Caption | Failure], total: int, done: int) -> Ite
             yield result
 
 
-def _printed(results: Iterable[Caption | Failure]) -> Iterator[Caption | Failure]:
+def _printed(results: Iterable[Caption | Failure], captions: bool) -> Iterator[Caption | Failure]:
     for result in results:
         if isinstance(result, Failure):
-            print(f"seesay: {result.error}", file=sys.stderr)
+            _complain(result.error)
         else:
-            print(f"{result.image}: {result.text}", flush=True)
+            if result.warning:
+                _complain(f"{printable(result.image)}: {result.warning}")
+            if captions:
+                print(f"{printable(result.image)}: {printable(result.text)}", flush=True)
         yield result
+
+
+def _complain(text: str) -> None:
+    print(f"seesay: {printable(text)}", file=sys.stderr)
 
 
 def _as_json(
     results: Iterable[Caption | Failure], path: Path, attention: bool, append: bool
 ) -> Iterator[Caption | Failure]:
-    # a file name that is no text is written as JSON escapes it
-    with path.open("a" if append else "w", encoding="utf-8", errors="backslashreplace") as file:
+    to_stdout = str(path) == "-"
+    # a file name that is no text is written as JSON escapes it; standard output may be a terminal in any encoding
+    opened = path.open("a" if append else "w", encoding="utf-8", errors="backslashreplace") if not to_stdout else None
+    with opened or nullcontext(sys.stdout) as file:
         for result in results:
             entry = result.to_dict() if isinstance(result, Failure) else result.to_dict(attention)
-            file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+            file.write(json.dumps(entry, ensure_ascii=to_stdout) + "\n")
             file.flush()
             yield result
 
@@ -139,18 +159,28 @@ def _line(line: bytes, where: str) -> tuple[str, bool]:
     raise SeesayError(f"{where}: no line that `seesay caption --json` wrote; --resume goes on with such a file only")
 
 
-def _drawn(results: Iterable[Caption | Failure], figures: Mapping[str, Path]) -> Iterator[Caption | Failure]:
+def _drawn(
+    results: Iterable[Caption | Failure], figures: Mapping[str, Path], pipes: Mapping[str, Pipe], undrawn: list[Path]
+) -> Iterator[Caption | Failure]:
+    """Draw each caption's figure; `undrawn` is told of figures whose photos cannot be opened at their full size."""
     from seesay.data.images import open_photo
     from seesay.explain import draw_figure
 
     for result in results:
         if isinstance(result, Caption) and result.image is not None:
-            with written_whole(figures[result.image]) as scratch:
-                draw_figure(open_photo(result.image), result).save(scratch)
+            figure = figures[result.image]
+            try:
+                photo = open_photo(pipes.get(result.image, result.image))
+            except PhotoError as error:
+                undrawn.append(figure)
+                _complain(f"{figure}: not drawn: {error}")
+            else:
+                with written_whole(figure) as scratch:
+                    draw_figure(photo, result).save(scratch)
         yield result
 
 
-def _figure_files(path: Path, photos: Sequence[Path]) -> dict[str, Path]:
+def _figure_files(path: Path, photos: Sequence[Path | str]) -> dict[str, Path]:
     """The figure of each photo: out.png for one, else out-NAME.png, numbered where folders hold photos of one name.
 
     Raises:
@@ -172,15 +202,18 @@ def _figure_files(path: Path, photos: Sequence[Path]) -> dict[str, Path]:
     return files
 
 
-def _write_page(results: Sequence[Caption | Failure], path: Path) -> None:
+def _write_page(results: Sequence[Caption | Failure], path: Path, pipes: Mapping[str, Pipe]) -> None:
     from seesay.data.images import open_photo
     from seesay.explain import write_page
 
-    def items():
+    def items() -> Iterator[tuple[Image.Image | None, Caption]]:
         for result in results:
             if isinstance(result, Failure):
                 yield None, Caption(result.error, 0.0, (), result.image)
-            else:
-                yield open_photo(str(result.image)), result
+                continue
+            try:
+                yield open_photo(pipes.get(str(result.image), str(result.image))), result
+            except PhotoError as error:
+                yield None, Caption(str(error), 0.0, (), result.image)
 
     write_page(path, items())

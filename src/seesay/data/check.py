@@ -170,8 +170,7 @@ def _open(record: CaptionRecord) -> Problem | None:
     try:
         open_photo(record.image).close()
     except PhotoError as error:
-        what = str(error).removeprefix(f"{record.image}: ")
-        return Problem("error", str(record.image), f"photo left out: {what}")
+        return Problem("error", str(record.image), f"photo left out: {error.reason}")
     return None
 
 

@@ -167,9 +167,9 @@ class FeatureCache:
         loaded: list[tuple[bytes, np.ndarray]] = []
         failures: dict[bytes, str] = {}
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            for photo, digest, item in zip(photos, digests, pool.map(_attempt(load), photos), strict=True):
+            for digest, item in zip(digests, pool.map(_attempt(load), photos), strict=True):
                 if isinstance(item, PhotoError):
-                    failures[digest] = str(item).removeprefix(f"{photo}: ")
+                    failures[digest] = item.reason
                 else:
                     loaded.append((digest, item))
         if loaded:

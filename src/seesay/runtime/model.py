@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
@@ -14,9 +14,9 @@ from pathlib import Path
 from seesay.bundle.find import find_bundle
 from seesay.bundle.format import Bundle, open_bundle
 from seesay.caption import Caption, Failure, Word
-from seesay.data.images import ImageSource
+from seesay.data.images import ImageSource, as_photos, name_of
 from seesay.data.tokens import join_words
-from seesay.errors import PhotoError
+from seesay.errors import PhotoError, whole_number
 from seesay.runtime.engine import Encoded, Engine, Precision
 from seesay.runtime.processor import cores
 from seesay.search import Hypothesis, SearchOptions
@@ -27,7 +27,7 @@ Results = list[Caption | Failure]
 class CaptionModel:
     """An opened bundle that captions photos.
 
-    Safe to use from several threads.
+    Safe to use from several threads. Copies and pickles open the bundle's folder again.
 
     Args:
         bundle: from `seesay.bundle.format.open_bundle`.
@@ -41,12 +41,16 @@ class CaptionModel:
 
     def __init__(self, bundle: Bundle, threads: int | None = None, precision: Precision = "auto") -> None:
         self.bundle = bundle
-        self.threads = threads or cores()
+        self._asked_threads = threads
+        self.threads = cores() if threads is None else whole_number("threads", threads)
         self._asked: Precision = precision
         self._engine = Engine(bundle.folder, self.threads, precision)
         self.precision: Precision = self._engine.precision
         self.encoder_precision: Precision = self._engine.encoder_precision
         self._helpers: dict[int, ThreadPoolExecutor] = {}
+
+    def __reduce__(self) -> tuple[Callable[..., CaptionModel], tuple[Path, int | None, Precision]]:
+        return type(self).load, (self.bundle.folder.resolve(), self._asked_threads, self._asked)
 
     @property
     def precisions(self) -> str:
@@ -81,15 +85,16 @@ class CaptionModel:
         """The best caption of one photo.
 
         Args:
-            image: path, bytes of a file, PIL image or array (see `seesay.data.images.open_photo`).
+            image: path, bytes, file object, PIL image, array or tensor (see `seesay.data.images.open_photo`).
             beam: hypotheses kept while searching; None takes the bundle's own, 1 is greedy.
 
         Raises:
             PhotoError: the photo cannot be read.
         """
         options = self._options(beam)
-        encoded = self._engine.encode(self.bundle.transform(image, self._helper))
-        return self._to_caption(self._engine.search([encoded], options)[0][0], _name(image))
+        read = self.bundle.transform.read(image, self._helper)
+        hypothesis = self._engine.search([self._engine.encode(read.pixels)], options)[0][0]
+        return self._to_caption(hypothesis, name_of(image), read.warning)
 
     def caption_many(
         self, images: Iterable[ImageSource], batch_size: int = 16, beam: int | None = None
@@ -100,14 +105,15 @@ class CaptionModel:
         from `images` ahead of the one that is given back, so memory does not grow with the number of photos.
 
         Args:
-            images: any iterable of what `caption` takes.
+            images: any iterable of what `caption` takes, such as a list; not a single photo.
             batch_size: photos whose words are searched together.
             beam: as for `caption`.
+
+        Raises:
+            TypeError: `images` is one photo.
         """
-        if batch_size < 1:
-            raise ValueError(f"batch_size={batch_size}: expected at least 1")
-        photos = iter(images)
-        return self._caption_batches(iter(lambda: list(islice(photos, batch_size)), []), self._options(beam))
+        size, photos = whole_number("batch_size", batch_size), as_photos(images)
+        return self._caption_batches(iter(lambda: list(islice(photos, size)), []), self._options(beam))
 
     def _caption_batches(
         self, batches: Iterator[list[ImageSource]], options: SearchOptions
@@ -135,27 +141,27 @@ class CaptionModel:
     ) -> Results:
         results: dict[int, Caption | Failure] = {}
         encoded: dict[int, Encoded] = {}
+        warnings: dict[int, str | None] = {}
         for place, photo in enumerate(photos):
             try:
-                encoded[place] = engine.encode(self.bundle.transform(photo, helper))
+                read = self.bundle.transform.read(photo, helper)
             except PhotoError as error:
-                results[place] = Failure(_name(photo), str(error))
+                name = name_of(photo)
+                results[place] = Failure(name, error.reason if name else str(error))
+            else:
+                encoded[place], warnings[place] = engine.encode(read.pixels), read.warning
         if encoded:
             for place, beams in zip(encoded, engine.search([*encoded.values()], options), strict=True):
-                results[place] = self._to_caption(beams[0], _name(photos[place]))
+                results[place] = self._to_caption(beams[0], name_of(photos[place]), warnings[place])
         return [results[place] for place in range(len(photos))]
 
-    def _to_caption(self, hypothesis: Hypothesis, name: str | None) -> Caption:
+    def _to_caption(self, hypothesis: Hypothesis, name: str | None, warning: str | None = None) -> Caption:
         spans = self.bundle.tokenizer.words(hypothesis.tokens)
         words = []
         for span in spans:
             attention = hypothesis.attention[span.start : span.stop].mean(axis=0).reshape(self.bundle.grid)
             words.append(Word(span.text, sum(hypothesis.logprobs[span.start : span.stop]), attention))
-        return Caption(join_words(span.text for span in spans), hypothesis.score, tuple(words), name)
+        return Caption(join_words(span.text for span in spans), hypothesis.score, tuple(words), name, warning)
 
     def _options(self, beam: int | None) -> SearchOptions:
-        return self.bundle.search if beam is None else replace(self.bundle.search, beam=beam)
-
-
-def _name(image: ImageSource) -> str | None:
-    return os.fspath(image) if isinstance(image, str | os.PathLike) else None
+        return self.bundle.search if beam is None else replace(self.bundle.search, beam=whole_number("beam", beam))

@@ -1,0 +1,22 @@
+"""Photos: finding them, opening any of them, and the one transform that everything shares."""
+
+from seesay.data.images.find import find_photos, said_of_passed_over
+from seesay.data.images.formats import photo_formats, photo_suffixes
+from seesay.data.images.opening import open_photo
+from seesay.data.images.sources import ImageSource, as_photos, name_of, read_whole
+from seesay.data.images.transform import ImageTransform, PhotoRead, Resample
+
+__all__ = [
+    "ImageSource",
+    "ImageTransform",
+    "PhotoRead",
+    "Resample",
+    "as_photos",
+    "find_photos",
+    "name_of",
+    "open_photo",
+    "photo_formats",
+    "photo_suffixes",
+    "read_whole",
+    "said_of_passed_over",
+]

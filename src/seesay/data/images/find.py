@@ -1,0 +1,123 @@
+"""Finding photos: those that are named, and those in folders."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from pathlib import Path
+
+from seesay.data.images.formats import NEEDS_HEIF, photo_suffixes, picture_kind
+from seesay.data.images.sources import hint
+from seesay.errors import DataError, printable
+
+Name = str | os.PathLike[str]
+
+
+def find_photos(
+    paths: Iterable[Name], passed_over: Counter[str] | None = None, pipes: Container[Name] = ()
+) -> Iterator[Path | str]:
+    """The files, and the photos of the folders (recursively, sorted, hidden files left out), each once, in the order
+    given.
+
+    A file that is named is taken whatever its suffix; in folders, files without a photo's suffix are ignored.
+    Links are followed, to no folder twice. What cannot be read stands among the photos (a name without a file, a
+    folder that cannot be listed, a pipe in a folder): `open_photo` says why.
+
+    Args:
+        paths: files and folders.
+        passed_over: is told how many pictures in the folders are of a kind that is not read here, by kind.
+        pipes: names that are no files and are taken as they stand.
+
+    Raises:
+        DataError: there is nothing to read at all.
+    """
+    paths, passed_over = list(paths), Counter() if passed_over is None else passed_over
+    missing = [path for path in paths if path not in pipes and _is_missing(path)]
+    found: dict[str, Path | str] = {}
+    seen: set[str] = set()
+    place = _place_finder()
+    for path in paths:
+        if path in pipes or path in missing:
+            found.setdefault(os.fspath(path), os.fspath(path))
+        elif os.path.isdir(path):  # noqa: PTH112  # pathlib's raises where it may not look
+            for photo in _photos_below(Path(path), seen, passed_over):
+                found.setdefault(place(photo), photo)
+        else:
+            found.setdefault(place(path), Path(path))
+    if len(found) == len({os.fspath(path) for path in missing}):
+        raise DataError(_nothing_found(paths, missing, passed_over))
+    yield from found.values()
+
+
+def said_of_passed_over(passed_over: Mapping[str, int]) -> str:
+    """One line about pictures of kinds that are not read here; "" without any."""
+    if not (total := sum(passed_over.values())):
+        return ""
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(passed_over.items(), key=lambda item: -item[1]))
+    install = f"; {NEEDS_HEIF}" if "HEIC" in passed_over else ""
+    pictures = "picture" if total == 1 else "pictures"
+    return f"passed over {total:,} {pictures} of kinds that are not read here: {kinds}{install}"
+
+
+def _is_missing(path: Name) -> bool:
+    try:
+        return not os.fspath(path) or not os.stat(path)  # noqa: PTH116
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except (OSError, ValueError):  # `open_photo` says what it is
+        return False
+
+
+def _place_finder() -> Callable[[Name], str]:
+    """A function that gives the same text for all ways to write where a file lies, links to its folder included."""
+    real: dict[str, str] = {}
+
+    def place(path: Name) -> str:
+        folder, name = os.path.split(path)
+        if folder not in real:
+            real[folder] = os.path.realpath(folder)
+        return f"{real[folder]}/{name}"
+
+    return place
+
+
+def _nothing_found(paths: list[Name], missing: list[Name], passed_over: Mapping[str, int]) -> str:
+    if missing:
+        names = [f"{printable(path) or repr('')}{hint(os.fspath(path))}" for path in missing]
+        return f"no such file or folder: {', '.join(names)}"
+    where = ", ".join(map(printable, paths))
+    said = said_of_passed_over(passed_over)
+    return f"no photos found in {where}; {said or 'suffixes such as .jpg, .png, .webp count'}"
+
+
+def _photos_below(folder: Path, seen: set[str], passed_over: Counter[str]) -> Iterator[Path]:
+    real = os.path.realpath(folder)
+    if real in seen:
+        return
+    seen.add(real)
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda entry: entry.name)
+    except OSError:
+        yield folder
+        return
+    suffixes = photo_suffixes()
+    folders = []
+    for entry in entries:
+        suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122
+        if _is_folder(entry):
+            folders.append(entry)
+        elif kind := picture_kind(suffix):
+            passed_over[kind] += 1
+        elif suffix in suffixes:
+            yield Path(entry.path)
+    for entry in folders:
+        yield from _photos_below(Path(entry.path), seen, passed_over)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads back to itself
+        return False

@@ -1,0 +1,160 @@
+"""Opening any photo as an upright RGB image, or saying why it cannot be."""
+
+from __future__ import annotations
+
+import io
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import IO, cast
+
+from PIL import Image, ImageFile
+
+from seesay.data.images import jpeg, tiff
+from seesay.data.images.formats import formats_by_signature, heif_installed, opener, photo_formats, what_it_is
+from seesay.data.images.limits import CountedReader, alone_if_large, check_size, check_slow
+from seesay.data.images.rgb import upright_rgb
+from seesay.data.images.sources import (
+    KINDS,
+    Bytes,
+    File,
+    ImageSource,
+    Tensor,
+    array_of,
+    described,
+    from_array,
+    opened,
+)
+from seesay.errors import PhotoError
+
+
+def open_photo(source: ImageSource, enough: int | None = None) -> Image.Image:
+    """Any photo as an upright RGB image of its own, without metadata.
+
+    EXIF orientation is applied, transparency is laid on white, 16-bit and float greys are scaled to 8 bit,
+    CMYK and palettes are converted; of an animation the first frame counts. docs/photos.md lists the formats and
+    the limits.
+
+    Args:
+        source: a path, the bytes of a file, a file object opened in binary mode, a PIL image, or an array: (H, W),
+            (H, W, 1), (H, W, 3) or (H, W, 4), bool, floats in 0..1, or unsigned integers, in their full range unless
+            all of them are at most 255. A torch tensor may have its channels first.
+        enough: pixels that each side needs to have. A JPEG that has twice as many or more is decoded at a half, a
+            quarter or an eighth of its size, which is several times faster, and a very large picture of another
+            format is averaged down; None: at its full size.
+
+    Returns:
+        The image; its `info["warning"]` says what is wrong with a photo that could be read although it is damaged.
+
+    Raises:
+        PhotoError: it does not exist, is no picture, is damaged, or is too large to be decoded safely.
+    """
+    with photo_errors(described(source)):
+        if isinstance(source, Image.Image):
+            return _from_image(source, enough)
+        if isinstance(source, str | os.PathLike | Bytes | File):
+            with opened(source) as file:
+                return _from_file(file, enough)
+        if isinstance(source, Tensor) or hasattr(source, "__array__"):
+            return _from_image(from_array(array_of(source)), enough)
+        raise PhotoError(f"a {type(source).__name__}: expected {KINDS}")
+
+
+@contextmanager
+def photo_errors(photo: str | None) -> Iterator[None]:
+    """Whatever goes wrong within is a PhotoError about this photo.
+
+    Args:
+        photo: its path, or what it is called.
+    """
+    try:
+        yield
+    except PhotoError as error:
+        raise PhotoError(error.reason, error.photo or photo) from None
+    except PermissionError:
+        raise PhotoError("no permission to read it", photo) from None
+    except MemoryError:
+        raise PhotoError("too large for this machine's memory", photo) from None
+    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error, ... on damage
+        if isinstance(error, OSError) and error.errno is not None:  # the system's, no decoder's
+            raise PhotoError(f"cannot be read ({error.strerror})", photo) from None
+        text = " ".join(str(error).split()) or type(error).__name__
+        raise PhotoError(f"damaged, cannot be decoded ({text})", photo) from None
+
+
+def _from_image(image: Image.Image, enough: int | None) -> Image.Image:
+    check_size(image.size)
+    try:
+        return _pixels(image, enough, image.size)
+    except (ValueError, AssertionError, AttributeError) as error:
+        if "closed" not in str(error) and getattr(image, "fp", image) is not None:
+            raise
+        what = "its file was closed before its pixels were read"
+        raise PhotoError(f"{what}: call its load() first, or give the path") from None
+
+
+def _from_file(file: IO[bytes], enough: int | None) -> Image.Image:
+    start = file.read(16)
+    file.seek(0)
+    if start.startswith(jpeg.START):
+        return _from_jpeg(file.read(), enough)
+    image = _identified(file, start)
+    return _pixels(image, enough, image.size)
+
+
+def _from_jpeg(data: bytes, enough: int | None) -> Image.Image:
+    try:
+        return _jpeg_pixels(data, enough)
+    except OSError as error:
+        if "truncated" not in str(error):
+            raise
+    return _jpeg_pixels(data + jpeg.END, enough, cut_short=True)
+
+
+def _jpeg_pixels(data: bytes, enough: int | None, cut_short: bool = False) -> Image.Image:
+    image = _identified(io.BytesIO(data), data[:16])
+    whole = image.size
+    jpeg.check_scans(data, whole)
+    if enough is not None:
+        image.draft(None, (enough, enough))
+    # libjpeg holds all of a progressive JPEG, whatever the size that it is asked for
+    in_memory = whole if image.info.get("progressive") else image.size
+    return _pixels(image, enough, in_memory, cut_short)
+
+
+def _pixels(image: Image.Image, enough: int | None, in_memory: tuple[int, int], cut_short: bool = False) -> Image.Image:
+    with alone_if_large(in_memory):
+        image.load()
+        warning = jpeg.what_is_missing(image) if cut_short else None
+        photo = upright_rgb(image, enough)
+    if warning:
+        photo.info["warning"] = warning
+    return photo
+
+
+def _identified(file: IO[bytes], start: bytes) -> ImageFile.ImageFile:
+    """`Image.open`, but for formats of photos only, and without its warning about large panoramas: a warning can be
+    silenced for all threads only."""
+    if not start:
+        raise PhotoError("an empty file")
+    looks_like = ""
+    for name in formats_by_signature(start):
+        if name == "HEIF" and not heif_installed():
+            raise PhotoError("a HEIC picture, which needs pillow-heif: pip install 'seesay[heic]'")
+        if name == "TIFF":
+            tiff.silence()
+            tiff.check_layout(file)
+        try:
+            image = opener(name)(cast(IO[bytes], CountedReader(file)), "")
+        except (SyntaxError, IndexError, TypeError, RuntimeError, struct.error):
+            looks_like = name
+            file.seek(0)
+            continue
+        check_size(image.size)
+        check_slow(image, file)
+        return image
+    if looks_like:
+        raise PhotoError(f"a damaged {looks_like} file, or not a picture of any format known here")
+    what = f", but {what_it_is(start)}" if what_it_is(start) else ""
+    raise PhotoError(f"not a picture of any format known here{what}; {', '.join(photo_formats())} are read")

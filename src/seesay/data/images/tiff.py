@@ -1,0 +1,83 @@
+"""TIFF's own dangers: huge tiles, endless lists of strips, and a library that writes to the terminal."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import struct
+from functools import cache
+from math import ceil
+from typing import IO
+
+from PIL import Image
+
+from seesay.errors import PhotoError
+
+WIDTH, HEIGHT, TILE_WIDTH, TILE_HEIGHT, STRIPS, TILES = 256, 257, 322, 323, 273, 324
+LAYOUT = (WIDTH, HEIGHT, TILE_WIDTH, TILE_HEIGHT, STRIPS, TILES)
+INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q"}  # TIFF's type -> struct's
+MAX_TAGS = 4096
+MAX_PARTS = 2**20  # strips or tiles
+TILED_PIXELS = 2**26  # that tiles may have in any case; and up to four times the picture's
+
+
+def check_layout(file: IO[bytes]) -> None:
+    """Raise PhotoError for a TIFF whose first picture would decode to far more than its size says.
+
+    Args:
+        file: at its start, where it is left as well.
+    """
+    tags = _layout_tags(file)
+    file.seek(0)
+    values = {tag: value for tag, (_, value) in tags.items()}
+    parts = max((tags[tag][0] for tag in (STRIPS, TILES) if tag in tags), default=0)
+    if parts > MAX_PARTS:
+        raise PhotoError(f"too large to decode safely: a TIFF of {parts:,} strips or tiles, at most {MAX_PARTS:,}")
+    width, height = values.get(WIDTH, 0), values.get(HEIGHT, 0)
+    tile = values.get(TILE_WIDTH, 0), values.get(TILE_HEIGHT, 0)
+    if min(width, height, *tile) < 1:
+        return  # in strips, or damaged
+    tiled = ceil(width / tile[0]) * ceil(height / tile[1]) * tile[0] * tile[1]
+    if tiled > max(TILED_PIXELS, 4 * width * height):
+        what = f"{width:,} x {height:,} pixels in tiles of {tile[0]:,} x {tile[1]:,}"
+        raise PhotoError(f"too large to decode safely: a TIFF of {what}")
+
+
+def _layout_tags(file: IO[bytes]) -> dict[int, tuple[int, int]]:
+    """(count, value) of the tags in `LAYOUT` that the first directory has; nothing where it cannot be read."""
+    start = file.read(16)
+    order = "<" if start[:2] == b"II" else ">"
+    big = struct.unpack_from(f"{order}H", start, 2)[0] == 43
+    count_format, entry_format = ("Q", "HHQ8s") if big else ("H", "HHI4s")
+    try:
+        file.seek(struct.unpack_from(f"{order}{'Q' if big else 'I'}", start, 8 if big else 4)[0])
+        count = struct.unpack(f"{order}{count_format}", file.read(struct.calcsize(f"<{count_format}")))[0]
+    except (struct.error, OverflowError, ValueError):
+        return {}
+    if count > MAX_TAGS:
+        raise PhotoError(f"damaged, cannot be decoded (a TIFF of {count:,} tags)")
+    size = struct.calcsize(f"<{entry_format}")
+    entries = file.read(count * size)
+    found: dict[int, tuple[int, int]] = {}
+    for at in range(0, len(entries) - size + 1, size):
+        tag, kind, number, value = struct.unpack_from(f"{order}{entry_format}", entries, at)
+        if tag not in LAYOUT:
+            continue
+        if tag in found:  # Pillow takes the last one, libtiff the first
+            raise PhotoError(f"damaged, cannot be decoded (a TIFF with its tag {tag} twice)")
+        inline = kind in INTEGERS and number == 1
+        found[tag] = (number, struct.unpack_from(f"{order}{INTEGERS[kind]}", value)[0] if inline else 0)
+    return found
+
+
+@cache
+def silence() -> None:
+    """Keep libtiff and Pillow from writing about damaged files to standard error: the error that follows says it."""
+    logging.getLogger("PIL").addHandler(logging.NullHandler())
+    try:  # libtiff is among the libraries that Pillow's own is linked to, whatever file it lies in
+        libtiff = ctypes.CDLL(Image.core.__file__)
+        for set_handler in (libtiff.TIFFSetErrorHandler, libtiff.TIFFSetWarningHandler):
+            set_handler.restype = ctypes.c_void_p  # the handler that was there
+            set_handler(ctypes.c_void_p())
+    except (OSError, AttributeError):  # linked in statically, where nothing can be done
+        return
