@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from seesay.caption import Caption, Word, region_box
+from seesay.caption import Caption, Word
+from seesay.geometry import region_box
 from seesay.errors import SeesayError
 from seesay.explain import (
     Figures,

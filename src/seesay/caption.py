@@ -9,8 +9,6 @@ import numpy as np
 
 from seesay.errors import PhotoError
 
-Box = tuple[float, float, float, float]
-
 
 @dataclass(frozen=True, eq=False)
 class Word:
@@ -92,22 +90,3 @@ class Failure:
     def to_dict(self) -> dict[str, Any]:
         """The JSON form: image and error."""
         return {"image": self.image, "error": self.error}
-
-
-def region_box(row: int, col: int, grid: tuple[int, int], size: tuple[int, int]) -> Box:
-    """The pixels that one region of the grid covers on the photo.
-
-    Photos are squashed to the encoder's square whatever their aspect (see `seesay.data.images`), so the
-    inverse is a plain stretch of the grid over the upright photo.
-
-    Args:
-        row: region row, 0 at the top.
-        col: region column, 0 at the left.
-        grid: (rows, cols) of the attention map.
-        size: (width, height) of the upright photo in pixels.
-
-    Returns:
-        (left, top, right, bottom) in pixels, right and bottom exclusive.
-    """
-    (rows, cols), (width, height) = grid, size
-    return (col * width / cols, row * height / rows, (col + 1) * width / cols, (row + 1) * height / rows)

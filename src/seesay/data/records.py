@@ -13,6 +13,8 @@ from seesay.errors import DataError
 if TYPE_CHECKING:
     from seesay.data.readers.packed import Packed
 
+from seesay.geometry import Box
+
 SPLITS = ("train", "dev", "test")
 # Karpathy's "restval" is the part of COCO's val that he trains on too.
 SPLIT_ALIASES = {
@@ -20,6 +22,24 @@ SPLIT_ALIASES = {
     **dict.fromkeys(("dev", "val", "valid", "validation", "eval", "evaluation"), "dev"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
+
+
+@dataclass(frozen=True)
+class BoxedObject:
+    """A thing on a photo that people drew a box around, or several of its kind.
+
+    Attributes:
+        kind: "people", "animals", ... of Flickr30k Entities, or COCO's category.
+        boxes: one or more, in fractions of the photo's width and height.
+        names: nouns in the singular that name it.
+        mentions: (caption, word): the heads of the phrases that name it, counted from 0: the number of
+            the record's caption and of the word among its `split_words`.
+    """
+
+    kind: str
+    boxes: tuple[Box, ...]
+    names: frozenset[str]
+    mentions: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -31,12 +51,14 @@ class CaptionRecord:
         image: the photo's file.
         captions: one or more sentences as written, never empty after stripping.
         split: "train", "dev", "test", or "" for photos that belong to no split.
+        objects: what has a box; empty where no boxes were given (`data.boxes`).
     """
 
     id: str
     image: Path
     captions: tuple[str, ...]
     split: str
+    objects: tuple[BoxedObject, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,7 @@ def heat(attention: np.ndarray) -> np.ndarray:
 
 
 def heat_map(attention: np.ndarray, size: tuple[int, int], smooth: bool = True) -> np.ndarray:
-    """`heat` stretched over a photo: region (r, c) covers `seesay.caption.region_box`, whatever the aspect.
+    """`heat` stretched over a photo: region (r, c) covers `seesay.geometry.region_box`, whatever the aspect.
 
     Args:
         attention: (rows, cols) weights, >= 0, summing to 1.

@@ -8,7 +8,8 @@ from typing import Protocol
 
 import numpy as np
 
-from seesay.caption import Box, Caption
+from seesay.caption import Caption
+from seesay.geometry import Box
 
 
 class Shown(Protocol):

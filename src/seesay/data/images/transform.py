@@ -32,7 +32,7 @@ class ImageTransform:
     """Photo -> what the encoder reads: squashed to a square, then normalised. Stored in every bundle.
 
     The whole photo is kept (no crop) and its aspect is not, so a region of the grid is a rectangle of the photo
-    (`seesay.caption.region_box`).
+    (`seesay.geometry.region_box`).
 
     A large JPEG is decoded at a reduced size of at least twice the square (`open_photo`): smaller ones, sides below
     four times the square, not.

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from seesay.caption import Box
+from seesay.geometry import Box
 
 SIDE = 128  # pixels of a picture
 SIZES = {"small": 38, "large": 50}  # pixels; chance is the box's share of the picture, at most 0.088 and 0.153

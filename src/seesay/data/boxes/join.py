@@ -1,0 +1,112 @@
+"""Boxes -> the records that they belong to, by the photo's file name and the captions' text."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from seesay.data.boxes.entities import is_entities, read_entities
+from seesay.data.boxes.instances import instance_files, read_instances
+from seesay.data.boxes.source import BoxFile, FoundObject
+from seesay.data.readers.join import photo_key
+from seesay.data.records import BoxedObject, CaptionRecord, Dataset, Problem
+from seesay.data.text import count_of
+from seesay.data.tokens import split_words
+from seesay.errors import DataError
+
+
+def read_boxes(paths: Sequence[Path | str] | Path | str, dataset: Dataset) -> Dataset:
+    """The data set with the boxes of its photos, and a note on what was matched for each source.
+
+    Photos are joined by their file's name without suffix, or by Flickr's or COCO's number in it
+    (Flickr30k's `1000268201` is Flickr8k's `1000268201_693b08cb0e`); phrases by the text of their
+    sentence.
+
+    Args:
+        paths: folders of Flickr30k Entities, COCO's instances files, or folders that hold those.
+        dataset: whose records get their `objects`.
+
+    Raises:
+        DataError: a path holds neither, or a file is damaged.
+    """
+    given = [paths] if isinstance(paths, str | Path) else paths
+    objects: dict[str, list[BoxedObject]] = {}
+    problems = list(dataset.problems)
+    for path in (Path(path).expanduser() for path in given):
+        source = _read(path)
+        problems += [*source.problems, _match(path, source, dataset.records, objects)]
+    records = (
+        replace(record, objects=(*record.objects, *objects.get(record.id, ())))
+        for record in dataset.records
+    )
+    return Dataset(dataset.layout, tuple(records), tuple(problems))
+
+
+def _read(path: Path) -> BoxFile:
+    def label(file: Path) -> str:
+        return (Path(path.name) / file.relative_to(path)).as_posix() if file != path else path.name
+
+    if is_entities(path):
+        return read_entities(path, label)
+    if files := instance_files(path):
+        sources = [read_instances(file, label) for file in files]
+        found: dict[str, list[FoundObject]] = {}
+        for source in sources:
+            for name, things in source.objects.items():
+                found.setdefault(name, []).extend(things)
+        return BoxFile(found, tuple(problem for source in sources for problem in source.problems))
+    there = "no such file or folder" if not path.exists() else "no boxes found"
+    raise DataError(
+        f"{path}: {there}; expected a folder of Flickr30k Entities (Sentences and Annotations) or of "
+        "COCO's instances_*.json, or such a file"
+    )
+
+
+def _match(
+    path: Path,
+    source: BoxFile,
+    records: Iterable[CaptionRecord],
+    objects: dict[str, list[BoxedObject]],
+) -> Problem:
+    """Add the objects of each record to `objects`, by its id; say how much was matched."""
+    numbers = {photo_key(Path(f"{name}.jpg")): name for name in source.objects}
+    numbers.pop("", None)
+    used: set[str] = set()
+    named = mentioned = 0
+    for record in records:
+        stem = record.image.stem
+        name = stem if stem in source.objects else numbers.get(photo_key(record.image), "")
+        if name not in source.objects:
+            continue
+        used.add(name)
+        captions = _captions_by_words(record)
+        things = [_placed(thing, captions) for thing in source.objects[name]]
+        named += sum(len(thing.mentions) for thing in things)
+        mentioned += sum(len(thing.mentions) for thing in source.objects[name])
+        objects.setdefault(record.id, []).extend(things)
+    boxes = sum(len(thing.boxes) for name in used for thing in source.objects[name])
+    phrases = f", {named:,} of {mentioned:,} phrases found in captions" if mentioned else ""
+    what = (
+        f"{count_of(len(used), 'photo')} of {len(source.objects):,} matched, "
+        f"with {boxes:,} boxes{phrases}"
+    )
+    kind = "note" if used else "error"
+    return Problem(kind, f"boxes {path.name}", what)
+
+
+def _captions_by_words(record: CaptionRecord) -> dict[tuple[str, ...], list[int]]:
+    captions: dict[tuple[str, ...], list[int]] = {}
+    for number, caption in enumerate(record.captions):
+        captions.setdefault(tuple(split_words(caption)), []).append(number)
+    return captions
+
+
+def _placed(thing: FoundObject, captions: Mapping[tuple[str, ...], list[int]]) -> BoxedObject:
+    """The thing with its mentions as numbers of a record's captions; sentences it lacks are left out."""
+    mentions = [
+        (number, mention.word)
+        for mention in thing.mentions
+        for number in captions.get(mention.words, ())
+    ]
+    return BoxedObject(thing.kind, tuple(thing.boxes), frozenset(thing.names), tuple(mentions))

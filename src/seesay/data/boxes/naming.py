@@ -1,0 +1,125 @@
+"""Which words name a thing: the same noun, singular and plural alike, or another noun of its kind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from seesay.data.records import BoxedObject
+from seesay.geometry import Box
+
+_IRREGULAR = {
+    "men": "man", "women": "woman", "children": "child", "people": "person", "feet": "foot",
+    "teeth": "tooth", "geese": "goose", "mice": "mouse", "knives": "knife", "leaves": "leaf",
+    "calves": "calf", "wolves": "wolf", "scarves": "scarf", "shelves": "shelf",
+    "policemen": "policeman", "firemen": "fireman", "fishermen": "fisherman",
+}  # fmt: skip
+# Words that end in s and are no plurals, and words that have no singular.
+_UNCHANGED = frozenset(
+    "bus gas lens tennis canvas christmas chess grass glass dress cross moss boss "
+    "jeans pants shorts trousers sunglasses glasses goggles scissors clothes".split()
+)
+_PEOPLE = (
+    "person man woman boy girl child kid baby toddler adult lady guy male female teenager youth "
+    "player rider skateboarder surfer skier snowboarder climber hiker cyclist biker runner swimmer "
+    "dancer worker athlete catcher batter pitcher officer skater wakeboarder gymnast jogger "
+    "couple crowd group team someone human individual"
+)
+# What may be said of a thing of each kind. COCO's categories stand beside Flickr30k Entities' types.
+KIND_WORDS: dict[str, frozenset[str]] = {
+    kind: frozenset(words.split())
+    for kind, words in {
+        "people": _PEOPLE,
+        "animals": (
+            "animal dog puppy poodle retriever greyhound terrier labrador collie hound cat kitten "
+            "horse pony cow bull bird duck goose seagull pigeon sheep lamb goat monkey elephant"
+        ),
+        "vehicles": (
+            "vehicle car truck van suv bus bike bicycle motorcycle motorbike scooter train boat "
+            "canoe kayak raft ship sailboat plane airplane"
+        ),
+        "person": _PEOPLE,
+        "bicycle": "bicycle bike",
+        "car": "car vehicle van suv taxi",
+        "motorcycle": "motorcycle motorbike bike",
+        "airplane": "airplane plane jet aircraft jetliner airliner",
+        "bus": "bus vehicle",
+        "train": "train locomotive",
+        "truck": "truck vehicle van pickup",
+        "boat": "boat ship canoe kayak raft sailboat vessel",
+        "traffic light": "light traffic-light stoplight",
+        "fire hydrant": "hydrant",
+        "stop sign": "sign",
+        "parking meter": "meter",
+        "bird": "bird seagull duck goose pigeon owl parrot swan",
+        "cat": "cat kitten kitty",
+        "dog": "dog puppy",
+        "horse": "horse pony",
+        "sheep": "sheep lamb",
+        "cow": "cow bull cattle calf ox",
+        "bear": "bear cub",
+        "backpack": "backpack bag",
+        "handbag": "handbag bag purse",
+        "suitcase": "suitcase luggage bag",
+        "frisbee": "frisbee disc",
+        "skis": "ski skis",
+        "sports ball": "ball football basketball baseball",
+        "baseball bat": "bat",
+        "baseball glove": "glove mitt",
+        "skateboard": "skateboard board",
+        "snowboard": "snowboard board",
+        "surfboard": "surfboard board",
+        "tennis racket": "racket racquet",
+        "wine glass": "glass wineglass",
+        "cup": "cup mug",
+        "hot dog": "hotdog dog",
+        "donut": "donut doughnut pastry",
+        "couch": "couch sofa",
+        "potted plant": "plant",
+        "dining table": "table",
+        "tv": "tv television screen monitor",
+        "laptop": "laptop computer",
+        "remote": "remote controller wiimote",
+        "cell phone": "phone cellphone smartphone",
+        "oven": "oven stove",
+        "refrigerator": "refrigerator fridge",
+        "scissors": "scissors",
+        "teddy bear": "teddy bear",
+        "hair drier": "dryer hairdryer",
+    }.items()
+}
+
+
+def singular(word: str) -> str:
+    """The singular of an English noun, lower case, by rule and a short list; other words may come out cut."""
+    word = word.lower()
+    if word in _IRREGULAR:
+        return _IRREGULAR[word]
+    if word in _UNCHANGED or len(word) <= 3 or not word.endswith("s") or word.endswith("ss"):
+        return word
+    if word.endswith("ies") and len(word) > 4:
+        return word[:-3] + "y"
+    if word.endswith(("ches", "shes", "sses", "xes")):
+        return word[:-2]
+    return word[:-1]
+
+
+def boxes_named(word: str, objects: Sequence[BoxedObject]) -> tuple[Box, ...]:
+    """The boxes of what a word names; empty where it names nothing that has a box, or where that is not clear.
+
+    A word names every thing that is called so. If there is none, it names a thing of its kind where
+    the photo has one only ("guy" the only person, "puppy" the only animal), and "people" all people.
+
+    Args:
+        word: any word, singular or plural, in any case.
+        objects: what the photo shows.
+
+    Returns:
+        Boxes in fractions of the photo's width and height.
+    """
+    noun = singular(word)
+    called = [thing for thing in objects if noun in thing.names]
+    if not called:
+        called = [thing for thing in objects if noun in KIND_WORDS.get(thing.kind, ())]
+        if len(called) > 1 and noun != "person":
+            return ()
+    return tuple(box for thing in called for box in thing.boxes)

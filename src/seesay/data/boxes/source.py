@@ -1,0 +1,60 @@
+"""What both readers of boxes end in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from seesay.data.records import Problem
+from seesay.geometry import Box
+
+
+class Mention(NamedTuple):
+    """The head of a phrase that names a thing.
+
+    Attributes:
+        words: of the sentence, as `split_words` has them.
+        word: number of the phrase's last word among them.
+    """
+
+    words: tuple[str, ...]
+    word: int
+
+
+@dataclass
+class FoundObject:
+    """A thing on a photo, or several of a kind.
+
+    Attributes:
+        kind: "people", "animals", ... of Flickr30k Entities, or COCO's category.
+        boxes: in fractions of the photo's width and height.
+        names: words in the singular that name it.
+        mentions: where sentences name it; none where the boxes come without sentences.
+    """
+
+    kind: str
+    boxes: list[Box]
+    names: set[str] = field(default_factory=set)
+    mentions: list[Mention] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class BoxFile:
+    """What a folder or file of boxes holds.
+
+    Attributes:
+        objects: by the stem of the photo's file name.
+        problems: what cannot be read, and how many boxes make no sense.
+    """
+
+    objects: Mapping[str, list[FoundObject]]
+    problems: tuple[Problem, ...]
+
+
+def fraction_box(corners: tuple[float, ...], size: tuple[float, float]) -> Box | None:
+    """(left, top, right, bottom) in pixels of a photo of `size` -> fractions; None: it is empty or lies outside."""
+    width, height = size
+    x = [min(max(corner / width, 0.0), 1.0) for corner in (corners[0], corners[2])]
+    y = [min(max(corner / height, 0.0), 1.0) for corner in (corners[1], corners[3])]
+    return (x[0], y[0], x[1], y[1]) if x[0] < x[1] and y[0] < y[1] else None
