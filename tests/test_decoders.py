@@ -215,7 +215,7 @@ def batch_of(steps: int = 5, beams: int = 2) -> CaptionBatch:
     return CaptionBatch(regions_of(2), inputs, targets, torch.nn.functional.pad(counts, (0, beams - 2)))
 
 
-def objective_of(decoder: Any, **options: float) -> torch.nn.Module:
+def objective_of(decoder: Any, **options: Any) -> torch.nn.Module:
     return HardAttention(decoder, **options) if getattr(decoder, "hard", False) else CrossEntropy(decoder, **options)
 
 

@@ -18,7 +18,6 @@ import pytest
 from PIL import Image
 
 from seesay.caption import Caption, Word
-from seesay.geometry import region_box
 from seesay.errors import SeesayError
 from seesay.explain import (
     Figures,
@@ -35,6 +34,7 @@ from seesay.explain import (
     write_report,
 )
 from seesay.explain.text import percent, width, wrap
+from seesay.geometry import region_box
 
 GRIDS = [(3, 5), (7, 2), (1, 1), (1, 4)]
 SIZES = [(101, 67), (67, 101), (640, 64)]

@@ -27,6 +27,7 @@ class Data:
     limit: int | None = at_least(1, default=None)
     only: str | None = None
     leave_out: str | None = None
+    boxes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -119,6 +120,7 @@ class Train:
     clip: float = between(0, 1e6, default=5.0)
     ema: float = between(0, 0.99999, default=0.0)
     doubly_stochastic: float = between(0, 100, default=0.0)
+    grounding: float = between(0, 100, default=0.0)
     reinforce: float = between(0, 100, default=0.1)
     entropy: float = between(0, 100, default=0.002)
     half_soft: float = between(0, 1, default=0.5)
@@ -254,6 +256,11 @@ def _rules(recipe: Recipe) -> Iterable[tuple[bool, str]]:
     yield (
         train.words_seen > 0 and recipe.encoder.finetune == "none",
         f"train.words_seen={train.words_seen:g} teaches the encoder, and encoder.finetune=none trains nothing of it",
+    )
+
+    yield (
+        train.grounding > 0 and not recipe.data.boxes,
+        f"train.grounding={train.grounding:g} teaches attention where named things are: give data.boxes=FOLDER",
     )
 
     heads = attention.heads or 1

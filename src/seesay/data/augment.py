@@ -5,11 +5,38 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image, ImageEnhance
 
+from seesay.geometry import Box
+
 SIDES = re.compile(r"\b(left|right)", re.IGNORECASE)
+
+
+class Variant(NamedTuple):
+    """What is done to a photo.
+
+    Attributes:
+        box: the part that is kept: (left, top, right, bottom) in pixels.
+        size: (width, height) of the whole photo in pixels.
+        mirrored: whether left and right are exchanged then.
+        factors: of brightness, contrast and saturation.
+    """
+
+    box: tuple[int, int, int, int]
+    size: tuple[int, int]
+    mirrored: bool
+    factors: tuple[float, ...]
+
+    @property
+    def crop(self) -> Box:
+        """The part in fractions of the photo, with left > right where it is mirrored."""
+        (left, top, right, bottom), (width, height) = self.box, self.size
+        if self.mirrored:
+            left, right = right, left
+        return left / width, top / height, right / width, bottom / height
 
 
 @dataclass(frozen=True)
@@ -34,16 +61,21 @@ class Augmentation:
             random: where all chance comes from; as much is drawn whatever comes out.
             mirror: whether left and right may be exchanged (half of the time).
         """
-        box = self._box(photo.size, random)
-        turned = random.random() < 0.5
-        factors = 1 + random.uniform(-self.colour, self.colour, 3)
-        photo = photo.crop(box)
-        if turned and mirror:
+        variant = self.draw(photo.size, random, mirror)
+        photo = photo.crop(variant.box)
+        if variant.mirrored:
             photo = photo.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         kinds = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
-        for kind, factor in zip(kinds, factors, strict=True):
-            photo = kind(photo).enhance(float(factor))
+        for kind, factor in zip(kinds, variant.factors, strict=True):
+            photo = kind(photo).enhance(factor)
         return photo
+
+    def draw(self, size: tuple[int, int], random: np.random.Generator, mirror: bool = True) -> Variant:
+        """What `__call__` with the same `random` does to a photo of `size` (width, height)."""
+        box = self._box(size, random)
+        mirrored = random.random() < 0.5 and mirror
+        factors = 1 + random.uniform(-self.colour, self.colour, 3)
+        return Variant(box, size, mirrored, tuple(factors.tolist()))
 
     def _box(self, size: tuple[int, int], random: np.random.Generator) -> tuple[int, int, int, int]:
         """(left, top, right, bottom) in pixels, inside the photo."""

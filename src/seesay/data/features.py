@@ -77,7 +77,11 @@ class PhotoFeatures:
 
         Of several variants, each photo's are taken in turn from epoch to epoch, beginning with another one.
         """
-        return self.rows[self._views[photos, (photos + epoch) % self._views.shape[1]]]
+        return self.rows[self._views[photos, self.view(photos, epoch)]]
+
+    def view(self, photos: Any, epoch: int) -> Any:
+        """The number of the variant of each photo (a number or an array of them) that `take` gives."""
+        return (photos + epoch) % self._views.shape[1]
 
 
 @dataclass

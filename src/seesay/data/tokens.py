@@ -130,6 +130,10 @@ class CaptionTokenizer:
         """Token ids of a sentence, without start and end; unknown words (of pieces: characters) become UNK."""
         return self._tokenizer.encode(text).ids
 
+    def word_numbers(self, text: str) -> list[int]:
+        """For each id of `encode(text)` the number of its word among `split_words(text)`."""
+        return [number for number in self._tokenizer.encode(text).word_ids if number is not None]
+
     def token(self, token_id: int) -> str:
         """The token of an id of this vocabulary."""
         token = self._tokenizer.id_to_token(token_id)

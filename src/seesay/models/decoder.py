@@ -72,6 +72,11 @@ class Decoder(nn.Module):
         """D, the features of a region."""
         return self.regions.value.in_features
 
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(rows, cols) of the regions."""
+        return self.regions.grid
+
     @abstractmethod
     def prepare(self, regions: Tensor) -> Any:
         """Everything that is the same at each step: (B, P, D) -> Memory, or a NamedTuple that has more."""

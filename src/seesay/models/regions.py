@@ -27,6 +27,7 @@ class Regions(nn.Module):
 
     def __init__(self, region_size: int, size: int, grid: tuple[int, int], layers: int, dropout: float) -> None:
         super().__init__()
+        self.grid = grid
         self.value = nn.Linear(region_size, size)
         self.layers = nn.ModuleList(SelfAttention(size, most_heads(size), min(dropout, 0.1)) for _ in range(layers))
         self.dropout = Dropout(dropout)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from seesay.data.features import PhotoFeatures
 from seesay.data.tokens import BOS, EOS, PAD, UNK
+from seesay.geometry import Box
 from seesay.training.consensus import caption_weights
 from seesay.training.photos import PhotoFiles
 
@@ -29,6 +30,8 @@ class CaptionBatch(NamedTuple):
         lengths: (B, K) real targets.
         photos: (B,) the photos' numbers in the split.
         weights: (B, K) float32, what each caption counts in the loss; empty: all the same.
+        crops: (B, 4) float64, the part of each photo that is seen: left, top, right, bottom in fractions, left > right
+            where it is mirrored; empty: unknown, or all of it.
     """
 
     regions: Tensor
@@ -37,6 +40,7 @@ class CaptionBatch(NamedTuple):
     lengths: Tensor
     photos: Tensor = torch.empty(0, dtype=torch.int64)
     weights: Tensor = torch.empty(0)
+    crops: Tensor = torch.empty(0, 4, dtype=torch.float64)
 
     @property
     def asked(self) -> Tensor:
@@ -53,7 +57,7 @@ class PhotoBatch(NamedTuple):
 
     Attributes:
         images: (B, 3, size, size) float32, normalised.
-        inputs, targets, lengths, photos, weights: as in `CaptionBatch`.
+        inputs, targets, lengths, photos, weights, crops: as in `CaptionBatch`.
     """
 
     images: Tensor
@@ -62,6 +66,7 @@ class PhotoBatch(NamedTuple):
     lengths: Tensor
     photos: Tensor
     weights: Tensor
+    crops: Tensor
 
     def to(self, device: torch.device) -> PhotoBatch:
         """The same on another device; on its way to a GPU it keeps nobody waiting."""
@@ -82,6 +87,7 @@ class CaptionBatches:
         max_words: captions are cut there; a cut one has no end to learn.
         seed: of the shuffling.
         consensus: see `caption_weights`.
+        crop: (photo's number, epoch) -> the part of it that is seen, as `Photos.crop`; None leaves `crops` empty.
     """
 
     def __init__(
@@ -92,12 +98,14 @@ class CaptionBatches:
         max_words: int,
         seed: int,
         consensus: float = 0.0,
+        crop: Callable[[int, int], Box] | None = None,
     ) -> None:
         self.features = features
         self.captions = [sorted((_cut(ids, max_words) for ids in photo), key=len, reverse=True) for photo in captions]
         self.weights = caption_weights(self.captions, consensus) if consensus else None
         self.batch_size = batch_size
         self.seed = seed
+        self.crop = crop
         self.photos = np.flatnonzero(features.readable)
         self._work = np.array([sum(map(len, photo)) for photo in self.captions])
         self._longest = np.array([max(map(len, photo), default=0) for photo in self.captions])
@@ -115,7 +123,7 @@ class CaptionBatches:
             yield from (self.batch(photos, epoch) for photos in groups)
         else:
             for photos, images in zip(groups, self.features.read(groups, epoch), strict=True):
-                yield PhotoBatch(torch.from_numpy(images), *self.words(photos))
+                yield PhotoBatch(torch.from_numpy(images), *self.words(photos, epoch))
 
     def order(self, epoch: int) -> list[np.ndarray]:
         """Which photos meet in which batch: shuffled, then bucketed by length within pools, then shuffled."""
@@ -135,10 +143,10 @@ class CaptionBatches:
         """The batch of the photos with these numbers, whose features are there."""
         assert isinstance(self.features, PhotoFeatures)
         regions = np.asarray(self.features.take(photos, epoch), dtype=np.float32)
-        return CaptionBatch(torch.from_numpy(regions), *self.words(photos))
+        return CaptionBatch(torch.from_numpy(regions), *self.words(photos, epoch))
 
-    def words(self, photos: np.ndarray) -> tuple[Tensor, ...]:
-        """(inputs, targets, lengths, photos, weights) of the photos' captions, as a `CaptionBatch` has them."""
+    def words(self, photos: np.ndarray, epoch: int = 0) -> tuple[Tensor, ...]:
+        """(inputs, targets, lengths, photos, weights, crops) of the photos' captions, as a `CaptionBatch` has them."""
         captions = [self.captions[photo] for photo in photos]
         lengths = np.zeros((len(photos), max(map(len, captions))), dtype=np.int64)
         targets = np.full((*lengths.shape, max(len(c) for photo in captions for c in photo)), PAD, dtype=np.int64)
@@ -152,7 +160,9 @@ class CaptionBatches:
             weights = np.zeros(lengths.shape, np.float32)
             for b, photo in enumerate(photos):
                 weights[b, : len(self.weights[photo])] = self.weights[photo]
-        return tuple(map(torch.from_numpy, (inputs, targets, lengths, photos, weights)))
+        crops = [] if self.crop is None else [self.crop(int(photo), epoch) for photo in photos]
+        crops = np.array(crops, dtype=np.float64).reshape(-1, 4)
+        return tuple(map(torch.from_numpy, (inputs, targets, lengths, photos, weights, crops)))
 
 
 def ahead(batches: Iterator[Batch]) -> Iterator[Batch]:

@@ -14,12 +14,15 @@ from seesay.models.decoder import Decoder
 from seesay.models.recurrent import RecurrentDecoder
 from seesay.search import SearchOptions
 from seesay.training.distill import Distillation, SoftTargets
+from seesay.training.grounding import Grounding
 from seesay.training.hard import HardAttention
 from seesay.training.objective import CrossEntropy
 from seesay.training.self_critical import CaptionReward, SelfCritical
 from seesay.training.words_seen import WordsSeen
 
-Build = Callable[[Recipe, Decoder, CaptionTokenizer, Sequence[CaptionRecord], SoftTargets | None], nn.Module]
+Build = Callable[
+    [Recipe, Decoder, CaptionTokenizer, Sequence[CaptionRecord], SoftTargets | None, Grounding | None], nn.Module
+]
 
 
 def build_objective(
@@ -38,7 +41,10 @@ def build_objective(
         records: the training photos, in the order of `CaptionBatch.photos`.
         soft: what the models of `train.teachers` think of the captions' words.
     """
-    objective = OBJECTIVES[recipe.train.objective](recipe, decoder, tokenizer, records, soft)
+    grounding = None
+    if recipe.train.grounding:
+        grounding = Grounding(records, tokenizer, decoder.grid, recipe.train.grounding)
+    objective = OBJECTIVES[recipe.train.objective](recipe, decoder, tokenizer, records, soft, grounding)
     if recipe.train.words_seen:
         objective = WordsSeen(objective, decoder.region_size, len(tokenizer), recipe.train.words_seen)
     return objective
@@ -50,17 +56,24 @@ def _cross_entropy(
     tokenizer: CaptionTokenizer,
     records: Sequence[CaptionRecord],
     soft: SoftTargets | None,
+    grounding: Grounding | None,
 ) -> nn.Module:
     train = recipe.train
     if isinstance(decoder, RecurrentDecoder) and decoder.hard:
         return HardAttention(
-            decoder, train.label_smoothing, train.doubly_stochastic, train.reinforce, train.entropy, train.half_soft
+            decoder,
+            train.label_smoothing,
+            train.doubly_stochastic,
+            train.reinforce,
+            train.entropy,
+            train.half_soft,
+            grounding,
         )
     options = ("label_smoothing", "doubly_stochastic", "scheduled_sampling", "word_dropout")
     values = {name: getattr(train, name) for name in options}
     if soft is not None:
-        return Distillation(decoder, soft, train.distillation, **values)
-    return CrossEntropy(decoder, **values)
+        return Distillation(decoder, soft, train.distillation, grounding=grounding, **values)
+    return CrossEntropy(decoder, grounding=grounding, **values)
 
 
 def _self_critical(
@@ -69,6 +82,7 @@ def _self_critical(
     tokenizer: CaptionTokenizer,
     records: Sequence[CaptionRecord],
     soft: SoftTargets | None,
+    grounding: Grounding | None,
 ) -> nn.Module:
     train = recipe.train
     return SelfCritical(
@@ -81,6 +95,7 @@ def _self_critical(
         train.cross_entropy_weight,
         train.label_smoothing,
         train.doubly_stochastic,
+        grounding,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import accumulate
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -71,7 +71,7 @@ class Distillation(CrossEntropy):
         options: of `CrossEntropy`.
     """
 
-    def __init__(self, decoder: Decoder, soft: SoftTargets, weight: float, **options: float) -> None:
+    def __init__(self, decoder: Decoder, soft: SoftTargets, weight: float, **options: Any) -> None:
         super().__init__(decoder, **options)
         self.soft = soft
         self.weight = weight

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from seesay.models.recurrent import RecurrentDecoder
 from seesay.training.batches import CaptionBatch
+from seesay.training.grounding import Grounding
 from seesay.training.objective import attention_penalty
 
 
@@ -26,6 +27,7 @@ class HardAttention(nn.Module):
         reinforce: lambda_r.
         entropy: lambda_e.
         half_soft: share of the photos that see the expectation instead of a sample, which needs no REINFORCE.
+        grounding: a further term on p(s | a), which is differentiable; None: none.
     """
 
     baseline: Tensor
@@ -38,11 +40,13 @@ class HardAttention(nn.Module):
         reinforce: float = 0.1,
         entropy: float = 0.002,
         half_soft: float = 0.5,
+        grounding: Grounding | None = None,
     ) -> None:
         super().__init__()
         self.decoder = decoder
         self.label_smoothing, self.doubly_stochastic = label_smoothing, doubly_stochastic
         self.reinforce, self.entropy, self.half_soft = reinforce, entropy, half_soft
+        self.grounding = grounding
         self.register_buffer("baseline", torch.tensor(float("nan")))
 
     def forward(self, batch: CaptionBatch, progress: float = 0.0) -> Tensor:
@@ -65,6 +69,8 @@ class HardAttention(nn.Module):
         loss = loss + self.entropy * (attention * attention.log()).sum(dim=-1)[real].mean()
         if self.doubly_stochastic:
             loss = loss + self.doubly_stochastic * attention_penalty(decoded.attention, batch.lengths)
+        if self.grounding:
+            loss = loss + self.grounding(decoded.attention, batch.targets, batch.photos, batch.crops)
         return loss
 
     @torch.no_grad()

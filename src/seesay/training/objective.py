@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from seesay.data.tokens import BOS, EOS, NEVER_WRITTEN, PAD, UNK
 from seesay.models.decoder import Decoded, Decoder
 from seesay.training.batches import CaptionBatch
+from seesay.training.grounding import Grounding
 from seesay.training.linear_cross_entropy import linear_cross_entropy
 
 
@@ -31,6 +32,7 @@ class CrossEntropy(nn.Module):
         scheduled_sampling: the probability at the end of the run that a word read is the decoder's own.
         word_dropout: the probability that a word is read as an unknown one (https://arxiv.org/abs/1511.06349, section
             3.1), so that more has to be seen and less guessed from the words before. The start is always read.
+        grounding: a further term that teaches attention where named things are; None: none.
     """
 
     def __init__(
@@ -40,6 +42,7 @@ class CrossEntropy(nn.Module):
         doubly_stochastic: float = 0.0,
         scheduled_sampling: float = 0.0,
         word_dropout: float = 0.0,
+        grounding: Grounding | None = None,
     ) -> None:
         super().__init__()
         self.decoder = decoder
@@ -47,6 +50,7 @@ class CrossEntropy(nn.Module):
         self.label_smoothing = label_smoothing
         self.doubly_stochastic = doubly_stochastic
         self.scheduled_sampling = scheduled_sampling
+        self.grounding = grounding
 
     def forward(self, batch: CaptionBatch, progress: float = 0.0) -> Tensor:
         """The loss of a batch, a scalar; `progress` is the share of the run that is done, 0 to 1."""
@@ -61,6 +65,8 @@ class CrossEntropy(nn.Module):
         loss = self.word_loss(decoded, batch)
         if self.doubly_stochastic:
             loss = loss + self.doubly_stochastic * attention_penalty(decoded.attention, batch.lengths)
+        if self.grounding:
+            loss = loss + self.grounding(decoded.attention, batch.targets, batch.photos, batch.crops)
         return loss
 
     def word_loss(self, decoded: Decoded, batch: CaptionBatch) -> Tensor:

@@ -8,12 +8,13 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 from rich.console import Console
 
 from seesay.config import Recipe
@@ -22,6 +23,7 @@ from seesay.data.check import find_unreadable, refuse_if_too_many_unreadable
 from seesay.data.features import PhotoFeatures, T, digest_photos
 from seesay.data.images import ImageTransform, open_photo
 from seesay.data.records import CaptionRecord
+from seesay.geometry import WHOLE, Box
 from seesay.models.encoder import Encoder
 from seesay.models.stem import Stem
 from seesay.progress import counted, progress
@@ -62,9 +64,21 @@ class PhotoFiles:
         record = self.records[photo]
         if self.augment is None:
             return self.transform(record.image)
-        random = np.random.default_rng([self.seed, epoch, zlib.crc32(os.fsencode(record.image.name))])
-        variant = self.augment(open_photo(record.image), random, may_be_mirrored(record.captions))
-        return self.transform(variant)
+        random, mirror = self._chance(photo, epoch)
+        return self.transform(self.augment(open_photo(record.image), random, mirror))
+
+    def crop(self, photo: int, epoch: int = 0) -> Box:
+        """The part of the photo that `image` shows, in fractions, left > right if mirrored. Raises PhotoError."""
+        if self.augment is None:
+            return WHOLE
+        size = _upright_size(self.records[photo].image)
+        return self.augment.draw(size, *self._chance(photo, epoch)).crop
+
+    def _chance(self, photo: int, epoch: int) -> tuple[np.random.Generator, bool]:
+        """Where a variant's chance comes from, and whether it may be mirrored."""
+        record = self.records[photo]
+        name = zlib.crc32(os.fsencode(record.image.name))
+        return np.random.default_rng([self.seed, epoch, name]), may_be_mirrored(record.captions)
 
     def read(self, groups: Iterable[np.ndarray], epoch: int = 0) -> Iterator[np.ndarray]:
         """Each group of photos as (B, 3, size, size), decoded in threads ahead of who takes them."""
@@ -81,16 +95,38 @@ class PhotoFiles:
             pool.shutdown(cancel_futures=True)
 
 
+def _upright_size(photo: Path) -> tuple[int, int]:
+    """(width, height) in pixels of a readable photo as its EXIF orientation shows it, from the file's header."""
+    with Image.open(photo) as image:
+        turned = image.getexif().get(0x0112, 1) >= 5  # tag Orientation: 5 to 8 exchange rows and columns
+        return (image.height, image.width) if turned else image.size
+
+
 def _images(decoding: list[Future[np.ndarray]]) -> np.ndarray:
     return np.stack([future.result() for future in decoding])
 
 
 @dataclass(frozen=True)
 class Photos:
-    """Records of a split whose photos were readable, with their features; or the photos, where those would not last."""
+    """Records of a split whose photos were readable, with their features; or the photos, where those would not last.
+
+    Attributes:
+        records: in the order of the features.
+        features: of the photos, or the files.
+        variants: the files where features are of augmented variants: which part of a photo each shows.
+    """
 
     records: list[CaptionRecord]
     features: PhotoFeatures | PhotoFiles
+    variants: PhotoFiles | None = None
+
+    def crop(self, photo: int, epoch: int) -> Box:
+        """The part of a photo that is seen in an epoch, in fractions, with left > right where it is mirrored."""
+        if isinstance(self.features, PhotoFiles):
+            return self.features.crop(photo, epoch)
+        if self.variants is None:
+            return WHOLE
+        return self.variants.crop(photo, int(self.features.view(photo, epoch)))
 
 
 class View(NamedTuple):
@@ -192,7 +228,9 @@ def encode_views(
     features = _encode(stem, views, digests, lambda view: files.image(view.photo, view.number), device, console)
     place = features.place.reshape(number, len(records)).T
     kept = np.flatnonzero((place >= 0).all(axis=1))
-    return Photos([records[i] for i in kept], PhotoFeatures(features.rows, place[kept], features.grid, ()))
+    readable = [records[i] for i in kept]
+    seen = PhotoFeatures(features.rows, place[kept], features.grid, ())
+    return Photos(readable, seen, replace(files, records=readable))
 
 
 def _digest_of(view: View, photo: bytes, files: PhotoFiles) -> bytes:

@@ -86,9 +86,10 @@ def _data(recipe: Recipe) -> Iterator[str]:
         return
     if not recipe.data.path:
         yield "data.path is not set: add data.path=FOLDER"
-    for path in recipe.data.path:
-        if not Path(path).expanduser().exists():
-            yield f"data.path={path}: no such folder"
+    for key, paths in (("data.path", recipe.data.path), ("data.boxes", recipe.data.boxes)):
+        for path in paths:
+            if not Path(path).expanduser().exists():
+                yield f"{key}={path}: no such folder"
 
 
 @contextmanager

@@ -13,10 +13,11 @@ from torch import Tensor, nn
 
 from seesay.data.tokens import BOS, EOS, NEVER_WRITTEN, RESERVED, CaptionTokenizer, split_words
 from seesay.metrics import CiderD, sentence_bleu
-from seesay.models.decoder import Decoder
+from seesay.models.decoder import Decoded, Decoder
 from seesay.search import Samples, SearchOptions
 from seesay.training.batches import CaptionBatch
 from seesay.training.generate import beams, draw, generate
+from seesay.training.grounding import Grounding
 from seesay.training.objective import CrossEntropy
 
 END = RESERVED[EOS]
@@ -94,6 +95,7 @@ class SelfCritical(CrossEntropy):
         search: `block_ngrams`, `may_repeat` and `max_words` of the beams, and of what is drawn its `max_words`.
         cross_entropy_weight: w.
         label_smoothing, doubly_stochastic: of the cross-entropy.
+        grounding: a further term, of the sentences and of the cross-entropy's captions; None: none.
     """
 
     def __init__(
@@ -107,8 +109,9 @@ class SelfCritical(CrossEntropy):
         cross_entropy_weight: float = 0.0,
         label_smoothing: float = 0.0,
         doubly_stochastic: float = 0.0,
+        grounding: Grounding | None = None,
     ) -> None:
-        super().__init__(decoder, label_smoothing, doubly_stochastic)
+        super().__init__(decoder, label_smoothing, doubly_stochastic, grounding=grounding)
         self.reward = reward
         self.sentences = sentences
         self.baseline = baseline
@@ -121,26 +124,33 @@ class SelfCritical(CrossEntropy):
         The reward is the mean over the sentences, or with `baseline="expected"` what one may expect of them.
         """
         found, reward, advantages = self._explore(batch)
-        loss = self.surrogate(self.decoder.prepare(batch.regions), found, advantages)
+        decoded = self.read(self.decoder.prepare(batch.regions), found)
+        loss = self.surrogate(decoded, found, advantages)
         loss = loss - loss.detach() - reward
+        if self.grounding:
+            loss = loss + self.grounding(decoded.attention, found.tokens, batch.photos, batch.crops)
         if self.cross_entropy_weight:
             loss = loss + self.cross_entropy_weight * super().forward(batch, progress)
         return loss
 
-    def surrogate(self, memory: Any, found: Samples, advantages: Tensor) -> Tensor:
+    def read(self, memory: Any, found: Samples) -> Decoded:
+        """A teacher-forced pass over the sentences."""
+        inputs = torch.cat([torch.full_like(found.tokens[..., :1], BOS), found.tokens[..., :-1]], dim=-1)
+        return self.decoder(inputs, found.lengths, memory)
+
+    def surrogate(self, decoded: Decoded, found: Samples, advantages: Tensor) -> Tensor:
         """-1/(B K) sum_k a_k log p(s_k | photo), a scalar.
 
         Args:
-            memory: of B photos.
+            decoded: a teacher-forced pass over the sentences of B photos.
             found: K sentences of each, the longest first.
             advantages: (B, K) a, constants.
         """
-        inputs = torch.cat([torch.full_like(found.tokens[..., :1], BOS), found.tokens[..., :-1]], dim=-1)
-        decoded = self.decoder(inputs, found.lengths, memory)
-        places = torch.arange(inputs.shape[-1], device=inputs.device)
+        places = torch.arange(found.tokens.shape[-1], device=found.tokens.device)
         chosen = places < found.lengths.clamp(max=self.search.max_words).unsqueeze(-1)
         logits = self.decoder.logits(decoded.hidden[chosen]).float()
-        never = torch.isin(torch.arange(logits.shape[-1], device=inputs.device), inputs.new_tensor(NEVER_WRITTEN))
+        never = found.tokens.new_tensor(NEVER_WRITTEN)
+        never = torch.isin(torch.arange(logits.shape[-1], device=never.device), never)
         logits = logits.masked_fill(never, -torch.inf)
         cost = nn.functional.cross_entropy(logits, found.tokens[chosen], reduction="none")
         return (advantages.unsqueeze(-1).expand(chosen.shape)[chosen] * cost).sum() / advantages.numel()

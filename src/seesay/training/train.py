@@ -14,6 +14,7 @@ from rich.console import Console
 from seesay.bundle.write import write_bundle
 from seesay.config import Recipe
 from seesay.config.recipe import parse_part
+from seesay.data.boxes import read_boxes
 from seesay.data.check import lacking_for_training
 from seesay.data.readers import read_dataset
 from seesay.data.records import CaptionRecord, Dataset, count_captions
@@ -81,6 +82,7 @@ def train(recipe: Recipe, resume: bool = False, console: Console | None = None) 
         recipe.tokens.max_words,
         recipe.seed,
         recipe.train.consensus,
+        train_photos.crop if recipe.train.grounding else None,
     )
     soft = None
     if teachers:
@@ -150,6 +152,8 @@ def read_data(recipe: Recipe, console: Console) -> Dataset:
         recipe.data.columns,
         console=console,
     )
+    if recipe.data.boxes:
+        dataset = read_boxes(recipe.data.boxes, dataset)
     for problem in dataset.problems[:10]:
         console.print(str(problem), highlight=False, markup=False, soft_wrap=True)
     if len(dataset.problems) > 10:

@@ -68,9 +68,7 @@ def _objects(boxes: dict[str, list[Box]], phrases: list[_Phrase]) -> list[FoundO
     found: dict[str, FoundObject] = {}
     for phrase in phrases:
         if phrase.entity in boxes:
-            thing = found.setdefault(
-                phrase.entity, FoundObject(phrase.kind, boxes[phrase.entity])
-            )
+            thing = found.setdefault(phrase.entity, FoundObject(phrase.kind, boxes[phrase.entity]))
             thing.names.add(phrase.head)
             thing.mentions.append(phrase.mention)
     return list(found.values())

@@ -39,9 +39,7 @@ def read_instances(file: Path, label: Callable[[Path], str]) -> BoxFile:
         and min(image["width"], image["height"]) > 0
     }
     categories = {
-        category["id"]: category["name"]
-        for category in content["categories"]
-        if _has(category, id=int, name=str)
+        category["id"]: category["name"] for category in content["categories"] if _has(category, id=int, name=str)
     }
     objects: dict[str, dict[str, FoundObject]] = {}
     useless = 0
@@ -88,7 +86,5 @@ def _content(file: Path) -> dict[str, list[Any]]:
         raise DataError(f"{file}:{error.lineno}: not JSON ({error.msg}); expected COCO instances") from None
     if not _has(content, images=list, annotations=list, categories=list):
         found = ", ".join(content) if isinstance(content, dict) else type(content).__name__
-        raise DataError(
-            f"{file}: keys found: {found or 'none'}; expected the lists images, annotations and categories"
-        )
+        raise DataError(f"{file}: keys found: {found or 'none'}; expected the lists images, annotations and categories")
     return content

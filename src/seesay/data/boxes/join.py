@@ -36,10 +36,7 @@ def read_boxes(paths: Sequence[Path | str] | Path | str, dataset: Dataset) -> Da
     for path in (Path(path).expanduser() for path in given):
         source = _read(path)
         problems += [*source.problems, _match(path, source, dataset.records, objects)]
-    records = (
-        replace(record, objects=(*record.objects, *objects.get(record.id, ())))
-        for record in dataset.records
-    )
+    records = (replace(record, objects=(*record.objects, *objects.get(record.id, ()))) for record in dataset.records)
     return Dataset(dataset.layout, tuple(records), tuple(problems))
 
 
@@ -87,10 +84,7 @@ def _match(
         objects.setdefault(record.id, []).extend(things)
     boxes = sum(len(thing.boxes) for name in used for thing in source.objects[name])
     phrases = f", {named:,} of {mentioned:,} phrases found in captions" if mentioned else ""
-    what = (
-        f"{count_of(len(used), 'photo')} of {len(source.objects):,} matched, "
-        f"with {boxes:,} boxes{phrases}"
-    )
+    what = f"{count_of(len(used), 'photo')} of {len(source.objects):,} matched, with {boxes:,} boxes{phrases}"
     kind = "note" if used else "error"
     return Problem(kind, f"boxes {path.name}", what)
 
@@ -104,9 +98,5 @@ def _captions_by_words(record: CaptionRecord) -> dict[tuple[str, ...], list[int]
 
 def _placed(thing: FoundObject, captions: Mapping[tuple[str, ...], list[int]]) -> BoxedObject:
     """The thing with its mentions as numbers of a record's captions; sentences it lacks are left out."""
-    mentions = [
-        (number, mention.word)
-        for mention in thing.mentions
-        for number in captions.get(mention.words, ())
-    ]
+    mentions = [(number, mention.word) for mention in thing.mentions for number in captions.get(mention.words, ())]
     return BoxedObject(thing.kind, tuple(thing.boxes), frozenset(thing.names), tuple(mentions))

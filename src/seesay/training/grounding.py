@@ -1,0 +1,124 @@
+"""Teaching attention to look at what is being named (`train.grounding`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from seesay.data.boxes import boxes_named
+from seesay.data.records import BoxedObject, CaptionRecord
+from seesay.data.tokens import EOS, PAD, CaptionTokenizer
+from seesay.geometry import WHOLE, Box, box_coverage, crop_box
+
+TINY_MASS = 1e-6  # keeps the logarithm of no mass at all, and its gradient, finite
+
+Boxes = tuple[Box, ...]
+
+
+class Grounding(nn.Module):
+    """Supervised attention: minus the log of its mass inside the boxes of the word being written.
+
+        L = -w / N  sum over the N words that have boxes  log sum_i alpha_ti c_i / max_i c_i
+
+    c_i is the share of region i that lies in the boxes of word t (Liu et al. 2017,
+    https://arxiv.org/abs/1605.09553, with the log of the mass for their cross-entropy); the division
+    makes 0 the least loss even where the boxes are smaller than a region. In a phrase of the data's
+    own captions the head word has the boxes of that phrase; any other word, in a caption or in a
+    sentence of the model's own, those of the thing that it names (`seesay.data.boxes.boxes_named`).
+
+    Args:
+        records: the training photos, in the order of `CaptionBatch.photos`.
+        tokenizer: of their captions and of the model's sentences.
+        grid: (rows, cols) of the regions.
+        weight: w (`train.grounding`).
+    """
+
+    def __init__(
+        self,
+        records: Sequence[CaptionRecord],
+        tokenizer: CaptionTokenizer,
+        grid: tuple[int, int],
+        weight: float,
+    ) -> None:
+        super().__init__()
+        self.objects = [record.objects for record in records]
+        self.tokenizer = tokenizer
+        self.grid = grid
+        self.weight = weight
+        self._mentioned: dict[tuple[int, tuple[int, ...]], dict[int, Boxes]] = {}
+        for photo, record in enumerate(records):
+            for number, caption in enumerate(record.captions):
+                heads = _heads(record.objects, number)
+                if heads:
+                    ids = tuple(tokenizer.encode(caption))
+                    words = tokenizer.word_numbers(caption)
+                    by_token = {t: heads[word] for t, word in enumerate(words) if word in heads}
+                    self._mentioned[photo, ids] = by_token
+
+    def forward(self, attention: Tensor, sentences: Tensor, photos: Tensor, crops: Tensor) -> Tensor:
+        """The loss of a batch, a scalar; 0 where no word has boxes.
+
+        Args:
+            attention: (B, K, L, P), rows summing to 1.
+            sentences: (B, K, L) ids of the words being written; what follows an end or is padding
+                does not count.
+            photos: (B,) numbers of the photos.
+            crops: (B, 4) the part of each photo that is seen, see `CaptionBatch`; empty: all of it.
+        """
+        places: list[tuple[int, int, int]] = []
+        coverage: list[np.ndarray] = []
+        seen = crops.tolist() or [WHOLE] * len(photos)
+        for b, (photo, crop) in enumerate(zip(photos.tolist(), seen, strict=True)):
+            if not self.objects[photo]:
+                continue
+            covered: dict[Boxes, np.ndarray | None] = {}  # of this photo as it is seen now
+            for k, tokens in enumerate(sentences[b].tolist()):
+                for t, boxes in self.boxes(photo, _real(tokens)).items():
+                    if boxes not in covered:
+                        covered[boxes] = self._coverage(boxes, tuple(crop))
+                    if (share := covered[boxes]) is not None:
+                        places.append((b, k, t))
+                        coverage.append(share)
+        if not places:
+            return attention.new_zeros(())
+        inside = torch.from_numpy(np.stack(coverage)).to(attention.device)  # (N, P)
+        mass = (attention[tuple(zip(*places, strict=True))].float() * inside).sum(dim=-1)
+        return -self.weight * mass.clamp_min(TINY_MASS).log().mean()
+
+    def boxes(self, photo: int, ids: Sequence[int]) -> dict[int, Boxes]:
+        """The boxes of each token of a sentence that names something, by the token's place.
+
+        Args:
+            photo: its number.
+            ids: without start and end.
+        """
+        found: dict[int, Boxes] = {}
+        for span in self.tokenizer.words(ids):
+            if boxes := boxes_named(span.text, self.objects[photo]):
+                found |= dict.fromkeys(range(span.start, span.stop), boxes)
+        return found | self._mentioned.get((photo, tuple(ids)), {})
+
+    def _coverage(self, boxes: Boxes, crop: Box) -> np.ndarray | None:
+        """(P,) float32 with a maximum of 1; None where the crop shows nothing of the boxes."""
+        visible = [seen for box in boxes if (seen := crop_box(box, crop))]
+        share = box_coverage(visible, self.grid).ravel()
+        return (share / share.max()).astype(np.float32) if visible and share.max() > 0 else None
+
+
+def _heads(objects: Sequence[BoxedObject], caption: int) -> dict[int, Boxes]:
+    """The boxes of each phrase's head in a caption of the record, by the head's word number."""
+    heads: dict[int, Boxes] = {}
+    for thing in objects:
+        for number, word in thing.mentions:
+            if number == caption:
+                heads[word] = (*heads.get(word, ()), *thing.boxes)
+    return heads
+
+
+def _real(tokens: Sequence[int]) -> list[int]:
+    """The words of a padded sentence, without its end."""
+    end = next((t for t, token in enumerate(tokens) if token in (EOS, PAD)), len(tokens))
+    return list(tokens[:end])
