@@ -34,8 +34,9 @@ def test_coverage_is_that_of_pixels(grid):
             mask[top:bottom, left:right] = 1
         rows, cols = grid
         regions = mask.reshape(rows, side // rows, cols, side // cols).mean(axis=(1, 3))
-        np.testing.assert_allclose(box_coverage(corners / side, grid), regions, atol=1e-9)
-        assert union_area(corners / side) == pytest.approx(mask.mean())
+        boxes = [tuple(box) for box in (corners / side).tolist()]
+        np.testing.assert_allclose(box_coverage(boxes, grid), regions, atol=1e-9)
+        assert union_area(boxes) == pytest.approx(mask.mean())
 
 
 @pytest.mark.parametrize("grid", GRIDS)

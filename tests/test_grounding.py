@@ -6,6 +6,7 @@ import io
 import math
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -137,7 +138,7 @@ def test_the_size_of_a_turned_photo_is_that_of_the_upright_one(tmp_path):
 
 
 def test_batches_tell_which_part_of_each_photo_they_show():
-    features = type("Features", (), {"readable": np.ones(3, bool)})()
+    features: Any = SimpleNamespace(readable=np.ones(3, bool))
     crop = lambda photo, epoch: (0.1 * photo, 0.0, 1.0, 0.5 + 0.1 * epoch)  # noqa: E731
     batches = CaptionBatches(features, [[[4]], [[5]], [[6]]], 3, 9, 0, crop=crop)
     crops = batches.words(np.array([2, 0]), epoch=3)[-1]

@@ -131,13 +131,30 @@ def bring(weights: Tensor, values: Tensor) -> Tensor:
     return (weights.transpose(1, 2) @ split_heads(values, weights.shape[2])).transpose(1, 2).flatten(2)
 
 
-def attend(query: Tensor, key: Tensor, value: Tensor, hidden: Tensor | None = None) -> tuple[Tensor, Tensor]:
+class RegionWeights(nn.Softmax):
+    """Scores -> the weights of the regions: a softmax, and the one place where weights can be read or replaced.
+
+    A forward hook on it sees the weights of every head and may return others, from which the context is then made.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(dim=-1)
+
+
+def attend(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    hidden: Tensor | None = None,
+    weigh: RegionWeights | None = None,
+) -> tuple[Tensor, Tensor]:
     """Multi-head attention: softmax(q . k / sqrt(H / N)) v (https://arxiv.org/abs/1706.03762, equation 1).
 
     Args:
         query: (..., N, T, H / N), see `split_heads`.
         key, value: (..., N, S, H / N).
         hidden: (..., T, S) True where not to look; None hides nothing.
+        weigh: the softmax, where it is to be read or replaced.
 
     Returns:
         context (..., N, T, H / N) and weights (..., T, S), the mean over the heads, rows summing to 1.
@@ -145,5 +162,5 @@ def attend(query: Tensor, key: Tensor, value: Tensor, hidden: Tensor | None = No
     scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
     if hidden is not None:
         scores = scores.masked_fill(hidden.unsqueeze(-3), float("-inf"))
-    weights = scores.softmax(dim=-1)
+    weights = scores.softmax(dim=-1) if weigh is None else weigh(scores)
     return weights @ value, weights.mean(dim=-3)

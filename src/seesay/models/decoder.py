@@ -7,6 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 
 from torch import Tensor, nn
 
+from seesay.models.attention import RegionWeights
 from seesay.models.embedding import WordEmbedding
 from seesay.models.regions import Regions
 
@@ -60,12 +61,14 @@ class Decoder(nn.Module):
             graphs.
         embedding: of the words, read and written.
         regions: makes the encoder's regions its own.
+        region_weights: gives the weights of the attention that is shown, (B, K, N, P) or (B, N, K, P) for N heads.
     """
 
     Memory: ClassVar[Any] = Memory
     State: Any
     embedding: WordEmbedding
     regions: Regions
+    region_weights: RegionWeights
 
     @property
     def region_size(self) -> int:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from seesay.models.attention import SCORES, bring
+from seesay.models.attention import SCORES, RegionWeights, bring
 from seesay.models.cells import CELLS
 from seesay.models.decoder import Decoded, Decoder, Memory, Step
 from seesay.models.dropout import Dropout
@@ -92,6 +92,7 @@ class RecurrentDecoder(Decoder):
         self.embedding = embedding
         self.regions = Regions(region_size, size, grid, self_attention, dropout)
         self.attention = SCORES[score](size, size, attention_size, heads)
+        self.region_weights = RegionWeights()
         self.cells = nn.ModuleList(kind(size) for _ in range(layers))
         self.start_state = nn.Linear(size, len(kind.State._fields) * layers * size)
         self.word_in = nn.Linear(embedding.size, (kind.gates + self.inputs_extra) * size)
@@ -160,7 +161,7 @@ class RecurrentDecoder(Decoder):
     def look(self, query: Tensor, memory: Any, sample: Tensor | None = None) -> Look:
         """Where the query (B, K, H) looks and what it sees there: alpha = softmax(e), z = sum_i alpha_i values_i."""
         scores = self.attention(query, memory.keys)
-        weights = scores.softmax(dim=-1)
+        weights = self.region_weights(scores)
         taken, chosen = self._take(weights, sample)
         return Look(bring(taken, memory.values), weights.mean(dim=2), chosen, scores)
 

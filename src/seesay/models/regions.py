@@ -63,7 +63,8 @@ class SelfAttention(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         """(B, P, H) -> (B, P, H)."""
         projected = self.project(self.norm(values)).chunk(3, dim=-1)
-        context, _ = attend(*(split_heads(part, self.heads) for part in projected))
+        query, key, value = (split_heads(part, self.heads) for part in projected)
+        context, _ = attend(query, key, value)
         values = values + self.dropout(self.out(context.transpose(-3, -2).flatten(-2)))
         return values + self.dropout(self.think(self.norm_think(values)))
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from seesay.models.attention import attend, split_heads
+from seesay.models.attention import RegionWeights, attend, split_heads
 from seesay.models.decoder import Decoded, Decoder, Step
 from seesay.models.dropout import Dropout
 from seesay.models.embedding import WordEmbedding
@@ -55,6 +55,7 @@ class Block(nn.Module):
         self.words_in = nn.Linear(size, 3 * size)
         self.words_out = nn.Linear(size, size)
         self.query = nn.Linear(size, size)
+        self.region_weights = RegionWeights()
         self.regions_out = nn.Linear(size, size)
         self.think = feed_forward(size)
         self.dropout = Dropout(dropout)
@@ -86,7 +87,8 @@ class Block(nn.Module):
         context, _ = attend(query, key, value, hidden)
         context = context.transpose(1, 2) if past is None else context
         words = words + self.dropout(self.words_out(context.reshape(words.shape)))
-        context, looked = attend(split_heads(self.query(self.norm_regions(words)), heads), *regions)
+        query = split_heads(self.query(self.norm_regions(words)), heads)
+        context, looked = attend(query, *regions, weigh=self.region_weights)
         words = words + self.dropout(self.regions_out(context.transpose(1, 2).reshape(words.shape)))
         words = words + self.dropout(self.think(self.norm_think(words)))
         return words, latest, looked
@@ -132,7 +134,9 @@ class TransformerDecoder(Decoder):
         self.keys = nn.Linear(size, layers * size, bias=False)  # the softmax would not see a bias
         self.values = nn.Linear(size, layers * size)
         self.word_in = nn.Linear(embedding.size, size)
-        self.blocks = nn.ModuleList(Block(size, heads, dropout) for _ in range(layers))
+        blocks = [Block(size, heads, dropout) for _ in range(layers)]
+        self.blocks = nn.ModuleList(blocks)
+        self.region_weights = blocks[-1].region_weights
         self.norm_out = nn.LayerNorm(size)
         self.deep_out = nn.Linear(size, embedding.size)
         self.dropout = Dropout(dropout)
