@@ -337,7 +337,8 @@ def test_attend_equals_torchs_multihead_attention(heads):
     expected, expected_weights = reference(query, values, values)
     parts = zip(reference.in_proj_weight.chunk(3), reference.in_proj_bias.chunk(3), strict=True)
     q, k, v = (torch.nn.functional.linear(x, w, b) for x, (w, b) in zip((query, values, values), parts, strict=True))
-    context, weights = attend(*(split_heads(part, heads) for part in (q, k, v)))
+    q, k, v = (split_heads(part, heads) for part in (q, k, v))
+    context, weights = attend(q, k, v)
     torch.testing.assert_close(reference.out_proj(context.transpose(1, 2).flatten(2)), expected)
     torch.testing.assert_close(weights, expected_weights)
 
