@@ -77,6 +77,14 @@ def test_sentences_that_the_captions_lack_are_counted(entities: Path):
     assert found.records[0].objects[0].mentions == ((0, 0),)
 
 
+def test_a_copy_with_other_hyphens_and_letters_is_the_same_sentence(entities: Path):
+    captions = ("Two-young boys threw a red ball over a beach.", "Kids play with a ball and a hat.")
+    found = read_boxes(entities, dataset("77.jpg", captions=captions))
+    boys, ball, hat = found.records[0].objects
+    assert boys.mentions == ((0, 1),) and ball.mentions == ((0, 5),) and not hat.mentions
+    assert "2 of 5 phrases" in str(found.problems[-1])
+
+
 def test_damaged_annotations_are_named_and_left_out(entities: Path):
     (entities / "Annotations" / "bad.xml").write_text("<annotation><size>", encoding="utf-8")
     (entities / "Annotations" / "lone.xml").write_text(ANNOTATION, encoding="utf-8")

@@ -12,23 +12,36 @@ import pytest
 SRC = Path(__file__).resolve().parents[1] / "src" / "seesay"
 
 # top to bottom
-ROOMS = ("errors", "caption", "config", "progress", "writing", "assets", "metrics", "data", "models", "search")
-ROOMS += ("bundle", "training", "runtime", "explain", "evaluation", "report", "comparison", "bench", "cli")
+ROOMS = ("errors", "geometry", "caption", "config", "progress", "writing", "assets", "metrics", "data")
+ROOMS += (
+    "models",
+    "search",
+    "bundle",
+    "training",
+    "runtime",
+    "explain",
+    "evaluation",
+    "report",
+    "comparison",
+    "bench",
+    "cli",
+)
 NARROW = {  # what a room may import, where that is less than all above it
     "errors": set(),
+    "geometry": set(),
     "caption": {"errors"},
     "config": {"errors"},
     "progress": set(),
     "writing": set(),
-    "metrics": {"errors", "caption"},
-    "data": {"errors", "caption", "progress", "writing", "metrics"},
+    "metrics": {"errors", "caption", "geometry"},
+    "data": {"errors", "caption", "progress", "writing", "metrics", "geometry"},
     "search": set(),
     "assets": set(),
     "runtime": {"caption", "data", "search", "bundle", "errors"},
     "explain": {"caption", "errors"},
 }
 TORCH_ROOMS = ("models", "training", "bundle.graphs", "bundle.onnx_module", "bundle.eight_bits", "bundle.ranges")
-TORCH_ROOMS += ("bundle.write", "bench.training", "bench.device")
+TORCH_ROOMS += ("evaluation.swap", "bundle.write", "bench.training", "bench.device")
 HEAVY = (
     "torch",
     "torchvision",

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from difflib import SequenceMatcher
 from pathlib import Path
 
 from seesay.data.boxes.entities import is_entities, read_entities
 from seesay.data.boxes.instances import instance_files, read_instances
-from seesay.data.boxes.source import BoxFile, FoundObject
+from seesay.data.boxes.source import BoxFile, FoundObject, Mention
 from seesay.data.readers.join import photo_key
 from seesay.data.records import BoxedObject, CaptionRecord, Dataset, Problem
 from seesay.data.text import count_of
 from seesay.data.tokens import split_words
 from seesay.errors import DataError
+
+SIMILAR = 0.8  # of the words of two sentences at least this share must agree for one to be a copy of the other
 
 
 def read_boxes(paths: Sequence[Path | str] | Path | str, dataset: Dataset) -> Dataset:
@@ -77,10 +80,11 @@ def _match(
         if name not in source.objects:
             continue
         used.add(name)
-        captions = _captions_by_words(record)
-        things = [_placed(thing, captions) for thing in source.objects[name]]
-        named += sum(len(thing.mentions) for thing in things)
-        mentioned += sum(len(thing.mentions) for thing in source.objects[name])
+        places = _Places(record)
+        things = [_placed(thing, places) for thing in source.objects[name]]
+        mentions = [mention for thing in source.objects[name] for mention in thing.mentions]
+        named += sum(bool(places.of(mention)) for mention in mentions)
+        mentioned += len(mentions)
         objects.setdefault(record.id, []).extend(things)
     boxes = sum(len(thing.boxes) for name in used for thing in source.objects[name])
     phrases = f", {named:,} of {mentioned:,} phrases found in captions" if mentioned else ""
@@ -89,14 +93,51 @@ def _match(
     return Problem(kind, f"boxes {path.name}", what)
 
 
-def _captions_by_words(record: CaptionRecord) -> dict[tuple[str, ...], list[int]]:
-    captions: dict[tuple[str, ...], list[int]] = {}
-    for number, caption in enumerate(record.captions):
-        captions.setdefault(tuple(split_words(caption)), []).append(number)
-    return captions
+class _Places:
+    """Where the words of a sentence stand in a record's captions.
+
+    Copies of one data set differ in hyphens and in corrected letters, so a sentence that no caption
+    equals is laid beside the most similar one, word by word.
+    """
+
+    def __init__(self, record: CaptionRecord) -> None:
+        self._captions = [tuple(split_words(caption)) for caption in record.captions]
+        self._known: dict[tuple[str, ...], list[dict[int, int]]] = {}
+
+    def of(self, mention: Mention) -> list[tuple[int, int]]:
+        """(caption, word) of each caption that says the sentence; none where no caption is similar."""
+        if mention.words not in self._known:
+            self._known[mention.words] = self._aligned(mention.words)
+        places = enumerate(self._known[mention.words])
+        return [(number, words[mention.word]) for number, words in places if mention.word in words]
+
+    def _aligned(self, sentence: tuple[str, ...]) -> list[dict[int, int]]:
+        """For each caption the number of the caption's word by that of the sentence's."""
+        if sentence in self._captions:
+            same = {number: number for number in range(len(sentence))}
+            return [same if caption == sentence else {} for caption in self._captions]
+        ours, our_words = _pieces(sentence)
+        found: list[dict[int, int]] = [{} for _ in self._captions]
+        alike = SIMILAR
+        for number, caption in enumerate(self._captions):
+            theirs, their_words = _pieces(caption)
+            matcher = SequenceMatcher(None, ours, theirs, autojunk=False)
+            if (ratio := matcher.ratio()) > alike:
+                alike = ratio
+                found = [{} for _ in self._captions]
+                for block in matcher.get_matching_blocks():
+                    for step in range(block.size):
+                        found[number][our_words[block.a + step]] = their_words[block.b + step]
+        return found
 
 
-def _placed(thing: FoundObject, captions: Mapping[tuple[str, ...], list[int]]) -> BoxedObject:
+def _pieces(words: Sequence[str]) -> tuple[list[str], list[int]]:
+    """Words cut at their hyphens, and for each piece the number of its word."""
+    pieces = [(piece, number) for number, word in enumerate(words) for piece in word.split("-")]
+    return [piece for piece, _ in pieces], [number for _, number in pieces]
+
+
+def _placed(thing: FoundObject, places: _Places) -> BoxedObject:
     """The thing with its mentions as numbers of a record's captions; sentences it lacks are left out."""
-    mentions = [(number, mention.word) for mention in thing.mentions for number in captions.get(mention.words, ())]
+    mentions = [place for mention in thing.mentions for place in places.of(mention)]
     return BoxedObject(thing.kind, tuple(thing.boxes), frozenset(thing.names), tuple(mentions))
