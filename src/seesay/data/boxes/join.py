@@ -10,8 +10,8 @@ from pathlib import Path
 from seesay.data.boxes.entities import is_entities, read_entities
 from seesay.data.boxes.instances import instance_files, read_instances
 from seesay.data.boxes.source import BoxFile, FoundObject, Mention
-from seesay.data.readers.join import photo_key
 from seesay.data.records import BoxedObject, CaptionRecord, Dataset, Problem
+from seesay.data.splits import photo_key
 from seesay.data.text import count_of
 from seesay.data.tokens import split_words
 from seesay.errors import DataError
@@ -70,13 +70,13 @@ def _match(
     objects: dict[str, list[BoxedObject]],
 ) -> Problem:
     """Add the objects of each record to `objects`, by its id; say how much was matched."""
-    numbers = {photo_key(Path(f"{name}.jpg")): name for name in source.objects}
+    numbers = {photo_key(f"{name}.jpg"): name for name in source.objects}
     numbers.pop("", None)
     used: set[str] = set()
     named = mentioned = 0
     for record in records:
         stem = record.image.stem
-        name = stem if stem in source.objects else numbers.get(photo_key(record.image), "")
+        name = stem if stem in source.objects else numbers.get(photo_key(record.image.name), "")
         if name not in source.objects:
             continue
         used.add(name)
