@@ -18,7 +18,7 @@ from seesay.models.show_attend_tell import ShowAttendTell
 from seesay.models.transformer import TransformerDecoder
 from seesay.training import distill
 from seesay.training.batches import CaptionBatches
-from seesay.training.distill import Distillation, SoftTargets, Teacher, soft_targets
+from seesay.training.distill import Distillation, SoftTargets, Teacher, soft_targets, teacher_sentences
 from seesay.training.objective import CrossEntropy
 from seesay.training.train import train
 
@@ -174,3 +174,27 @@ def test_a_run_learns_from_the_run_before(tiny_recipe: Recipe, tiny_data: Path, 
     _, asked_of_none = trained("third")
     assert asked_of_none == loss, "the same run again"
     assert asked_of_both != loss
+
+
+def test_a_teachers_sentences_are_those_of_its_search(teachers):
+    """The same as searching photo by photo; equal ones once, no start, no end."""
+    from seesay.search import SearchOptions
+    from seesay.training.generate import beams
+
+    search = SearchOptions(beam=3, max_words=6)
+    found = teacher_sentences(teachers[1], search, torch.device("cpu"), QUIET)
+    assert len(found) == len(CAPTIONS)
+    decoder, seen = teachers[1]
+    for photo, sentences in enumerate(found):
+        regions = torch.from_numpy(seen.take(np.array([photo])).astype(np.float32))
+        alone = beams(decoder, decoder.prepare(regions), search)
+        expected = {
+            tuple(ids[: n - 1]) for ids, n in zip(alone.tokens[0].tolist(), alone.lengths[0].tolist(), strict=True)
+        }
+        assert set(map(tuple, sentences)) == expected and len(sentences) == len(expected)
+        assert not {EOS, PAD} & {token for sentence in sentences for token in sentence}
+
+
+def test_sentences_want_a_teacher():
+    with pytest.raises(RecipeError, match=r"of which teacher\? Give train\.teachers"):
+        Recipe.from_dict({"train": {"teacher_sentences": 2}})

@@ -112,6 +112,7 @@ class Train:
     consensus: float = between(0, 1, default=0.0)
     teachers: tuple[str, ...] = ()
     distillation: float = between(0, 1, default=0.5)
+    teacher_sentences: int = at_least(0, default=0)
     sentences: Literal["beams", "drawn"] = "beams"
     samples: int = at_least(1, default=5, most=100)
     baseline: Literal["greedy", "samples", "expected"] = "expected"
@@ -373,6 +374,10 @@ def _rules(recipe: Recipe) -> Iterable[tuple[bool, str]]:
     yield (
         bool(train.teachers) and train.distillation == 0,
         "train.teachers are asked for nothing with train.distillation=0; leave them out or give it a weight",
+    )
+    yield (
+        train.teacher_sentences > 0 and not train.teachers,
+        f"train.teacher_sentences={train.teacher_sentences}: of which teacher? Give train.teachers=BUNDLE",
     )
     yield (
         bool(train.teachers) and train.consensus > 0,

@@ -22,10 +22,13 @@ from seesay.models.captioner import Captioner
 from seesay.models.decoder import Decoded, Decoder
 from seesay.models.stem import Stem
 from seesay.progress import progress
+from seesay.search import SearchOptions
 from seesay.training.batches import CaptionBatch, CaptionBatches
+from seesay.training.generate import beams
 from seesay.training.objective import CrossEntropy
 from seesay.training.photos import encode_photos
 
+SEARCHED = 100  # photos searched together
 LIKELIEST = 32  # words of which the shares are kept; the rest, mostly the teachers' label smoothing, is shared out
 
 
@@ -127,6 +130,37 @@ def let_see(captioner: Captioner, records: Sequence[CaptionRecord], device: torc
         raise DataError(f"{len(records) - len(seen.records)} photos can no longer be read; they were a moment ago")
     assert isinstance(seen.features, PhotoFeatures)
     return Teacher(captioner.decoder.to(device), seen.features)
+
+
+def teacher_sentences(
+    teacher: Teacher, search: SearchOptions, device: torch.device, console: Console
+) -> list[list[list[int]]]:
+    """What a teacher writes of each photo, for a student to learn beside the photo's own captions.
+
+    Sequence-level distillation (Kim and Rush 2016, https://arxiv.org/abs/1606.07947): the student learns
+    the teacher's distributions where its own sentences will lead it.
+
+    Args:
+        teacher: in eval mode.
+        search: as many sentences a photo as its beam is wide, fewer where some are equal.
+        device: of the decoder.
+        console: for progress.
+
+    Returns:
+        For each photo its sentences' ids, without start and end.
+    """
+    photos, found = np.arange(len(teacher.features.place)), []
+    with progress("teacher's sentences", len(photos), console) as advance:
+        for first in range(0, len(photos), SEARCHED):
+            group = photos[first : first + SEARCHED]
+            regions = torch.from_numpy(teacher.features.take(group).astype(np.float32)).to(device)
+            with torch.inference_mode():
+                written = beams(teacher.decoder, teacher.decoder.prepare(regions), search)
+            for tokens, lengths in zip(written.tokens.tolist(), written.lengths.tolist(), strict=True):
+                sentences = (tuple(ids[: n - 1]) for ids, n in zip(tokens, lengths, strict=True))
+                found.append([list(ids) for ids in dict.fromkeys(sentences)])
+            advance(len(group))
+    return found
 
 
 def soft_targets(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from seesay.models.stem import Stem
 from seesay.search import SearchOptions
 from seesay.training.batches import CaptionBatches
 from seesay.training.build import build_objective, search_options
-from seesay.training.distill import let_see, open_teachers, soft_targets
+from seesay.training.distill import let_see, open_teachers, soft_targets, teacher_sentences
 from seesay.training.finetune import FromPhotos
 from seesay.training.generate import generate
 from seesay.training.loop import Trainer
@@ -75,6 +76,12 @@ def train(recipe: Recipe, resume: bool = False, console: Console | None = None) 
     describe(training, dev, tokenizer, encoder, decoder, fabric.device, console)
     run.keep_vocabulary(tokenizer.to_json())
     captions = [[tokenizer.encode(caption) for caption in r.captions] for r in train_photos.records]
+    search = search_options(recipe, tokenizer)
+    seen = [let_see(teacher, train_photos.records, fabric.device, console) for teacher in teachers]
+    if recipe.train.teacher_sentences:
+        wide = replace(search, beam=recipe.train.teacher_sentences)
+        written = teacher_sentences(seen[0], wide, fabric.device, console)
+        captions = [own + more for own, more in zip(captions, written, strict=True)]
     batches = CaptionBatches(
         train_photos.features,
         captions,
@@ -84,15 +91,11 @@ def train(recipe: Recipe, resume: bool = False, console: Console | None = None) 
         recipe.train.consensus,
         train_photos.crop if recipe.train.grounding else None,
     )
-    soft = None
-    if teachers:
-        seen = [let_see(teacher, train_photos.records, fabric.device, console) for teacher in teachers]
-        soft = soft_targets(seen, batches, fabric.device, console)
-        del teachers, seen
+    soft = soft_targets(seen, batches, fabric.device, console) if seen else None
+    del teachers, seen
     objective = build_objective(recipe, decoder, tokenizer, train_photos.records, soft)
     if isinstance(train_photos.features, PhotoFiles) or recipe.encoder.finetune != "none":
         objective = FromPhotos(encoder, objective, stem)
-    search = search_options(recipe, tokenizer)
     captioner = Captioner(encoder, decoder)
     judge = DevJudge(captioner, tokenizer, dev_photos, search, fabric.device, stem)
     trainer = Trainer(recipe, run, fabric, objective, batches, judge, console)
