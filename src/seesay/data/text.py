@@ -22,13 +22,22 @@ def read_text(path: Path) -> str:
         data = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check that it is a readable file") from None
+    return decode_text(data, str(path))
+
+
+def decode_text(data: bytes, name: str) -> str:
+    """As `read_text`, of bytes; `name` is what messages call them.
+
+    Raises:
+        DataError: they are neither UTF-8 nor UTF-16.
+    """
     wide = data.startswith(UTF_16)
     try:
         return data.decode("utf-16" if wide else "utf-8-sig")
     except UnicodeDecodeError as error:
         row = data.count(b"\n", 0, error.start) + 1
         what = "not UTF-16 text, though it begins so" if wide else "not UTF-8 text"
-        raise DataError(f"{path}:{row}: {what}; expected UTF-8: save the file in that encoding") from None
+        raise DataError(f"{name}:{row}: {what}; expected UTF-8: save the file in that encoding") from None
 
 
 def read_lines(path: Path) -> list[str]:

@@ -9,7 +9,20 @@ from typing import NamedTuple
 
 from rich.console import Console
 
-from seesay.data.readers import coco, flickr8k, flickr30k, folder, json_list, karpathy, shapes, table, textcaps
+from seesay.data.readers import (
+    coco,
+    flickr8k,
+    flickr30k,
+    folder,
+    json_list,
+    karpathy,
+    parquet,
+    shapes,
+    table,
+    textcaps,
+    texts,
+    webdataset,
+)
 from seesay.data.readers.assemble import Assembler
 from seesay.data.readers.columns import Columns, ColumnSpec
 from seesay.data.readers.join import join
@@ -24,7 +37,10 @@ from seesay.errors import DataError, did_you_mean
 
 LAYOUTS: dict[str, Layout] = {
     module.LAYOUT.name: module.LAYOUT
-    for module in (flickr30k, flickr8k, coco, karpathy, textcaps, shapes, folder, json_list, table)
+    for module in (
+        *(flickr30k, flickr8k, coco, karpathy, textcaps, shapes, folder, json_list, table),
+        *(webdataset, parquet, texts),
+    )
 }  # in the order in which they are tried
 DEEPEST = 3  # folders around the captions that an archive may have added
 MOST_FOLDERS = 200  # at one depth; beyond that they are a data set's own
@@ -157,13 +173,16 @@ def _detect(path: Path, layouts: Sequence[Layout], columns: Columns) -> _Place:
         raise DataError(f"{path}: no such folder")
     if not os.access(path, os.R_OK | os.X_OK):
         raise DataError(f"{path}: may not be read by this user; check its permissions")
+    usual = [layout for layout in layouts if not layout.last_resort]
     for folders in _depths(path):
-        places = [place for folder in folders if (place := _Place(folder, _found(folder, layouts, columns))).files]
+        places = [place for folder in folders if (place := _Place(folder, _found(folder, usual, columns))).files]
         if len(places) > 1:
             named = first_few([str(place.folder) for place in places], 5)
             raise DataError(f"{path}: holds several data sets: {named}; give one of them, or several as a list")
         if places:
             return places[0]
+    if last := _found(path, [layout for layout in layouts if layout.last_resort], columns):
+        return _Place(path, last)
     looked = "; ".join(f"{layout.name}: {layout.looks_for}" for layout in layouts)
     found = first_few(sorted(entry.name for entry in path.iterdir()), 8) or "nothing"
     raise DataError(

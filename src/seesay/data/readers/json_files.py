@@ -101,10 +101,11 @@ def item_values(item: Any, columns: Columns) -> tuple[str, list[str], str]:
         return "", [], ""
     keys = (columns.image,) if columns.image else IMAGE
     image = next((name for key in keys if (name := _photo_name(item.get(key)))), "")
-    return image, _captions(item, columns), str(item.get(columns.split or "split") or "")
+    return image, item_captions(item, columns), str(item.get(columns.split or "split") or "")
 
 
-def _captions(item: Mapping[str, Any], columns: Columns) -> list[str]:
+def item_captions(item: Mapping[str, Any], columns: Columns) -> list[str]:
+    """The captions of an object: under the keys that the user named, else under the usual ones."""
     if columns.caption:
         return [caption for key in columns.caption for caption in captions_in(item.get(key))]
     for key in CAPTION:

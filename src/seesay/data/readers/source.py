@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from seesay.data.readers.columns import Columns
 from seesay.data.readers.packed import Packed
+from seesay.data.readers.photo_finder import listed_folders
 from seesay.data.records import SPLIT_ALIASES, Problem
 
 
@@ -82,6 +83,7 @@ class Layout:
         find: the captions files that a folder has in this layout, those to be read first; none: it is another.
         read: some or all of these files, read.
         karpathy: whether Karpathy's ids are its usual split.
+        last_resort: whether it is tried only where no folder at any depth has another.
     """
 
     name: str
@@ -89,6 +91,7 @@ class Layout:
     find: Callable[[Path, Columns], list[Path]]
     read: Callable[[Source], list[CaptionFile]]
     karpathy: bool = False
+    last_resort: bool = False
 
 
 def split_name(text: str) -> str:
@@ -115,6 +118,11 @@ def photo_folders(base: Path, *parts: str) -> list[Path]:
     images = ("images", "Images")
     inner = [f"{folder}/{part}" for part in parts for folder in images]
     return [base / name for name in (*parts, *inner, *images)] + [base]
+
+
+def split_folders(folder: Path) -> list[Path]:
+    """A folder, and those in it that are named like splits."""
+    return [folder, *(Path(inner) for inner in listed_folders(folder) if split_name(Path(inner).name))]
 
 
 def names_of_split(split: str) -> list[str]:

@@ -1,0 +1,155 @@
+"""Parquet, as Hugging Face keeps data sets: photos inside the table or as paths, one caption a row or a list."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from seesay.data.readers.columns import IMAGE, SPLIT_LIKE, Columns, Found, captions_in, find_columns, split_hint
+from seesay.data.readers.folder import with_split
+from seesay.data.readers.packed import Packed, unpacked_folder
+from seesay.data.readers.photo_finder import normal_name
+from seesay.data.readers.samples import is_photo
+from seesay.data.readers.source import CaptionFile, Layout, Row, Source, photo_folders, split_folders, split_in_name
+from seesay.data.records import Problem
+from seesay.errors import DataError, require
+
+BATCH = 256  # rows decoded together
+
+
+def _find(folder: Path, _: Columns) -> list[Path]:
+    places = [place for base in (folder, folder / "data") for place in split_folders(base)]
+    return [file for place in places if place.is_dir() for file in sorted(place.glob("*.parquet"))]
+
+
+def _read(source: Source) -> list[CaptionFile]:
+    return [_table(source, file) for file in source.files]
+
+
+def _table(source: Source, file: Path) -> CaptionFile:
+    table = _open(file)
+    found = find_columns(table.schema_arrow.names, source.columns, file)
+    label = source.label(file)
+    split = split_in_name(file.stem) or (split_in_name(file.parent.name) if file.parent != source.folder else "")
+    if _holds_paths(table, found.image):
+        rows = with_split(_rows(table, found, None, label), split)
+        return CaptionFile(file, rows, photo_folders(file.parent, *((split,) if split else ())))
+    names = _names(table, found)
+    size = _bytes_of(table, found.image) // max(len(names), 1)
+    packed = Packed(unpacked_folder(file), dict.fromkeys(names, size), partial(_photos, file, found.image, names))
+    rows = with_split(_rows(table, found, names, label), split)
+    numbered = any(name.isdigit() for name in names)  # rows of several files have the same numbers
+    return CaptionFile(file, rows, [packed.folder], f"{file.stem}/" if numbered else "", packed=packed)
+
+
+def _open(file: Path) -> Any:
+    module = require("pyarrow.parquet", "parquet", f"{file}: reading parquet")
+    arrow = require("pyarrow", "parquet", f"{file}: reading parquet")
+    try:
+        return module.ParquetFile(file)
+    except (arrow.ArrowInvalid, OSError) as error:
+        raise DataError(f"{file}: damaged, or no parquet ({error}); copy it again") from None
+
+
+def _holds_paths(table: Any, image: str) -> bool:
+    kind = table.schema_arrow.field(image).type
+    return not str(kind).startswith(("struct", "binary", "large_binary"))
+
+
+def _rows(table: Any, found: Found, names: Sequence[str] | None, label: str) -> Iterator[Row | Problem]:
+    """Rows of captions; the photo's name is that of `names`, or what the table has in its place."""
+    others = [name for name in table.schema_arrow.names if name.lower() in SPLIT_LIKE and not found.split]
+    wanted = [*found.captions, *others, *([found.split] if found.split else []), *([] if names else [found.image])]
+    seen: dict[str, set[str]] = {}
+    number = 0
+    for batch in table.iter_batches(BATCH, columns=wanted):
+        for row in batch.to_pylist():
+            number += 1
+            image = names[number - 1] if names else str(row[found.image] or "")
+            captions = [caption for column in found.captions for caption in captions_in(row[column])]
+            if not captions:
+                what = f"row left out; expected a caption in {' or '.join(found.captions)}"
+                yield Problem("error", f"{label}:{number}", what)
+            split = row.get(found.split) if found.split else None
+            yield from (Row(number, image, caption, str(split or "")) for caption in captions)
+            for name in others:
+                seen.setdefault(name, set()).add(str(row[name]))
+    yield from (Problem("note", label, split_hint(name, values)) for name, values in seen.items() if len(values) > 1)
+
+
+def _names(table: Any, found: Found) -> list[str]:
+    """A name for each row's photo: what the table calls it, else the row's number from 0."""
+    kind = table.schema_arrow.field(found.image).type
+    columns = [f"{found.image}.path"] if str(kind).startswith("struct") and kind.get_field_index("path") >= 0 else []
+    columns += [name for name in table.schema_arrow.names if name.lower() in IMAGE and name != found.image]
+    for column in columns:
+        values = table.read(columns=[column]).column(0).to_pylist()
+        names = [_last(value.get("path") if isinstance(value, dict) else value) for value in values]
+        if names and all(names) and (len(set(names)) == len(names) or _repeat_photos(table, found.image, names)):
+            return names
+    return [f"{number:08}" for number in range(table.metadata.num_rows)]
+
+
+def _repeat_photos(table: Any, image: str, names: Sequence[str]) -> bool:
+    """Whether rows of one name hold one photo, as where each caption has a row; some of these rows tell."""
+    first = 0
+    for group in range(table.metadata.num_row_groups):
+        here = names[first : first + table.metadata.row_group(group).num_rows]
+        first += len(here)
+        if len(set(here)) < len(here):
+            photos: dict[str, bytes] = {}
+            digests = (hashlib.blake2b(_photo(value, Path())).digest() for value in _values(table, group, image))
+            return all(photos.setdefault(name, digest) == digest for name, digest in zip(here, digests, strict=True))
+    return False
+
+
+def _values(table: Any, group: int, column: str) -> Iterator[Any]:
+    """A column's values in a group of rows."""
+    for batch in table.iter_batches(BATCH, row_groups=[group], columns=[column]):
+        yield from batch.column(0).to_pylist()
+
+
+def _last(path: Any) -> str:
+    """The last part of a photo's path, as a file may be called."""
+    name = normal_name(str(path if path is not None else "")).rpartition("/")[2]
+    stem, _, extension = name.rpartition(".")
+    return name if name not in (".", "..") and (not stem or is_photo(extension.lower())) else ""
+
+
+def _bytes_of(table: Any, image: str) -> int:
+    groups = (table.metadata.row_group(number) for number in range(table.metadata.num_row_groups))
+    columns = (group.column(number) for group in groups for number in range(group.num_columns))
+    return sum(column.total_uncompressed_size for column in columns if column.path_in_schema.split(".")[0] == image)
+
+
+def _photos(file: Path, image: str, names: Sequence[str], wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
+    """The photos wanted; groups of rows that hold none of them are not read."""
+    table, first = _open(file), 0
+    left = set(wanted)  # a photo with several captions may have several rows
+    for group in range(table.metadata.num_row_groups):
+        count = table.metadata.row_group(group).num_rows
+        if not left.isdisjoint(names[first : first + count]):
+            for name, value in zip(names[first : first + count], _values(table, group, image), strict=True):
+                if name in left:
+                    left.discard(name)
+                    yield name, _photo(value, file)
+        first += count
+
+
+def _photo(value: Any, file: Path) -> bytes:
+    """The bytes of a photo; of one that the table only has a path of, those of that file."""
+    if isinstance(value, bytes):
+        return value
+    value = value if isinstance(value, dict) else {}
+    if isinstance(value.get("bytes"), bytes):
+        return value["bytes"]
+    try:
+        return (file.parent / str(value.get("path") or "")).read_bytes()
+    except OSError:
+        return b""  # an empty file, which whoever opens it says
+
+
+LAYOUT = Layout("parquet", "*.parquet with photos or their paths, and captions", _find, _read)

@@ -1,0 +1,70 @@
+"""Samples: a photo and the files that share its name (dog.jpg, dog.txt, dog.json), in a folder or in a tar."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
+
+from seesay.data.images import photo_suffixes
+from seesay.data.readers.columns import Columns
+from seesay.data.readers.json_files import item_captions
+from seesay.data.readers.source import Row
+from seesay.data.records import Problem
+from seesay.data.text import decode_text
+from seesay.errors import DataError
+
+TEXTS = ("json", "txt", "caption")
+
+
+def split_key(name: str) -> tuple[str, str]:
+    """ "a/dog.seg.png" -> ("a/dog", "seg.png"): WebDataset's rule, the first dot of the last part."""
+    folder, slash, base = name.rpartition("/")
+    stem, _, extension = base.partition(".")
+    return f"{folder}{slash}{stem}", extension.lower()
+
+
+def is_photo(extension: str) -> bool:
+    """Whether a file with this extension, without its first dot, is a photo; a mask such as "seg.png" is none."""
+    return f".{extension}" in photo_suffixes()
+
+
+def sample_rows(
+    photo: str, texts: Mapping[str, bytes], label: str, split: str, columns: Columns
+) -> Iterator[Row | Problem]:
+    """The captions of a photo: those of its JSON, else each line of its text.
+
+    Args:
+        photo: its name.
+        texts: the content of the files beside it, by extension.
+        label: what holds them, in problems.
+        split: where its JSON says none.
+        columns: keys that the user named.
+    """
+    for extension in (*columns.caption, *TEXTS):
+        if extension not in texts:
+            continue
+        place = str(PurePosixPath(split_key(photo)[0] + f".{extension}"))
+        try:
+            captions, said = _captions(texts[extension], extension == "json", f"{label}:{place}", columns)
+        except DataError as error:
+            where, _, what = str(error).partition(": ")
+            yield Problem("error", where, what)
+            continue
+        if captions:
+            yield from (Row(place, photo, caption, said or split) for caption in captions)
+            return
+
+
+def _captions(data: bytes, is_json: bool, where: str, columns: Columns) -> tuple[list[str], str]:
+    """(captions, split)."""
+    text = decode_text(data, where)
+    if not is_json:
+        return [line.strip() for line in text.splitlines() if line.strip()], ""
+    try:
+        item = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{where}: not JSON ({error.msg})") from None
+    if not isinstance(item, dict):
+        return [], ""
+    return item_captions(item, columns), str(item.get(columns.split or "split") or "")

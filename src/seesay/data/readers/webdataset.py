@@ -1,0 +1,97 @@
+"""WebDataset: tars of samples, each a photo with a .json or .txt of the same name."""
+
+from __future__ import annotations
+
+import tarfile
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from seesay.data.readers.columns import Columns
+from seesay.data.readers.packed import Packed, unpacked_folder
+from seesay.data.readers.photo_finder import is_hidden, normal_name
+from seesay.data.readers.samples import TEXTS, is_photo, sample_rows, split_key
+from seesay.data.readers.source import CaptionFile, Layout, Row, Source, split_folders, split_in_name
+from seesay.data.records import Problem
+
+SUFFIXES = (".tar", ".tar.gz", ".tgz")
+
+
+@dataclass
+class _Sample:
+    """What shares a name: the first photo, and the texts by extension."""
+
+    photo: str = ""
+    texts: dict[str, bytes] = field(default_factory=dict)
+
+
+def _find(folder: Path, _: Columns) -> list[Path]:
+    return [file for place in split_folders(folder) for file in _tars(place)]
+
+
+def _tars(folder: Path) -> list[Path]:
+    try:
+        return sorted(path for path in folder.iterdir() if path.name.lower().endswith(SUFFIXES))
+    except OSError:
+        return []
+
+
+def _read(source: Source) -> list[CaptionFile]:
+    return [_shard(source, file) for file in source.files]
+
+
+def _shard(source: Source, file: Path) -> CaptionFile:
+    label = source.label(file)
+    within = split_in_name(file.parent.name) if file.parent != source.folder else ""
+    samples, sizes, problems = _scan(file, label, (*source.columns.caption, *TEXTS))
+    rows: list[Row | Problem] = [*problems]
+    for sample in samples.values():
+        if sample.photo and sample.texts:
+            split = split_in_name(file.name.partition(".")[0]) or within
+            rows += sample_rows(sample.photo, sample.texts, label, split, source.columns)
+    packed = Packed(unpacked_folder(file), sizes, partial(_photos, file))
+    return CaptionFile(file, rows, [packed.folder], packed=packed)
+
+
+def _scan(
+    file: Path, label: str, extensions: Collection[str]
+) -> tuple[dict[str, _Sample], dict[str, int], list[Problem]]:
+    """(samples by key, bytes of each photo, problems); of photos the bytes are not read."""
+    samples: dict[str, _Sample] = {}
+    sizes: dict[str, int] = {}
+    problems: list[Problem] = []
+    try:
+        with tarfile.open(file) as tar:
+            for member in tar:
+                name = normal_name(member.name)
+                key, extension = split_key(name)
+                if not member.isfile() or is_hidden(name.rpartition("/")[2]):
+                    continue
+                if name.startswith(("/", "../")):
+                    problems.append(Problem("error", f"{label}:{name}", "leads out of its folder: left out"))
+                elif is_photo(extension):
+                    sizes[name] = member.size
+                    sample = samples.setdefault(key, _Sample())
+                    sample.photo = sample.photo or name
+                elif extension in extensions and (content := tar.extractfile(member)):
+                    samples.setdefault(key, _Sample()).texts[extension] = content.read()
+    except (tarfile.TarError, EOFError, OSError) as error:
+        problems.append(Problem("error", label, f"damaged, read up to there ({error}); copy it again"))
+    return samples, sizes, problems
+
+
+def _photos(file: Path, names: Collection[str]) -> Iterator[tuple[str, bytes]]:
+    left = set(names)
+    try:
+        with tarfile.open(file) as tar:
+            for member in tar:
+                name = normal_name(member.name)
+                if name in left and member.isfile() and (content := tar.extractfile(member)):
+                    left.discard(name)
+                    yield name, content.read()
+    except (tarfile.TarError, EOFError, OSError):
+        pass  # said when it was scanned; what it lacks is a photo that cannot be read
+
+
+LAYOUT = Layout("webdataset", "*.tar of photos with a .json or .txt each", _find, _read)
