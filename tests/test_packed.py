@@ -16,7 +16,6 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-
 from seesay.data.images import open_photo
 from seesay.data.readers import packed, read_dataset, unpack_photos
 from seesay.data.records import Dataset

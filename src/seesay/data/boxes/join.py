@@ -40,7 +40,7 @@ def read_boxes(paths: Sequence[Path | str] | Path | str, dataset: Dataset) -> Da
         source = _read(path)
         problems += [*source.problems, _match(path, source, dataset.records, objects)]
     records = (replace(record, objects=(*record.objects, *objects.get(record.id, ()))) for record in dataset.records)
-    return Dataset(dataset.layout, tuple(records), tuple(problems))
+    return replace(dataset, records=tuple(records), problems=tuple(problems))
 
 
 def _read(path: Path) -> BoxFile:
