@@ -247,7 +247,7 @@ def test_caption_prints_and_writes_json(cli: Cli, tiny_bundle: Path, tiny_photos
     assert done.out.splitlines() == [f"{entry['image']}: {entry['caption']}" for entry in entries]
     grid = seesay.load(tiny_bundle).bundle.grid
     for entry in entries:
-        assert list(entry) == ["image", "caption", "score", "words"]
+        assert list(entry) == ["image", "caption", "score", "words", "made_by"]
         assert entry["score"] < 0
         assert " ".join(word["text"] for word in entry["words"]) == entry["caption"]
         assert entry["score"] <= sum(word["logprob"] for word in entry["words"]) + 1e-3, "the end has its share"
@@ -455,6 +455,114 @@ def test_outputs_without_permission(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("os.access", lambda *_: False)
     with pytest.raises(SeesayError, match=r"out\.json: cannot be written: no permission"):
         refuse_unwritable(None, tmp_path / "out.json")
+
+
+@pytest.mark.parametrize("second", ["--page", "--figure"])
+def test_two_outputs_of_one_name(cli: Cli, tmp_path: Path, second: str) -> None:
+    write_photo(tmp_path / "a.jpg", 1)
+    (tmp_path / "o.png").write_text("before")
+    (tmp_path / "link.png").symlink_to("o.png")
+    done = cli("caption", "a.jpg", "--model", "never opened", "--json", "o.png", second, "link.png")
+    assert done.code == 1
+    assert done.err == "seesay: o.png: cannot be written: another output has the same name; give each its own\n"
+    assert (tmp_path / "o.png").read_text() == "before"
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["evaluate", "--model", "m", "--data", "d", "--json", "o", "--report", "o"],
+        ["compare", "run", "--csv", "o", "--markdown", "./o"],
+    ],
+)
+def test_two_outputs_of_one_name_in_other_commands(cli: Cli, arguments: list[str]) -> None:
+    done = cli(*arguments)
+    assert done.code == 1
+    assert "o: cannot be written: another output has the same name" in done.err
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "said"),
+    [
+        (["--beam", "1"], ["--beam", "2"], "beam 1 (now 2)"),
+        (["--precision", "float32"], ["--precision", "int8"], "precision float32 (now"),
+        (["--attention"], [], "attention True (now False)"),
+    ],
+)
+def test_resume_does_not_mix_what_was_made_otherwise(
+    cli: Cli, tiny_bundle: Path, tiny_photos: list[Path], tmp_path: Path, before: list[str], now: list[str], said: str
+) -> None:
+    out = tmp_path / "out.jsonl"
+    asked = ("caption", *tiny_photos[:2], "--model", tiny_bundle, "--json", out)
+    assert cli(*asked, *before).code == 0
+    kept = out.read_bytes()
+    done = cli(*asked, tiny_photos[2], *now, "--resume")
+    assert done.code == 1
+    assert f"{out}:1: was made with {said}" in done.err
+    assert "give the same options, another --json file, or leave --resume out" in done.err
+    assert out.read_bytes() == kept
+    assert list(tmp_path.iterdir()) == [out]
+    assert cli(*asked, tiny_photos[2], *before, "--resume").code == 0
+    assert len(lines_of(out)) == 3
+
+
+def test_resume_does_not_mix_models(cli: Cli, tiny_bundle: Path, tiny_photos: list[Path], tmp_path: Path) -> None:
+    from seesay.bundle.format import write_manifest
+
+    other, out = tmp_path / "other", tmp_path / "out.jsonl"
+    shutil.copytree(tiny_bundle, other)
+    assert cli("caption", tiny_photos[0], "--model", tiny_bundle, "--json", out).code == 0
+    assert cli("caption", *tiny_photos[:2], "--model", other, "--json", out, "--resume").code == 0, "the same model"
+    scores = other / "scores.json"
+    scores.write_text(json.dumps({"dev": {}}))
+    write_manifest(other, seesay.load(tiny_bundle).bundle.grid)
+    done = cli("caption", *tiny_photos[:3], "--model", other, "--json", out, "--resume")
+    assert done.code == 1
+    assert f"{out}:1: was made with digest " in done.err
+
+
+def test_resume_goes_on_with_lines_that_do_not_say_how_they_were_made(
+    cli: Cli, tiny_bundle: Path, tiny_photos: list[Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "out.jsonl"
+    asked = ("caption", *tiny_photos[:2], "--model", tiny_bundle, "--json", out)
+    assert cli(*asked).code == 0
+    lines = [{key: value for key, value in entry.items() if key != "made_by"} for entry in lines_of(out)]
+    out.write_text(json.dumps(lines[0]) + "\n")
+    done = cli(*asked, "--resume")
+    assert done.code == 0
+    assert f"note: {out}: does not say which model made its captions" in done.err
+    assert [set(entry) ^ {"made_by"} == set(lines[0]) for entry in lines_of(out)] == [False, True]
+
+
+@pytest.mark.parametrize("more", [[], ["--resume"]])
+def test_one_run_writes_a_json_file(
+    cli: Cli, tiny_bundle: Path, tiny_photos: list[Path], tmp_path: Path, more: list[str]
+) -> None:
+    """The second run into it says so at once; what is left by one that died is no hindrance."""
+    from seesay.writing import only_writer
+
+    out, lock = tmp_path / "out.jsonl", tmp_path / ".out.jsonl.lock"
+    out.write_text("")
+    with only_writer(lock, ""):
+        done = cli("caption", tiny_photos[0], "--model", "never opened", "--json", out, *more)
+    assert done.code == 1
+    assert done.err == f"seesay: {out}: another process is writing to it; wait for it, or give another --json file\n"
+    lock.touch()
+    assert cli("caption", tiny_photos[0], "--model", tiny_bundle, "--json", out, *more).code == 0
+    assert list(tmp_path.iterdir()) == [out]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux has such a device")
+def test_a_full_disk_is_said_with_the_file(cli: Cli, tiny_bundle: Path, tiny_photos: list[Path]) -> None:
+    done = cli("caption", tiny_photos[0], "--model", tiny_bundle, "--json", "/dev/full")
+    assert done.code == 1
+    assert done.err == "seesay: /dev/full: cannot be written: No space left on device\n"
+    command = [sys.executable, "-m", "seesay", "--version"]
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        written = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert written.returncode == 1
+    assert written.stderr == "seesay: [Errno 28] No space left on device: 'standard output'\n"
 
 
 def test_demo_writes_a_page(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:

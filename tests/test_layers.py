@@ -32,13 +32,13 @@ NARROW = {  # what a room may import, where that is less than all above it
     "caption": {"errors"},
     "config": {"errors"},
     "progress": set(),
-    "writing": set(),
+    "writing": {"errors"},
     "metrics": {"errors", "caption", "geometry"},
     "data": {"errors", "caption", "progress", "writing", "metrics", "geometry"},
     "search": set(),
     "assets": set(),
     "runtime": {"caption", "data", "search", "bundle", "errors"},
-    "explain": {"caption", "errors"},
+    "explain": {"caption", "errors", "writing"},
 }
 TORCH_ROOMS = ("models", "training", "bundle.graphs", "bundle.onnx_module", "bundle.eight_bits", "bundle.ranges")
 TORCH_ROOMS += ("evaluation.swap", "bundle.write", "bench.training", "bench.device")

@@ -56,6 +56,10 @@ class RunError(SeesayError):
     """A folder holds no run of training, or one that cannot be used."""
 
 
+class BusyError(SeesayError):
+    """Another process is writing where this one wants to write."""
+
+
 class MissingExtraError(SeesayError):
     """A feature needs an optional dependency that is not installed."""
 

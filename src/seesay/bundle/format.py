@@ -81,6 +81,11 @@ class Bundle:
         """The recipe's name, harmless to a terminal."""
         return printable(self.recipe["name"])
 
+    @property
+    def digest(self) -> str:
+        """Twelve hex digits that differ between bundles: of the manifest, which has the digest of every other file."""
+        return hashlib.sha256((self.folder / MANIFEST).read_bytes()).hexdigest()[:12]
+
 
 def open_bundle(folder: str | Path) -> Bundle:
     """Verify a bundle and read it.

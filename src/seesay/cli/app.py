@@ -57,8 +57,17 @@ def run() -> None:
     if not sys.warnoptions:
         warnings.filterwarnings("ignore", module=r"(PIL|pillow_heif)\.")  # remarks on the metadata of photos
     try:
-        app()
-    except (SeesayError, OSError) as error:  # such as a full disk
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
+    except SeesayError as error:
+        say(f"seesay: {error}")
+        sys.exit(1)
+    except OSError as error:
+        if error.errno is not None and error.filename is None:  # whoever writes a file names it
+            error.filename = "standard output"
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python's own flush at the end would fail once more
         say(f"seesay: {error}")
         sys.exit(1)
 

@@ -5,22 +5,24 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from itertools import chain, count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TextIO
 
 from seesay.caption import Caption, Failure
 from seesay.cli.outputs import refuse_unwritable
 from seesay.cli.pipes import Pipe
 from seesay.errors import PhotoError, SeesayError, printable
-from seesay.writing import written_whole
+from seesay.writing import is_stream, naming, only_writer, write_image, written_whole
 
 if TYPE_CHECKING:
     from PIL import Image
 
+    from seesay.runtime import CaptionModel
     from seesay.runtime.engine import Precision
 
+STANDARD_OUTPUT = Path("-")
 LINE_START = b'{"image": '
 FIGURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -53,24 +55,54 @@ def caption_photos(
         precision: as for `seesay.load`.
         threads: cores to use; None takes every one that the process may run on.
         pipes: photos that are no files, by name.
-    """
-    from seesay.runtime import CaptionModel
 
+    Raises:
+        BusyError: another process writes to `json_out`.
+        SeesayError: an output cannot be written, or `json_out` cannot be gone on with.
+    """
     pipes = pipes or {}
     figures = _figure_files(figure, photos) if figure else {}
-    to_stdout = str(json_out) == "-"
-    refuse_unwritable(None if to_stdout else json_out, page, *figures.values(), inputs=map(Path, photos))
-    done = _captioned_before(json_out) if resume and json_out else set()
-    todo = [photo for photo in photos if str(photo) not in done]
+    in_file = json_out if json_out != STANDARD_OUTPUT else None
+    refuse_unwritable(in_file, page, *figures.values(), inputs=map(Path, photos))
+    with _only_writer(in_file):
+        return _write_all(photos, model, beam, json_out, attention, figures, page, resume, precision, threads, pipes)
+
+
+def _only_writer(json_out: Path | None) -> AbstractContextManager[None]:
+    if json_out is None or is_stream(json_out):
+        return nullcontext()
+    target = json_out.resolve()
+    busy = f"{json_out}: another process is writing to it; wait for it, or give another --json file"
+    return only_writer(target.with_name(f".{target.name}.lock"), busy)
+
+
+def _write_all(
+    photos: Sequence[Path | str],
+    model: str | None,
+    beam: int | None,
+    json_out: Path | None,
+    attention: bool,
+    figures: Mapping[str, Path],
+    page: Path | None,
+    resume: bool,
+    precision: Precision,
+    threads: int | None,
+    pipes: Mapping[str, Pipe],
+) -> int:
+    from seesay.runtime import CaptionModel
+
     captioner = CaptionModel.load(model, threads, precision)
+    made_by = _made_by(captioner, beam)
+    done = _captioned_before(json_out, made_by, attention) if resume and json_out else set()
+    todo = [photo for photo in photos if str(photo) not in done]
     results = captioner.caption_many([pipes.get(str(photo), photo) for photo in todo], beam=beam)
     results = _counted(results, len(photos), len(photos) - len(todo))
-    results = _printed(results, captions=not to_stdout)
+    results = _printed(results, captions=json_out != STANDARD_OUTPUT)
     undrawn: list[Path] = []
     if figures:
         results = _drawn(results, figures, pipes, undrawn)
     if json_out:  # last, as what stands there is what --resume leaves out
-        results = _as_json(results, json_out, attention, append=bool(done))
+        results = _as_json(results, json_out, made_by, attention, append=bool(done))
     failed = 0
     kept: list[Caption | Failure] = []
     for result in results:
@@ -112,51 +144,100 @@ def _complain(text: str) -> None:
     print(f"seesay: {printable(text)}", file=sys.stderr)
 
 
+def _made_by(captioner: CaptionModel, beam: int | None) -> dict[str, Any]:
+    """What a caption depends on besides the photo; each line of the JSON says it, so that --resume can compare."""
+    encoder, decoder = captioner.encoder_precision, captioner.precision
+    return {
+        "model": captioner.bundle.name,
+        "digest": captioner.bundle.digest,
+        "beam": beam or captioner.bundle.search.beam,
+        "precision": decoder if encoder == decoder else f"{encoder}, {decoder}",
+    }
+
+
 def _as_json(
-    results: Iterable[Caption | Failure], path: Path, attention: bool, append: bool
+    results: Iterable[Caption | Failure], path: Path, made_by: Mapping[str, Any], attention: bool, append: bool
 ) -> Iterator[Caption | Failure]:
-    to_stdout = str(path) == "-"
-    # a file name that is no text is written as JSON escapes it; standard output may be a terminal in any encoding
-    opened = path.open("a" if append else "w", encoding="utf-8", errors="backslashreplace") if not to_stdout else None
-    with opened or nullcontext(sys.stdout) as file:
+    to_stdout = path == STANDARD_OUTPUT  # which may be a terminal in any encoding
+    with nullcontext(sys.stdout) if to_stdout else _opened(path, append) as file:
         for result in results:
-            entry = result.to_dict() if isinstance(result, Failure) else result.to_dict(attention)
-            file.write(json.dumps(entry, ensure_ascii=to_stdout) + "\n")
-            file.flush()
+            failed = isinstance(result, Failure)
+            entry = result.to_dict() if failed else {**result.to_dict(attention), "made_by": made_by}
+            with naming(path):
+                file.write(json.dumps(entry, ensure_ascii=to_stdout) + "\n")
+                file.flush()
             yield result
 
 
-def _captioned_before(path: Path) -> set[str]:
+@contextmanager
+def _opened(path: Path, append: bool) -> Iterator[TextIO]:
+    """A file of lines; a file name that is not text is written as JSON escapes it."""
+    with naming(path):
+        file = path.open("a" if append else "w", encoding="utf-8", errors="backslashreplace")
+    try:
+        yield file
+    finally:
+        with naming(path):  # closing tries once more to write what a full disk did not take
+            file.close()
+
+
+def _captioned_before(path: Path, made_by: Mapping[str, Any], attention: bool) -> set[str]:
     """Photos that an earlier run captioned; a last line torn by a kill, and failures, are dropped from the file.
 
     Raises:
-        SeesayError: a line is none that `_as_json` writes, so the file is somebody else's.
+        SeesayError: a line was not written by `_as_json`, so the file is somebody else's; or it was, but by another
+            model or with other options than `made_by` and `attention`. The file stays as it was.
     """
+    if is_stream(path):
+        raise SeesayError(f"{path}: --resume goes on with a file only")
     if not path.exists():
         return set()
     kept: set[str] = set()
+    says_how = True
     with written_whole(path) as scratch, path.open("rb") as old, scratch.open("wb") as new:
         for number, line in enumerate(old, 1):  # with attention it may be larger than memory
             if not line.endswith(b"\n") and line.startswith(LINE_START[: len(line)]):
                 break
             if not line.strip():
                 continue
-            image, captioned = _line(line, f"{path}:{number}")
-            if captioned and image not in kept:
-                kept.add(image)
+            entry = _entry(line, f"{path}:{number}")
+            if "caption" in entry and entry["image"] not in kept:
+                says_how &= _refuse_others(entry, made_by, attention, f"{path}:{number}")
+                kept.add(entry["image"])
                 new.write(line)
+    if not says_how:
+        print(f"seesay: note: {path}: does not say which model made its captions", file=sys.stderr)
     return kept
 
 
-def _line(line: bytes, where: str) -> tuple[str, bool]:
-    """(the photo of a line of the JSON, whether it was captioned)"""
+def _entry(line: bytes, where: str) -> dict[str, Any]:
+    """A line of the JSON."""
     try:
         entry = json.loads(line)
         if isinstance(entry["image"], str) and ("caption" in entry or "error" in entry):
-            return entry["image"], "caption" in entry
-    except (ValueError, KeyError, TypeError):
+            return entry
+    except (ValueError, KeyError, TypeError, RecursionError):
         pass
     raise SeesayError(f"{where}: no line that `seesay caption --json` wrote; --resume goes on with such a file only")
+
+
+def _refuse_others(entry: Mapping[str, Any], made_by: Mapping[str, Any], attention: bool, where: str) -> bool:
+    """Refuse to add to captions that were made otherwise; False for a line of an early version, which does not say."""
+    before = entry.get("made_by")
+    was = dict(before) if isinstance(before, dict) else {}
+    if (words := entry.get("words")) and isinstance(words, list):
+        was["attention"] = "attention" in words[0]
+    now = {**made_by, "attention": attention}
+    changed = [key for key in now if key in was and was[key] != now[key]]
+    if "digest" not in changed and "model" in changed:
+        changed.remove("model")  # the same model under another name
+    if changed:
+        said = ", ".join(f"{key} {printable(str(was[key])[:40])} (now {printable(now[key])})" for key in changed)
+        raise SeesayError(
+            f"{where}: was made with {said}; give the same options, another --json file, or leave --resume out to "
+            "begin anew"
+        )
+    return before is not None
 
 
 def _drawn(
@@ -175,8 +256,7 @@ def _drawn(
                 undrawn.append(figure)
                 _complain(f"{figure}: not drawn: {error}")
             else:
-                with written_whole(figure) as scratch:
-                    draw_figure(photo, result).save(scratch)
+                write_image(figure, draw_figure(photo, result))
         yield result
 
 

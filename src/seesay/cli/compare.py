@@ -9,6 +9,7 @@ from seesay.cli.caption import FIGURE_SUFFIXES
 from seesay.cli.outputs import refuse_unwritable
 from seesay.comparison import compare, measure_speed, read_run
 from seesay.errors import SeesayError
+from seesay.writing import write_image, write_text
 
 
 def compare_runs(
@@ -30,8 +31,8 @@ def compare_runs(
     comparison = compare(runs, sort)
     print(comparison.table())
     if markdown:
-        markdown.write_text(comparison.markdown(), encoding="utf-8")
+        write_text(markdown, comparison.markdown())
     if csv:
-        csv.write_text(comparison.csv(), encoding="utf-8")
+        write_text(csv, comparison.csv())
     if chart:
-        comparison.chart().save(chart)
+        write_image(chart, comparison.chart())

@@ -19,6 +19,7 @@ from seesay.caption import Caption, Word
 from seesay.errors import SeesayError
 from seesay.explain.overlay import GLOW, GLOW_OPACITY, SHADE, SHADE_OPACITY, heat
 from seesay.explain.text import percent
+from seesay.writing import write_text
 
 Item = tuple[Image.Image | None, Caption]
 
@@ -71,9 +72,9 @@ def write_html(path: str | Path, page: str) -> Path:
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(page.encode("utf-8", "replace"))  # file names may hold lone surrogates
     except OSError as error:
-        raise SeesayError(f"{path}: cannot write the page: {error.strerror}; choose another place") from error
+        raise SeesayError(f"{path}: cannot be written: {path.parent}: {error.strerror}") from error
+    write_text(path, page, "replace")
     return path
 
 
