@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from seesay.bundle.agreement import check_parts
 from seesay.bundle.format import bundle_being_written, open_bundle
 from seesay.errors import BundleError
 
@@ -22,6 +23,7 @@ def export_graphs(bundle: Path, out: Path) -> Path:
         BundleError: the bundle is damaged, or `out` is a folder of something else.
     """
     opened = open_bundle(bundle)
+    check_parts(opened)
     if out.exists() and not (out.is_dir() and {path.name for path in out.iterdir()} in (set(), {*FILES, "README.md"})):
         raise BundleError(f"{out}: exists and is no earlier export; give another folder")
     with bundle_being_written(out) as scratch:

@@ -13,6 +13,7 @@ from seesay.cli.outputs import refuse_unwritable
 from seesay.data.readers import read_dataset, unpack_photos
 from seesay.data.shapes import grounding_of
 from seesay.data.splits import limit_splits
+from seesay.errors import printable
 from seesay.evaluation import evaluate
 from seesay.progress import progress
 from seesay.report import report
@@ -44,9 +45,9 @@ def evaluate_model(
         records = limit_splits(records, limit, seed=0)
     unpack_photos(replace(dataset, records=tuple(records)))
     captioner = CaptionModel.load(model, precision=precision)
-    trained_with = captioner.bundle.recipe["data"].get("splits", splits)
+    trained_with = captioner.bundle.recipe["data"]["splits"]
     if splits != trained_with:
-        told = f"the model was trained with data.splits={trained_with}, this is with --splits {splits}"
+        told = f"the model was trained with data.splits={printable(trained_with)}, this is with --splits {splits}"
         print(f"note: {told}: of the same data, it may have been trained on photos of this {split}", file=sys.stderr)
     training = [caption for record in dataset.records if record.split == "train" for caption in record.captions]
     with progress("captioning", len(records), Console(stderr=True)) as advance:

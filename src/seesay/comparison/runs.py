@@ -11,9 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
-
 from seesay.bundle.format import MANIFEST, Bundle, open_bundle
+from seesay.bundle.weights_file import check_weights
 from seesay.config import flat_recipe
 from seesay.config.plain_yaml import read_yaml
 from seesay.errors import DataError, RecipeError, RunError, did_you_mean
@@ -196,11 +195,10 @@ def _numbers(row: Mapping[str, str | None], where: str) -> dict[str, float]:
 
 def _with_bundle(run: RunSummary, bundle: Bundle, with_scores: bool) -> RunSummary:
     counts = {"encoder": 0, "decoder": 0}
-    with safe_open(bundle.folder / "weights.safetensors", framework="numpy") as file:
-        for name in file.offset_keys():
-            if not name.endswith(BUFFERS):
-                part = name.partition(".")[0]
-                counts[part] = counts.get(part, 0) + math.prod(file.get_slice(name).get_shape())
+    for name, entry in check_weights(bundle.folder).items():
+        if not name.endswith(BUFFERS):
+            part = name.partition(".")[0]
+            counts[part] = counts.get(part, 0) + math.prod(entry.shape)
     scores = bundle.scores.get("dev")
     usable = with_scores and isinstance(scores, dict) and scores.keys() >= SCORE_KEYS
     return replace(

@@ -16,7 +16,7 @@ from PIL import Image
 
 from seesay.bundle.find import short_name
 from seesay.comparison.runs import TRAINING_TOKENISER, RunSummary
-from seesay.errors import RunError, did_you_mean
+from seesay.errors import RunError, did_you_mean, printable
 
 OWN_KEYS = ("name", "out")  # they differ between any two runs
 PATH_KEYS = ("data.path", "data.splits", "train.init", "embedding.path", "encoder.weights")
@@ -171,7 +171,10 @@ def _shown(run: RunSummary, key: str) -> str:
     values = value if isinstance(value, list | tuple) else [value]
     # shares such as 0.8/0.1/0.1 are no path
     paths = key in PATH_KEYS and not _drawn(value)
-    return "+".join(short_name(item) if paths and isinstance(item, str) else _plain(item) for item in values) or "-"
+    return (
+        "+".join(printable(short_name(item)) if paths and isinstance(item, str) else _plain(item) for item in values)
+        or "-"
+    )
 
 
 def _drawn(splits: Any) -> bool:
@@ -182,7 +185,7 @@ def _drawn(splits: Any) -> bool:
 def _plain(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else printable(value)
 
 
 def _unequal_terms(runs: Sequence[RunSummary]) -> list[str]:
@@ -232,7 +235,7 @@ def _remarks(runs: Sequence[RunSummary]) -> list[str]:
     groups: dict[str, list[str]] = {}
     for run in runs:
         for note in (run.scores or {}).get("notes", ()):
-            groups.setdefault(note, []).append(run.name)
+            groups.setdefault(printable(note), []).append(run.name)
     return remarks + [f"{_list(names)}: {note}." for note, names in groups.items()]
 
 

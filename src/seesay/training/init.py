@@ -12,11 +12,11 @@ from torch import Tensor, nn
 from seesay.bundle.find import find_bundle
 from seesay.bundle.format import open_bundle
 from seesay.bundle.graphs import half_precision
-from seesay.bundle.write import load_captioner
+from seesay.bundle.write import bundle_recipe, load_captioner
 from seesay.config import Recipe
 from seesay.config.schema import flatten
 from seesay.data.tokens import CaptionTokenizer
-from seesay.errors import RecipeError, SeesayError
+from seesay.errors import RecipeError, SeesayError, printable, shown
 from seesay.models.build import LEARNED_SIZE, build_encoder
 from seesay.models.captioner import Captioner
 from seesay.models.decoder import Decoder
@@ -54,7 +54,7 @@ def open_initial(recipe: Recipe) -> Initial | None:
         return None
     bundles = [open_bundle(find_bundle(name)) for name in recipe.train.init]
     for name, bundle in zip(recipe.train.init, bundles, strict=True):
-        _refuse_another_model(recipe, name, Recipe.from_dict(bundle.recipe))
+        _refuse_another_model(recipe, name, bundle_recipe(bundle))
         if bundle.tokenizer.to_json() != bundles[0].tokenizer.to_json():
             raise RecipeError(
                 f"train.init={name}: has another vocabulary ({len(bundle.tokenizer):,} tokens) than "
@@ -65,7 +65,7 @@ def open_initial(recipe: Recipe) -> Initial | None:
     captioners = [load_captioner(bundle, recipe) for bundle in bundles]
     captioner = captioners[0]
     captioner.load_state_dict(_mean([each.state_dict() for each in captioners]))
-    trained = Recipe.from_dict(bundles[0].recipe)
+    trained = bundle_recipe(bundles[0])
     return Initial(_encoder(trained, captioner), captioner.decoder, bundles[0].tokenizer)
 
 
@@ -99,7 +99,7 @@ def _model_keys(recipe: Recipe) -> dict[str, Any]:
 
 
 def _said(value: Any) -> str:
-    return "null" if value is None else str(value)
+    return printable(value) if isinstance(value, str) else shown(value)
 
 
 def _encoder(trained: Recipe, captioner: Captioner) -> Encoder:

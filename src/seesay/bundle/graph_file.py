@@ -1,0 +1,157 @@
+"""What an ONNX file declares: its inputs, its outputs, and the files that hold its weights.
+
+The base install has no `onnx`, and a file from a stranger is not handed to ONNX Runtime before one knows where it
+points. So this walks through the few messages of the format that matter, by their numbers in
+https://github.com/onnx/onnx/blob/main/onnx/onnx.proto, and steps over everything else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from seesay.errors import shown
+
+FLOAT, INT64 = 1, 7  # TensorProto.DataType
+DEEPEST = 32  # messages in messages; a tensor in a graph in a node of the graph has 8
+
+
+def _text(number: int) -> int:
+    """The tag of a field that holds a text, bytes or a message."""
+    return number << 3 | 2
+
+
+def _number(number: int) -> int:
+    """The tag of a field that holds a whole number."""
+    return number << 3
+
+
+# For each message, the fields in which tensors may lie, at any depth.
+INNER: dict[str, dict[int, str]] = {
+    kind: {_text(number): inner for number, inner in fields.items()}
+    for kind, fields in {
+        "model": {7: "graph", 20: "training", 25: "function"},
+        "training": {1: "graph", 2: "graph"},
+        "function": {7: "node", 11: "attribute"},
+        "graph": {1: "node", 5: "tensor", 15: "sparse"},
+        "node": {5: "attribute"},
+        "attribute": {5: "tensor", 6: "graph", 10: "tensor", 11: "graph", 22: "sparse", 23: "sparse"},
+        "sparse": {1: "tensor", 2: "tensor"},
+        "tensor": {13: "external"},
+    }.items()
+}
+GRAPH, INPUT, OUTPUT = _text(7), _text(11), _text(12)  # of a model, and of a graph
+
+
+class Port(NamedTuple):
+    """An input or output.
+
+    Attributes:
+        dtype: FLOAT, INT64 or another number of `TensorProto.DataType`; 0 where it is no tensor.
+        shape: None for an axis of any length.
+    """
+
+    dtype: int
+    shape: tuple[int | None, ...]
+
+
+class GraphFile(NamedTuple):
+    """Inputs and outputs by name, in their order, and the files that weights are read from."""
+
+    inputs: dict[str, Port]
+    outputs: dict[str, Port]
+    weights: set[str]
+
+
+def read_graph(data: bytes) -> GraphFile:
+    """What an ONNX file declares.
+
+    Raises:
+        ValueError: it is none.
+    """
+    ports: dict[int, dict[str, Port]] = {INPUT: {}, OUTPUT: {}}
+    for tag, start, stop in _fields(data, 0, len(data)):
+        for inner, first, last in _fields(data, start, stop) if tag == GRAPH else ():
+            if inner in ports:
+                name, port = _port(data, first, last)
+                if name in ports[inner]:
+                    raise ValueError(f"two of its inputs or outputs are called {shown(name)}")
+                ports[inner][name] = port
+    return GraphFile(ports[INPUT], ports[OUTPUT], set(_locations(data, 0, len(data), "model", 0)))
+
+
+def _locations(data: bytes, start: int, stop: int, kind: str, depth: int) -> Iterator[str]:
+    """The files that the tensors of a message lie in."""
+    if data.find(b"location", start, stop) < 0:  # the key of such an entry; by far the most messages have none
+        return
+    if depth > DEEPEST:
+        raise ValueError("its graphs are nested too deeply")
+    if kind == "external":
+        entry = {tag: data[first:last] for tag, first, last in _fields(data, start, stop)}
+        if entry.get(_text(1)) == b"location":
+            yield entry.get(_text(2), b"").decode("utf-8", "replace")
+        return
+    for tag, first, last in _fields(data, start, stop):
+        if (inner := INNER[kind].get(tag)) is not None:
+            yield from _locations(data, first, last, inner, depth + 1)
+
+
+def _port(data: bytes, start: int, stop: int) -> tuple[str, Port]:
+    """A `ValueInfoProto`."""
+    name, port = "", Port(0, ())
+    for tag, first, last in _fields(data, start, stop):
+        if tag == _text(1):
+            name = data[first:last].decode("utf-8", "replace")
+        elif tag == _text(2):  # a `TypeProto`, whose field 1 is a tensor's
+            inside = [part for part in _fields(data, first, last) if part[0] == _text(1)]
+            port = _tensor_type(data, *inside[-1][1:]) if inside else port
+    return name, port
+
+
+def _tensor_type(data: bytes, start: int, stop: int) -> Port:
+    dtype, shape = 0, ()
+    for tag, first, last in _fields(data, start, stop):
+        if tag == _number(1):
+            dtype = first
+        elif tag == _text(2):
+            shape = tuple(_length(data, *axis) for inner, *axis in _fields(data, first, last) if inner == _text(1))
+    return Port(dtype, shape)
+
+
+def _length(data: bytes, start: int, stop: int) -> int | None:
+    """Of an axis."""
+    lengths = [value for tag, value, _ in _fields(data, start, stop) if tag == _number(1)]
+    return lengths[-1] if lengths else None
+
+
+def _fields(data: bytes, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
+    """(tag, first byte, end) of each field of a message; of a number its value and 0 in their place."""
+    at = start
+    while at < stop:
+        tag, at = _varint(data, at, stop)
+        wire, first, last = tag & 7, at, 0
+        if wire == 0:
+            first, at = _varint(data, at, stop)
+        elif wire == 2:
+            length, first = _varint(data, at, stop)
+            at = last = first + length
+        elif wire in (1, 5):
+            at += 8 if wire == 1 else 4
+        else:
+            raise ValueError("not an ONNX file")
+        if at > stop or tag >= 1 << 32:
+            raise ValueError("not an ONNX file, or cut short")
+        yield tag, first, last
+
+
+def _varint(data: bytes, at: int, stop: int) -> tuple[int, int]:
+    """A number, and where it ends: seven bits a byte, the lowest first."""
+    value = shift = 0
+    while at < stop and shift < 70:
+        byte = data[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7
+    raise ValueError("not an ONNX file, or cut short")
