@@ -106,7 +106,9 @@ class Comparison:
                 "captions/s", lambda run: f"{run.captions_per_second:.1f}" if run.captions_per_second else None
             ),
         ]
-        recipe = [Column(key, [_shown(run, key) for run in self.runs], right=False) for key in self.differences]
+        recipe = [
+            Column(printable(key), [_shown(run, key) for run in self.runs], right=False) for key in self.differences
+        ]
         known = [column for column in figures if set(column.cells) != {"-"}]
         return [Column("run", [run.name for run in self.runs], right=False), *known, *recipe]
 
@@ -151,7 +153,7 @@ def _named(runs: tuple[RunSummary, ...]) -> tuple[RunSummary, ...]:
                 return found
         raise AssertionError
 
-    return tuple(replace(run, name=name(path)) for run, path in zip(runs, paths, strict=True))
+    return tuple(replace(run, name=printable(name(path))) for run, path in zip(runs, paths, strict=True))
 
 
 def _sorted(runs: Sequence[RunSummary], key: str) -> tuple[RunSummary, ...]:
@@ -207,7 +209,7 @@ def _unequal_terms(runs: Sequence[RunSummary]) -> list[str]:
         groups: dict[str, list[str]] = {}
         for run, value in zip(runs, values, strict=True):
             if value is not None and run.cider is not None:
-                groups.setdefault(value, []).append(run.name)
+                groups.setdefault(printable(value), []).append(run.name)
         if len(groups) > 1:
             found.append(f"{title} {', '.join(f'{value} ({_list(names)})' for value, names in groups.items())}")
     if not found:
