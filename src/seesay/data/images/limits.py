@@ -15,7 +15,7 @@ from seesay.errors import PhotoError
 MAX_PIXELS = 178_956_970  # where Pillow too refuses; half a gigabyte as RGB
 MAX_SIDE = 131_072  # twice the longest side that a JPEG can have
 MAX_READS = 1_000_000  # by Pillow's parsers, which are written in Python: some seconds
-MAX_SLOW_PIXELS = 2_000_000  # in the formats that Pillow decodes in Python, a microsecond and more a value
+MAX_SLOW_PIXELS = 1_000_000  # in codings that Pillow decodes in Python, at a microsecond and more a value
 MAX_COMMENTS = 100  # Pillow takes quadratic time for those among the pixels of a PPM
 LARGE_PIXELS = 40_000_000  # of larger ones only one at a time is decoded, as each may take two gigabytes
 
@@ -79,7 +79,7 @@ class CountedReader:
         self._left = MAX_READS
 
     def read(self, size: int = -1) -> bytes:
-        """As of the file. Raises PhotoError the millionth time."""
+        """As of the file. Raises PhotoError after `MAX_READS` times."""
         self._left -= 1
         if self._left < 0:
             raise PhotoError(f"too slow to decode: made of more than {MAX_READS:,} parts")
