@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from seesay.caption import Caption
 from seesay.data.images import open_photo
 from seesay.data.records import CaptionRecord
+from seesay.errors import PhotoError
 from seesay.evaluation import Evaluation
 from seesay.explain import Figures, Judged, Section, write_report
 from seesay.metrics import Scores
@@ -35,7 +37,6 @@ def report(
 
     Raises:
         SeesayError: the file cannot be written.
-        DataError: a photo cannot be read any more.
     """
     known = {record.id: record for record in records}
     chosen = by_cider(dict(zip(result.captions, result.scores.cider_each, strict=True)), photos)
@@ -72,8 +73,12 @@ def by_cider(cider: Mapping[str, float], photos: int) -> dict[str, list[str]]:
 def _judged(ids: Iterable[str], result: Evaluation, records: Mapping[str, CaptionRecord]) -> Iterator[Judged]:
     judged = result.per_photo
     for name in ids:
-        image = open_photo(records[name].image)
-        yield Judged(image, result.captions[name], judged[name]["cider"], records[name].captions)
+        caption = result.captions[name]
+        try:
+            image = open_photo(records[name].image)
+        except PhotoError as error:  # memory for its full size is short, or it is gone meanwhile
+            image, caption = None, Caption(str(error), 0.0, (), caption.image)
+        yield Judged(image, caption, judged[name]["cider"], records[name].captions)
 
 
 def _figures(result: Evaluation) -> Figures:

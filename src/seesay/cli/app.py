@@ -47,7 +47,14 @@ Precision = Annotated[
     typer.Option(help="int8 is faster; some captions become others, nearly as good."),
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="Cores to use.", show_default="all that it may")]
-Json = Annotated[Path | None, typer.Option("--json", help="Write JSON here.")]
+Json = Annotated[Path | None, typer.Option("--json", help="Write JSON here; - is standard output.")]
+
+
+def named(text: str) -> Path:
+    """A path that was typed: an empty one is an error, as it would mean the current folder."""
+    if not text:
+        raise typer.BadParameter("an empty name")
+    return Path(text)
 
 
 def run() -> None:
@@ -130,7 +137,7 @@ def caption(
     """Caption photos; exit code 1 if any of them could not be read."""
     if resume and json is None:
         raise typer.BadParameter("--resume needs --json OUT.jsonl, the file to go on with")
-    if resume and str(json) == "-":
+    if resume and json == Path("-"):
         raise typer.BadParameter("--resume needs a file to go on with, which standard output (--json -) is not")
     if resume and page is not None:
         raise typer.BadParameter("--resume leaves photos out, so a --page would lack them; give one of the two")
@@ -153,7 +160,9 @@ def caption(
 
 @data_app.command("check")
 def data_check(
-    path: Annotated[list[Path], typer.Argument(metavar="PATH...", help="A data set's folder, or several to join.")],
+    path: Annotated[
+        list[Path], typer.Argument(metavar="PATH...", parser=named, help="A data set's folder, or several to join.")
+    ],
     layout: Layout = "auto",
     splits: Splits = "auto",
     columns: Columns = "",
@@ -197,7 +206,7 @@ def train(
 @app.command()
 def evaluate(
     model: Annotated[str, typer.Option(help="A bundle's folder or a packaged model's name.")],
-    data: Annotated[list[Path], typer.Option(help="A data set's folder.")],
+    data: Annotated[list[Path], typer.Option(metavar="PATH", parser=named, help="A data set's folder.")],
     split: Annotated[str, typer.Option(help="train, dev (val) or test.")] = "test",
     beam: Beam = None,
     attention: Annotated[bool, typer.Option("--attention", help="Figures of the attention maps too.")] = False,
@@ -222,7 +231,7 @@ def evaluate(
 
 @app.command()
 def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders of runs, or of bundles.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", parser=named, help="Folders of runs, or of bundles.")],
     markdown: Annotated[Path | None, typer.Option(help="Write the table as Markdown here (.md).")] = None,
     csv: Annotated[Path | None, typer.Option(help="Write every figure here (.csv).")] = None,
     chart: Annotated[Path | None, typer.Option(help="Draw CIDEr with its intervals here (.png).")] = None,

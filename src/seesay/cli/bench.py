@@ -9,10 +9,9 @@ import typer
 from rich.console import Console
 
 from seesay.bench import PARTS, Options, run_bench
-from seesay.cli.outputs import refuse_unwritable
+from seesay.cli.outputs import emit_json, refuse_unwritable, tell
 from seesay.errors import did_you_mean
 from seesay.runtime.engine import Precision
-from seesay.writing import write_json
 
 
 def measure(
@@ -31,6 +30,6 @@ def measure(
             raise typer.BadParameter(f"--only {part}: expected one of {', '.join(PARTS)}.{did_you_mean(part, PARTS)}")
     options = Options(model, photos, repeats, only=tuple(only), linear=linear, precision=precision)
     report = run_bench(options, Console(stderr=True))
-    print(report.table())
+    tell(report.table(), json_out)
     if json_out:
-        write_json(json_out, report.to_dict())
+        emit_json(json_out, report.to_dict())

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from seesay.caption import Caption, Failure
-from seesay.cli.outputs import refuse_unwritable
+from seesay.cli.outputs import STANDARD_OUTPUT, refuse_unwritable
 from seesay.cli.pipes import Pipe
 from seesay.errors import PhotoError, SeesayError, printable
 from seesay.writing import is_stream, naming, only_writer, write_image, written_whole
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from seesay.runtime import CaptionModel
     from seesay.runtime.engine import Precision
 
-STANDARD_OUTPUT = Path("-")
 LINE_START = b'{"image": '
 FIGURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
@@ -62,14 +61,13 @@ def caption_photos(
     """
     pipes = pipes or {}
     figures = _figure_files(figure, photos) if figure else {}
-    in_file = json_out if json_out != STANDARD_OUTPUT else None
-    refuse_unwritable(in_file, page, *figures.values(), inputs=map(Path, photos))
-    with _only_writer(in_file):
+    refuse_unwritable(json_out, page, *figures.values(), inputs=map(Path, photos))
+    with _only_writer(json_out):
         return _write_all(photos, model, beam, json_out, attention, figures, page, resume, precision, threads, pipes)
 
 
 def _only_writer(json_out: Path | None) -> AbstractContextManager[None]:
-    if json_out is None or is_stream(json_out):
+    if json_out in (None, STANDARD_OUTPUT) or is_stream(json_out):
         return nullcontext()
     target = json_out.resolve()
     busy = f"{json_out}: another process is writing to it; wait for it, or give another --json file"

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from seesay.cli.outputs import refuse_unwritable
+from seesay.cli.outputs import emit_json, refuse_unwritable, tell
 from seesay.data.readers import read_dataset, unpack_photos
 from seesay.data.shapes import grounding_of
 from seesay.data.splits import limit_splits
@@ -19,7 +19,6 @@ from seesay.progress import progress
 from seesay.report import report
 from seesay.runtime import CaptionModel
 from seesay.runtime.engine import Precision
-from seesay.writing import write_json
 
 
 def evaluate_model(
@@ -55,20 +54,17 @@ def evaluate_model(
             captioner, records, beam, training_captions=training, advance=advance, grounding=grounding_of(dataset)
         )
     how = f"beam {result.about['beam']}, {captioner.precisions}"
-    print(f"{captioner.bundle.name} on {split} of {', '.join(map(str, data))}, {how}")
-    print(result.scores.table())
-    print(f"\n{result.statistics.table()}")
+    lines = [f"{captioner.bundle.name} on {split} of {', '.join(map(printable, data))}, {how}"]
+    lines += [result.scores.table(), "", result.statistics.table()]
     if attention:
-        print()
-        for name, value in result.attention.to_dict().items():
-            print(f"attention {name.replace('_', ' ')}: {value:.3f}")
-        if result.pointing:
-            print(f"pointing accuracy: {result.pointing}")
-    for problem in result.failures:
-        print(f"left out: {problem}")
+        looks = result.attention.to_dict()
+        lines += ["", *(f"attention {name.replace('_', ' ')}: {value:.3f}" for name, value in looks.items())]
+        lines += [f"pointing accuracy: {result.pointing}"] if result.pointing else []
+    lines += [f"left out: {problem}" for problem in result.failures]
+    tell("\n".join(lines), json_out)
     if json_out:
         about = {"data": [str(path) for path in data], "split": split}
-        write_json(json_out, {**about, **result.to_dict(attention)})
+        emit_json(json_out, {**about, **result.to_dict(attention)})
     if report_out:
         title = f"{captioner.bundle.name} on {split} of {', '.join(path.name for path in data)}"
-        print(f"\n{report(report_out, result, records, title, report_photos)}")
+        tell(f"\n{printable(report(report_out, result, records, title, report_photos))}", json_out)

@@ -108,9 +108,9 @@ def check_dataset(
     data = read_dataset(path, layout, splits, columns=columns)
     problems, unreadable = list(data.problems), None
     if open_photos:
-        broken = find_unreadable(data.records, progress)
-        problems += [*broken, *_copies(data.records)]
-        unreadable = len(broken)
+        damaged = find_damaged(data.records, progress)
+        problems += [*damaged, *_copies(data.records)]
+        unreadable = sum(problem.kind == "error" for problem in damaged)
     captions = Counter()
     for record in data.records:
         captions[record.split or "(no split)"] += len(record.captions)
@@ -129,6 +129,11 @@ def find_unreadable(
     records: Sequence[CaptionRecord], progress: Callable[[int, int], None] | None = None
 ) -> list[Problem]:
     """An error for each photo that cannot be opened and decoded, in the order of the records."""
+    return [problem for problem in find_damaged(records, progress) if problem.kind == "error"]
+
+
+def find_damaged(records: Sequence[CaptionRecord], progress: Callable[[int, int], None] | None = None) -> list[Problem]:
+    """What `find_unreadable` finds, and a note for each photo that is damaged but can be read."""
     found: list[Problem] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes outside Python's lock
         for done, problem in enumerate(pool.map(_open, records), 1):
@@ -168,10 +173,10 @@ def refuse_if_too_many_unreadable(broken: Sequence[Problem], total: int) -> None
 
 def _open(record: CaptionRecord) -> Problem | None:
     try:
-        open_photo(record.image).close()
+        warning = open_photo(record.image).info.get("warning")
     except PhotoError as error:
         return Problem("error", str(record.image), f"photo left out: {error.reason}")
-    return None
+    return Problem("note", str(record.image), warning) if warning else None
 
 
 def _copies(records: Sequence[CaptionRecord]) -> list[Problem]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from seesay.errors import DataError
+from seesay.errors import DataError, printable
 
 if TYPE_CHECKING:
     from seesay.data.readers.packed import Packed
@@ -76,7 +76,7 @@ class Problem:
     what: str
 
     def __str__(self) -> str:
-        return f"{self.kind}: {self.where}: {self.what}"
+        return f"{self.kind}: {printable(self.where)}: {printable(self.what)}"
 
 
 @dataclass(frozen=True)

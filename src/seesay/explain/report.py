@@ -21,13 +21,13 @@ class Judged:
     """One photo of the page.
 
     Attributes:
-        image: upright, any mode and size.
+        image: upright, any mode and size; None where it cannot be opened: the caption's text is the reason.
         caption: the model's, with attention.
         cider: CIDEr-D of the caption, 0 to 10; shown x100.
         references: what people wrote.
     """
 
-    image: Image.Image
+    image: Image.Image | None
     caption: Caption
     cider: float
     references: Sequence[str]

@@ -192,7 +192,8 @@ def _transform(name: str, weights: str, size: int) -> ImageTransform:
 def _pip_weights(name: str, ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The package's tensors under timm's names: both list them in the same order, only the names differ."""
     if name not in PIP_WEIGHTS:
-        raise RecipeError(f"encoder.weights=pip: only {', '.join(PIP_WEIGHTS)} have a package, got {name}")
+        near = did_you_mean(name, PIP_WEIGHTS)
+        raise RecipeError(f"encoder.weights=pip: only {', '.join(PIP_WEIGHTS)} have a package, got {name}.{near}")
     module, locator = PIP_WEIGHTS[name]
     try:
         path = getattr(importlib.import_module(module), locator).get_model_file_path()
@@ -216,7 +217,8 @@ def _hub_weights(name: str, size: int) -> dict[str, Tensor]:
     except Exception as error:  # no network, no such weights: hub and timm raise many kinds
         raise RecipeError(
             f"encoder.weights=hub: the weights of {name} could not be had ({_first_line(error)}). "
-            "Without a network give encoder.weights=FILE, or none for random ones"
+            "Without a network give encoder.weights=FILE, none for random ones, or an encoder whose weights pip "
+            f"carries: {', '.join(PIP_WEIGHTS)}.{did_you_mean(name, PIP_WEIGHTS)}"
         ) from None
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from seesay.data.images.opening import open_photo, photo_errors
-from seesay.data.images.sources import ImageSource, name_of
+from seesay.data.images.sources import ImageSource, described
 
 Resample = Literal["bilinear", "bicubic", "lanczos"]
 
@@ -63,13 +63,13 @@ class ImageTransform:
             PhotoError: whatever goes wrong with this photo, memory that does not suffice included.
         """
         photo = open_photo(source, enough=2 * self.size)
-        with photo_errors(name_of(source)):
+        with photo_errors(described(source)):
             return PhotoRead(self.normalise(self._resized(photo, helper)), photo.info.get("warning"))
 
     def pixels(self, source: ImageSource, helper: Executor | None = None) -> np.ndarray:
         """(size, size, 3) uint8: the square before normalisation. Raises PhotoError as `read` does."""
         photo = open_photo(source, enough=2 * self.size)
-        with photo_errors(name_of(source)):
+        with photo_errors(described(source)):
             return self._resized(photo, helper)
 
     def _resized(self, photo: Image.Image, helper: Executor | None) -> np.ndarray:
