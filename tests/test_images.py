@@ -5,22 +5,36 @@ from __future__ import annotations
 import io
 import json
 import os
+import pickle
+import socket
 import struct
 import subprocess
 import sys
 import threading
 import time
 import warnings
+import zipfile
 import zlib
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 import pytest
 from conftest import write_photo
-from PIL import Image, PngImagePlugin
+from PIL import Image, ImageOps, PngImagePlugin
 
-from seesay.data.images import ImageTransform, Resample, find_photos, open_photo, photo_formats, photo_suffixes
+from seesay.data.images import (
+    ImageTransform,
+    Resample,
+    find_photos,
+    open_photo,
+    photo_formats,
+    photo_suffixes,
+    said_of_passed_over,
+)
+from seesay.data.images.formats import picture_kind
 from seesay.errors import DataError, PhotoError
 
 ORIENTATION = 0x0112
@@ -200,6 +214,191 @@ def test_path_bytes_image_and_array_agree(tmp_path: Path) -> None:
     for source in (str(path), path, path.read_bytes(), original, array, array / 255, array.astype("u2") * 257):
         assert difference(open_photo(source), original) == 0
     assert difference(open_photo(array[:, ::-1].astype(">u2") * 257), original.transpose(Image.Transpose(0))) == 0
+
+
+def test_files_and_buffers(tmp_path: Path) -> None:
+    path = tmp_path / "photo.png"
+    photo().save(path)
+    data = path.read_bytes()
+    written = io.BytesIO()
+    written.write(data)  # its place is at the end now
+    strided = memoryview(bytes(byte for byte in data for _ in range(2)))[::2]
+    for source in (bytearray(data), memoryview(data), strided, io.BytesIO(data), written):
+        for _ in range(2):
+            assert difference(open_photo(source), photo()) == 0
+    with path.open("rb") as file, path.open("rb", buffering=0) as raw, zipfile_with(data, tmp_path) as member:
+        for source in (file, raw, member):
+            for _ in range(2):
+                assert difference(open_photo(source), photo()) == 0
+    read, write = os.pipe()
+    with os.fdopen(write, "wb") as end:
+        end.write(data)
+    with os.fdopen(read, "rb") as pipe:
+        assert difference(open_photo(pipe), photo()) == 0
+
+
+def zipfile_with(data: bytes, folder: Path) -> IO[bytes]:
+    with zipfile.ZipFile(folder / "photos.zip", "w") as file:
+        file.writestr("photo.png", data)
+    return zipfile.ZipFile(folder / "photos.zip").open("photo.png")
+
+
+def test_files_that_give_no_photo(tmp_path: Path) -> None:
+    path = tmp_path / "photo.txt"
+    path.write_text("To whom it may concern")
+    with path.open() as text, pytest.raises(PhotoError, match=r'photo\.txt: a file opened as text: .* "rb"'):
+        open_photo(text)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(PhotoError, match="the file given: a file opened as text"):
+        open_photo(io.StringIO("x"))  # pyright: ignore[reportArgumentType]
+    closed = path.open("rb")
+    closed.close()
+    with pytest.raises(PhotoError, match=r"photo\.txt: the file is closed"):
+        open_photo(closed)
+    closed = io.BytesIO(b"x")
+    closed.close()
+    with pytest.raises(PhotoError, match="the file given: the file is closed"):
+        open_photo(closed)
+    with (
+        path.open("ab") as file,
+        pytest.raises(PhotoError, match=r"photo\.txt: a file that was not opened for reading"),
+    ):
+        open_photo(file)
+
+
+def test_a_file_that_never_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Endless:
+        def read(self, size: int = -1) -> bytes:
+            assert size > 0, "it would never come back"
+            return bytes(size)
+
+    monkeypatch.setattr("seesay.data.images.sources.MAX_BYTES", 1000)
+    with pytest.raises(PhotoError, match="the file given: more than 1,000 bytes"):
+        open_photo(Endless())
+
+
+def test_a_file_of_gigabytes(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    with path.open("wb") as file:
+        file.truncate(2**40)  # takes no place
+    with pytest.raises(PhotoError, match=r"a\.jpg: a file of 1,099,511,627,776 bytes"):
+        open_photo(path)
+
+
+def test_tensors_of_torch() -> None:
+    import torch
+
+    pixels = torch.from_numpy(np.asarray(photo()).copy())
+    first = pixels.permute(2, 0, 1)
+    floats = (first / 255).requires_grad_()
+    for source in (pixels, first, first[None], floats, first / 255.0, first.to(torch.uint16) * 257):
+        assert difference(open_photo(source), photo()) == 0
+    assert difference(open_photo(floats.to(torch.bfloat16)), photo()) < 1
+    assert open_photo(first[:1]).size == open_photo(first[0]).size == (40, 30)
+    for source in (first.float(), torch.stack([first, first]), first.long(), torch.zeros(5)):
+        with pytest.raises(PhotoError, match="array of"):
+            open_photo(source)
+
+
+def test_whatever_numpy_can_make_an_array_of() -> None:
+    class Picture:
+        dtype, shape = np.dtype(np.uint8), (30, 40, 3)
+
+        def __array__(self, dtype: object = None, copy: object = None) -> np.ndarray:
+            return np.asarray(photo())
+
+    assert difference(open_photo(Picture()), photo()) == 0  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("kind", [np.uint16, np.uint32, np.uint64, ">u2"])
+def test_small_values_in_wide_integers(kind: str) -> None:
+    """uint16 from other libraries often has the values of uint8; in the full range it would be black."""
+    wide = np.asarray(photo()).astype(kind)
+    assert difference(open_photo(wide), photo()) == 0
+    grey = photo().convert("L")
+    in_memory = Image.fromarray(np.asarray(grey).astype(np.uint16))
+    assert difference(open_photo(in_memory), grey.convert("RGB")) == 0
+    assert np.asarray(open_photo(encoded(in_memory, "PNG"))).max() == 0, "a file says its range"
+
+
+@pytest.mark.parametrize("how", ["with", "close", "buffer", "loaded"])
+def test_a_pil_image_whose_file_is_closed(how: str, tmp_path: Path) -> None:
+    photo().save(tmp_path / "a.png")
+    file = io.BytesIO((tmp_path / "a.png").read_bytes())
+    image = Image.open(file if how == "buffer" else tmp_path / "a.png")
+    if how == "with":
+        with image:
+            pass
+    elif how == "buffer":
+        file.close()
+    else:
+        if how == "loaded":
+            image.load()
+        image.close()
+    before = r"its file was closed before its pixels were read: call its load\(\) first"
+    said = before if how in ("with", "buffer") else "it was closed: its pixels are gone"
+    with pytest.raises(PhotoError, match=f"the image given: {said}"):
+        open_photo(image)
+
+
+def test_a_pil_image_that_was_turned_by_hand_is_turned_again() -> None:
+    """As docs/photos.md says: the tag is all there is to see."""
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    with Image.open(io.BytesIO(encoded(photo(), "JPEG", exif=exif))) as image:
+        turned = image.rotate(-90, expand=True)
+        assert open_photo(image).size == turned.size == (30, 40)
+        assert open_photo(turned).size == (40, 30)
+        assert open_photo(ImageOps.exif_transpose(image)).size == (30, 40)
+
+
+def test_errors_have_a_photo_and_a_reason(tmp_path: Path) -> None:
+    with pytest.raises(PhotoError) as caught:
+        open_photo(tmp_path / "gone.jpg")
+    assert (caught.value.photo, caught.value.reason) == (str(tmp_path / "gone.jpg"), "no such file")
+    again = pickle.loads(pickle.dumps(caught.value))
+    assert (str(again), again.photo) == (f"{tmp_path}/gone.jpg: no such file", caught.value.photo)
+    with pytest.raises(PhotoError) as caught:
+        open_photo(b"")
+    assert (caught.value.photo, caught.value.reason) == ("the bytes given", "an empty file")
+    assert str(PhotoError("an empty file", "a\n\x1b[2J.jpg")) == r"a\n\x1b[2J.jpg: an empty file"
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("", "'': no such file (an empty name)"),
+        ("https://example.org/a.jpg", "https://example.org/a.jpg: no such file (a URL is no file"),
+        ("file:///home/a.jpg", "file:///home/a.jpg: no such file (a URL is no file"),
+        ("~/a.jpg", "~/a.jpg: no such file (the shell puts the home folder for ~"),
+        ("photos/*.jpg", "photos/*.jpg: no such file (no file fits this pattern"),
+        ("a.jpg", "a.jpg: no such file"),
+    ],
+)
+def test_names_without_a_file_get_a_hint(name: str, said: str) -> None:
+    with pytest.raises(PhotoError) as caught:
+        open_photo(name)
+    assert str(caught.value).startswith(said)
+    assert "(" in said or str(caught.value) == said
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(tmp_path / "a.jpg")
+    server = socket.socket(socket.AF_UNIX)
+    monkeypatch.chdir(tmp_path)  # a socket's name has 100 bytes
+    server.bind("s.jpg")
+    with server:
+        for path, said in (
+            (tmp_path / "a.jpg", "a named pipe, not a photo"),
+            (tmp_path / "s.jpg", "a socket, not a photo"),
+            (Path("/dev/zero"), "a device, not a photo"),
+        ):
+            with pytest.raises(PhotoError, match=said):
+                open_photo(path)
+    (tmp_path / "loop.jpg").symlink_to("loop.jpg")
+    with pytest.raises(PhotoError, match=r"loop\.jpg: cannot be read \("):
+        open_photo(tmp_path / "loop.jpg")
+    with pytest.raises(PhotoError, match=r"cannot be read \(File name too long\)"):
+        open_photo(tmp_path / ("x" * 300))
 
 
 def test_result_is_independent_of_its_source() -> None:
@@ -398,6 +597,63 @@ def test_find_photos_keeps_the_order_given_and_any_named_file(tmp_path: Path) ->
     assert list(find_photos([tmp_path / "scan.dat", str(folder)])) == [tmp_path / "scan.dat", folder / "in.jpg"]
 
 
+def test_a_photo_or_folder_given_twice_is_found_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "album/sub").mkdir(parents=True)
+    for name in ("album/a.jpg", "album/sub/b.jpg", "c.jpg"):
+        (tmp_path / name).touch()
+    (tmp_path / "link").symlink_to("album")
+    given = [
+        "album/a.jpg",
+        "c.jpg",
+        "./c.jpg",
+        tmp_path / "c.jpg",
+        "album",
+        "album/",
+        "link/a.jpg",
+        "album/sub",
+        "link",
+    ]
+    assert list(find_photos(given)) == [Path("album/a.jpg"), Path("c.jpg"), Path("album/sub/b.jpg")]
+
+
+def test_names_without_a_file_stand_among_the_others(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").touch()
+    given = ["https://example.org/a.jpg", "", tmp_path / "a.jpg", "gone.jpg", "gone.jpg", tmp_path / "a.jpg/b.jpg"]
+    missing = str(tmp_path / "a.jpg/b.jpg")
+    assert list(find_photos(given)) == ["https://example.org/a.jpg", "", tmp_path / "a.jpg", "gone.jpg", missing]
+    with pytest.raises(DataError, match=r"no such file or folder: '' \(an empty name\), a\.jpg"):
+        list(find_photos(["", "a.jpg"]))
+
+
+def test_pictures_of_kinds_that_are_not_read_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("a.jpg", "b.HEIC", "c.heif", "d.NEF", "sub/e.dng", "f.jxl", "g.svg", "h.txt", ".i.heic", "j.psd"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+
+    def found(installed: bool) -> tuple[list[str], Counter[str]]:
+        picture_kind.cache_clear()
+        monkeypatch.setattr("seesay.data.images.formats.heif_installed", lambda: installed)
+        passed_over: Counter[str] = Counter()
+        photos = [Path(photo).name for photo in find_photos([tmp_path], passed_over)]
+        picture_kind.cache_clear()
+        return photos, passed_over
+
+    photos, passed_over = found(installed=True)
+    assert photos == ["a.jpg", "b.HEIC", "c.heif"]
+    others = {"camera RAW": 2, "JPEG XL": 1, "SVG": 1, "Photoshop": 1}
+    assert passed_over == others
+    photos, passed_over = found(installed=False)
+    assert photos == ["a.jpg"]
+    assert passed_over == {"HEIC": 2, **others}
+    said = said_of_passed_over(passed_over)
+    assert said.startswith("passed over 7 pictures of kinds that are not read here: 2 HEIC, 2 camera RAW, 1 ")
+    assert said.endswith("; pip install 'seesay[heic]' reads HEIC")
+    (tmp_path / "a.jpg").unlink()
+    with pytest.raises(DataError, match=r"no photos found in .*; passed over 7 pictures"):
+        found(installed=False)
+
+
 def test_find_photos_without_any(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"no such file or folder: .*gone, .*gone2"):
         list(find_photos([tmp_path / "gone", tmp_path, tmp_path / "gone2"]))
@@ -409,7 +665,8 @@ def test_find_photos_without_any(tmp_path: Path) -> None:
 def test_suffixes() -> None:
     assert {".jpg", ".jpeg", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff", ".jfif", ".ppm"} <= photo_suffixes()
     assert not {".pdf", ".eps", ".mpg", ".h5", ".txt", ""} & photo_suffixes()
-    assert "EPS" not in photo_formats()
+    assert {".heic", ".heif", ".avif", ".mpo"} <= photo_suffixes()
+    assert set(photo_formats()) <= {"JPEG", "PNG", "WEBP", "AVIF", "HEIF", "TIFF", "GIF", "BMP", "PPM"}
 
 
 # the transform

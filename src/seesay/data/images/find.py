@@ -55,7 +55,7 @@ def said_of_passed_over(passed_over: Mapping[str, int]) -> str:
     if not (total := sum(passed_over.values())):
         return ""
     kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(passed_over.items(), key=lambda item: -item[1]))
-    install = f"; {NEEDS_HEIF}" if "HEIC" in passed_over else ""
+    install = f"; {NEEDS_HEIF} reads HEIC" if "HEIC" in passed_over else ""
     pictures = "picture" if total == 1 else "pictures"
     return f"passed over {total:,} {pictures} of kinds that are not read here: {kinds}{install}"
 

@@ -22,7 +22,7 @@ PHOTO_FORMATS = {
     "BMP": (".bmp",),
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
 }
-NEEDS_HEIF = "pip install 'seesay[heic]' reads them"
+NEEDS_HEIF = "pip install 'seesay[heic]'"
 PLUGINS = {"JPEG": "Jpeg", "WEBP": "WebP", "AVIF": "Avif", "TIFF": "Tiff", "PNG": "Png", "GIF": "Gif", "BMP": "Bmp"}
 PLUGINS |= {"PPM": "Ppm"}
 

@@ -12,7 +12,14 @@ from typing import IO, cast
 from PIL import Image, ImageFile
 
 from seesay.data.images import jpeg, tiff
-from seesay.data.images.formats import formats_by_signature, heif_installed, opener, photo_formats, what_it_is
+from seesay.data.images.formats import (
+    NEEDS_HEIF,
+    formats_by_signature,
+    heif_installed,
+    opener,
+    photo_formats,
+    what_it_is,
+)
 from seesay.data.images.limits import CountedReader, alone_if_large, check_size, check_slow
 from seesay.data.images.rgb import upright_rgb
 from seesay.data.images.sources import (
@@ -88,6 +95,8 @@ def _from_image(image: Image.Image, enough: int | None) -> Image.Image:
     try:
         return _pixels(image, enough, image.size)
     except (ValueError, AssertionError, AttributeError) as error:
+        if "closed image" in str(error):
+            raise PhotoError("it was closed: its pixels are gone") from None
         if "closed" not in str(error) and getattr(image, "fp", image) is not None:
             raise
         what = "its file was closed before its pixels were read"
@@ -141,7 +150,7 @@ def _identified(file: IO[bytes], start: bytes) -> ImageFile.ImageFile:
     looks_like = ""
     for name in formats_by_signature(start):
         if name == "HEIF" and not heif_installed():
-            raise PhotoError("a HEIC picture, which needs pillow-heif: pip install 'seesay[heic]'")
+            raise PhotoError(f"a HEIC picture, which needs pillow-heif: {NEEDS_HEIF}")
         if name == "TIFF":
             tiff.silence()
             tiff.check_layout(file)

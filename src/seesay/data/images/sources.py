@@ -84,7 +84,8 @@ def described(source: ImageSource) -> str | None:
         return "the bytes given"
     if isinstance(source, Image.Image):
         return "the image given"
-    return name_of(source) or ("the file given" if isinstance(source, File) else None)
+    name = name_of(source)
+    return "the file given" if name is None and isinstance(source, File) else name
 
 
 def opened(source: str | os.PathLike[str] | Bytes | File) -> IO[bytes]:
@@ -127,9 +128,13 @@ def read_whole(file: File) -> bytes:
     Raises:
         PhotoError: it gives text, or too much.
     """
+    if getattr(file, "closed", False):
+        raise PhotoError("the file is closed")
     if isinstance(file, io.BytesIO):
         return file.getvalue()
-    if (seek := getattr(file, "seek", None)) and getattr(file, "seekable", bool)():
+    if not getattr(file, "readable", lambda: True)():
+        raise PhotoError("a file that was not opened for reading")
+    if (seek := getattr(file, "seek", None)) and getattr(file, "seekable", lambda: False)():
         seek(0)
     data = file.read(MAX_BYTES + 1)
     if isinstance(data, str):
