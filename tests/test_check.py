@@ -51,6 +51,20 @@ def test_text_named_jpg_and_half_a_photo_are_one_line_each(tmp_path: Path) -> No
     assert report.lines()[-1] == "usable, but what the 2 errors above name is left out"
 
 
+def test_a_photo_cut_short_is_a_note(tmp_path: Path) -> None:
+    folder(tmp_path, 12)
+    Image.linear_gradient("L").save(tmp_path / "p3.png", "JPEG")
+    (tmp_path / "p3.png").write_bytes((tmp_path / "p3.png").read_bytes()[:-2])
+    report = check_dataset(tmp_path)
+    assert report.ok and report.unreadable == 0
+    said = f"note: {tmp_path / 'p3.png'}: cut short: the end of the file is missing, but nothing of the picture"
+    assert said in report.lines()
+
+
+def test_names_are_escaped(tmp_path: Path) -> None:
+    assert str(Problem("error", "a\n\x1b[2J.jpg", "x\ry")) == r"error: a\n\x1b[2J.jpg: x\ry"
+
+
 def test_too_many_unreadable_photos_are_not_usable(tmp_path: Path) -> None:
     folder(tmp_path, 10)
     for name in ("p3.png", "p4.png"):

@@ -16,13 +16,13 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from conftest import write_photo
+from conftest import SHARED, write_photo
 from PIL import Image
 
 import seesay
 from seesay.cli import main
 from seesay.cli.outputs import refuse_unwritable
-from seesay.errors import SeesayError
+from seesay.errors import PhotoError, SeesayError
 from seesay.progress import counted
 
 
@@ -290,6 +290,182 @@ def test_broken_photos_among_good_ones(cli: Cli, tiny_bundle: Path, tmp_path: Pa
     assert len(done.out.splitlines()) == 3
     assert "b.jpg: damaged" in done.err
     assert done.err.splitlines()[-1] == "seesay: 2 of 5 photos could not be captioned"
+
+
+def test_hostile_files_among_good_photos(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
+    folder, out = tmp_path / "photos", tmp_path / "out.jsonl"
+    (folder / "folder.jpg").mkdir(parents=True)
+    names = {write_photo(folder / f"good{i}.jpg", i).name for i in range(4)}
+    os.mkfifo(folder / "a.jpg")
+    for name in ("wide_178956970x1.png", "tile_40000_in_16x16.tif", "jpeg_600_scans_6000x6000.jpg"):
+        if (SHARED / "faults" / name).exists():
+            shutil.copy(SHARED / "faults" / name, folder)
+    (folder / "gone.jpg").symlink_to("nowhere")
+    (folder / "evil\n\x1b[31m.jpg").write_bytes(b"no photo")
+    done = cli(
+        "caption", folder, tmp_path / "gone.png", folder, "--model", tiny_bundle, "--json", out, "--page", "p.html"
+    )
+    assert done.code == 1
+    captioned = {Path(entry["image"]).name for entry in lines_of(out) if "caption" in entry}
+    failed = {Path(entry["image"]).name for entry in lines_of(out) if "error" in entry}
+    assert captioned == names
+    assert failed >= {"a.jpg", "gone.jpg", "gone.png", "evil\n\x1b[31m.jpg"}
+    assert len(lines_of(out)) == len(captioned) + len(failed)
+    assert "\x1b" not in done.out + done.err
+    assert len(done.err.splitlines()) == len(failed) + 1, "one line each"
+    assert r"evil\n\x1b[31m.jpg: not a picture" in done.err
+
+
+def test_a_name_without_a_file_is_one_failure_among_the_others(
+    cli: Cli, tiny_bundle: Path, tiny_photos: list[Path], tmp_path: Path
+) -> None:
+    out = tmp_path / "out.jsonl"
+    names = ["https://example.org/a.jpg", "~/a.jpg", "*.jpg", ""]
+    done = cli("caption", *names, tiny_photos[0], "--model", tiny_bundle, "--json", out)
+    assert done.code == 1
+    assert [entry["image"] for entry in lines_of(out)] == [*names, str(tiny_photos[0])]
+    assert done.err.splitlines() == [
+        "seesay: https://example.org/a.jpg: no such file (a URL is no file, and nothing is fetched: download it first)",
+        "seesay: ~/a.jpg: no such file (the shell puts the home folder for ~ outside of quotes only)",
+        "seesay: *.jpg: no such file (no file fits this pattern, or it stands in quotes, where the shell expands none)",
+        "seesay: '': no such file (an empty name)",
+        "seesay: 4 of 5 photos could not be captioned",
+    ]
+
+
+def test_an_empty_name_is_not_the_current_folder(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
+    write_photo(tmp_path / "a.jpg", 1)
+    done = cli("caption", "", "--model", tiny_bundle)
+    assert (done.code, done.out) == (1, "")
+    assert done.err == "seesay: no such file or folder: '' (an empty name)\n"
+    for verb in (["data", "check", ""], ["evaluate", "--model", "m", "--data", ""], ["compare", ""]):
+        done = cli(*verb)
+        assert done.code == 2
+        assert "an empty name" in done.err
+
+
+def test_a_file_without_permission_is_one_failure(
+    cli: Cli, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not a mistyped command."""
+    good, secret = write_photo(tmp_path / "a.jpg", 1), write_photo(tmp_path / "b.jpg", 2)
+    secret.chmod(0)
+    access, opened = os.access, Path.open
+
+    def refuse(path: Path, *rest: object, **more: object) -> object:
+        if path.name == "b.jpg":
+            raise PermissionError(13, "Permission denied")
+        return opened(path, *rest, **more)  # pyright: ignore
+
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "b.jpg" and access(path, mode))
+    monkeypatch.setattr(Path, "open", refuse)  # root may read everything
+    done = cli("caption", good, secret, "--model", tiny_bundle)
+    assert done.code == 1
+    assert len(done.out.splitlines()) == 1
+    assert f"seesay: {secret}: no permission to read it\n" in done.err
+
+
+def test_a_photo_given_twice_is_captioned_once(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
+    photo = write_photo(tmp_path / "a.jpg", 1)
+    done = cli("caption", photo, "a.jpg", tmp_path, "./a.jpg", "--model", tiny_bundle)
+    assert (done.code, len(done.out.splitlines())) == (0, 1)
+
+
+@pytest.mark.parametrize("name", ["-", "/dev/stdin", "<"])
+def test_a_photo_from_a_pipe(tiny_bundle: Path, tiny_photos: list[Path], tmp_path: Path, name: str) -> None:
+    photo, seesay_ = tiny_photos[0], f"{sys.executable} -m seesay caption"
+    options = f"--model {tiny_bundle} --json out.jsonl --figure out.png --page out.html"
+    command = f"cat {photo} | {seesay_} {name} {options}" if name != "<" else f"{seesay_} <(cat {photo}) {options}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    assert done.returncode == 0, done.stderr
+    (entry,) = lines_of(tmp_path / "out.jsonl")
+    assert entry["image"] == name if name != "<" else entry["image"].startswith("/dev/fd/")
+    assert entry["caption"] == seesay.load(tiny_bundle).caption(photo).text
+    assert done.stdout == f"{entry['image']}: {entry['caption']}\n"
+    assert (tmp_path / "out.png").exists() and "<figure>" in (tmp_path / "out.html").read_text("utf-8")
+
+
+def test_standard_input_that_has_no_photo(tiny_bundle: Path) -> None:
+    command = [sys.executable, "-m", "seesay", "caption", "-", "--model", str(tiny_bundle)]
+    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=60)
+    assert done.returncode == 1
+    assert "seesay: -: an empty file\n" in done.stderr
+    leader, terminal = os.openpty()
+    done = subprocess.run(command, capture_output=True, text=True, stdin=terminal, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr == "seesay: -: standard input has no photo: send one, as in `seesay caption - < photo.jpg`\n"
+    os.close(leader)
+    os.close(terminal)
+
+
+def test_json_on_standard_output(cli: Cli, tiny_bundle: Path, tiny_photos: list[Path], tmp_path: Path) -> None:
+    photo = shutil.copy(tiny_photos[0], tmp_path / "caf\u00e9.png")
+    done = cli("caption", photo, tmp_path / "gone.png", "--model", tiny_bundle, "--json", "-")
+    assert done.code == 1
+    first, second = map(json.loads, done.out.splitlines())
+    assert done.out.isascii(), "whatever the terminal's encoding"
+    assert first["image"] == str(photo) and first["caption"]
+    assert second == {"image": f"{tmp_path}/gone.png", "error": f"{tmp_path}/gone.png: no such file"}
+    assert f"seesay: {tmp_path}/gone.png: no such file\n" in done.err
+    assert [path.name for path in tmp_path.iterdir()] == ["caf\u00e9.png"]
+    done = cli("caption", photo, "--model", tiny_bundle, "--json", "-", "--resume")
+    assert done.code == 2
+    assert "standard output" in done.err
+
+
+def test_a_photo_cut_short_is_captioned_with_a_warning(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
+    photo = write_photo(tmp_path / "a.jpg", 1)
+    photo.write_bytes(photo.read_bytes()[:-2])
+    done = cli("caption", photo, "--model", tiny_bundle, "--json", "out.jsonl")
+    assert done.code == 0
+    warning = "cut short: the end of the file is missing, but nothing of the picture"
+    assert done.err == f"seesay: {photo}: {warning}\n"
+    (entry,) = lines_of(tmp_path / "out.jsonl")
+    assert entry["warning"] == warning
+    assert done.out == f"{photo}: {entry['caption']}\n"
+
+
+def test_pictures_that_are_passed_over_are_said(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
+    write_photo(tmp_path / "a.jpg", 1)
+    for name in ("b.nef", "c.NEF", "d.svg"):
+        (tmp_path / name).touch()
+    done = cli("caption", tmp_path, "--model", tiny_bundle)
+    assert done.code == 0
+    said = "seesay: passed over 3 pictures of kinds that are not read here: 2 camera RAW, 1 SVG\n"
+    assert done.err == said
+    done = cli("caption", tmp_path / "b.nef", tmp_path / "a.jpg", "--model", tiny_bundle)
+    assert done.code == 1
+    assert f"{tmp_path / 'b.nef'}: an empty file" in done.err
+
+
+def test_a_figure_that_cannot_be_drawn_costs_no_caption(
+    cli: Cli, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its photo needs more memory at its full size, or is gone."""
+    from seesay.data import images
+
+    for i in range(3):
+        write_photo(tmp_path / f"{i}.jpg", i)
+    whole = images.open_photo
+
+    def short_of_memory(source: Path, enough: int | None = None) -> Image.Image:
+        if enough is None and Path(source).name == "1.jpg":
+            raise PhotoError("too large for this machine's memory", str(source))
+        return whole(source, enough)
+
+    monkeypatch.setattr(images, "open_photo", short_of_memory)
+    done = cli("caption", ".", "--model", tiny_bundle, "--json", "o.jsonl", "--figure", "f.png", "--page", "p.html")
+    assert done.code == 1
+    assert [entry["image"] for entry in lines_of(tmp_path / "o.jsonl") if "caption" in entry] == [
+        "0.jpg",
+        "1.jpg",
+        "2.jpg",
+    ]
+    assert {path.name for path in tmp_path.glob("*.png")} == {"f-0.png", "f-2.png"}
+    assert "seesay: f-1.png: not drawn: 1.jpg: too large for this machine's memory\n" in done.err
+    page = (tmp_path / "p.html").read_text("utf-8")
+    assert page.count("<figure>") == 2
+    assert "1.jpg: too large" in page
 
 
 def test_empty_folder(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
@@ -635,6 +811,9 @@ def test_evaluate(cli: Cli, tiny_bundle: Path, tiny_data: Path, tmp_path: Path) 
     assert set(scores["attention"]) == {"entropy", "between_words", "between_photos"}
     assert len(scores["captions"]) == 5
     assert set(next(iter(scores["per_photo"].values()))) == {"caption", "cider"}
+    piped = cli("evaluate", "--model", tiny_bundle, "--data", tiny_data, "--split", "dev", "--beam", "2", "--json", "-")
+    assert {**scores, "attention": None} == {**json.loads(piped.out), "attention": None}
+    assert "words a caption" in piped.err
     again = cli("evaluate", "--model", tiny_bundle, "--data", tiny_data, "--split", "val", "--limit", "2")
     assert again.code == 0
     assert "\n2 images" in again.out

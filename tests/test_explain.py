@@ -289,12 +289,20 @@ def test_report_of_nothing() -> None:
     assert page.data("h1") == ["Empty"] and not page.attributes("figure")
 
 
+def test_report_shows_why_a_photo_is_not_there() -> None:
+    gone = Judged(None, Caption("a.jpg: no such file", 0.0, (), "a.jpg"), 0.5, ["a cat sits"])
+    page = render_report("t", Figures({}), [Section("All", "", [gone, judged("a dog")])])
+    assert '<p class="failed">a.jpg: no such file</p>' in page
+    assert page.count("<figure>") == 1
+
+
 def test_report_opens_one_photo_at_a_time(tmp_path: Path) -> None:
     handed_out: list[weakref.ref[Image.Image]] = []
 
     def photos():
         for _ in range(3):
             item = judged("a dog")
+            assert item.image
             handed_out.append(weakref.ref(item.image))
             yield item
             del item

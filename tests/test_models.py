@@ -106,10 +106,19 @@ def test_hub_without_a_network(monkeypatch):
     monkeypatch.setattr(timm, "create_model", offline)
     with pytest.raises(RecipeError) as caught:
         load_encoder(TINY, "hub", 64)
-    assert str(caught.value) == (
+    assert str(caught.value).startswith(
         f"encoder.weights=hub: the weights of {TINY} could not be had (OSError: cannot reach huggingface.co). "
-        "Without a network give encoder.weights=FILE, or none for random ones"
+        "Without a network give encoder.weights=FILE, none for random ones, or an encoder whose weights pip carries: "
+        "tf_efficientnet_lite0, tf_efficientnet_lite1, tf_efficientnet_lite2."
     )
+
+
+def test_an_encoder_without_weights_is_told_of_the_nearest_with_some():
+    """timm knows it, and has no weights of it anywhere."""
+    with pytest.raises(RecipeError, match=r"pip carries: .*\. Did you mean 'tf_efficientnet_lite0'\?$"):
+        load_encoder("efficientnet_lite0", "auto", 64)
+    with pytest.raises(RecipeError, match=r"got efficientnet_lite1\. Did you mean 'tf_efficientnet_lite1'\?$"):
+        load_encoder("efficientnet_lite1", "pip", 64)
 
 
 def test_without_a_network_the_hub_gives_up_at_once(monkeypatch):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import io
 import itertools
 import os
+import pickle
 import re
 import shutil
 import subprocess
@@ -189,6 +192,124 @@ def test_wrong_options_are_said_at_once(model, tiny_photos):
         model.caption_many(tiny_photos, beam=0)
     with pytest.raises(ValueError, match=r"^beam=-2: expected at least 1$"):
         model.caption(tiny_photos[0], beam=-2)
+
+
+@pytest.mark.parametrize("value", [True, False, 2.0, "3", -1, 0, np.float32(2)])
+def test_counts_are_whole_numbers(model, tiny_bundle, tiny_photos, value):
+    def said(name: str) -> str:
+        least = "expected at least 1" if type(value) is int else "expected a whole number of at least 1"
+        return rf"^{name}={re.escape(repr(value))}: {least}$"
+
+    with pytest.raises(ValueError, match=said("threads")):
+        seesay.load(tiny_bundle, threads=value)
+    with pytest.raises(ValueError, match=said("beam")):
+        model.caption(tiny_photos[0], beam=value)
+    with pytest.raises(ValueError, match=said("beam")):
+        model.caption_many(tiny_photos, beam=value)
+    with pytest.raises(ValueError, match=said("batch_size")):
+        model.caption_many(tiny_photos, batch_size=value)
+
+
+def test_counts_of_numpy(model, tiny_bundle, tiny_photos):
+    assert seesay.load(tiny_bundle, threads=np.int64(2)).threads == 2
+    assert_same(model.caption(tiny_photos[0], beam=np.int64(2)), model.caption(tiny_photos[0], beam=2))
+
+
+@pytest.mark.parametrize("kind", ["str", "path", "bytes", "file", "pil", "grey", "colour", "channels first", "none"])
+def test_one_photo_is_no_collection_of_photos(model, tiny_photos, kind):
+    """Its characters, bytes, lines or rows are none either."""
+    photo = tiny_photos[0]
+    given = {
+        "str": lambda: str(photo),
+        "path": lambda: photo,
+        "bytes": photo.read_bytes,
+        "file": lambda: io.BytesIO(photo.read_bytes()),
+        "pil": lambda: Image.new("RGB", (40, 30)),
+        "grey": lambda: np.zeros((40, 30), np.uint8),
+        "colour": lambda: np.zeros((40, 30, 3), np.uint8),
+        "channels first": lambda: np.zeros((3, 40, 30), np.uint8),
+        "none": lambda: None,
+    }[kind]()
+    with pytest.raises(TypeError, match=r"^images: expected several photos, such as a list, got "):
+        model.caption_many(given)
+
+
+def test_a_batch_as_one_array(model):
+    batch = np.random.default_rng(3).integers(0, 256, (3, 40, 30, 3), dtype=np.uint8)
+    for found, photo in zip(model.caption_many(batch), batch, strict=True):
+        assert_same(found, model.caption(photo), atol=1e-5)
+
+
+def test_a_file_object_names_its_photo(model, tiny_photos, tmp_path):
+    with tiny_photos[0].open("rb") as file:
+        assert model.caption(file).image == str(tiny_photos[0])
+    (tmp_path / "a.jpg").write_bytes(b"no photo")
+    with (tmp_path / "a.jpg").open("rb") as file:
+        [failure] = model.caption_many([file])
+    assert failure.error.startswith(f"{tmp_path / 'a.jpg'}: not a picture")
+
+
+def test_a_warning_about_a_photo_is_part_of_its_caption(model, tiny_photos, tmp_path):
+    with Image.open(tiny_photos[3]) as image:
+        image.save(tmp_path / "a.jpg")
+    whole = (tmp_path / "a.jpg").read_bytes()
+    single, first = model.caption(whole[:-2]), model.caption(whole)
+    [many, other] = model.caption_many([whole[:-2], whole])
+    for cut, sound in ((single, first), (many, other)):
+        assert (
+            cut.warning
+            == cut.to_dict()["warning"]
+            == "cut short: the end of the file is missing, but nothing of " + ("the picture")
+        )
+        assert sound.warning is None and "warning" not in sound.to_dict()
+    assert_same(single, first, atol=1e-3)
+
+
+def test_nothing_that_one_photo_does_costs_another_its_caption(model, tiny_photos, monkeypatch):
+    """Running out of memory while it is resized, too."""
+    resize = Image.Image.resize
+
+    def sometimes(image, size, *rest, **more):
+        if image.width == 77:
+            raise MemoryError
+        return resize(image, size, *rest, **more)
+
+    class Evil:
+        def read(self, size=-1):
+            raise ZeroDivisionError("evil")
+
+    monkeypatch.setattr(Image.Image, "resize", sometimes)
+    photos = [tiny_photos[0], np.zeros((40, 77, 3), np.uint8), Evil(), tiny_photos[1]]
+    for batch_size in (1, 4):
+        found = list(model.caption_many(photos, batch_size=batch_size))
+        assert [type(result) for result in found] == [Caption, Failure, Failure, Caption]
+        assert [result.reason for result in found[1:3]] == [
+            "too large for this machine's memory",
+            "the file given: damaged, cannot be decoded (evil)",
+        ]
+
+
+def test_a_model_can_be_copied_and_sent_to_other_processes(tiny_bundle, tiny_photos, monkeypatch):
+    monkeypatch.chdir(tiny_bundle.parent)
+    model = seesay.load(tiny_bundle.name, precision="float32", threads=1)
+    expected = model.caption(tiny_photos[0])
+    sent = pickle.dumps(model)
+    assert len(sent) < 1000, "where the bundle lies, no weights"
+    monkeypatch.chdir(tiny_photos[0].parent)
+    for copied in (pickle.loads(sent), copy.deepcopy(model), copy.copy(model)):
+        assert copied is not model
+        assert (copied.threads, copied.precision) == (1, "float32")
+        assert_same(copied.caption(tiny_photos[0]), expected)
+
+
+def test_captions_are_shown_in_one_line(model, tiny_photos):
+    caption = model.caption(tiny_photos[0])
+    assert repr(caption) == (
+        f"Caption({caption.text!r}, score={caption.score:.4g}, {len(caption.words)} words, image={caption.image!r})"
+    )
+    word = caption.words[0]
+    assert repr(word) == f"Word({word.text!r}, logprob={word.logprob:.4g}, attention of 3 x 3)"
+    assert "\n" not in repr(Caption("a\nb", -1.0, (word,), "x\n.jpg", "cut short"))
 
 
 def test_beam_is_the_bundles_unless_given(model, tiny_photos, monkeypatch):

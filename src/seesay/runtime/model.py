@@ -41,6 +41,7 @@ class CaptionModel:
 
     def __init__(self, bundle: Bundle, threads: int | None = None, precision: Precision = "auto") -> None:
         self.bundle = bundle
+        self._folder = bundle.folder.resolve()  # a copy may be made in another folder, or in another process
         self._asked_threads = threads
         self.threads = cores() if threads is None else whole_number("threads", threads)
         self._asked: Precision = precision
@@ -50,7 +51,7 @@ class CaptionModel:
         self._helpers: dict[int, ThreadPoolExecutor] = {}
 
     def __reduce__(self) -> tuple[Callable[..., CaptionModel], tuple[Path, int | None, Precision]]:
-        return type(self).load, (self.bundle.folder.resolve(), self._asked_threads, self._asked)
+        return type(self).load, (self._folder, self._asked_threads, self._asked)
 
     @property
     def precisions(self) -> str:
@@ -147,7 +148,7 @@ class CaptionModel:
                 read = self.bundle.transform.read(photo, helper)
             except PhotoError as error:
                 name = name_of(photo)
-                results[place] = Failure(name, error.reason if name else str(error))
+                results[place] = Failure(name, str(error) if name is None else error.reason)
             else:
                 encoded[place], warnings[place] = engine.encode(read.pixels), read.warning
         if encoded:
