@@ -211,8 +211,9 @@ def test_counts_are_whole_numbers(model, tiny_bundle, tiny_photos, value):
 
 
 def test_counts_of_numpy(model, tiny_bundle, tiny_photos):
-    assert seesay.load(tiny_bundle, threads=np.int64(2)).threads == 2
-    assert_same(model.caption(tiny_photos[0], beam=np.int64(2)), model.caption(tiny_photos[0], beam=2))
+    two: Any = np.int64(2)
+    assert seesay.load(tiny_bundle, threads=two).threads == 2
+    assert_same(model.caption(tiny_photos[0], beam=two), model.caption(tiny_photos[0], beam=2))
 
 
 @pytest.mark.parametrize("kind", ["str", "path", "bytes", "file", "pil", "grey", "colour", "channels first", "none"])
