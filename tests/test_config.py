@@ -11,7 +11,7 @@ import yaml
 
 from seesay.config import Recipe, find_recipe, flat_recipe, load_recipe, packaged_recipes
 from seesay.config.recipe import Train
-from seesay.config.schema import flat_keys, to_mapping
+from seesay.config.schema import LONGEST_TEXT, flat_keys, flatten, to_mapping
 from seesay.errors import RecipeError
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "recipes.md"
@@ -184,6 +184,66 @@ def test_overrides_are_laid_on_top(recipe_file: Path) -> None:
     assert recipe.out == "runs/x=y"
     assert recipe.tokens.min_count == 2
     assert load_recipe(recipe_file, ["out=*[odd: text"]).out == "*[odd: text"
+
+
+ODD = ["/x/my data #1", "&x", "*x", "!x", "a: b", "- x", "%x", "@x", "{a}", "[a", "'x'", '"x"', "x ", "# x", "a\nb"]
+ODD += ["001", "1e3", "2024-01-01", "2024-99-99", "true", "no", "~x", "1_000", "0x10", "9" * 5000]
+
+
+@pytest.mark.parametrize("key", ["name", "out", "data.path", "embedding.path", "train.init", "encoder.weights"])
+@pytest.mark.parametrize("typed", ODD)
+def test_names_and_paths_are_the_text_that_was_typed(recipe_file: Path, key: str, typed: str) -> None:
+    if len(typed) > LONGEST_TEXT:
+        with pytest.raises(RecipeError, match=rf"{key}=.*: expected at most 4,096 characters"):
+            load_recipe(recipe_file, [f"{key}={typed}"])
+        return
+    recipe = load_recipe(recipe_file, [f"{key}={typed}"], check_together=False)
+    assert flatten(recipe.to_dict())[key] in (typed, [typed])
+    written = Recipe.from_dict(yaml.safe_load(recipe.to_yaml()), check_together=False)
+    assert written == recipe, "as it is written into the run's folder"
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        ("[a, b]", ("a", "b")),
+        ("[/x/a #1,/y/b: c,&d]", ("/x/a #1", "/y/b: c", "&d")),
+        ("""['a, b', "c\\"d",'e''f' ]""", ("a, b", 'c"d', "e'f")),
+        ("['a'b, it's]", ("'a'b", "it's")),
+        ("[a,]", ("a",)),
+        ("[]", ()),
+        ("null", ()),
+        ("", ()),
+        ("a,b", ("a,b",)),
+    ],
+)
+def test_lists_of_paths(recipe_file: Path, typed: str, expected: tuple[str, ...]) -> None:
+    assert load_recipe(recipe_file, [f"data.path={typed}"]).data.path == expected
+
+
+def test_numbers_and_nothing_are_read_as_before(recipe_file: Path) -> None:
+    typed = ["encoder.layer=-2", "train.devices=2", "encoder.finetune=3", "train.max_steps=null", "out=null"]
+    recipe = load_recipe(recipe_file, [*typed, "images.augment=yes", "train.lr=1e-3", "data.limit="])
+    assert (recipe.encoder.layer, recipe.train.devices, recipe.encoder.finetune) == (-2, 2, 3)
+    assert (recipe.train.max_steps, recipe.out, recipe.data.limit) == (None, None, None)
+    assert (recipe.images.augment, recipe.train.lr) == (True, 0.001)
+    assert load_recipe(recipe_file, ["encoder.layer=layer3"]).encoder.layer == "layer3"
+    assert load_recipe(recipe_file, ["train.devices=0,1"]).train.devices == "0,1"
+
+
+@pytest.mark.parametrize("seed", ["18446744073709551616", "2**64", "9" * 5000, "1e3"])
+def test_seeds_that_are_none(recipe_file: Path, seed: str) -> None:
+    with pytest.raises(RecipeError, match=r"seed=.*: expected (a whole number|at most)"):
+        load_recipe(recipe_file, [f"seed={seed}"])
+
+
+def test_names_in_a_file_are_the_text_that_was_written(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("name: 007\nout: 1e3\ndata: {path: [2024-01-01, 0x10], splits: null}\nseed: 007\n")
+    with pytest.raises(RecipeError, match=r"data\.splits=null: expected a word or a path"):
+        load_recipe(path)
+    recipe = load_recipe(path, ["data.splits=auto"])
+    assert (recipe.name, recipe.out, recipe.data.path, recipe.seed) == ("007", "1e3", ("2024-01-01", "0x10"), 7)
 
 
 def test_override_into_an_empty_section(tmp_path: Path) -> None:

@@ -159,6 +159,7 @@ def test_word2vec_trained_on_captions(kind):
     dog, near, far = (one.table[tokenizer.encode(word)[0]] for word in ("dog3", "dog8", "sea3"))
     assert cosine(dog, near) > 0.9 > 0.5 > cosine(dog, far), "words of one topic lie together"
     assert word_vectors("word2vec", None, None, tokenizer, captions, 3).table.shape[1] == 100
+    assert word_vectors("word2vec", None, 5, tokenizer, captions, 2**63 - 1).table.shape[1] == 5, "any seed will do"
 
 
 def test_summary_line(tokenizer, tmp_path):

@@ -8,6 +8,7 @@ from typing import Any
 
 from seesay.config.plain_yaml import read_yaml
 from seesay.config.recipe import Recipe
+from seesay.config.schema import from_command_line, text_keys
 from seesay.errors import RecipeError, did_you_mean
 
 PACKAGED = Path(__file__).parent / "recipes"
@@ -39,7 +40,7 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = (), check_together:
 
     Args:
         name: a YAML file or a packaged recipe's name.
-        overrides: such as "train.lr=0.001"; values are read as YAML.
+        overrides: such as "train.lr=0.001"; see `from_command_line`.
         check_together: as of `Recipe.from_dict`.
 
     Raises:
@@ -53,7 +54,7 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = (), check_together:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        values = read_yaml(path.read_text(encoding="utf-8"))
+        values = read_yaml(path.read_text(encoding="utf-8"), text_keys(Recipe))
     except OSError as error:
         raise RecipeError(f"recipe {path}: cannot be read ({error.strerror})") from None
     except ValueError as error:
@@ -68,14 +69,12 @@ def _lay(values: dict[str, Any], override: str) -> str:
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
         return f"'{override}': expected key=value, such as train.lr=0.001"
-    *sections, last = key.strip().split(".")
+    key = key.strip()
+    *sections, last = key.split(".")
     for section in sections:
         inner = values.get(section)
         if inner is not None and not isinstance(inner, dict):
             return f"'{override}': {section} is a value, not a section"
         values[section] = values = {} if inner is None else inner
-    try:
-        values[last] = read_yaml(text)
-    except ValueError:
-        values[last] = text
+    values[last] = from_command_line(Recipe, key, text)
     return ""

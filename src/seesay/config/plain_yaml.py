@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 import yaml
 
 from seesay.errors import printable, shown
 
+NOT_TEXT = {f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "bool", "timestamp")}
 BITS = 256  # of a whole number; Python refuses to write those of many thousands
 
 
-def read_yaml(text: str) -> Any:
+def read_yaml(text: str, as_text: Collection[str] = ()) -> Any:
     """The content of a YAML text.
+
+    Args:
+        text: YAML.
+        as_text: dotted keys of which the values are text even where YAML would read a number, a date or a boolean:
+            `name: 007` is "007" then. null stays null.
 
     Stricter than YAML: no key twice in one mapping (it would keep the last one), and no aliases, by which a short text
     stands for more than fits any memory.
@@ -20,8 +27,14 @@ def read_yaml(text: str) -> Any:
     Raises:
         ValueError: it is not such a text; what is wrong, on one line.
     """
+    loader = None
     try:
-        return yaml.load(text, _Loader)
+        loader = _Loader(text)
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        _keep_text(node, as_text)
+        return loader.construct_document(node)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         place = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
@@ -32,6 +45,20 @@ def read_yaml(text: str) -> Any:
         raise ValueError("brackets are nested too deeply") from None
     except (ValueError, OverflowError) as error:  # of numbers and dates that are none
         raise ValueError(printable(error)) from None
+    finally:
+        if loader is not None:
+            loader.dispose()
+
+
+def _keep_text(node: yaml.Node, as_text: Collection[str], key: str = "") -> None:
+    if isinstance(node, yaml.MappingNode):
+        for name, value in node.value:
+            if isinstance(name, yaml.ScalarNode):
+                _keep_text(value, as_text, f"{key}.{name.value}" if key else name.value)
+    elif key in as_text:
+        for scalar in node.value if isinstance(node, yaml.SequenceNode) else [node]:
+            if isinstance(scalar, yaml.ScalarNode) and scalar.tag in NOT_TEXT:
+                scalar.tag = "tag:yaml.org,2002:str"
 
 
 class _Loader(yaml.SafeLoader):

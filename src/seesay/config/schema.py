@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any, Literal, TypeVar
 
+from seesay.config.plain_yaml import read_yaml
 from seesay.errors import did_you_mean, printable, shown
 
+QUOTED = r"""(?:"(?:[^"\\]|\\.)*"|'(?:[^']|'')*')"""
 LONGEST_TEXT = 4096  # characters: the longest path that Linux knows
 
 
@@ -93,6 +96,61 @@ def flat_keys(cls: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from flat_keys(typing.cast(type, hints[f.name]), f"{prefix}{f.name}.")
         else:
             yield f"{prefix}{f.name}", f.default
+
+
+def text_keys(cls: type) -> set[str]:
+    """Dotted keys of names and paths, and of lists of them: what a person writes there is text."""
+    return {key for key, hint in _flat_hints(cls) if _is_text(hint)}
+
+
+def from_command_line(cls: type, key: str, text: str) -> Any:
+    """What a person typed after `key=`, as a plain value: of a name or a path the text itself, else read as YAML.
+
+    Args:
+        cls: the recipe's class.
+        key: dotted; of a section, or one that does not exist, the text is read as YAML.
+        text: "null", or nothing, is None where the key may be left out. A list of names or paths is `[A,B]`, in which
+            those with commas are put in quotes.
+    """
+    hint = dict(_flat_hints(cls)).get(key)
+    kinds = (hint, *typing.get_args(hint)) if hint is not None else ()
+    is_list = typing.get_origin(hint) is tuple
+    if str not in kinds:
+        try:
+            return read_yaml(text)
+        except ValueError:
+            return text
+    if text in ("", "null") and (is_list or types.NoneType in kinds):
+        return None
+    if int in kinds and re.fullmatch(r"[-+]?\d{1,18}", text):
+        return int(text)
+    if is_list and (found := re.fullmatch(r"\s*\[(.*)\]\s*", text, re.DOTALL)):
+        return _items(found[1])
+    return text
+
+
+def _items(text: str) -> list[str]:
+    """A,'B,C' -> A and B,C."""
+    items = [found[1].strip() for found in re.finditer(rf"\s*({QUOTED}(?=\s*(?:,|$))|[^,]*)(?:,|$)", text)]
+    while items and not items[-1]:  # what comes after the last comma
+        items.pop()
+    return [str(read_yaml(item)) if re.fullmatch(QUOTED, item, re.DOTALL) else item for item in items]
+
+
+def _flat_hints(cls: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted key, type) of every plain field but those of pairs, which have a form of their own."""
+    hints = typing.get_type_hints(cls)
+    for f in dataclasses.fields(cls):
+        hint = hints[f.name]
+        if dataclasses.is_dataclass(hint):
+            yield from _flat_hints(typing.cast(type, hint), f"{prefix}{f.name}.")
+        elif not f.metadata.get("pairs"):
+            yield f"{prefix}{f.name}", hint
+
+
+def _is_text(hint: Any) -> bool:
+    kinds = {hint, *typing.get_args(hint)}
+    return str in kinds and int not in kinds
 
 
 def _meant(key: str, prefix: str, siblings: Sequence[str], known: Sequence[str]) -> str:

@@ -123,7 +123,7 @@ def _trained_rows(tokenizer: CaptionTokenizer, captions: Iterable[str], size: in
     """Skip-gram with negative sampling; one worker, so that a seed gives the same vectors each time."""
     sentences = [[tokenizer.token(i) for i in tokenizer.encode(caption)] for caption in captions]
     model = _gensim().Word2Vec(
-        sentences, vector_size=size, window=5, min_count=1, sg=1, negative=5, epochs=10, seed=seed, workers=1
+        sentences, vector_size=size, window=5, min_count=1, sg=1, negative=5, epochs=10, seed=seed % 2**32, workers=1
     )
     return zip(model.wv.index_to_key, model.wv.vectors, strict=True)
 
