@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 import seesay as seesay  # before onnxruntime, whose telemetry it switches off
@@ -33,6 +35,25 @@ SENTENCES = (
 def _own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or fills the user's cache."""
     monkeypatch.setenv("SEESAY_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """A folder that all workers of pytest-xdist share, filled by whichever needs it first.
+
+    Args:
+        factory: pytest's own.
+        name: of the folder.
+        make: fills an empty folder.
+    """
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    with FileLock(f"{folder}.lock"):
+        if not folder.exists():
+            unfinished = folder.with_name(f"{name}.unfinished")
+            unfinished.mkdir()
+            make(unfinished)
+            unfinished.rename(folder)
+    return folder
 
 
 def write_photo(path: Path, seed: int, size: tuple[int, int] = (67, 53)) -> Path:
@@ -106,7 +127,7 @@ def tiny_tokenizer():
 
 
 @pytest.fixture(scope="session")
-def tiny_captioner(tiny_recipe, tiny_tokenizer, tiny_photos):
+def tiny_captioner(tmp_path_factory: pytest.TempPathFactory, tiny_recipe, tiny_tokenizer, tiny_photos):
     """A torch model in eval mode that learnt `tiny_photos` by heart: sentences and maps differ between photos."""
     import torch
 
@@ -117,12 +138,18 @@ def tiny_captioner(tiny_recipe, tiny_tokenizer, tiny_photos):
     torch.manual_seed(5)
     encoder = load_encoder(TINY_ENCODER, "none", 96)
     captioner = Captioner(encoder, build_decoder(tiny_recipe, encoder, len(tiny_tokenizer))).eval()
-    _settle_norms(encoder)
-    sentences = [tiny_tokenizer.encode(SENTENCES[i % 5]) for i in range(len(tiny_photos))]
-    with torch.no_grad():
-        images = torch.from_numpy(np.stack([encoder.transform(photo) for photo in tiny_photos]))
-        regions = encoder(images).regions
-    _learn(captioner.decoder, regions, sentences)
+
+    def learn(folder: Path) -> None:
+        _settle_norms(encoder)
+        sentences = [tiny_tokenizer.encode(SENTENCES[i % 5]) for i in range(len(tiny_photos))]
+        with torch.no_grad():
+            images = torch.from_numpy(np.stack([encoder.transform(photo) for photo in tiny_photos]))
+            regions = encoder(images).regions
+        _learn(captioner.decoder, regions, sentences)
+        torch.save(captioner.state_dict(), folder / "weights.pt")
+
+    learnt = made_once(tmp_path_factory, "tiny_captioner", learn) / "weights.pt"
+    captioner.load_state_dict(torch.load(learnt, weights_only=True))
     return captioner
 
 
@@ -175,8 +202,11 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_recipe, tiny_capt
     from seesay.bundle.write import write_bundle
     from seesay.search import SearchOptions
 
-    folder = tmp_path_factory.mktemp("bundles") / "tiny"
-    return write_bundle(folder, tiny_recipe, tiny_captioner, tiny_tokenizer, SearchOptions(beam=3, max_words=12))
+    def write(folder: Path) -> None:
+        search = SearchOptions(beam=3, max_words=12)
+        write_bundle(folder / "tiny", tiny_recipe, tiny_captioner, tiny_tokenizer, search)
+
+    return made_once(tmp_path_factory, "bundles", write) / "tiny"
 
 
 @pytest.fixture(scope="session")
@@ -189,3 +219,9 @@ def tiny_photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Slow tests first: one that begins last keeps a single core busy while the others wait."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays: garbage collections need not look at these million objects again."""
+    gc.collect()
+    gc.freeze()
