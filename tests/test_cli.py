@@ -53,17 +53,6 @@ def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp
     return run
 
 
-@pytest.fixture
-def no_java(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if the extra `eval` were missing: Java takes seconds to start."""
-    from seesay.errors import MissingExtraError
-
-    def missing(_: object) -> None:
-        raise MissingExtraError("Official scoring needs 'pycocoevalcap', which is not installed")
-
-    monkeypatch.setattr("seesay.metrics.official.ptb_tokenise", missing)
-
-
 def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **environment}
@@ -791,7 +780,6 @@ def test_progress_of_work_that_counts_itself(monkeypatch: pytest.MonkeyPatch) ->
         pass
 
 
-@pytest.mark.usefixtures("no_java")
 def test_evaluate(cli: Cli, tiny_bundle: Path, tiny_data: Path, tmp_path: Path) -> None:
     done = cli(
         *("evaluate", "--model", tiny_bundle, "--data", tiny_data, "--split", "dev", "--beam", "2"),
@@ -820,7 +808,6 @@ def test_evaluate(cli: Cli, tiny_bundle: Path, tiny_data: Path, tmp_path: Path) 
     assert "attention" not in again.out
 
 
-@pytest.mark.usefixtures("no_java")
 def test_evaluate_writes_a_page(cli: Cli, tiny_bundle: Path, tiny_data: Path, tmp_path: Path) -> None:
     arguments = ("evaluate", "--model", tiny_bundle, "--data", tiny_data, "--split", "train")
     done = cli(*arguments, "--report", "page.html", "--report-photos", "3", "--limit", "11")
@@ -834,7 +821,6 @@ def test_evaluate_writes_a_page(cli: Cli, tiny_bundle: Path, tiny_data: Path, tm
     assert cli(*arguments, "--report", "page.html", "--report-photos", "0").code == 2
 
 
-@pytest.mark.usefixtures("no_java")
 def test_limit_leaves_the_training_captions_whole(cli: Cli, tiny_bundle: Path, tiny_data: Path, tmp_path: Path) -> None:
     from conftest import SENTENCES
 
@@ -848,7 +834,6 @@ def test_limit_leaves_the_training_captions_whole(cli: Cli, tiny_bundle: Path, t
     assert found["statistics"]["vocabulary_share"] == len(training & set(split_words(caption))) / len(training)
 
 
-@pytest.mark.usefixtures("no_java")
 def test_evaluate_says_whether_attention_points(cli: Cli, tiny_bundle: Path, tmp_path: Path) -> None:
     from seesay.data.shapes import write_shapes
 
@@ -862,7 +847,6 @@ def test_evaluate_says_whether_attention_points(cli: Cli, tiny_bundle: Path, tmp
     assert "pointing" not in cli(*arguments).out
 
 
-@pytest.mark.usefixtures("no_java")
 def test_evaluate_says_so_where_the_model_was_trained_on_other_splits(
     cli: Cli, tiny_bundle: Path, tiny_data: Path
 ) -> None:

@@ -160,6 +160,7 @@ def test_ends_are_asked_too(teachers, batches):
     assert len(soft_targets(teachers, batches, torch.device("cpu"), QUIET).of(torch.tensor([2]))[0]) == 3
 
 
+@pytest.mark.usefixtures("no_graphs")
 def test_a_run_learns_from_the_run_before(tiny_recipe: Recipe, tiny_data: Path, tmp_path: Path):
     """Two models of the same captions, made one after the other: the second is asked to think as the first."""
 

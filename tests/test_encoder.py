@@ -157,7 +157,10 @@ def test_the_cache_of_the_end_stays_where_it_was_and_each_layer_has_its_own():
     assert feature_cache(Stem(by_name)).folder == feature_cache(Stem(last)).folder
 
 
-@pytest.mark.parametrize(("name", "size", "layer", "grid"), [(TINY, 64, -2, (4, 4)), ("test_vit", 160, None, (10, 10))])
+@pytest.mark.parametrize(
+    ("name", "size", "layer", "grid"),
+    [(TINY, 64, -2, (4, 4)), pytest.param("test_vit", 160, None, (10, 10), marks=pytest.mark.slow)],
+)
 def test_a_bundle_rebuilds_the_layer(tiny_recipe, tiny_tokenizer, tiny_photos, tmp_path, name, size, layer, grid):
     values = tiny_recipe.to_dict()
     values["encoder"] |= {"name": name, "layer": layer}

