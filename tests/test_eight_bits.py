@@ -9,6 +9,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from conftest import ONE_LAYER
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
@@ -130,10 +131,10 @@ def test_a_step_in_8_bits_is_nearly_the_step(parts: dict) -> None:
     """Inputs, outputs and, but for the rounding, numbers: one word after the other for a few."""
     torch.manual_seed(0)
     recipe = Recipe.from_dict(
-        {"encoder": {"name": "test_efficientnet", "weights": "none"}, "embedding": {"size": 72}}
+        {"encoder": {**ONE_LAYER, "weights": "none"}, "embedding": {"size": 72}}
         | {"attention": {"size": 64}, "decoder": {**parts, "size": 72}}
     )
-    encoder = load_encoder("test_efficientnet", "none", 96)
+    encoder = load_encoder(ONE_LAYER["name"], "none", 32, ONE_LAYER["layer"])
     captioner = Captioner(encoder, build_decoder(recipe, encoder, VOCAB)).eval()
     for matrix in captioner.decoder.parameters():  # so that words and regions differ by more than a rounding
         if matrix.ndim > 1:
@@ -199,11 +200,23 @@ def exported(net: nn.Module, side: int = 67) -> onnx.ModelProto:
     return export_graph(net.eval(), (torch.randn(2, 3, side, side),), batch, ["images"], ["memory.values", "state.h"])
 
 
-@pytest.mark.parametrize("first", [0, 1, 6])
-def test_a_photo_in_8_bits_is_nearly_the_photo(first: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(eight_bits, "FIRST", first)
+@pytest.fixture(scope="module")
+def plain() -> bytes:
     torch.manual_seed(0)
-    photo = exported(Net(nn.Identity()))
+    return exported(Net(nn.Identity())).SerializeToString()
+
+
+@pytest.fixture
+def photo(plain: bytes) -> onnx.ModelProto:
+    """A plain network."""
+    return onnx.load_from_string(plain)
+
+
+@pytest.mark.parametrize("first", [0, 1, 6])
+def test_a_photo_in_8_bits_is_nearly_the_photo(
+    first: int, photo: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(eight_bits, "FIRST", first)
     images = np.random.default_rng(0).uniform(-2, 2, (5, 3, 67, 67)).astype(np.float32)
     inner = convolved(photo)
     if not first:  # the photo itself is 8 bits already, in its file
@@ -235,8 +248,7 @@ def test_the_largest_sums_of_convolutions_are_exact_on_every_processor(monkeypat
         np.testing.assert_allclose(near, exact, rtol=0.1, atol=0.03)  # a sum that is cut is half of what it was
 
 
-def test_onnx_runtime_makes_operations_of_8_bits_of_it(tmp_path: Path) -> None:
-    photo = exported(Net(nn.Identity()))
+def test_onnx_runtime_makes_operations_of_8_bits_of_it(photo: onnx.ModelProto, tmp_path: Path) -> None:
     images = np.random.default_rng(0).uniform(-2, 2, (2, 3, 67, 67)).astype(np.float32)
     inner = convolved(photo)
     coarse = photo_in_8_bits(photo, photo_ranges(photo, inner, images), channel_means(photo, inner, images))
@@ -277,12 +289,21 @@ def test_what_is_no_plain_network_is_left_alone(between: nn.Module) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "plain"),
-    [("tf_efficientnet_lite0", True), ("resnet18", True), ("vgg11", True), ("test_efficientnet", False)],
+    ("name", "layer", "plain"),
+    [
+        ("tf_efficientnet_lite0", 1, True),
+        ("resnet18", 1, True),
+        ("vgg11", 1, True),
+        ("test_efficientnet", 1, False),
+        pytest.param("tf_efficientnet_lite0", None, True, marks=pytest.mark.slow),
+        pytest.param("resnet18", None, True, marks=pytest.mark.slow),
+        pytest.param("vgg11", None, True, marks=pytest.mark.slow),
+        pytest.param("test_efficientnet", None, False, marks=pytest.mark.slow),
+    ],
 )
-def test_encoders_that_are_plain(name: str, plain: bool) -> None:
+def test_encoders_that_are_plain(name: str, layer: int | None, plain: bool) -> None:
     recipe = Recipe.from_dict({"encoder": {"name": name, "weights": "none"}, "decoder": {"size": 16}})
-    encoder = load_encoder(name, "none", 96)
+    encoder = load_encoder(name, "none", 96, layer)
     model = graphs._norms_as_biases(graphs.half_precision(Captioner(encoder, build_decoder(recipe, encoder, VOCAB))))
     assert bool(convolved(graphs._export_photo(model))) == plain
 
@@ -290,9 +311,7 @@ def test_encoders_that_are_plain(name: str, plain: bool) -> None:
 # ---- ranges
 
 
-def test_ranges_are_those_of_all_photos_and_hold_zero() -> None:
-    net = Net(nn.Identity())
-    photo = exported(net)
+def test_ranges_are_those_of_all_photos_and_hold_zero(photo: onnx.ModelProto) -> None:
     images = np.stack([np.full((3, 67, 67), value, np.float32) for value in (0.5, 2.0, 1.0)])
     found = photo_ranges(photo, ["images", "state.h"], images)
     assert found["images"] == (0.0, 2.0)
