@@ -25,6 +25,7 @@ from torch import nn
 from seesay.bundle.format import open_bundle
 from seesay.bundle.write import load_captioner
 from seesay.caption import Caption
+from seesay.cli import main
 from seesay.config import Recipe
 from seesay.data.readers import read_dataset
 from seesay.data.tokens import join_words
@@ -78,7 +79,7 @@ def test_training_learns_and_leaves_a_bundle(tiny_recipe, tiny_data, tmp_path):
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT], ids=["kill -9", "Ctrl-C"])
-def test_a_run_that_was_stopped_ends_with_the_same_weights(how, no_export, tiny_recipe, tiny_data, tmp_path):
+def test_a_run_that_was_stopped_ends_with_the_same_weights(how, no_export, tiny_recipe, tiny_data, tmp_path, capsys):
     keys = {"epochs": 12, "save_minutes": 0.0, "ema": 0.9, "lr": 0.01}
     straight = recipe_for(tiny_recipe, tiny_data, tmp_path / "straight", **keys)
     train(straight, console=QUIET)
@@ -86,18 +87,15 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(how, no_export, tiny_
     stopped = recipe_for(tiny_recipe, tiny_data, tmp_path / "stopped", **keys)
     file = tmp_path / "recipe.yaml"
     file.write_text(yaml.safe_dump(stopped.to_dict()))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "seesay", "train", str(file)], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    wait_for_step(tmp_path / "stopped", process, at_least=4)
-    process.send_signal(how)
-    _, said = process.communicate(timeout=120)
-    reached = last_state(tmp_path / "stopped")["state"]["step"]
-    assert 4 <= reached < 36, "the run was to be stopped on its way"
-    if how == signal.SIGINT:
-        assert process.returncode == 130
+    if how == signal.SIGKILL:
+        kill_at_step(4, file, tmp_path / "stopped")
+    else:
+        assert train_until_signal(how, 4, file) == 130
+        said = capsys.readouterr().err
         assert "--resume" in said
         assert "Traceback" not in said
+    reached = last_state(tmp_path / "stopped")["state"]["step"]
+    assert 4 <= reached < 36, "the run was to be stopped on its way"
 
     train(stopped, resume=True, console=QUIET)
     one, other = last_state(tmp_path / "straight"), last_state(tmp_path / "stopped")
@@ -111,6 +109,30 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(how, no_export, tiny_
     assert without_time[0] == without_time[1]
     best = [torch.load(tmp_path / name / "best.ckpt", weights_only=True) for name in ("straight", "stopped")]
     assert all(torch.equal(tensor, best[1][name]) for name, tensor in best[0].items())
+
+
+def kill_at_step(step: int, file: Path, folder: Path) -> None:
+    """`seesay train FILE` in a process of its own, killed once a checkpoint of that step is there."""
+    command, pipe = [sys.executable, "-m", "seesay", "train", str(file)], subprocess.PIPE
+    with subprocess.Popen(command, stderr=pipe, stdout=pipe, text=True) as process:
+        wait_for_step(folder, process, at_least=step)
+        process.kill()
+
+
+def train_until_signal(number: int, step: int, file: Path) -> int:
+    """The exit code of `seesay train FILE`, run in this process, which gets the signal after that step."""
+    average = Trainer._average
+
+    def then_stop(self: Trainer) -> None:
+        average(self)
+        if self.state.step == step:
+            signal.raise_signal(number)
+
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as ended:
+        patch.setattr(Trainer, "_average", then_stop)
+        patch.setattr(sys, "argv", ["seesay", "train", str(file)])
+        main()
+    return int(ended.value.code or 0)
 
 
 def wait_for_step(folder: Path, process: subprocess.Popen, at_least: int) -> None:
