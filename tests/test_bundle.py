@@ -304,7 +304,7 @@ def test_other_encoders_export(tmp_path, name):
 
 
 def test_a_plain_encoder_is_written_in_8_bits_too(tmp_path, monkeypatch):
-    half = half_precision(_with_encoder("resnet18", "layer1"))
+    half = half_precision(_with_encoder("resnet18", "layer2"))
     photo, step = graphs._export_photo(graphs._norms_as_biases(half)), graphs._export_step(half)
     monkeypatch.setattr(graphs, "_export_photo", lambda model: copy.deepcopy(photo))
     monkeypatch.setattr(graphs, "_export_step", lambda model: copy.deepcopy(step))
