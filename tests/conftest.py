@@ -230,10 +230,10 @@ def _learn(decoder, regions, sentences: list[list[int]]) -> None:
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_recipe, tiny_captioner, tiny_tokenizer) -> Path:
     """`tiny_captioner` as a bundle; copy it before you damage it."""
     from seesay.bundle.write import write_bundle
-    from seesay.search import SearchOptions
+    from seesay.search import BeamOptions
 
     def write(folder: Path) -> None:
-        search = SearchOptions(beam=3, max_words=12)
+        search = BeamOptions(beam=3, max_words=12)
         write_bundle(folder / "tiny", tiny_recipe, tiny_captioner, tiny_tokenizer, search)
 
     return made_once(tmp_path_factory, "bundles", write) / "tiny"

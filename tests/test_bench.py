@@ -15,7 +15,6 @@ import pytest
 from rich.console import Console
 
 from seesay.bench import Options, Report, run_bench
-from seesay.bench import captioning as bench_captioning
 from seesay.bench.captioning import BEAMS, encoder_only, latency, linear, memory, stages, start_up, throughput
 from seesay.bench.figures import Figure, figure, interleaved
 from seesay.bench.machine import machine, peak_memory
@@ -95,14 +94,14 @@ def test_an_encoder_in_8_bits_stands_beside_the_one_in_float32(
     photos: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
-    model, made, real = CaptionModel.load(), [], bench_captioning.Engine
+    model, made, real = CaptionModel.load(), [], Engine.open
     assert model.encoder_precision == "int8"
 
     def make(*arguments: object) -> Engine:
         made.append(real(*arguments))  # pyright: ignore[reportArgumentType]
         return made[-1]
 
-    monkeypatch.setattr(bench_captioning, "Engine", make)
+    monkeypatch.setattr(Engine, "open", make)
     figures = checked(latency(model, photos[:2], repeats=1))
     assert [engine.encoder_precision for engine in made] == ["float32"]
     both = [figures[f"latency.{key}"] for key in ("median", "beside_float32")]

@@ -30,7 +30,7 @@ from seesay.models.captioner import Captioner
 from seesay.models.embedding import WordEmbedding
 from seesay.models.encoder import load_encoder
 from seesay.models.show_attend_tell import ShowAttendTell
-from seesay.search import SearchOptions
+from seesay.search import BeamOptions
 
 WRITTEN = (*FILES, "decoder.int8.onnx")  # the tiny encoder is none for 8 bits
 
@@ -64,7 +64,7 @@ def test_round_trip(tiny_bundle, tiny_recipe, tiny_captioner, tiny_tokenizer):
     assert bundle.name == "tiny"
     assert bundle.tokenizer.to_json() == tiny_tokenizer.to_json()
     assert bundle.transform == tiny_captioner.encoder.transform
-    assert bundle.search == SearchOptions(beam=3, max_words=12)
+    assert bundle.search == BeamOptions(beam=3, max_words=12)
     assert bundle.grid == tiny_captioner.encoder.grid
     assert bundle.scores == {}
 
@@ -98,7 +98,7 @@ def test_scores_are_those_of_the_model_written(tmp_path, monkeypatch, tiny_recip
         seen.append(model)
         return {"dev": {"images": 5, "cider": 0.5, "bleu_4": 0.25, "tokeniser": "ours"}}
 
-    folder = write_bundle(tmp_path / "b", tiny_recipe, tiny_captioner, tiny_tokenizer, SearchOptions(), score)
+    folder = write_bundle(tmp_path / "b", tiny_recipe, tiny_captioner, tiny_tokenizer, BeamOptions(), score)
     weight = seen[0].decoder.regions.value.weight
     assert torch.equal(weight, weight.half().float())
     assert open_bundle(folder).scores == {"dev": {"images": 5, "cider": 0.5, "bleu_4": 0.25, "tokeniser": "ours"}}
@@ -471,11 +471,11 @@ def test_a_failed_write_leaves_the_old_bundle(copied, monkeypatch, tiny_recipe, 
 
     monkeypatch.setattr("seesay.bundle.write.write_graphs", explode)
     with pytest.raises(OSError, match="disk full"):
-        write_bundle(copied, tiny_recipe, tiny_captioner, tiny_tokenizer, SearchOptions())
+        write_bundle(copied, tiny_recipe, tiny_captioner, tiny_tokenizer, BeamOptions())
     assert {path.name: path.read_bytes() for path in copied.iterdir()} == before
     assert [path.name for path in copied.parent.iterdir()] == ["copy"]
     monkeypatch.setattr("seesay.bundle.write.write_graphs", _fake_graphs)
-    write_bundle(copied, tiny_recipe, tiny_captioner, tiny_tokenizer, SearchOptions(beam=7))
+    write_bundle(copied, tiny_recipe, tiny_captioner, tiny_tokenizer, BeamOptions(beam=7))
     assert open_bundle(copied).search.beam == 7
     assert [path.name for path in copied.parent.iterdir()] == ["copy"]
 

@@ -179,16 +179,16 @@ def test_a_run_learns_from_the_run_before(tiny_recipe: Recipe, tiny_data: Path, 
 
 def test_a_teachers_sentences_are_those_of_its_search(teachers):
     """The same as searching photo by photo; equal ones once, no start, no end."""
-    from seesay.search import SearchOptions
-    from seesay.training.generate import beams
+    from seesay.search import BeamOptions
+    from seesay.training.generate import beam_sentences
 
-    search = SearchOptions(beam=3, max_words=6)
+    search = BeamOptions(beam=3, max_words=6)
     found = teacher_sentences(teachers[1], search, torch.device("cpu"), QUIET)
     assert len(found) == len(CAPTIONS)
     decoder, seen = teachers[1]
     for photo, sentences in enumerate(found):
         regions = torch.from_numpy(seen.take(np.array([photo])).astype(np.float32))
-        alone = beams(decoder, decoder.prepare(regions), search)
+        alone = beam_sentences(decoder, decoder.prepare(regions), search)
         expected = {
             tuple(ids[: n - 1]) for ids, n in zip(alone.tokens[0].tolist(), alone.lengths[0].tolist(), strict=True)
         }

@@ -18,7 +18,7 @@ from seesay.models.encoder import Encoder, load_encoder
 from seesay.models.stages import finetune, stage_parameters
 from seesay.models.stem import Stem
 from seesay.runtime import CaptionModel
-from seesay.search import SearchOptions
+from seesay.search import BeamOptions
 from seesay.training.features import feature_cache
 
 TINY = "test_efficientnet"
@@ -169,7 +169,7 @@ def test_a_bundle_rebuilds_the_layer(tiny_recipe, tiny_tokenizer, tiny_photos, t
     torch.manual_seed(0)
     encoder = load_encoder(name, "none", size, layer)
     captioner = Captioner(encoder, build_decoder(recipe, encoder, len(tiny_tokenizer))).eval()
-    folder = write_bundle(tmp_path / "bundle", recipe, captioner, tiny_tokenizer, SearchOptions(beam=2, max_words=5))
+    folder = write_bundle(tmp_path / "bundle", recipe, captioner, tiny_tokenizer, BeamOptions(beam=2, max_words=5))
     bundle = open_bundle(folder)
     assert bundle.grid == grid
     again = load_captioner(bundle)

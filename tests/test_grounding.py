@@ -198,7 +198,7 @@ def test_every_decoder_learns_to_look_where_it_is_told(kind, tiny_recipe, tiny_t
 
 def test_self_critical_training_grounds_its_own_sentences(tiny_recipe, tiny_tokenizer, tiny_captioner):
     """Its loss with the term is that without it plus the term of the sentences that its search found."""
-    from seesay.training.generate import beams
+    from seesay.training.generate import beam_sentences
 
     values = tiny_recipe.to_dict()
     values["train"] |= {"objective": "self_critical", "init": ["x"], "samples": 2, "grounding": 0.5}
@@ -217,7 +217,7 @@ def test_self_critical_training_grounds_its_own_sentences(tiny_recipe, tiny_toke
     term = Grounding(records, tiny_tokenizer, decoder.grid, 0.5)
     with torch.no_grad():
         memory = decoder.prepare(regions)
-        found = beams(decoder, memory, objective.search)  # pyright: ignore[reportArgumentType, reportCallIssue]
+        found = beam_sentences(decoder, memory, objective.search)  # pyright: ignore[reportArgumentType, reportCallIssue]
         read = plain.read(memory, found)  # pyright: ignore[reportCallIssue]
         expected = term(read.attention, found.tokens, batch.photos, batch.crops)
         assert float(expected) > 0.01

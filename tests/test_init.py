@@ -21,7 +21,7 @@ from seesay.config import Recipe
 from seesay.errors import BundleError, RecipeError
 from seesay.models.stages import finetune
 from seesay.models.stem import stem_of
-from seesay.search import SearchOptions
+from seesay.search import BeamOptions
 from seesay.training.init import open_initial
 from seesay.training.train import train
 
@@ -103,7 +103,7 @@ def two_bundles(tiny_recipe, tiny_captioner, tiny_tokenizer, tiny_bundle, no_gra
     with torch.no_grad():
         for number, parameter in enumerate(captioner.decoder.parameters()):
             parameter += 0.25 * (number % 3)
-    other = write_bundle(tmp_path / "other", tiny_recipe, captioner, tiny_tokenizer, SearchOptions(beam=2))
+    other = write_bundle(tmp_path / "other", tiny_recipe, captioner, tiny_tokenizer, BeamOptions(beam=2))
     return [tiny_bundle, other]
 
 
@@ -165,7 +165,7 @@ def from_file(tiny_recipe, tiny_captioner, tiny_tokenizer, no_graphs, tmp_path) 
     file = tmp_path / "weights.safetensors"
     save_file({k: t.contiguous() for k, t in tiny_captioner.encoder.backbone.state_dict().items()}, file)
     recipe = replace(tiny_recipe, encoder=replace(tiny_recipe.encoder, weights=str(file)))
-    return recipe, write_bundle(tmp_path / "b", recipe, tiny_captioner, tiny_tokenizer, SearchOptions())
+    return recipe, write_bundle(tmp_path / "b", recipe, tiny_captioner, tiny_tokenizer, BeamOptions())
 
 
 def test_a_frozen_encoders_original_weights_are_found_again(from_file, tiny_captioner):
@@ -201,7 +201,7 @@ def test_of_a_tuned_encoder_the_original_stem_is_found_again(from_file, tiny_cap
         for parameter in tuned.encoder.parameters():
             if parameter.requires_grad:
                 parameter.add_(0.05 * torch.randn_like(parameter))
-    bundle = write_bundle(tmp_path / "tuned", recipe, tuned, tiny_tokenizer, SearchOptions())
+    bundle = write_bundle(tmp_path / "tuned", recipe, tuned, tiny_tokenizer, BeamOptions())
     initial = open_initial(starting(recipe, bundle))
     assert initial is not None
     finetune(initial.encoder, 1)

@@ -6,7 +6,7 @@ import pytest
 
 from seesay.config.plain_yaml import read_yaml
 from seesay.config.recipe import Recipe, known_values
-from seesay.search.beam import LIMITS
+from seesay.search.constraints import LIMITS
 
 
 def test_plain_values() -> None:

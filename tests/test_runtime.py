@@ -32,7 +32,7 @@ from seesay.errors import BundleError, PhotoError
 from seesay.runtime import CaptionModel
 from seesay.runtime.engine import Engine
 from seesay.runtime.processor import cores
-from seesay.search import Hypothesis, SearchOptions
+from seesay.search import BeamOptions, Hypothesis
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +90,7 @@ def test_torch_and_onnx_give_the_same_captions(tiny_bundle, tiny_photos, beam):
     images = torch.from_numpy(np.stack([bundle.transform(photo) for photo in tiny_photos]))
     with torch.inference_mode():
         memory = captioner.prepare(images)
-    found = generate(captioner.decoder, memory, SearchOptions(beam=beam, max_words=12))
+    found = generate(captioner.decoder, memory, BeamOptions(beam=beam, max_words=12))
     for photo, hypotheses in zip(tiny_photos, found, strict=True):
         caption = model.caption(photo, beam=beam)
         assert caption.text == bundle.tokenizer.decode(hypotheses[0].tokens)
@@ -114,8 +114,8 @@ def test_words_explain_the_caption(model, tiny_photos):
 
 def test_score_is_the_words_and_the_end(model, tiny_photos):
     for photo in tiny_photos:
-        encoded = model._engine.encode(model.bundle.transform(photo))
-        [[best, *_]] = model._engine.search([encoded], model.bundle.search)
+        encoded = model.engine.encode(model.bundle.transform(photo))
+        [[best]] = model.engine.search([encoded], model.bundle.search)
         caption = model.caption(photo)
         assert len(best.logprobs) == len(best.tokens) + 1
         assert caption.score == pytest.approx(sum(word.logprob for word in caption.words) + best.logprobs[-1])
@@ -128,7 +128,7 @@ def test_a_clitic_belongs_to_its_word(model):
     tokens = tuple(model.bundle.tokenizer.encode("the dog's ball"))
     assert len(tokens) == 4
     maps = np.eye(9, dtype=np.float32)[:4]
-    caption = model._to_caption(Hypothesis(tokens, (-1.0, -2.0, -4.0, -8.0, -16.0), maps, -31.0), "x.jpg")
+    caption = model.to_caption(Hypothesis(tokens, (-1.0, -2.0, -4.0, -8.0, -16.0), maps, -31.0), "x.jpg")
     assert [(word.text, word.logprob) for word in caption.words] == [("the", -1), ("dog's", -6), ("ball", -8)]
     assert caption.words[1].attention.ravel().tolist() == [0, 0.5, 0.5, 0, 0, 0, 0, 0, 0]
     assert (caption.text, caption.image) == ("the dog's ball", "x.jpg")
@@ -317,15 +317,15 @@ def test_beam_is_the_bundles_unless_given(model, tiny_photos, monkeypatch):
     seen = []
     search = Engine.search
 
-    def spy(self, photos, options):
+    def spy(self, photos, options, number=1):
         seen.append(options)
-        return search(self, photos, options)
+        return search(self, photos, options, number)
 
     monkeypatch.setattr(Engine, "search", spy)
     model.caption(tiny_photos[0])
     model.caption(tiny_photos[0], beam=1)
     list(model.caption_many(tiny_photos[:2], beam=5))
-    assert seen == [SearchOptions(beam=beam, max_words=12) for beam in (3, 1, 5)]
+    assert seen == [BeamOptions(beam=beam, max_words=12) for beam in (3, 1, 5)]
 
 
 def test_threads_share_a_model(model, tiny_photos):
@@ -424,13 +424,13 @@ def test_no_packaged_model(monkeypatch):
 def test_sessions_of_one_thread_are_made_only_for_a_second_batch(tiny_bundle, tiny_photos, monkeypatch):
     """One photo waits for the graphs to load once."""
     made = []
-    create = Engine.__init__
+    create = Engine.open
 
-    def spy(self, folder, threads, precision):
+    def spy(folder, threads, precision):
         made.append((threads, precision))
-        create(self, folder, threads, precision)
+        return create(folder, threads, precision)
 
-    monkeypatch.setattr(Engine, "__init__", spy)
+    monkeypatch.setattr(Engine, "open", spy)
     model = CaptionModel.load(tiny_bundle, threads=2, precision="float32")
     model.caption(tiny_photos[0])
     list(model.caption_many(tiny_photos[:3], batch_size=3))
@@ -490,7 +490,7 @@ def test_the_encoder_is_in_8_bits_where_the_decoder_is(machine, expected, monkey
     monkeypatch.setattr("platform.machine", lambda: machine)
     model = seesay.load()
     assert {model.encoder_precision, model.precision} == {expected}
-    assert model._single.encoder_precision == model.encoder_precision
+    assert model.batch_engine.encoder_precision == model.encoder_precision
     assert seesay.load(precision="int8").precisions == "encoder in int8, decoder in int8"
     assert seesay.load(precision="float32").precisions == "encoder in float32, decoder in float32"
 
@@ -548,7 +548,7 @@ def test_a_word_of_pieces_has_their_mean_attention_and_their_cost_together():
     assert pieces > 2
     attention = np.stack([np.linspace(0, 1, len(ids)), np.linspace(1, 0, len(ids))], axis=1)
     costs = tuple(-float(i) for i in range(1, len(ids) + 2))
-    caption = model._to_caption(Hypothesis(tuple(ids), costs, attention, sum(costs)), None)
+    caption = model.to_caption(Hypothesis(tuple(ids), costs, attention, sum(costs)), None)
     assert (caption.text, [word.text for word in caption.words]) == ("fence's dog", ["fence's", "dog"])
     assert caption.words[0].logprob == -sum(range(1, pieces + 1))
     np.testing.assert_allclose(caption.words[0].attention, attention[:pieces].mean(axis=0)[None])

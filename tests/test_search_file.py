@@ -10,28 +10,34 @@ import pytest
 
 from seesay.bundle.search_file import read_search, write_search
 from seesay.errors import BundleError
-from seesay.search import SearchOptions
+from seesay.search import BeamOptions, Forbidden, NoRepeatedNgrams, NoRepeatedWords
 
 VOCABULARY = 20
 
 
-def read(tmp_path: Path, values: Any) -> SearchOptions:
+def read(tmp_path: Path, values: Any) -> BeamOptions:
     text = values if isinstance(values, str) else json.dumps(values)
     (tmp_path / "search.json").write_text(text, encoding="utf-8")
     return read_search(tmp_path / "search.json", VOCABULARY)
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
-    options = SearchOptions(beam=7, max_words=9, length_penalty=0.5, block_ngrams=3, may_repeat=(2, 19))
+    options = BeamOptions(7, 0.5, max_words=9, constraints=(NoRepeatedNgrams(3), NoRepeatedWords((2, 19))))
     write_search(tmp_path / "search.json", options)
     assert read_search(tmp_path / "search.json", VOCABULARY) == options
     assert json.loads((tmp_path / "search.json").read_text("utf-8"))["version"] == 1
 
 
+@pytest.mark.parametrize("rules", [{"constraints": (Forbidden((4,)),)}, {"prefix": (4,)}])
+def test_what_the_file_cannot_hold_is_not_lost_in_silence(tmp_path: Path, rules: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"^search\.json cannot hold "):
+        write_search(tmp_path / "search.json", BeamOptions(**rules))
+
+
 def test_files_without_a_version_are_of_the_first(tmp_path: Path) -> None:
-    assert read(tmp_path, {"beam": 4}) == SearchOptions(beam=4)
-    assert read(tmp_path, {"length_penalty": 1}) == SearchOptions(length_penalty=1)
-    assert read(tmp_path, {}) == SearchOptions()
+    assert read(tmp_path, {"beam": 4}) == BeamOptions(beam=4)
+    assert read(tmp_path, {"length_penalty": 1}) == BeamOptions(length_penalty=1)
+    assert read(tmp_path, {}) == BeamOptions()
 
 
 @pytest.mark.parametrize(

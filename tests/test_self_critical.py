@@ -23,10 +23,10 @@ from seesay.errors import RecipeError
 from seesay.metrics import CiderD, sentence_bleu
 from seesay.models.build import build_decoder
 from seesay.models.decoder import Decoder
-from seesay.search import Samples, SearchOptions
+from seesay.search import BeamOptions, NoRepeatedNgrams, NoRepeatedWords, SampleOptions
 from seesay.training.batches import CaptionBatch
 from seesay.training.build import build_objective, search_options
-from seesay.training.generate import beams, draw, generate
+from seesay.training.generate import Sentences, beam_sentences, generate, sample_sentences
 from seesay.training.objective import CrossEntropy
 from seesay.training.self_critical import CaptionReward, SelfCritical, above_expected, mean_of_others
 from seesay.training.train import train
@@ -66,12 +66,12 @@ def objective_of(tokenizer: CaptionTokenizer, dropout: float = 0.0, **keys) -> S
     return SelfCritical(
         tiny_decoder(len(tokenizer), dropout),
         CaptionReward(tokenizer, CAPTIONS),
-        search=SearchOptions(max_words=6),
+        search=BeamOptions(max_words=6),
         **keys,
     )
 
 
-def surrogate(objective: SelfCritical, memory: Any, found: Samples, advantages: Tensor) -> Tensor:
+def surrogate(objective: SelfCritical, memory: Any, found: Sentences, advantages: Tensor) -> Tensor:
     return objective.surrogate(objective.read(memory, found), found, advantages)
 
 
@@ -86,13 +86,18 @@ def stepwise_logprob(decoder: Decoder, memory, words: tuple[int, ...], max_words
     return total
 
 
-def drawn_of(sentences: list[tuple[int, ...]]) -> Samples:
+def drawn_of(sentences: list[tuple[int, ...]]) -> Sentences:
     """Sentences of one photo as if they had been drawn, the longest first."""
     tokens = torch.tensor([[[*words, *[EOS] * (3 - len(words))] for words in sentences]])
-    return Samples(tokens, torch.zeros(tokens.shape), torch.tensor([[len(words) + 1 for words in sentences]]))
+    return Sentences(tokens, torch.zeros(tokens.shape), torch.tensor([[len(words) + 1 for words in sentences]]))
 
 
-def written(found: Samples) -> list[list[list[int]]]:
+def drawing(number: int, max_words: int) -> SampleOptions:
+    """From the decoder's own probabilities."""
+    return SampleOptions(number, temperature=1, top_p=1, max_words=max_words)
+
+
+def written(found: Sentences) -> list[list[list[int]]]:
     """Of each photo its sentences' ids, without the end."""
     return [[k[: n - 1].tolist() for k, n in zip(*photo, strict=True)] for photo in zip(*found[::2], strict=True)]
 
@@ -106,7 +111,7 @@ def gradient_of(loss: Tensor, decoder: Decoder) -> Tensor:
 def test_the_mean_estimate_is_the_gradient_of_the_expected_reward(baseline):
     """All pairs of all seven sentences, each weighted by its probability, against sum p(s) r(s) differentiated."""
     decoder = tiny_decoder(6)
-    objective = SelfCritical(decoder, cast(Any, None), samples=2, search=SearchOptions(max_words=2))
+    objective = SelfCritical(decoder, cast(Any, None), samples=2, search=BeamOptions(max_words=2))
     regions = torch.randn(1, 2, 3, generator=torch.Generator().manual_seed(4))
     sentences = [words for n in (2, 1, 0) for words in itertools.product((A, B), repeat=n)]
     rewards = torch.tensor([3.0, 0.5, 1.0, 7.0, 2.0, 0.0, 4.0])
@@ -137,7 +142,7 @@ def test_minimum_risk_is_the_gradient_of_what_a_choice_among_the_sentences_has_t
     exact = gradient_of(-(logprobs.softmax(0) * rewards).sum(), decoder)
 
     advantages = above_expected(rewards.numpy(), logprobs.detach().softmax(0).unsqueeze(0).numpy())
-    objective = SelfCritical(decoder, cast(Any, None), samples=4, search=SearchOptions(max_words=2))
+    objective = SelfCritical(decoder, cast(Any, None), samples=4, search=BeamOptions(max_words=2))
     loss = surrogate(objective, decoder.prepare(regions), drawn_of(sentences), torch.from_numpy(advantages))
     torch.testing.assert_close(gradient_of(loss, decoder), exact, atol=1e-5, rtol=1e-4)
     assert float(exact.norm()) > 0.1
@@ -151,7 +156,7 @@ def test_beams_are_trained_by_the_gradient_of_what_they_let_expect(tokenizer):
         objective.decoder.embedding.bias[list(NEVER_WRITTEN)] -= 50  # q is over all words, what is trained is not
     batch = batch_of(tokenizer, [2, 0])
     memory = objective.decoder.prepare(batch.regions)
-    found = written(beams(objective.decoder, memory, SearchOptions(beam=3, max_words=6)))
+    found = written(beam_sentences(objective.decoder, memory, BeamOptions(beam=3, max_words=6)))
     assert max(len(words) for photo in found for words in photo) < 6
     rewards = torch.from_numpy(objective.reward([2, 0], found)).float()
     expected = torch.zeros(())
@@ -175,16 +180,21 @@ def test_above_expected_by_hand():
 
 
 def test_samples_have_the_probabilities_that_are_trained():
-    """What sampling by `step` says of its words is what the teacher-forced pass says; advantages of 1 show its sum."""
+    """What `step` says of their words is what the teacher-forced pass says; advantages of 1 show its sum."""
     decoder = tiny_decoder(11).eval()
     memory = decoder.prepare(torch.randn(3, 2, 3, generator=torch.Generator().manual_seed(5)))
-    drawn = draw(decoder, memory, 7, 4)
+    drawn = sample_sentences(decoder, memory, drawing(7, 4))
     assert (drawn.lengths.diff(dim=1) <= 0).all(), "the longest first"
     assert len(set(drawn.lengths.flatten().tolist())) > 2, "the seed shows several lengths"
     assert not torch.isin(drawn.tokens, torch.tensor(NEVER_WRITTEN)).any()
-    objective = SelfCritical(decoder, cast(Any, None), search=SearchOptions(max_words=4))
+    objective = SelfCritical(decoder, cast(Any, None), search=BeamOptions(max_words=4))
     loss = surrogate(objective, memory, drawn, torch.ones(3, 7))
-    torch.testing.assert_close(loss, -drawn.logprobs.sum(-1).mean())
+    stepwise = [
+        stepwise_logprob(decoder, type(memory)(*(part[[photo]] for part in memory)), tuple(words), 4)
+        for photo, sentences in enumerate(written(drawn))
+        for words in sentences
+    ]
+    torch.testing.assert_close(loss, -torch.stack(stepwise).mean())
 
 
 def test_beams_can_be_read_as_samples_are():
@@ -193,8 +203,8 @@ def test_beams_can_be_read_as_samples_are():
     decoder.embedding.bias.data[EOS] += 1.6
     regions = torch.randn(3, 2, 3, generator=torch.Generator().manual_seed(5))
     memory = decoder.prepare(regions)
-    options = SearchOptions(beam=5, max_words=4, length_penalty=0)
-    found = beams(decoder, memory, options)
+    options = BeamOptions(beam=5, max_words=4, length_penalty=0)
+    found = beam_sentences(decoder, memory, options)
     assert found.tokens.shape == found.logprobs.shape == (3, 5, found.lengths.max())
     assert (found.lengths.diff(dim=1) <= 0).all(), "the longest first"
     assert len(set(found.lengths.flatten().tolist())) > 2, "the photos show several lengths"
@@ -216,7 +226,7 @@ def test_fewer_beams_than_asked_for_are_filled_up():
     """A language of two words and one word at most: there are three sentences."""
     decoder = tiny_decoder(6).eval()
     memory = decoder.prepare(torch.randn(2, 2, 3, generator=torch.Generator().manual_seed(5)))
-    found = beams(decoder, memory, SearchOptions(beam=5, max_words=1))
+    found = beam_sentences(decoder, memory, BeamOptions(beam=5, max_words=1))
     assert found.lengths.tolist() == [[2, 2, 1, 1, 1]] * 2
     assert sorted(found.tokens[0, :2, 0].tolist()) == [A, B]
 
@@ -262,9 +272,9 @@ def test_the_value_is_minus_the_reward(tokenizer, sentences, baseline):
     torch.manual_seed(9)
     memory = objective.decoder.prepare(batch.regions)
     if sentences == "beams":
-        found = beams(objective.decoder, memory, SearchOptions(beam=3, max_words=6))
+        found = beam_sentences(objective.decoder, memory, BeamOptions(beam=3, max_words=6))
     else:
-        found = draw(objective.decoder, memory, 3, 6)
+        found = sample_sentences(objective.decoder, memory, drawing(3, 6))
     rewards = objective.reward([2, 0], written(found))
     q = found.logprobs.sum(-1).softmax(-1).numpy() if baseline == "expected" else 1 / 3
     assert loss.item() == pytest.approx(-(q * rewards).sum(axis=1).mean(), abs=1e-5)
@@ -330,7 +340,7 @@ def test_the_greedy_baseline_is_the_greedy_sentence(tokenizer):
     objective, batch = objective_of(tokenizer, baseline="greedy"), batch_of(tokenizer, [1, 2])
     found, _, advantages = objective._explore(batch)
     memory = objective.decoder.eval().prepare(batch.regions)
-    greedy = [[beams[0].tokens] for beams in generate(objective.decoder, memory, SearchOptions(1, 6))]
+    greedy = [[beams[0].tokens] for beams in generate(objective.decoder, memory, BeamOptions(1, max_words=6))]
     rewards = objective.reward([1, 2], written(found))
     assert rewards.shape == (2, 5)
     np.testing.assert_allclose(advantages.numpy(), rewards - objective.reward([1, 2], greedy), atol=1e-6)
@@ -408,10 +418,11 @@ def test_the_recipe_weighs_bleu(tiny_recipe, tokenizer):
 
 def test_function_words_may_come_twice(tiny_recipe, tokenizer):
     """`search.block_words`: of the vocabulary these and the end."""
-    assert search_options(tiny_recipe, tokenizer).may_repeat == ()
+    assert search_options(tiny_recipe, tokenizer).constraints == (NoRepeatedNgrams(3),)
     recipe = replace(tiny_recipe, search=replace(tiny_recipe.search, block_words=True))
-    may = search_options(recipe, tokenizer).may_repeat
-    assert {tokenizer.token(i) for i in may} == {"</s>", "a", "the", "is"}
+    _, words = search_options(recipe, tokenizer).constraints
+    assert isinstance(words, NoRepeatedWords)
+    assert {tokenizer.token(i) for i in words.may_repeat} == {"</s>", "a", "the", "is"}
 
 
 def test_bleu_has_no_part_in_cross_entropy(tiny_recipe):

@@ -8,10 +8,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from copy import copy
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,29 +19,25 @@ import numpy as np
 from seesay.bench.figures import BEAMS, Figure, by_beam, figure, interleaved, timed
 from seesay.bench.machine import peak_memory
 from seesay.runtime import CaptionModel
-from seesay.runtime.engine import Encoded, Engine, Precision
-from seesay.search import Hypothesis, SearchOptions
+from seesay.runtime.engine import Engine
+from seesay.runtime.graphs import Encoded, Precision
+from seesay.search import BeamOptions, Hypothesis
 
 BATCH = 16
 WARM = 3 * BATCH  # photos that go first: several batches take another way than one
 
 
 class Silent(Engine):
-    """An engine that encodes photos as another does, with its sessions, and writes nothing."""
+    """An engine that encodes photos and writes nothing."""
 
-    def __init__(self, engine: Engine) -> None:
-        vars(self).update(vars(engine))
-
-    def search(self, photos: Sequence[Encoded], options: SearchOptions) -> list[list[Hypothesis]]:
+    def search(self, photos: Sequence[Encoded], options: BeamOptions, number: int | None = 1) -> list[list[Hypothesis]]:
         """For each photo the sentence of no word."""
         return [[Hypothesis((), (), np.zeros((0, 1), np.float32), 0.0)] for _ in photos]
 
 
 def encoder_only(model: CaptionModel) -> CaptionModel:
-    """The same pipeline with the same sessions, but nothing is written: decoding and the encoder are the limit."""
-    limit = copy(model)
-    vars(limit).update(_engine=Silent(model._engine), _single=Silent(model._single))
-    return limit
+    """The same pipeline with the same encoder, but nothing is written: decoding and the encoder are the limit."""
+    return model.with_engines(lambda engine: Silent(**vars(engine)))
 
 
 def throughput(model: CaptionModel, photos: Sequence[Path], repeats: int) -> Iterator[Figure]:
@@ -60,9 +56,9 @@ def latency(model: CaptionModel, photos: Sequence[Path], repeats: int, beam: int
     """Milliseconds from one file to its caption, warm, beside the encoder alone: as it is used, and in float32."""
     pixels = model.bundle.transform(photos[0])
     model.caption(photos[0], beam)
-    engine, in_float32 = model._engine, None
+    engine, in_float32 = model.engine, None
     if model.encoder_precision != "float32":
-        in_float32 = Engine(model.bundle.folder, model.threads, "float32")
+        in_float32 = Engine.open(model.bundle.folder, model.threads, "float32")
 
     def encode(engine: Engine) -> float:
         return timed(lambda: engine.encode(pixels))
@@ -97,27 +93,17 @@ def start_up(model: str | None, photo: Path, repeats: int, precision: Precision 
     yield figure("startup", what, "s", seconds["caption"], seconds["engine"], "python -c 'import onnxruntime'")
 
 
-class Watched:
-    """Something that is called, or run, and the (start, end) of each call."""
+class Timed:
+    """Something that is called, and the (start, end) of each call."""
 
-    def __init__(self, watched: Any) -> None:
-        self.watched = watched
+    def __init__(self, timed: Callable[..., Any]) -> None:
+        self.timed = timed
         self.calls: list[tuple[float, float]] = []
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self._timed(self.watched, *args, **kwargs)
-
-    def run(self, *args: Any, **kwargs: Any) -> Any:
-        """As a session's."""
-        return self._timed(self.watched.run, *args, **kwargs)
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.watched, name)
-
-    def _timed(self, call: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         started = time.perf_counter()
         try:
-            return call(*args, **kwargs)
+            return self.timed(*args, **kwargs)
         finally:
             self.calls.append((started, time.perf_counter()))
 
@@ -152,15 +138,15 @@ def stages(model: CaptionModel, photos: Sequence[Path], repeats: int, beam: int 
 
 
 def _stage_shares(model: CaptionModel, batch: Sequence[Path], beam: int) -> dict[str, float]:
-    watched, engine = copy(model), copy(model._engine)
-    encoder, decoder, transform = map(Watched, (engine._encoder, engine._decoder, model.bundle.transform))
-    vars(engine).update(_encoder=encoder, _decoder=decoder)
-    vars(watched).update(_engine=engine, bundle=replace(model.bundle, transform=transform))  # pyright: ignore[reportArgumentType]
+    encoder, decoder, read = map(Timed, (model.engine.encoder, model.engine.decoder, model.bundle.transform.read))
+    engine = replace(model.engine, encoder=encoder, decoder=decoder)
+    bundle = replace(model.bundle, transform=SimpleNamespace(read=read))  # pyright: ignore[reportArgumentType]
+    timed = CaptionModel(bundle, model.threads, engines=lambda threads: engine)
     started = time.perf_counter()
-    list(watched.caption_many(batch, batch_size=len(batch), beam=beam))
+    list(timed.caption_many(batch, batch_size=len(batch), beam=beam))
     ended = time.perf_counter()
     seconds = {
-        "decode": transform.total,
+        "decode": read.total,
         "encode": encoder.total,
         "decoder": decoder.total,
         "search": ended - encoder.last - decoder.total,

@@ -34,7 +34,7 @@ from seesay.config.recipe import LARGEST_SIDE
 from seesay.data.images import ImageTransform
 from seesay.data.tokens import CaptionTokenizer
 from seesay.errors import BundleError, printable, shown
-from seesay.search import SearchOptions
+from seesay.search import BeamOptions
 from seesay.writing import write_json
 
 FORMAT = "seesay-bundle"
@@ -72,7 +72,7 @@ class Bundle:
     recipe: dict[str, Any]
     tokenizer: CaptionTokenizer
     transform: ImageTransform
-    search: SearchOptions
+    search: BeamOptions
     grid: tuple[int, int]
     scores: dict[str, Any]
 

@@ -6,10 +6,10 @@ Version 1 (files without a version are of this one):
     beam             1 to 100 hypotheses
     max_words        1 to 1,000 tokens, the end token not counted
     length_penalty   0 to 10
-    block_ngrams     0 to 1,000
-    may_repeat       ids of the vocabulary
+    block_ngrams     0 to 1,000: tokens in a row that are not written twice (`NoRepeatedNgrams`); 0: no such rule
+    may_repeat       ids of the tokens that may be written again (`NoRepeatedWords`); empty: no such rule
 
-A field that is missing has the default of `seesay.search.SearchOptions`; an unknown one is refused, since what it asks
+A field that is missing has the default of `seesay.search.BeamOptions`; an unknown one is refused, since what it asks
 for could not be done. A change of meaning gets a new version and a reader of its own in `READERS`.
 """
 
@@ -20,14 +20,14 @@ from pathlib import Path
 
 import seesay
 from seesay.bundle.fields import Fields
-from seesay.search import SearchOptions
-from seesay.search.beam import LIMITS
+from seesay.search import BeamOptions, Constraint, NoRepeatedNgrams, NoRepeatedWords
+from seesay.search.constraints import LIMITS
 from seesay.writing import write_json
 
 VERSION = 1
 
 
-def read_search(path: Path, vocab_size: int) -> SearchOptions:
+def read_search(path: Path, vocab_size: int) -> BeamOptions:
     """The options of a search.json.
 
     Args:
@@ -46,22 +46,40 @@ def read_search(path: Path, vocab_size: int) -> SearchOptions:
     return READERS[version](fields, vocab_size)
 
 
-def write_search(path: Path, options: SearchOptions) -> None:
-    """The inverse of `read_search`."""
-    write_json(path, {"version": VERSION, **vars(options)})
+def write_search(path: Path, options: BeamOptions) -> None:
+    """The inverse of `read_search`.
+
+    Raises:
+        ValueError: the options have a prefix, or constraints that the file cannot hold.
+    """
+    values = {"beam": options.beam, "max_words": options.max_words, "length_penalty": options.length_penalty}
+    values |= {"block_ngrams": 0, "may_repeat": ()}
+    for constraint in options.constraints:
+        if isinstance(constraint, NoRepeatedNgrams):
+            values["block_ngrams"] = constraint.n
+        elif isinstance(constraint, NoRepeatedWords):
+            values["may_repeat"] = constraint.may_repeat
+        else:
+            raise ValueError(f"search.json cannot hold {constraint}")
+    if options.prefix:
+        raise ValueError(f"search.json cannot hold the prefix {options.prefix}")
+    write_json(path, {"version": VERSION, **values})
 
 
-def _version_1(fields: Fields, vocab_size: int) -> SearchOptions:
-    default = SearchOptions()
-    options = SearchOptions(
+def _version_1(fields: Fields, vocab_size: int) -> BeamOptions:
+    default = BeamOptions()
+    ngrams = fields.whole("block_ngrams", *LIMITS["block_ngrams"], 0)
+    may_repeat = fields.wholes("may_repeat", 0, vocab_size - 1, (0, vocab_size), default=())
+    constraints: list[Constraint] = [NoRepeatedNgrams(ngrams)] if ngrams else []
+    constraints += [NoRepeatedWords(tuple(may_repeat))] if may_repeat else []
+    options = BeamOptions(
         beam=fields.whole("beam", *LIMITS["beam"], default.beam),
         max_words=fields.whole("max_words", *LIMITS["max_words"], default.max_words),
         length_penalty=fields.number("length_penalty", *LIMITS["length_penalty"], default.length_penalty),
-        block_ngrams=fields.whole("block_ngrams", *LIMITS["block_ngrams"], default.block_ngrams),
-        may_repeat=tuple(fields.wholes("may_repeat", 0, vocab_size - 1, (0, vocab_size), default=())),
+        constraints=tuple(constraints),
     )
     fields.end()
     return options
 
 
-READERS: dict[int, Callable[[Fields, int], SearchOptions]] = {1: _version_1}
+READERS: dict[int, Callable[[Fields, int], BeamOptions]] = {1: _version_1}

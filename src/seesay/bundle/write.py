@@ -23,7 +23,7 @@ from seesay.errors import RecipeError, shown
 from seesay.models.build import build_decoder
 from seesay.models.captioner import Captioner
 from seesay.models.encoder import Encoder
-from seesay.search import SearchOptions
+from seesay.search import BeamOptions
 from seesay.writing import write_json
 
 WORDS = "decoder.embedding.weight"  # (V, m)
@@ -36,7 +36,7 @@ def write_bundle(
     recipe: Recipe,
     captioner: Captioner,
     tokenizer: CaptionTokenizer,
-    search: SearchOptions,
+    search: BeamOptions,
     score: Score | None = None,
 ) -> Path:
     """Write everything that captioning, evaluation, serving and fine-tuning need; all of it or nothing.

@@ -134,7 +134,7 @@ class Train:
 
 @dataclass(frozen=True)
 class Search:
-    """How sentences are looked for, on dev and by whoever uses the bundle; see `seesay.search.SearchOptions`."""
+    """How sentences are looked for, on dev and by whoever uses the bundle; see `seesay.search.BeamOptions`."""
 
     beam: int = at_least(1, default=3, most=100)
     length_penalty: float = between(0, 10, default=0.7)

@@ -1,5 +1,7 @@
 """Captioning without torch: a bundle on ONNX Runtime."""
 
+from seesay.runtime.encoded import EncodedPhoto
+from seesay.runtime.engine import Engine
 from seesay.runtime.model import CaptionModel
 
-__all__ = ["CaptionModel"]
+__all__ = ["CaptionModel", "EncodedPhoto", "Engine"]

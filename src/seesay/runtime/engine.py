@@ -1,113 +1,112 @@
-"""A bundle's graphs on ONNX Runtime: pixels -> what the decoder needs of a photo -> sentences."""
+"""The searches of a bundle: what its encoder makes of photos -> sentences, in tokens."""
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import chain
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
 
 import numpy as np
-import onnxruntime
 
 from seesay.data.tokens import BOS, EOS, NEVER_WRITTEN
-from seesay.errors import BundleError
-from seesay.search import Hypothesis, SearchOptions, beam_search
-
-Precision = Literal["auto", "int8", "float32"]
-ENCODERS: dict[Precision, str] = {"int8": "encoder.int8.onnx", "float32": "encoder.onnx"}
-DECODERS: dict[Precision, str] = {"int8": "decoder.int8.onnx", "float32": "decoder.onnx"}
-# Whether ONNX Runtime is told for how long; one that is older would spin for milliseconds.
-SPIN_DURATION = tuple(map(int, onnxruntime.__version__.split(".")[:2])) >= (1, 26)
-FAST_INT8 = ("x86_64", "AMD64")  # where 8 bits were measured to be faster (docs/performance.md)
-
-Encoded = list[np.ndarray]  # of one photo, (1, ...) each: memory and first state, in the order of the encoder's outputs
+from seesay.runtime.graphs import DECODERS, Encoded, Precision, open_decoder, open_encoder
+from seesay.search import BeamOptions, Hypothesis, SampleOptions, StepModel, beam_search, sample, score
+from seesay.search.step import Step
 
 
+@dataclass(frozen=True)
 class Engine:
-    """The encoder and the decoder of a bundle. Safe to use from several threads.
+    """An encoder and a decoder, and what can be asked of them. As safe to use from several threads as they are.
 
-    Args:
-        folder: the bundle's.
-        threads: that work on one call.
-        precision: "float32", or "int8", which is faster, changes some captions and hardly a score
-            (docs/performance.md). "auto" takes "int8" where the bundle has it and it is known to be faster.
+    It is made of built parts, so whatever can be called like them may take their place: something that counts their
+    calls, or an average of several models (`dataclasses.replace(engine, decoder=...)`).
 
     Attributes:
-        precision: the decoder's, never "auto".
+        encoder: pixels (3, size, size) -> `Encoded`, of one photo.
+        decoder: the step, as `seesay.search.StepModel` has it.
+        precision: the decoder's, "int8" or "float32".
         encoder_precision: the encoder's.
-
-    Raises:
-        BundleError: a graph cannot be run, or the bundle lacks the decoder asked for.
     """
 
-    precision: Precision
-    encoder_precision: Precision
+    encoder: Callable[[np.ndarray], Encoded]
+    decoder: Step
+    precision: Precision = "float32"
+    encoder_precision: Precision = "float32"
 
-    def __init__(self, folder: Path, threads: int, precision: Precision = "auto") -> None:
+    @classmethod
+    def open(cls, folder: Path, threads: int, precision: Precision = "auto") -> Engine:
+        """The engine of a bundle, on ONNX Runtime.
+
+        Args:
+            folder: the bundle's.
+            threads: that work on one call.
+            precision: "float32", or "int8", which is faster, changes some captions and hardly a score
+                (docs/performance.md). "auto" takes "int8" where the bundle has it and it is known to be faster.
+
+        Raises:
+            BundleError: a graph cannot be run, or the bundle lacks the decoder asked for.
+        """
         if precision not in ("auto", *DECODERS):
             raise ValueError(f"precision={precision}: expected auto, int8 or float32")
-        if precision == "int8" and not (folder / DECODERS[precision]).is_file():
-            raise BundleError(f"bundle {folder}: has no {DECODERS[precision]}, an earlier seesay wrote it; use float32")
         with ThreadPoolExecutor(1) as pool:  # each graph takes as long as two photos to open, most of it on one core
-            encoder = pool.submit(_open, folder, ENCODERS, threads, precision)
-            self.precision, self._decoder = _open(folder, DECODERS, threads, precision)
-            self.encoder_precision, self._encoder = encoder.result()
-        self._photo_outputs = [output.name for output in self._encoder.get_outputs()]
-        self._step_outputs = [output.name for output in self._decoder.get_outputs()]
+            opening = pool.submit(open_encoder, folder, threads, precision)
+            decoder, decoder_precision = open_decoder(folder, threads, precision)
+            encoder, encoder_precision = opening.result()
+        return cls(encoder, decoder, decoder_precision, encoder_precision)
 
     def encode(self, pixels: np.ndarray) -> Encoded:
-        """One photo, (3, size, size): alone, since its activations then stay in the processor's cache."""
-        return _run(self._encoder, self._photo_outputs, {"images": pixels[None]})
+        """What the decoder needs of one photo.
 
-    def search(self, photos: Sequence[Encoded], options: SearchOptions) -> list[list[Hypothesis]]:
-        """The best sentence of each photo."""
-        joined = photos[0] if len(photos) == 1 else map(np.concatenate, zip(*photos, strict=True))
-        parts = dict(zip(self._photo_outputs, joined, strict=True))
-        memory = {name: array for name, array in parts.items() if name.startswith("memory.")}
-        state = {name: array for name, array in parts.items() if name.startswith("state.")}
+        Args:
+            pixels: (3, size, size) float32, from the bundle's transform.
+        """
+        return self.encoder(pixels)
 
-        def step(tokens: np.ndarray, *parts: tuple[np.ndarray, ...]) -> tuple[np.ndarray, Any, np.ndarray]:
-            feed = {"tokens": tokens, **dict(zip((*state, *memory), chain(*parts), strict=True))}
-            logprobs, attention, *after = _run(self._decoder, self._step_outputs, feed)
-            return logprobs, tuple(after), attention
+    def search(self, photos: Sequence[Encoded], options: BeamOptions, number: int | None = 1) -> list[list[Hypothesis]]:
+        """The best sentences of each photo, best first.
 
-        first = tuple(state.values()), tuple(memory.values()), np.full((len(photos), 1), BOS, dtype=np.int64)
-        return beam_search(step, *first, EOS, NEVER_WRITTEN, options, best_only=True)
+        Args:
+            photos: from `encode`.
+            options: width, ranking, rules.
+            number: as for `seesay.search.beam_search`: 1 the best alone; None all, ranked at the end of the search.
+        """
+        return beam_search(self.model(photos), options, number)
 
+    def sample(self, photos: Sequence[Encoded], options: SampleOptions, keys: Sequence[int]) -> list[list[Hypothesis]]:
+        """Sentences drawn for each photo.
 
-Opened = tuple[Precision, onnxruntime.InferenceSession]  # the precision in use, and the graph in it
+        Args:
+            photos: from `encode`.
+            options: how many, from what, and rules.
+            keys: a number for each photo. Its noise depends on this, the seed and the number of the sentence: not on
+                the other photos, nor on how many sentences are drawn.
+        """
+        return sample(self.model(photos), options, Noise(options.seed, keys, options.n))
 
+    def score(self, photos: Sequence[Encoded], tokens: Sequence[int]) -> list[Hypothesis]:
+        """A given sentence, as `seesay.search.score` reads it, for each photo."""
+        return score(self.model(photos), tokens)
 
-def _open(folder: Path, graphs: dict[Precision, str], threads: int, precision: Precision) -> Opened:
-    """The graph in 8 bits where it is wanted and there, else the one in float32, which "auto" takes too where the
-    former cannot be run."""
-    fast = platform.machine() in FAST_INT8
-    if (precision == "int8" or (precision == "auto" and fast)) and (folder / graphs["int8"]).is_file():
-        try:
-            return "int8", _session(folder / graphs["int8"], threads)
-        except BundleError:
-            if precision == "int8":
-                raise
-    return "float32", _session(folder / graphs["float32"], threads)
-
-
-def _session(graph: Path, threads: int) -> onnxruntime.InferenceSession:
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors only: advice on graph details helps no user
-    options.intra_op_num_threads = threads
-    # Threads without work spin on cores that others need. Those of a decoder go on spinning while the search thinks
-    # about a word (some 140 microseconds): to wake them for the next one would take as long as their share of it.
-    spins_on = graph.name in DECODERS.values() and SPIN_DURATION
-    options.add_session_config_entry("session.force_spinning_stop", "0" if spins_on else "1")
-    options.add_session_config_entry("session.intra_op.spin_duration_us", "200" if spins_on else "50")
-    try:
-        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime's errors have no common class
-        raise BundleError(f"bundle {graph.parent}: {graph.name} cannot be run: {error}") from error
+    def model(self, photos: Sequence[Encoded]) -> StepModel:
+        """The decoder and some photos as a search sees them."""
+        state, memory = photos[0] if len(photos) == 1 else (_joined(parts) for parts in zip(*photos, strict=True))
+        start = np.full((len(photos), 1), BOS, dtype=np.int64)
+        return StepModel(self.decoder, state, memory, start, EOS, NEVER_WRITTEN)
 
 
-def _run(session: onnxruntime.InferenceSession, outputs: list[str], feed: dict[str, np.ndarray]) -> list[np.ndarray]:
-    return cast(list[np.ndarray], session.run(outputs, feed))  # our graphs have no sequences, maps or sparse tensors
+def _joined(parts: Sequence[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
+    return tuple(map(np.concatenate, zip(*parts, strict=True)))
+
+
+class Noise:
+    """Uniform numbers in [0, 1) for sampling: for each photo and each of its sentences a stream of its own."""
+
+    def __init__(self, seed: int, keys: Sequence[int], number: int) -> None:
+        self._streams = [[np.random.default_rng([seed, key, n]) for n in range(number)] for key in keys]
+
+    def __call__(self, photos: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+        """(photos, *shape) float32; `shape` is (sentences, tokens)."""
+        return np.stack(
+            [[stream.random(shape[1], dtype=np.float32) for stream in self._streams[photo]] for photo in photos]
+        )

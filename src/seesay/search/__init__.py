@@ -1,6 +1,26 @@
-"""Greedy search, beam search and sampling over an abstract step, for torch and numpy alike."""
+"""Beam search, sampling and scoring over an abstract step: one implementation for torch and numpy.
 
-from seesay.search.beam import Hypothesis, SearchOptions, beam_search
-from seesay.search.sampling import Samples, sample
+`decode.py` is the loop that all of them share, `constraints.py` what every sentence keeps to.
+"""
 
-__all__ = ["Hypothesis", "Samples", "SearchOptions", "beam_search", "sample"]
+from seesay.search.beam import BeamOptions, beam_search
+from seesay.search.constraints import Constraint, Forbidden, NoRepeatedNgrams, NoRepeatedWords, Rules
+from seesay.search.hypothesis import Hypothesis
+from seesay.search.sampling import SampleOptions, sample
+from seesay.search.scoring import score
+from seesay.search.step import StepModel
+
+__all__ = [
+    "BeamOptions",
+    "Constraint",
+    "Forbidden",
+    "Hypothesis",
+    "NoRepeatedNgrams",
+    "NoRepeatedWords",
+    "Rules",
+    "SampleOptions",
+    "StepModel",
+    "beam_search",
+    "sample",
+    "score",
+]

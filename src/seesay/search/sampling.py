@@ -1,83 +1,97 @@
-"""Sentences drawn at random from a step's own probabilities, for torch and numpy alike; see `step.py`."""
+"""Sampling: sentences drawn at random from the model's own probabilities."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
-from seesay.search.step import Advance, Array, allow, freeze, namespace
+import numpy as np
+
+from seesay.search.constraints import Rules, check_limits
+from seesay.search.decode import Beams, Strategy, decode
+from seesay.search.hypothesis import Hypothesis
+from seesay.search.step import FORBIDDEN, Array, StepModel
+
+# (photos (B,), shape) -> numbers (B, *shape) uniform in [0, 1), of the search's kind of array: noise for these photos.
+Random = Callable[[np.ndarray, tuple[int, int]], Array]
+
+COLDEST = 1e-6  # at this temperature the likeliest token is as good as certain; FORBIDDEN / T has to stay a number
 
 
-class Samples(NamedTuple):
-    """K sentences of each of B photos, drawn independently.
+@dataclass(frozen=True)
+class SampleOptions(Rules):
+    """How to draw sentences.
 
     Attributes:
-        tokens: (B, K, L) ids without the start; after its end token a sentence is filled up with end tokens.
-        logprobs: (B, K, L) natural log-probability of each token in the distribution that it was drawn from; 0 where
-            there was no choice: an end at the last place, and all that follows an end.
-        lengths: (B, K) tokens of each sentence, its end token counted: 1 to L.
+        n: K, sentences of each photo, drawn independently; some may be equal.
+        temperature: T > 0; tokens are drawn from softmax(log p / T). Below 1 likely tokens become likelier still.
+        top_p: only the likeliest tokens are drawn, as many as together have this probability (nucleus sampling,
+            https://arxiv.org/abs/1904.09751), after the temperature; 1 leaves all.
+        seed: of the noise; whoever calls `sample` makes the noise from it.
     """
 
-    tokens: Array
-    logprobs: Array
-    lengths: Array
+    n: int = 5
+    temperature: float = 0.8
+    top_p: float = 0.9
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_limits(n=self.n, seed=self.seed)
+        if not 0 < self.temperature < float("inf"):
+            raise ValueError(f"temperature={self.temperature}: expected more than 0")
+        if not 0 < self.top_p <= 1:
+            raise ValueError(f"top_p={self.top_p}: expected more than 0 and at most 1")
+        super().__post_init__()
 
 
-def sample(
-    step: Advance,
-    state: Any,
-    memory: Any,
-    start: Array,
-    end: int,
-    random: Callable[[tuple[int, ...]], Array],
-    forbidden: Sequence[int] = (),
-    max_words: int = 40,
-    temperature: float = 1.0,
-) -> Samples:
-    """Draw K sentences for each photo, word by word.
+def sample(model: StepModel, options: SampleOptions, random: Random) -> list[list[Hypothesis]]:
+    """Draw K sentences for each photo, token by token.
 
-    A word is drawn by the Gumbel-max trick, argmax(log p - log(-log u)), from softmax(log p / temperature) over the
-    words that may be written: forbidden ones have no share in it, and at the last place only the end is left.
+    Log-probabilities of the sentences are the model's own: at temperature 1, over all tokens.
 
     Args:
-        step: (tokens (B, K), state, memory) -> (logprobs (B, K, V), state, attention (B, K, P)).
-        state: a tuple of arrays (B, K, ...), equal for all samples of a photo.
-        memory: a tuple of arrays (B, ...), what the step needs of each photo.
-        start: (B, K) start tokens; their kind of array (numpy or torch, device) is the search's.
-        end: id of the end token.
-        random: shape -> numbers u, uniform in [0, 1), of the search's kind (`numpy.random.Generator.random`, say).
-        forbidden: ids never written (padding, start, unknown).
-        max_words: tokens at most, the end token not counted.
-        temperature: above 0; below 1 the likely words become likelier still.
+        model: the decoder, and where it begins.
+        options: how many, from what, and rules.
+        random: the noise, one number for each token that may be drawn.
+
+    Returns:
+        For each photo K sentences in the order in which they were drawn.
+
+    Raises:
+        ValueError: the step gave log-probabilities that are not numbers.
     """
-    if not temperature > 0 or max_words < 1:
-        raise ValueError(f"temperature={temperature}, max_words={max_words}: expected more than 0 and at least 1")
-    xp = namespace(start)
-    alive = xp.ones(start.shape, dtype=xp.bool, device=start.device)
-    lengths = xp.zeros_like(start)
-    rows, columns = (xp.arange(n, device=start.device) for n in start.shape)
-    rows = rows[:, None]
-    tokens, written, gains = start, [], []
-    for place in range(max_words + 1):
-        logprobs, state, _ = step(tokens, state, memory)
-        allowed = allow(logprobs / temperature, forbidden, end, place == max_words)
-        freeze(xp, allowed, alive, end)
-        allowed = _log_softmax(xp, allowed)
-        tokens = xp.argmax(allowed + _gumbel(xp, random(allowed.shape)), axis=-1)
-        gains.append(allowed[rows, columns, tokens])
-        written.append(tokens)
-        lengths = lengths + xp.astype(alive, lengths.dtype)
-        alive = alive & (tokens != end)
-        if not bool(xp.any(alive)):
-            break
-    return Samples(xp.stack(written, axis=-1), xp.stack(gains, axis=-1), lengths)
+    return decode(model, Sampler(options, random), options)
 
 
-def _gumbel(xp: Any, uniform: Array) -> Array:
-    """Standard Gumbel noise; the clip keeps a 0 from becoming infinite."""
-    return -xp.log(-xp.log(xp.clip(uniform, 1e-20, None)))
+class Sampler(Strategy):
+    """Draws by the Gumbel-max trick, argmax(log p / T - log(-log u)): the same noise gives the same token."""
+
+    def __init__(self, options: SampleOptions, random: Random) -> None:
+        self.options, self.random = options, random
+
+    def choose(self, beams: Beams, allowed: Array) -> tuple[Array | None, Array]:
+        xp, drawn = beams.xp, self.options.n
+        _, sentences, vocab = allowed.shape
+        temperature = max(self.options.temperature, COLDEST)
+        scores = within_top_p(xp, allowed / temperature, self.options.top_p)
+        uniform = xp.clip(self.random(beams.photos, (drawn, vocab)), 1e-20, None)  # a 0 would become infinite
+        token = xp.argmax(scores - xp.log(-xp.log(uniform)), axis=-1)
+        if sentences == drawn:
+            return None, token
+        return xp.zeros_like(token), token  # before the first token all sentences of a photo are one
 
 
-def _log_softmax(xp: Any, values: Array) -> Array:
-    values = values - xp.max(values, axis=-1, keepdims=True)
-    return values - xp.log(xp.sum(xp.exp(values), axis=-1, keepdims=True))
+def within_top_p(xp: Any, scores: Array, top_p: float) -> Array:
+    """(..., V) scores, FORBIDDEN but for the likeliest tokens, as many as together have the probability `top_p`.
+
+    Tokens as likely as the last of them stay too. The likeliest token always does.
+    """
+    if top_p == 1:
+        return scores
+    odds = xp.exp(scores - xp.max(scores, axis=-1, keepdims=True))
+    odds = odds / xp.sum(odds, axis=-1, keepdims=True)
+    sorted_ = -xp.sort(-odds, axis=-1)
+    enough = sorted_.cumsum(-1) - sorted_ < top_p  # those before a token do not suffice, so it belongs to them
+    least = xp.min(xp.where(enough, sorted_, xp.ones_like(sorted_)), axis=-1, keepdims=True)
+    return xp.where(odds >= least, scores, xp.full_like(scores, FORBIDDEN))

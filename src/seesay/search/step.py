@@ -1,46 +1,51 @@
-"""What beam search and sampling share: the step that both see, and which words it may be followed by."""
+"""What every search is made of: a decoder's step, and helpers that numpy and torch share."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import array_api_compat
 import numpy as np
 
 Array = Any  # a numpy array or a torch tensor
-Advance = Callable[[Array, Any, Any], tuple[Array, Any, Array]]
+Step = Callable[[Array, Any, Any], tuple[Array, Any, Array]]
 
-WORST = -1e30  # what a forbidden word costs; finite, so that sums of it stay numbers
-IMPOSSIBLE = -1e4  # the least log-probability that a model can give: far from likely, and far from forbidden
-
-
-def allow(logprobs: Array, forbidden: Iterable[int], end: int, last: bool) -> Array:
-    """A copy in which forbidden words cost the world, what the model thinks impossible less; at the last place only
-    the end is left."""
-    # numpy's clip has a slow way in, which a beam of one photo would feel
-    allowed = np.maximum(logprobs, IMPOSSIBLE) if isinstance(logprobs, np.ndarray) else logprobs.clip(IMPOSSIBLE)
-    if last:
-        allowed[..., :end] = WORST
-        allowed[..., end + 1 :] = WORST
-    for token in forbidden:
-        allowed[..., token] = WORST
-    return allowed
+FORBIDDEN = -1e30  # log-probability of a token that must not be written; finite, so that sums of it stay numbers
+UNLIKELIEST = -1e4  # log-probabilities below are raised to it, so that an allowed token never looks forbidden
 
 
-def freeze(xp: Any, allowed: Array, alive: Array, end: int) -> None:
-    """Leave a finished sentence one child, itself, at no cost; changes what `allow` gave."""
-    costs = allowed[..., end]
-    costs = xp.where(alive, costs, xp.zeros_like(costs))
-    allowed[~alive] = WORST
-    allowed[..., end] = costs
+class StepModel(NamedTuple):
+    """A decoder as a search sees it: one step, and where a sentence begins.
+
+    Attributes:
+        step: (tokens (B, K), state, memory) -> (logprobs (B, K, V), state, attention (B, K, P)), for any B and K.
+        state: a tuple of arrays (B, 1, ...): before the first word all sentences of a photo are one.
+        memory: a tuple of arrays (B, ...), or of such tuples: what the step needs of each photo.
+        start: (B, 1) start tokens; their kind of array (numpy or torch, device) is the search's.
+        end: id of the end token.
+        never: ids that no search writes (padding, start, unknown).
+    """
+
+    step: Step
+    state: Any
+    memory: Any
+    start: Array
+    end: int
+    never: Sequence[int] = ()
+
+
+def clipped(logprobs: Array) -> Array:
+    """A copy without values below UNLIKELIEST."""
+    # numpy's clip is slow to start, which a beam of one photo would feel
+    return np.maximum(logprobs, UNLIKELIEST) if isinstance(logprobs, np.ndarray) else logprobs.clip(UNLIKELIEST)
 
 
 def namespace(array: Array) -> Any:
-    """Of the array's own functions, as the array API names them; numpy needs nothing for that since its version 2."""
+    """The array API's functions for this kind of array; numpy itself has them since its version 2."""
     return np if isinstance(array, np.ndarray) else array_api_compat.array_namespace(array)
 
 
 def to_numpy(array: Array) -> np.ndarray:
-    """A host copy of any array."""
+    """A host copy of any array; numpy's own is not copied."""
     return array if isinstance(array, np.ndarray) else array.detach().cpu().numpy()

@@ -12,7 +12,7 @@ from seesay.data.tokens import EOS, CaptionTokenizer
 from seesay.metrics.statistics import FUNCTION_WORDS
 from seesay.models.decoder import Decoder
 from seesay.models.recurrent import RecurrentDecoder
-from seesay.search import SearchOptions
+from seesay.search import BeamOptions, Constraint, NoRepeatedNgrams, NoRepeatedWords
 from seesay.training.distill import Distillation, SoftTargets
 from seesay.training.grounding import Grounding
 from seesay.training.hard import HardAttention
@@ -99,13 +99,21 @@ def _self_critical(
     )
 
 
-def search_options(recipe: Recipe, tokenizer: CaptionTokenizer) -> SearchOptions:
+def search_options(recipe: Recipe, tokenizer: CaptionTokenizer) -> BeamOptions:
     """How the recipe's model looks for sentences."""
-    values = vars(recipe.search).copy()
-    if values.pop("block_words"):
-        twice = (i for i in range(len(tokenizer)) if tokenizer.token(i) in FUNCTION_WORDS)
-        values["may_repeat"] = (EOS, *twice)  # the end, so that it is never empty, which would mean all words
-    return SearchOptions(max_words=recipe.tokens.max_words, **values)
+    search = recipe.search
+    constraints: list[Constraint] = []
+    if search.block_ngrams:
+        constraints.append(NoRepeatedNgrams(search.block_ngrams))
+    if search.block_words:
+        function_words = (i for i in range(len(tokenizer)) if tokenizer.token(i) in FUNCTION_WORDS)
+        constraints.append(NoRepeatedWords((EOS, *function_words)))
+    return BeamOptions(
+        search.beam,
+        search.length_penalty,
+        max_words=recipe.tokens.max_words,
+        constraints=tuple(constraints),
+    )
 
 
 OBJECTIVES: dict[str, Build] = {"cross_entropy": _cross_entropy, "self_critical": _self_critical}

@@ -22,9 +22,9 @@ from seesay.models.captioner import Captioner
 from seesay.models.decoder import Decoded, Decoder
 from seesay.models.stem import Stem
 from seesay.progress import progress
-from seesay.search import SearchOptions
+from seesay.search import BeamOptions
 from seesay.training.batches import CaptionBatch, CaptionBatches
-from seesay.training.generate import beams
+from seesay.training.generate import beam_sentences
 from seesay.training.objective import CrossEntropy
 from seesay.training.photos import encode_photos
 
@@ -133,7 +133,7 @@ def let_see(captioner: Captioner, records: Sequence[CaptionRecord], device: torc
 
 
 def teacher_sentences(
-    teacher: Teacher, search: SearchOptions, device: torch.device, console: Console
+    teacher: Teacher, search: BeamOptions, device: torch.device, console: Console
 ) -> list[list[list[int]]]:
     """What a teacher writes of each photo, for a student to learn beside the photo's own captions.
 
@@ -155,7 +155,7 @@ def teacher_sentences(
             group = photos[first : first + SEARCHED]
             regions = torch.from_numpy(teacher.features.take(group).astype(np.float32)).to(device)
             with torch.inference_mode():
-                written = beams(teacher.decoder, teacher.decoder.prepare(regions), search)
+                written = beam_sentences(teacher.decoder, teacher.decoder.prepare(regions), search)
             for tokens, lengths in zip(written.tokens.tolist(), written.lengths.tolist(), strict=True):
                 sentences = (tuple(ids[: n - 1]) for ids, n in zip(tokens, lengths, strict=True))
                 found.append([list(ids) for ids in dict.fromkeys(sentences)])

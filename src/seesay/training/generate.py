@@ -1,20 +1,35 @@
-"""Captions from a torch decoder, by the search that the runtime uses too."""
+"""Captions from a torch decoder, by the searches that the runtime uses too."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from seesay.data.tokens import BOS, EOS, NEVER_WRITTEN
 from seesay.models.decoder import Decoder
-from seesay.search import Hypothesis, Samples, SearchOptions, beam_search, sample
+from seesay.search import BeamOptions, Hypothesis, SampleOptions, StepModel, beam_search, sample
+
+
+class Sentences(NamedTuple):
+    """K sentences of each of B photos, the longest first, as `decoder.forward` reads them.
+
+    Attributes:
+        tokens: (B, K, L) ids without the start; after its end token a sentence is filled up with end tokens.
+        logprobs: (B, K, L) the decoder's natural log-probability of each token over all tokens; 0 after the end.
+        lengths: (B, K) tokens of each sentence, its end token counted: 1 to L.
+    """
+
+    tokens: Tensor
+    logprobs: Tensor
+    lengths: Tensor
 
 
 @torch.inference_mode()
-def generate(decoder: Decoder, memory: Any, options: SearchOptions) -> list[list[Hypothesis]]:
+def generate(decoder: Decoder, memory: Any, options: BeamOptions) -> list[list[Hypothesis]]:
     """The best sentence of each photo.
 
     The decoder is used as it is, so put it in eval mode.
@@ -24,61 +39,70 @@ def generate(decoder: Decoder, memory: Any, options: SearchOptions) -> list[list
         memory: of B photos, from `prepare`.
         options: width, length, ranking.
     """
-    return beam_search(*_search_of(decoder, memory, 1), EOS, NEVER_WRITTEN, options, best_only=True)
+    return beam_search(step_model(decoder, memory), options, number=1)
 
 
 @torch.no_grad()
-def draw(decoder: Decoder, memory: Any, number: int, max_words: int) -> Samples:
-    """`number` sentences drawn for each photo, the longest first; the decoder is used as it is.
+def sample_sentences(decoder: Decoder, memory: Any, options: SampleOptions) -> Sentences:
+    """Sentences drawn for each photo; the decoder is used as it is.
 
-    Noise comes from torch's own generator. The samples can be read by `decoder.forward`, which `generate`'s could not
-    be: tensors of inference mode have no part in a gradient.
+    Noise comes from torch's own generator (the seed of the options is not used). Unlike `generate`'s, the sentences
+    can be read by `decoder.forward`: tensors of inference mode have no part in a gradient.
 
     Args:
         decoder: any decoder with `start` and `step`.
         memory: of B photos, from `prepare`.
-        number: K.
-        max_words: the end token not counted.
+        options: how many of each photo, and how they are drawn.
     """
-    searched = _search_of(decoder, memory, number)
-    device = searched[-1].device
-    random = lambda shape: torch.rand(shape, device=device)  # noqa: E731
-    drawn = sample(*searched, EOS, random, NEVER_WRITTEN, max_words)
-    order = drawn.lengths.argsort(dim=1, descending=True, stable=True)
-    each = order.unsqueeze(-1).expand_as(drawn.tokens)
-    return Samples(drawn.tokens.gather(1, each), drawn.logprobs.gather(1, each), drawn.lengths.gather(1, order))
+    model = step_model(decoder, memory)
+
+    def noise(photos: np.ndarray, shape: tuple[int, int]) -> Tensor:
+        return torch.rand((len(photos), *shape), device=model.start.device)
+
+    return _padded(sample(model, options, noise), options.n, model.start.device)
 
 
-def beams(decoder: Decoder, memory: Any, options: SearchOptions) -> Samples:
-    """What beam search finds for each photo, the longest sentence first; the decoder is used as it is.
+@torch.no_grad()
+def beam_sentences(decoder: Decoder, memory: Any, options: BeamOptions) -> Sentences:
+    """What beam search finds for each photo; the decoder is used as it is.
 
-    They can be read by `decoder.forward`, as `draw`'s can. Log-probabilities are the decoder's over all words. Where
-    the search found fewer than `options.beam` sentences, the shortest one is there again.
+    They can be read by `decoder.forward`, as those of `sample_sentences` can. Where the search found fewer than
+    `options.beam` sentences, the shortest one is there again.
 
     Args:
         decoder: any decoder with `start` and `step`.
         memory: of B photos, from `prepare`.
         options: K is its width.
     """
-    with torch.no_grad():
-        searched = _search_of(decoder, memory, 1)
-        found = beam_search(*searched, EOS, NEVER_WRITTEN, options)
-    ordered = [sorted(photo, key=lambda beam: -len(beam.tokens)) for photo in found]
-    each = [beam for photo in ordered for beam in photo + photo[-1:] * (options.beam - len(photo))]
-    tokens = pad_sequence([torch.tensor([*beam.tokens, EOS]) for beam in each], batch_first=True, padding_value=EOS)
-    logprobs = pad_sequence([torch.tensor(beam.logprobs) for beam in each], batch_first=True)
-    lengths = torch.tensor([len(beam.logprobs) for beam in each])
-    device, shape = searched[-1].device, (len(found), options.beam)
-    return Samples(*(part.unflatten(0, shape).to(device) for part in (tokens, logprobs, lengths)))
+    model = step_model(decoder, memory)
+    return _padded(beam_search(model, options), options.beam, model.start.device)
 
 
-def _search_of(decoder: Decoder, memory: Any, beams: int) -> tuple[Any, Any, Any, Tensor]:
-    """The decoder as a search sees it: step, first state, memory, start tokens (B, beams)."""
+def _padded(found: list[list[Hypothesis]], number: int, device: torch.device) -> Sentences:
+    ordered = [sorted(photo, key=lambda sentence: -len(sentence.tokens)) for photo in found]
+    flat = [sentence for photo in ordered for sentence in photo + photo[-1:] * (number - len(photo))]
+    tokens = [torch.tensor([*sentence.tokens, EOS]) for sentence in flat]
+    logprobs = [torch.tensor(sentence.logprobs) for sentence in flat]
+    parts = (
+        pad_sequence(tokens, batch_first=True, padding_value=EOS),
+        pad_sequence(logprobs, batch_first=True),
+        torch.tensor([len(sentence.logprobs) for sentence in flat]),
+    )
+    return Sentences(*(part.unflatten(0, (len(found), number)).to(device) for part in parts))
+
+
+def step_model(decoder: Decoder, memory: Any) -> StepModel:
+    """A torch decoder as a search sees it.
+
+    Args:
+        decoder: any decoder with `start` and `step`.
+        memory: of B photos, from `prepare`.
+    """
 
     def step(tokens: Tensor, state: tuple[Tensor, ...], memory: tuple[Any, ...]) -> tuple[Tensor, Any, Tensor]:
         parts = decoder.step(tokens, decoder.State(*state), decoder.Memory(*memory))
         return parts.logprobs.float(), tuple(parts.state), parts.attention.float()  # numpy has no bfloat16
 
-    state = decoder.start(memory, beams)
-    start = torch.full((state[0].shape[0], beams), BOS, dtype=torch.int64, device=state[0].device)
-    return step, tuple(state), tuple(memory), start
+    state = decoder.start(memory, 1)
+    start = torch.full((state[0].shape[0], 1), BOS, dtype=torch.int64, device=state[0].device)
+    return StepModel(step, tuple(state), tuple(memory), start, EOS, NEVER_WRITTEN)

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from seesay.data.tokens import BOS, EOS, NEVER_WRITTEN, RESERVED, CaptionTokenizer, split_words
 from seesay.metrics import CiderD, sentence_bleu
 from seesay.models.decoder import Decoded, Decoder
-from seesay.search import Samples, SearchOptions
+from seesay.search import BeamOptions, SampleOptions
 from seesay.training.batches import CaptionBatch
-from seesay.training.generate import beams, draw, generate
+from seesay.training.generate import Sentences, beam_sentences, generate, sample_sentences
 from seesay.training.grounding import Grounding
 from seesay.training.objective import CrossEntropy
 
@@ -92,7 +92,7 @@ class SelfCritical(CrossEntropy):
         sentences: where they come from.
         samples: K.
         baseline: what a sentence has to beat; all but "greedy" need two sentences.
-        search: `block_ngrams`, `may_repeat` and `max_words` of the beams, and of what is drawn its `max_words`.
+        search: constraints and `max_words` of the beams; of what is drawn its `max_words` alone.
         cross_entropy_weight: w.
         label_smoothing, doubly_stochastic: of the cross-entropy.
         grounding: a further term, of the sentences and of the cross-entropy's captions; None: none.
@@ -105,7 +105,7 @@ class SelfCritical(CrossEntropy):
         sentences: Literal["beams", "drawn"] = "beams",
         samples: int = 5,
         baseline: Literal["greedy", "samples", "expected"] = "expected",
-        search: SearchOptions | None = None,
+        search: BeamOptions | None = None,
         cross_entropy_weight: float = 0.0,
         label_smoothing: float = 0.0,
         doubly_stochastic: float = 0.0,
@@ -115,7 +115,8 @@ class SelfCritical(CrossEntropy):
         self.reward = reward
         self.sentences = sentences
         self.baseline = baseline
-        self.search = replace(search or SearchOptions(), beam=samples)
+        self.search = replace(search or BeamOptions(), beam=samples)
+        self.drawing = SampleOptions(samples, temperature=1, top_p=1, max_words=self.search.max_words)
         self.cross_entropy_weight = cross_entropy_weight
 
     def forward(self, batch: CaptionBatch, progress: float = 0.0) -> Tensor:
@@ -133,12 +134,12 @@ class SelfCritical(CrossEntropy):
             loss = loss + self.cross_entropy_weight * super().forward(batch, progress)
         return loss
 
-    def read(self, memory: Any, found: Samples) -> Decoded:
+    def read(self, memory: Any, found: Sentences) -> Decoded:
         """A teacher-forced pass over the sentences."""
         inputs = torch.cat([torch.full_like(found.tokens[..., :1], BOS), found.tokens[..., :-1]], dim=-1)
         return self.decoder(inputs, found.lengths, memory)
 
-    def surrogate(self, decoded: Decoded, found: Samples, advantages: Tensor) -> Tensor:
+    def surrogate(self, decoded: Decoded, found: Sentences, advantages: Tensor) -> Tensor:
         """-1/(B K) sum_k a_k log p(s_k | photo), a scalar.
 
         Args:
@@ -156,15 +157,15 @@ class SelfCritical(CrossEntropy):
         return (advantages.unsqueeze(-1).expand(chosen.shape)[chosen] * cost).sum() / advantages.numel()
 
     @torch.no_grad()
-    def _explore(self, batch: CaptionBatch) -> tuple[Samples, Tensor, Tensor]:
+    def _explore(self, batch: CaptionBatch) -> tuple[Sentences, Tensor, Tensor]:
         """Sentences, their reward (a scalar), and how much likelier each should become, (B, K)."""
         photos = batch.photos.tolist()
         with _in_eval_mode(self.decoder):
             memory = self.decoder.prepare(batch.regions)
             if self.sentences == "beams":
-                found = beams(self.decoder, memory, self.search)
+                found = beam_sentences(self.decoder, memory, self.search)
             else:
-                found = draw(self.decoder, memory, self.search.beam, self.search.max_words)
+                found = sample_sentences(self.decoder, memory, self.drawing)
             sentences = [
                 [ids[: n - 1] for ids, n in zip(*photo, strict=True)]
                 for photo in zip(found.tokens.tolist(), found.lengths.tolist(), strict=True)

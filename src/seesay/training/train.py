@@ -29,7 +29,7 @@ from seesay.models.captioner import Captioner
 from seesay.models.decoder import Decoder
 from seesay.models.encoder import Encoder
 from seesay.models.stem import Stem
-from seesay.search import SearchOptions
+from seesay.search import BeamOptions
 from seesay.training.batches import CaptionBatches
 from seesay.training.build import build_objective, search_options
 from seesay.training.distill import let_see, open_teachers, soft_targets, teacher_sentences
@@ -208,7 +208,7 @@ class DevJudge:
         captioner: Captioner,
         tokenizer: CaptionTokenizer,
         dev: Photos,
-        search: SearchOptions,
+        search: BeamOptions,
         device: torch.device,
         stem: Stem | None = None,
     ) -> None:

@@ -8,7 +8,7 @@ import re
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO, Any, Protocol, runtime_checkable
+from typing import IO, Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from PIL import Image
@@ -50,10 +50,11 @@ class Tensor(Protocol):
 
 
 Bytes = bytes | bytearray | memoryview
+Photo = TypeVar("Photo")  # an ImageSource, or what stands for one
 ImageSource = str | os.PathLike[str] | Bytes | File | Image.Image | np.ndarray | Tensor
 
 
-def as_photos(images: Iterable[ImageSource]) -> Iterator[ImageSource]:
+def as_photos(images: Iterable[Photo]) -> Iterator[Photo]:
     """An iterator over photos.
 
     Raises:

@@ -1,0 +1,143 @@
+"""What a sentence keeps to, however it is found: its length, how it begins, and constraints on its tokens.
+
+A constraint is a small object that forbids tokens, given those that a sentence has already; every search takes any of
+them. To add one, write a class like those below. It has to leave the end token allowed: a sentence that may neither go
+on nor end is lost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+
+from seesay.search.step import FORBIDDEN, Array, namespace
+
+# The range of each option: beyond it a search would take hours, or all memory, and find nothing better.
+LIMITS = {
+    "beam": (1, 100),
+    "max_words": (1, 1000),
+    "length_penalty": (0, 10),
+    "block_ngrams": (0, 1000),
+    "n": (1, 1000),
+    "seed": (0, 2**64 - 1),
+}
+Number = int | float | np.integer | np.floating
+
+
+class Constraint(Protocol):
+    """Anything that can be called like this."""
+
+    def __call__(self, allowed: Array, written: Array) -> None:
+        """Set the log-probability of each forbidden token to FORBIDDEN, in place.
+
+        Args:
+            allowed: (B, K, V) log-probabilities of the next token.
+            written: (B, K, T) the tokens before; a finished sentence has end tokens after its first, and what is
+                forbidden to it does not matter.
+        """
+
+
+@dataclass(frozen=True)
+class NoRepeatedNgrams:
+    """No `n` tokens in a row are written twice."""
+
+    n: int
+
+    def __post_init__(self) -> None:
+        check_limits(n=self.n)
+
+    def __call__(self, allowed: Array, written: Array) -> None:
+        windows = written.shape[-1] - self.n + 1
+        if windows < 1:
+            return
+        latest = written[..., windows:]  # (B, K, n - 1): the token after an earlier copy of these is forbidden
+        after = written[..., self.n - 1 :]  # (B, K, windows)
+        same = after >= 0
+        for i in range(self.n - 1):
+            same = same & (written[..., i : i + windows] == latest[..., i : i + 1])
+        _forbid(allowed, after, same)
+
+
+@dataclass(frozen=True)
+class NoRepeatedWords:
+    """Each token is written once at most ("a mirror and a mirror" is not); those of `may_repeat` ("a", "in") again."""
+
+    may_repeat: tuple[int, ...]
+    _masks: dict[Any, Array] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "may_repeat", tuple(self.may_repeat))
+
+    def __call__(self, allowed: Array, written: Array) -> None:
+        once = self._once(allowed)
+        _forbid(allowed, written, once[written])
+
+    def _once(self, allowed: Array) -> Array:
+        """(V,) True for tokens that are written once at most; made once for each vocabulary and kind of array."""
+        key = allowed.shape[-1], type(allowed), str(allowed.device)
+        mask = self._masks.get(key)
+        if mask is None:
+            xp = namespace(allowed)
+            mask = xp.ones(allowed.shape[-1], dtype=xp.bool, device=allowed.device)
+            for token in self.may_repeat:
+                mask[token] = False
+            self._masks[key] = mask
+        return mask
+
+
+@dataclass(frozen=True)
+class Forbidden:
+    """Tokens that are not written."""
+
+    tokens: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tokens", tuple(self.tokens))
+
+    def __call__(self, allowed: Array, written: Array) -> None:
+        allowed[..., list(self.tokens)] = FORBIDDEN
+
+
+def _forbid(allowed: Array, words: Array, which: Array) -> None:
+    """Forbid to each sentence those of its tokens `words` (B, K, T) for which `which` (B, K, T) is True."""
+    photo, beam, place = namespace(allowed).nonzero(which)
+    if len(photo):
+        allowed[photo, beam, words[photo, beam, place]] = FORBIDDEN
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """What every sentence keeps to; the part that the options of all searches share.
+
+    Attributes:
+        max_words: tokens at most, the end token not counted.
+        prefix: tokens that the sentence begins with, whatever the constraints say of them.
+        constraints: for all tokens after the prefix.
+    """
+
+    max_words: int = 40
+    prefix: tuple[int, ...] = ()
+    constraints: tuple[Constraint, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "prefix", tuple(self.prefix))
+        object.__setattr__(self, "constraints", tuple(self.constraints))
+        check_limits(max_words=self.max_words)
+        if len(self.prefix) > self.max_words:
+            raise ValueError(f"prefix of {len(self.prefix)} tokens: max_words={self.max_words} leaves no room for it")
+
+
+def check_limits(whole: bool = True, **values: Any) -> None:
+    """Raise ValueError unless each value is a (whole) number within its `LIMITS`."""
+    for name, value in values.items():
+        low, high = LIMITS[name]
+        if isinstance(value, bool) or not isinstance(value, Number):
+            raise ValueError(f"{name}={value!r}: expected a number")
+        if not low <= value:
+            raise ValueError(f"{name}={value}: expected at least {low}")
+        if not value <= high:
+            raise ValueError(f"{name}={value}: expected at most {high}")
+        if whole and value % 1 != 0:
+            raise ValueError(f"{name}={value}: expected a whole number")
