@@ -394,7 +394,7 @@ def test_tokens_and_vectors_make_bundles_that_caption(keys, tiny_recipe, tiny_da
     images = torch.from_numpy(np.stack([bundle.transform(photo) for photo in tiny_photos]))
     with torch.inference_mode():
         found = generate(captioner.decoder, captioner.prepare(images), bundle.search)
-    captions = CaptionModel.load(bundle.folder, precision="float32").caption_many(tiny_photos)
+    captions = CaptionModel(bundle, precision="float32").caption_many(tiny_photos)
     for caption, beams in zip(captions, found, strict=True):
         assert isinstance(caption, Caption)
         assert caption.text == bundle.tokenizer.decode(beams[0].tokens) == join_words(w.text for w in caption.words)
