@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -33,6 +34,8 @@ def test_sound_data(tmp_path: Path) -> None:
         "  train: 10 images, 20 captions",
         "  dev: 1 image, 2 captions",
         "  test: 1 image, 2 captions",
+        "length of training captions: 2.0 words on average, 2 to 2, 99 % have at most 2",
+        "vocabulary of training captions: 3 words; 0 are written fewer than 5 times, 0.0% of the text",
         "usable",
     ]
     assert report.ok and report.usable
@@ -103,6 +106,73 @@ def test_copies_of_test_photos_in_train_are_noted(tmp_path: Path) -> None:
     (tmp_path / "p4.png").write_bytes((tmp_path / "p2.png").read_bytes())  # both in train: no harm
     (note,) = [line for line in check_dataset(tmp_path).lines() if line.startswith("note")]
     assert "1 photo of train also in dev or test" in note and "(p3)" in note
+
+
+def scene(path: Path, seed: int, size: tuple[int, int] = (300, 200), quality: int = 90) -> None:
+    """A picture of a random landscape, the same one for a seed at any size."""
+    small = np.random.default_rng(seed).integers(0, 255, (7, 9, 3), dtype=np.uint8)
+    whole = Image.fromarray(small).resize((300, 200), Image.Resampling.BICUBIC)
+    whole.resize(size, Image.Resampling.BICUBIC).save(path, quality=quality)
+
+
+def test_photos_that_nearly_equal_those_of_another_split_are_counted(tmp_path: Path) -> None:
+    splits = ["train"] * 6 + ["dev", "test", "test"]
+    rows = [f"p{i}.jpg,a dog,{split}\n" for i, split in enumerate(splits)]
+    (tmp_path / "captions.csv").write_text("image,caption,split\n" + "".join(rows))
+    for i in range(6):
+        scene(tmp_path / f"p{i}.jpg", i)
+    scene(tmp_path / "p6.jpg", 1, (224, 224))  # squashed
+    scene(tmp_path / "p7.jpg", 2, (150, 100), quality=40)
+    scene(tmp_path / "p8.jpg", 1, (90, 60))
+    notes = [line for line in check_dataset(tmp_path).lines() if line.startswith("note: splits")]
+    assert notes == [
+        "note: splits: 2 photos of train nearly equal to one in dev or test (p1 and p6, p2 and p7)",
+        "note: splits: 1 photo of dev nearly equal to one in test (p6 and p8)",
+    ]
+
+
+def test_drawings_on_plain_grounds_are_no_copies_of_each_other(tmp_path: Path) -> None:
+    folder(tmp_path, 12)
+    for i in range(12):
+        image = Image.new("RGB", (64, 64), "white")
+        image.paste((200, 0, 0), (3 * i, 10, 3 * i + 20, 30))
+        image.save(tmp_path / f"p{i}.png")
+    assert not [line for line in check_dataset(tmp_path).lines() if line.startswith("note")]
+
+
+def test_fifty_alike_errors_are_one_line_with_a_count(tmp_path: Path) -> None:
+    folder(tmp_path, 12)
+    with (tmp_path / "captions.csv").open("a") as file:
+        file.write("".join(f"gone{i}.png,A dog,train\n" for i in range(50)) + "p1.png,A dog,tset\n")
+    report = check_dataset(tmp_path)
+    split, gone = [line for line in report.lines() if line.startswith("error")]
+    assert gone.startswith("error: captions.csv:26: photo 'gone0.png' is not in")
+    assert gone.endswith("left out with 1 caption (50 alike: 26, 27, 28, ...)")
+    assert "split 'tset'" in split and report.errors == 51
+    assert sum(line.startswith("error") for line in report.lines(None)) == 51
+
+
+def test_figures_of_the_training_captions(tmp_path: Path) -> None:
+    (tmp_path / "captions.csv").write_text(
+        "image,caption,split\n"
+        + "p0.png,A dog runs.,train\n" * 5
+        + "p0.png,A zebra!,train\np1.png,One two three four,dev\n"
+    )
+    for i in range(2):
+        Image.new("RGB", (8, 8), (i, 0, 0)).save(tmp_path / f"p{i}.png")
+    report = check_dataset(tmp_path)
+    assert report.figures is not None
+    assert (report.figures.mean, report.figures.shortest, report.figures.longest, report.figures.most) == (
+        17 / 6,
+        2,
+        3,
+        3,
+    )
+    assert (report.figures.words, report.figures.rare, report.figures.rare_share) == (4, 1, 1 / 17)
+    assert report.lines()[-3:-1] == [
+        "length of training captions: 2.8 words on average, 2 to 3, 99 % have at most 3",
+        "vocabulary of training captions: 4 words; 1 are written fewer than 5 times, 5.9% of the text",
+    ]
 
 
 def test_progress_counts_every_photo(tmp_path: Path) -> None:

@@ -465,6 +465,26 @@ def test_the_same_data_set_given_twice_is_read_once(tmp_path: Path) -> None:
         assert "read once" in note
 
 
+def test_a_copy_of_a_data_set_beside_it_is_said(tmp_path: Path) -> None:
+    for part in ("one", "two"):
+        write(tmp_path / part / "captions.csv", "image,caption,split\na.jpg,A dog,train\nb.jpg,A cat,train\n")
+        photo(tmp_path / part / "a.jpg", 1)
+        photo(tmp_path / part / "b.jpg", 2 if part == "one" else 90)
+    data = read_dataset([tmp_path / "one", tmp_path / "two"])
+    assert len(data.records) == 4
+    (note,) = said(data)
+    assert "1 photo in two sources under one name with the same captions, as copies (two/a): each counts twice" in note
+
+
+def test_captions_of_one_photo_in_two_sources_are_put_together(tmp_path: Path) -> None:
+    write(tmp_path / "one/captions.csv", "image,caption,split\na.jpg,A dog,dev\n")
+    write(tmp_path / "two/captions.csv", "image,caption,split\na.jpg,A hound,test\na.jpg,A dog,test\n")
+    photo(tmp_path / "one/a.jpg")
+    (tmp_path / "two/a.jpg").symlink_to(tmp_path / "one/a.jpg")
+    (record,) = read_dataset([tmp_path / "one", tmp_path / "two"]).records
+    assert (record.captions, record.split) == (("A dog", "A hound"), "test")
+
+
 def test_a_caption_that_goes_on_after_a_comma_is_kept_whole(tmp_path: Path) -> None:
     rows = [
         "a.jpg,A dog, running fast",

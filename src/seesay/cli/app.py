@@ -166,6 +166,7 @@ def data_check(
     layout: Layout = "auto",
     splits: Splits = "auto",
     columns: Columns = "",
+    every: Annotated[bool, typer.Option("--all", help="A line for each problem, many alike ones too.")] = False,
 ) -> None:
     """Say what layout a data set has, what is in it, and every problem; exit code 1 if something is left out."""
     from rich.console import Console
@@ -175,7 +176,7 @@ def data_check(
 
     with counted("opening photos", Console(stderr=True)) as progress:
         report = check_dataset(path, layout, splits, progress=progress, columns=columns)
-    print(report)
+    print("\n".join(report.lines(None if every else 200)))
     if not (report.ok and report.usable):
         raise typer.Exit(1)
 

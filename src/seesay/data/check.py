@@ -8,14 +8,19 @@ from collections.abc import Callable, Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
+import numpy as np
+
+from seesay.data.duplicates import copies_across_splits, photo_hash
+from seesay.data.figures import CaptionFigures, caption_figures
 from seesay.data.images import open_photo
+from seesay.data.problems import grouped
 from seesay.data.readers import read_dataset
 from seesay.data.readers.columns import ColumnSpec
-from seesay.data.readers.join import same_content
 from seesay.data.records import CaptionRecord, Problem, count_captions
 from seesay.data.splits import SplitSpec
-from seesay.data.text import count_of, first_few
+from seesay.data.text import count_of
 from seesay.errors import DataError, PhotoError
 
 BROKEN_SHARE = 0.1  # more unreadable photos than this point to a broken copy, not to a few bad files
@@ -31,6 +36,7 @@ class CheckReport:
         splits: (photos, captions) of each split that occurs.
         problems: errors first, then repaired rows, then notes.
         unreadable: photos that cannot be opened; None if none was opened.
+        figures: of the training captions; of all captions where there is no training split.
     """
 
     layout: str
@@ -39,6 +45,7 @@ class CheckReport:
     splits: dict[str, tuple[int, int]]
     problems: tuple[Problem, ...]
     unreadable: int | None
+    figures: CaptionFigures | None = None
 
     @property
     def repaired(self) -> int:
@@ -60,15 +67,18 @@ class CheckReport:
         """Whether training would accept it: photos in train and dev, and few that are unreadable."""
         return self._readable() and not lacking_for_training(self.splits)
 
-    def lines(self, most: int = 200) -> list[str]:
-        """The report, at most so many problems of it."""
+    def lines(self, most: int | None = 200) -> list[str]:
+        """The report: at most so many lines of problems, many alike ones in a line; None: a line for each problem."""
         opened = [] if self.unreadable is None else [count_of(self.unreadable, "unreadable image")]
         parts = [*_counts(self.photos, self.captions), count_of(self.repaired, "repaired row"), *opened]
         splits = [f"  {split}: {', '.join(_counts(*counts))}" for split, counts in self.splits.items()]
-        shown = [str(problem) for problem in self.problems[:most]]
-        rest = len(self.problems) - most
+        problems = list(map(str, self.problems)) if most is None else grouped(self.problems)
+        rest = 0 if most is None else len(problems) - most
         more = [f"... and {rest:,} more"] if rest > 0 else []
-        return [f"layout: {self.layout}", ", ".join(parts), *splits, *shown, *more, self._verdict()]
+        whose = "training captions" if "train" in self.splits else "captions"
+        figures = self.figures.lines(whose) if self.figures else []
+        top = [f"layout: {self.layout}", ", ".join(parts), *splits]
+        return [*top, *problems[:most], *more, *figures, self._verdict()]
 
     def _readable(self) -> bool:
         return (self.unreadable or 0) <= BROKEN_SHARE * self.photos
@@ -108,12 +118,14 @@ def check_dataset(
     data = read_dataset(path, layout, splits, columns=columns)
     problems, unreadable = list(data.problems), None
     if open_photos:
-        damaged = find_damaged(data.records, progress)
-        problems += [*damaged, *_copies(data.records)]
+        found = _open_all(data.records, progress)
+        damaged = [photo.problem for photo in found if photo.problem]
+        problems += [*damaged, *copies_across_splits(data.records, [photo.hash for photo in found])]
         unreadable = sum(problem.kind == "error" for problem in damaged)
     captions = Counter()
     for record in data.records:
         captions[record.split or "(no split)"] += len(record.captions)
+    training = [record for record in data.records if record.split == "train"] or data.records
     kinds = ("error", "repaired", "note")
     return CheckReport(
         layout=data.layout,
@@ -122,6 +134,7 @@ def check_dataset(
         splits={split: (photos, captions[split]) for split, photos in data.counts().items()},
         problems=tuple(sorted(problems, key=lambda problem: kinds.index(problem.kind))),
         unreadable=unreadable,
+        figures=caption_figures(caption for record in training for caption in record.captions),
     )
 
 
@@ -129,15 +142,23 @@ def find_unreadable(
     records: Sequence[CaptionRecord], progress: Callable[[int, int], None] | None = None
 ) -> list[Problem]:
     """An error for each photo that cannot be opened and decoded, in the order of the records."""
-    return [problem for problem in find_damaged(records, progress) if problem.kind == "error"]
+    return [photo.problem for photo in _open_all(records, progress) if photo.problem and photo.problem.kind == "error"]
 
 
-def find_damaged(records: Sequence[CaptionRecord], progress: Callable[[int, int], None] | None = None) -> list[Problem]:
-    """What `find_unreadable` finds, and a note for each photo that is damaged but can be read."""
-    found: list[Problem] = []
+class _Opened(NamedTuple):
+    """What opening a photo told: an error, a note where it is damaged but can be read, or neither."""
+
+    problem: Problem | None
+    hash: np.ndarray | None
+
+
+def _open_all(
+    records: Sequence[CaptionRecord], progress: Callable[[int, int], None] | None = None
+) -> list[_Opened]:
+    found: list[_Opened] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes outside Python's lock
-        for done, problem in enumerate(pool.map(_open, records), 1):
-            found += [problem] if problem else []
+        for done, opened in enumerate(pool.map(_open, records), 1):
+            found.append(opened)
             if progress:
                 progress(done, len(records))
     return found
@@ -171,22 +192,14 @@ def refuse_if_too_many_unreadable(broken: Sequence[Problem], total: int) -> None
     )
 
 
-def _open(record: CaptionRecord) -> Problem | None:
+def _open(record: CaptionRecord) -> _Opened:
     try:
-        warning = open_photo(record.image).info.get("warning")
+        with open_photo(record.image) as photo:
+            warning = photo.info.get("warning")
+            problem = Problem("note", str(record.image), warning) if warning else None
+            return _Opened(problem, photo_hash(photo))
     except PhotoError as error:
-        return Problem("error", str(record.image), f"photo left out: {error.reason}")
-    return Problem("note", str(record.image), warning) if warning else None
-
-
-def _copies(records: Sequence[CaptionRecord]) -> list[Problem]:
-    """A note if photos of train lie under another name in dev or test, byte for byte."""
-    train = [record for record in records if record.split == "train"]
-    copies = sorted(same_content(train, [record for record in records if record.split in ("dev", "test")]))
-    if not copies:
-        return []
-    what = f"{count_of(len(copies), 'photo')} of train also in dev or test, byte for byte ({first_few(copies)})"
-    return [Problem("note", "splits", what)]
+        return _Opened(Problem("error", str(record.image), f"photo left out: {error.reason}"), None)
 
 
 def _counts(photos: int, captions: int) -> list[str]:

@@ -17,6 +17,7 @@ from seesay.config import Recipe
 from seesay.config.recipe import parse_part
 from seesay.data.boxes import read_boxes
 from seesay.data.check import lacking_for_training
+from seesay.data.problems import grouped
 from seesay.data.readers import read_dataset
 from seesay.data.records import CaptionRecord, Dataset, count_captions
 from seesay.data.splits import part_of
@@ -157,11 +158,12 @@ def read_data(recipe: Recipe, console: Console) -> Dataset:
     )
     if recipe.data.boxes:
         dataset = read_boxes(recipe.data.boxes, dataset)
-    for problem in dataset.problems[:10]:
-        console.print(str(problem), highlight=False, markup=False, soft_wrap=True)
-    if len(dataset.problems) > 10:
+    problems = grouped(dataset.problems)
+    for problem in problems[:10]:
+        console.print(problem, highlight=False, markup=False, soft_wrap=True)
+    if len(problems) > 10:
         console.print(
-            f"... and {len(dataset.problems) - 10:,} more; `seesay data check` lists all",
+            f"... and {len(problems) - 10:,} more; `seesay data check` lists all",
             highlight=False,
             soft_wrap=True,
         )

@@ -98,6 +98,9 @@ def read_dataset(
     wanted = Columns.parse(columns)
     folders, twice = _once(folders)
     sources = [_read_one(folder, layout, splits, wanted) for folder in folders]
+    if len(sources) > 1:
+        for source in sources:  # photos of several sources are compared
+            unpack_photos(source, console)
     data = sources[0] if len(sources) == 1 else join(dict(zip(_names(folders), sources, strict=True)))
     records = data.records if limit is None else tuple(limit_splits(data.records, limit, seed))
     data = Dataset(data.layout, records, (*twice, *data.problems), data.packed)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from seesay.data.readers.photo_finder import WEB_ADDRESS, PhotoFinder, ambiguous, normal_name
 from seesay.data.readers.source import CaptionFile, Row, split_name
-from seesay.data.records import SPLIT_ALIASES, SPLITS, CaptionRecord, Problem
+from seesay.data.records import SPLITS, CaptionRecord, Problem
 from seesay.data.text import count_of, first_few, without_suffix
 
 HALVES = re.compile("[\ud800-\udfff]")  # of a character outside the first plane; JSON can hold one alone, UTF-8 cannot
@@ -155,7 +155,7 @@ class Assembler:
             if split := split_name(row.split):
                 photo.splits.add(split)
             else:
-                what = f"split {row.split.strip()!r} is none of {', '.join(SPLIT_ALIASES)}: taken as no split"
+                what = f"split {row.split.strip()!r} is none of train, dev (val) and test: taken as no split"
                 self._problems.append(Problem("error", _where(reading.label, row.line), what))
         caption = " ".join(row.caption.split("\n")).strip()
         if HALVES.search(caption):

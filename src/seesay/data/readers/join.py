@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from seesay.data.features import digest_photos
-from seesay.data.records import CaptionRecord, Dataset, Problem
+from seesay.data.records import SPLITS, CaptionRecord, Dataset, Problem
 from seesay.data.splits import photo_key
 from seesay.data.text import count_of, first_few
 
@@ -16,7 +17,8 @@ def join(sources: Mapping[str, Dataset]) -> Dataset:
     """One data set of several, given by name.
 
     Ids and problems get the source's name in front. A training photo that another source holds in dev or test
-    (Flickr8k is a part of Flickr30k) is left out, with one problem that says how many.
+    (Flickr8k is a part of Flickr30k) is left out, and a photo that two sources share is one, with one problem each
+    that says how many. Photos inside files have to be unpacked.
     """
     renamed = {
         name: [replace(record, id=f"{name}/{record.id}") for record in data.records] for name, data in sources.items()
@@ -29,8 +31,15 @@ def join(sources: Mapping[str, Dataset]) -> Dataset:
         some = first_few(sorted(leaked))
         what = f"{count_of(len(leaked), 'training photo')} also in another source's dev or test, left out ({some})"
         problems.append(Problem("note", "+".join(sources), what))
-    records = tuple(record for part in renamed.values() for record in part if record.id not in leaked)
-    return Dataset("+".join(data.layout for data in sources.values()), records, tuple(problems))
+    records, shared = _merged(record for part in renamed.values() for record in part if record.id not in leaked)
+    if shared:
+        what = f"{count_of(len(shared), 'photo')} in two sources, read once ({first_few(shared)})"
+        problems.append(Problem("note", "+".join(sources), what))
+    if copied := _copied(records):
+        what = f"{count_of(len(copied), 'photo')} in two sources under one name with the same captions, as copies"
+        problems.append(Problem("note", "+".join(sources), f"{what} ({first_few(copied)}): each counts twice"))
+    packed = tuple(pack for data in sources.values() for pack in data.packed)
+    return Dataset("+".join(data.layout for data in sources.values()), tuple(records), tuple(problems), packed)
 
 
 def same_content(photos: Sequence[CaptionRecord], others: Sequence[CaptionRecord]) -> set[str]:
@@ -45,6 +54,39 @@ def same_content(photos: Sequence[CaptionRecord], others: Sequence[CaptionRecord
         for record, digest in zip(few, digest_photos([record.image for record in few]), strict=True)
         if digest in known
     }
+
+
+def _merged(records: Iterable[CaptionRecord]) -> tuple[list[CaptionRecord], list[str]]:
+    """One record for each photo, and the ids of those that another record is about too.
+
+    One photo is one file, under whatever path.
+    """
+    kept: dict[str, CaptionRecord] = {}
+    shared: list[str] = []
+    for record in records:
+        path = os.path.realpath(record.image)
+        first = kept.get(path)
+        if first is None:
+            kept[path] = record
+            continue
+        shared.append(record.id)
+        captions = dict.fromkeys([*first.captions, *record.captions])
+        # Captions that stand twice in the first stay so: other parts name them by their number.
+        new = [caption for caption in captions if caption not in first.captions]
+        split = max(first.split, record.split, key=lambda split: SPLITS.index(split) if split else -1)
+        kept[path] = replace(first, captions=(*first.captions, *new), split=split)
+    return list(kept.values()), shared
+
+
+def _copied(records: Sequence[CaptionRecord]) -> list[str]:
+    """Ids of photos of which an earlier record has a copy, byte for byte, with the same name and captions."""
+    groups: dict[tuple[str, int, tuple[str, ...]], list[CaptionRecord]] = {}
+    for record in records:
+        groups.setdefault((record.image.name, _size(record.image), record.captions), []).append(record)
+    alike = [record for group in groups.values() if len(group) > 1 for record in group]
+    first: dict[bytes, str] = {}
+    digests = digest_photos([record.image for record in alike])
+    return [r.id for r, digest in zip(alike, digests, strict=True) if first.setdefault(digest, r.id) != r.id]
 
 
 def _leaks(sources: Mapping[str, Sequence[CaptionRecord]]) -> set[str]:

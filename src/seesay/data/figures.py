@@ -1,0 +1,68 @@
+"""Figures of captions that a recipe depends on: how long they are, how many words there are, how rare."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from seesay.data.tokens import split_words
+
+RARE = 5  # the default of tokens.min_count: words that are rarer become unknown ones
+
+
+@dataclass(frozen=True)
+class CaptionFigures:
+    """What captions consist of; words as training splits them, without punctuation, in lower case.
+
+    Attributes:
+        captions: how many.
+        mean, shortest, longest: words a caption.
+        most: words that 99 % of the captions have at most.
+        words: different ones.
+        rare: of these, written fewer than `RARE` times.
+        rare_share: share of the text, 0 to 1, that these are.
+    """
+
+    captions: int
+    mean: float
+    shortest: int
+    longest: int
+    most: int
+    words: int
+    rare: int
+    rare_share: float
+
+    def lines(self, of: str) -> list[str]:
+        """Two lines for a human; `of` says whose captions they are."""
+        return [
+            f"length of {of}: {self.mean:.1f} words on average, {self.shortest} to {self.longest}, "
+            f"99 % have at most {self.most}",
+            f"vocabulary of {of}: {self.words:,} words; {self.rare:,} are written fewer than {RARE} times, "
+            f"{self.rare_share:.1%} of the text",
+        ]
+
+
+def caption_figures(captions: Iterable[str]) -> CaptionFigures | None:
+    """Figures of some captions; None of none."""
+    counts: Counter[str] = Counter()
+    lengths: list[int] = []
+    for caption in captions:
+        words = split_words(caption)
+        counts.update(words)
+        lengths.append(len(words))
+    if not lengths:
+        return None
+    rare = [count for count in counts.values() if count < RARE]
+    return CaptionFigures(
+        captions=len(lengths),
+        mean=float(np.mean(lengths)),
+        shortest=min(lengths),
+        longest=max(lengths),
+        most=int(np.quantile(lengths, 0.99, method="inverted_cdf")),
+        words=len(counts),
+        rare=len(rare),
+        rare_share=sum(rare) / max(counts.total(), 1),
+    )
