@@ -38,7 +38,7 @@ NARROW = {  # what a room may import, where that is less than all above it
     "search": set(),
     "assets": set(),
     "runtime": {"caption", "data", "search", "bundle", "errors"},
-    "explain": {"caption", "errors", "writing"},
+    "explain": {"caption", "errors", "geometry", "writing"},
 }
 TORCH_ROOMS = ("models", "training", "bundle.graphs", "bundle.onnx_module", "bundle.eight_bits", "bundle.ranges")
 TORCH_ROOMS += ("evaluation.swap", "bundle.write", "bench.training", "bench.device")

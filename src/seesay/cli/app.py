@@ -25,7 +25,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help: rich would double the time it takes
 )
-data_app = typer.Typer(help="Look at data sets.", no_args_is_help=True, rich_markup_mode=None)
+data_app = typer.Typer(help="Check, look at and convert data sets.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(data_app, name="data")
 
 Model = Annotated[
@@ -38,6 +38,10 @@ Splits = Annotated[
 Columns = Annotated[
     str,
     typer.Option(help="Columns that cannot be guessed: image=pic,caption=words,split=fold.", show_default="guessed"),
+]
+Boxes = Annotated[
+    list[Path] | None,
+    typer.Option(help="Boxes of Flickr30k Entities or COCO's instances; may be given again.", show_default="none"),
 ]
 Beam = Annotated[
     int | None, typer.Option(min=1, max=100, help="Hypotheses kept; 1 is greedy.", show_default="the model's")
@@ -55,6 +59,11 @@ def named(text: str) -> Path:
     if not text:
         raise typer.BadParameter("an empty name")
     return Path(text)
+
+
+DataPaths = Annotated[
+    list[Path], typer.Argument(metavar="PATH...", parser=named, help="A data set's folder, or several to join.")
+]
 
 
 def run() -> None:
@@ -160,25 +169,71 @@ def caption(
 
 @data_app.command("check")
 def data_check(
-    path: Annotated[
-        list[Path], typer.Argument(metavar="PATH...", parser=named, help="A data set's folder, or several to join.")
-    ],
+    path: DataPaths,
     layout: Layout = "auto",
     splits: Splits = "auto",
     columns: Columns = "",
     every: Annotated[bool, typer.Option("--all", help="A line for each problem, many alike ones too.")] = False,
 ) -> None:
     """Say what layout a data set has, what is in it, and every problem; exit code 1 if something is left out."""
-    from rich.console import Console
+    from seesay.cli.data import check
 
-    from seesay.data.check import check_dataset
-    from seesay.progress import counted
-
-    with counted("opening photos", Console(stderr=True)) as progress:
-        report = check_dataset(path, layout, splits, progress=progress, columns=columns)
-    print("\n".join(report.lines(None if every else 200)))
-    if not (report.ok and report.usable):
+    if not check(path, layout, splits, columns, every):
         raise typer.Exit(1)
+
+
+@data_app.command("show")
+def data_show(
+    path: DataPaths,
+    page: Annotated[Path, typer.Option(help="The page to write (.html).")],
+    split: Annotated[str | None, typer.Option(help="train, dev (val) or test.", show_default="all")] = None,
+    n: Annotated[int, typer.Option("--n", min=1, help="Photos.")] = 12,
+    seed: Annotated[int, typer.Option(help="Of the draw: another one shows other photos.")] = 0,
+    boxes: Boxes = None,
+    layout: Layout = "auto",
+    splits: Splits = "auto",
+    columns: Columns = "",
+) -> None:
+    """Write a page of photos, drawn at random, with their captions and boxes: look before you train."""
+    from seesay.cli.data import show
+
+    show(
+        path,
+        page,
+        split=split,
+        count=n,
+        seed=seed,
+        boxes=boxes or (),
+        layout=layout,
+        splits=splits,
+        columns=columns,
+    )
+
+
+@data_app.command("convert")
+def data_convert(
+    path: DataPaths,
+    out: Annotated[Path, typer.Argument(help="A new or empty folder.")],
+    to: Annotated[Literal["coco", "folder", "webdataset", "parquet"], typer.Option(help="The layout to write.")],
+    shard_mb: Annotated[int, typer.Option(min=1, help="Megabytes of photos in a tar or table, about.")] = 500,
+    boxes: Boxes = None,
+    layout: Layout = "auto",
+    splits: Splits = "auto",
+    columns: Columns = "",
+) -> None:
+    """Write a data set in another layout, with its splits and boxes; called again, it goes on where it stopped."""
+    from seesay.cli.data import rewrite
+
+    rewrite(
+        path,
+        out,
+        to,
+        shard_mb=shard_mb,
+        boxes=boxes or (),
+        layout=layout,
+        splits=splits,
+        columns=columns,
+    )
 
 
 @app.command()

@@ -152,9 +152,7 @@ class _Opened(NamedTuple):
     hash: np.ndarray | None
 
 
-def _open_all(
-    records: Sequence[CaptionRecord], progress: Callable[[int, int], None] | None = None
-) -> list[_Opened]:
+def _open_all(records: Sequence[CaptionRecord], progress: Callable[[int, int], None] | None = None) -> list[_Opened]:
     found: list[_Opened] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes outside Python's lock
         for done, opened in enumerate(pool.map(_open, records), 1):

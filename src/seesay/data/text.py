@@ -63,6 +63,15 @@ def count_of(number: int, thing: str) -> str:
     return f"{number:,} {thing}{'' if number == 1 else 's'}"
 
 
+def size_of(size: float) -> str:
+    """Bytes for a human: "380 kB", "4.2 MB", "1.3 GB"."""
+    for unit, step in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if size >= step:
+            amount = size / step
+            return f"{amount:.0f} {unit}" if amount >= 100 else f"{amount:.1f} {unit}"
+    return f"{size:.0f} bytes"
+
+
 def without_suffix(name: str) -> str:
     """ "train/dog.v2.jpg" -> "train/dog.v2"; a name without a dot stays."""
     stem, dot, suffix = name.rpartition(".")

@@ -50,7 +50,7 @@ def fill_page(title: str, items: str, style: str = "") -> str:
         style: CSS beside the page's own.
     """
     css = read_template("page.css") + style
-    return _fill("page.html", title=escape(title), style=css, script=_script(), items=items)
+    return fill_template("page.html", title=escape(title), style=css, script=_script(), items=items)
 
 
 def write_page(path: str | Path, items: Iterable[Item], title: str = "seesay") -> Path:
@@ -130,6 +130,17 @@ def _heat_json(caption: Caption) -> str:
     return json.dumps(maps, separators=(",", ":")).replace("<", "\\u003c")
 
 
+def photo_data(image: Image.Image, long_side: int) -> tuple[str, int, int]:
+    """A photo as the address of an `img`, with the width and height that it has there.
+
+    Args:
+        image: upright, any mode and size.
+        long_side: pixels; larger photos are shrunk to it.
+    """
+    photo = _shrunk(image, long_side)
+    return _data_url(photo), *photo.size
+
+
 def _shrunk(image: Image.Image, long_side: int) -> Image.Image:
     photo = image.convert("RGB")
     photo.thumbnail((long_side, long_side), Image.Resampling.LANCZOS)
@@ -150,9 +161,9 @@ def read_template(name: str) -> str:
 
 def _script() -> str:
     colours = {"shade": (*SHADE, SHADE_OPACITY), "glow": (*GLOW, GLOW_OPACITY)}
-    return _fill("page.js", colours=json.dumps(colours))
+    return fill_template("page.js", colours=json.dumps(colours))
 
 
-def _fill(template: str, **values: str) -> str:
+def fill_template(template: str, **values: str) -> str:
     """Put the values into a template's {{names}}, in one pass: values may hold braces of their own."""
     return re.sub(r"\{\{(\w+)\}\}", lambda found: values[found[1]], read_template(template))

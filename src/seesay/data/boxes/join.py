@@ -85,7 +85,8 @@ def _match(
         mentions = [mention for thing in source.objects[name] for mention in thing.mentions]
         named += sum(bool(places.of(mention)) for mention in mentions)
         mentioned += len(mentions)
-        objects.setdefault(record.id, []).extend(things)
+        known = {(thing.kind, thing.boxes) for thing in record.objects}  # the data set may hold them already
+        objects.setdefault(record.id, []).extend(t for t in things if (t.kind, t.boxes) not in known)
     boxes = sum(len(thing.boxes) for name in used for thing in source.objects[name])
     phrases = f", {named:,} of {mentioned:,} phrases found in captions" if mentioned else ""
     what = f"{count_of(len(used), 'photo')} of {len(source.objects):,} matched, with {boxes:,} boxes{phrases}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -43,6 +44,7 @@ LAYOUTS: dict[str, Layout] = {
     )
 }  # in the order in which they are tried
 DEEPEST = 3  # folders around the captions that an archive may have added
+CONVERTED = ".seesay-convert.json"  # in what `seesay data convert` writes: of what, and whether it is whole
 MOST_FOLDERS = 200  # at one depth; beyond that they are a data set's own
 
 
@@ -142,7 +144,17 @@ def _read_one(path: Path, layout: str, splits: SplitSpec, columns: Columns) -> D
     records, more = assign_splits(records, splits, beside=(place.folder, root), karpathy=chosen.karpathy)
     if note := _passed_over(place, read, label):
         problems.insert(0, note)
+    if any(_is_unfinished(folder) for folder in (root, place.folder)):
+        what = "`seesay data convert` has not finished writing it: call it again"
+        problems.insert(0, Problem("error", root.name, what))
     return Dataset(chosen.name, tuple(records), (*problems, *more), _packs(read))
+
+
+def _is_unfinished(folder: Path) -> bool:
+    try:
+        return json.loads((folder / CONVERTED).read_text(encoding="utf-8")).get("finished") is False
+    except (OSError, ValueError, AttributeError):
+        return False
 
 
 def _packs(read: Iterable[CaptionFile]) -> tuple[Packed, ...]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from seesay.data.readers.photo_finder import WEB_ADDRESS, PhotoFinder, ambiguous, normal_name
 from seesay.data.readers.source import CaptionFile, Row, split_name
-from seesay.data.records import SPLITS, CaptionRecord, Problem
+from seesay.data.records import SPLITS, BoxedObject, CaptionRecord, Problem
 from seesay.data.text import count_of, first_few, without_suffix
 
 HALVES = re.compile("[\ud800-\udfff]")  # of a character outside the first plane; JSON can hold one alone, UTF-8 cannot
@@ -34,6 +34,7 @@ class _Photo:
         again: captions that a later file repeated.
         spelt: its name as the first row spells it.
         names: other spellings and names of it in the same file.
+        objects: what the first row that speaks of boxes says.
         everywhere: what all files of the data set call it, "" for nothing.
     """
 
@@ -52,6 +53,7 @@ class _Photo:
     spelt: str = ""
     names: set[str] = field(default_factory=set)
     everywhere: str = ""
+    objects: tuple[BoxedObject, ...] = ()
 
 
 class _File(NamedTuple):
@@ -151,6 +153,7 @@ class Assembler:
     def _add(self, photo: _Photo, row: Row, reading: _File) -> None:
         """Put a row's caption and split to its photo."""
         photo.rows += 1
+        photo.objects = photo.objects or row.objects
         if row.split.strip():
             if split := split_name(row.split):
                 photo.splits.add(split)
@@ -207,7 +210,7 @@ class Assembler:
         for photo in photos:
             path = Path(photo.path)
             id_ = photo.id if uses[photo.id] == 1 else photo.inside or self._label(path)  # dog.jpg beside dog.png
-            records.append(CaptionRecord(id_, path, tuple(photo.captions), _split(photo)))
+            records.append(CaptionRecord(id_, path, tuple(photo.captions), _split(photo), photo.objects))
         return records
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from seesay.data.boxes.plain import KEY, from_plain
 from seesay.data.readers.columns import Columns
 from seesay.data.readers.json_files import has, json_files, kind_of, read_json
 from seesay.data.readers.photo_finder import coco_number
@@ -48,6 +49,7 @@ def _folders(root: Path, file: Path, split: str) -> list[Path]:
 def _rows(path: Path, label: str, split: str) -> Iterator[Row | Problem]:
     content = _content(path)
     ids = _image_ids(content["images"])
+    objects = {i["file_name"]: from_plain(i[KEY]) for i in content["images"] if has(i, file_name=str) and KEY in i}
     alike = _comparable(ids)
     joined, canned = 0, 0
     for index, note in enumerate(content["annotations"]):
@@ -63,7 +65,8 @@ def _rows(path: Path, label: str, split: str) -> Iterator[Row | Problem]:
             names = alike.get(_comparable_id(note["image_id"]), set())
             joined += bool(names)
         if len(names) == 1:
-            yield Row(where, next(iter(names)), note["caption"], split)
+            name = next(iter(names))
+            yield Row(where, name, note["caption"], split, objects.get(name, ()))
         else:
             yield Problem("error", f"{label}:{where}", f"left out; {_which(note['image_id'], names, ids)}")
     if joined:

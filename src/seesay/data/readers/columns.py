@@ -130,11 +130,19 @@ def captions_in(value: Any) -> list[str]:
     if isinstance(value, str):
         return _list_as_text(value) or [value]
     if isinstance(value, Mapping):
-        value = next((value[key] for key in INNER if value.get(key) is not None), None)
-        return [value] if isinstance(value, str) else captions_in(value) if isinstance(value, list | tuple) else []
+        return _inner(value)
     if isinstance(value, list | tuple):
-        return [caption for item in value if not isinstance(item, list) for caption in captions_in(item)]
+        return [caption for item in value for caption in ([item] if isinstance(item, str) else _inner(item))]
     return []
+
+
+def _inner(value: Any) -> list[str]:
+    """The captions of an object such as {"raw": "A dog", "tokens": ["a", "dog"]}."""
+    if not isinstance(value, Mapping):
+        return []
+    inner = next((value[key] for key in INNER if value.get(key) is not None), None)
+    texts = inner if isinstance(inner, list | tuple) else [inner]
+    return [text for text in texts if isinstance(text, str)]
 
 
 def split_like(columns: Mapping[str, set[str]]) -> str:

@@ -12,6 +12,7 @@ from seesay.data.readers.source import CaptionFile, Layout, Row, Source, photo_f
 from seesay.data.readers.tables import csv_rows
 from seesay.data.records import Problem
 
+UNSPLIT = "unsplit"
 FILES = ("captions.csv", "metadata.csv", "metadata.jsonl", "captions.jsonl")
 
 
@@ -21,8 +22,11 @@ def _find(folder: Path, _: Columns) -> list[Path]:
     def there(place: Path) -> list[Path]:
         return [place / name for name in FILES if (place / name).is_file()]
 
-    parts = (Path(part) for part in listed_folders(folder) if split_name(Path(part).name))
-    return there(folder) or [file for part in parts for file in there(part)]
+    parts = [Path(part) for part in listed_folders(folder)]
+    if any(split_name(part.name) for part in parts):  # what is in no split lies beside them
+        parts = [part for part in parts if split_name(part.name) or part.name == UNSPLIT]
+        return there(folder) or [file for part in parts for file in there(part)]
+    return there(folder)
 
 
 def _read(source: Source) -> list[CaptionFile]:

@@ -9,6 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
+from seesay.data.boxes.plain import KEY, from_plain
 from seesay.data.images import photo_suffixes
 from seesay.data.readers.columns import CAPTION, IMAGE, NUMBERED, Columns, captions_in, split_hint, split_like
 from seesay.data.readers.source import Row
@@ -90,7 +91,8 @@ def item_rows(items: Iterator[tuple[int | str, Any, str]], label: str, columns: 
             yield Problem("error", f"{label}:{place}", what)
             continue
         _note_values(other_values, item, columns)
-        yield from (Row(place, image, caption, split) for caption in captions)
+        objects = from_plain(item.get(KEY))
+        yield from (Row(place, image, caption, split, objects) for caption in captions)
     if name := split_like(other_values):
         yield Problem("note", label, split_hint(name, other_values[name]))
 

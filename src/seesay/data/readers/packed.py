@@ -18,7 +18,7 @@ from pathlib import Path
 from rich.console import Console
 
 from seesay.data.features import cache_folder
-from seesay.data.text import count_of
+from seesay.data.text import count_of, size_of
 from seesay.errors import DataError
 from seesay.progress import progress
 
@@ -72,7 +72,7 @@ def unpack(packs: Sequence[Packed], photos: Iterable[Path], console: Console | N
     root = missing[0][0].folder.parent
     _refuse_if_full(root, count, size)
     console.print(
-        f"unpacking {count_of(count, 'photo')} once: about {size / 1e9:.2f} GB in {root}",
+        f"unpacking {count_of(count, 'photo')} once: about {size_of(size)} in {root}",
         highlight=False,
         markup=False,
         soft_wrap=True,
@@ -115,6 +115,6 @@ def _refuse_if_full(root: Path, count: int, size: int) -> None:
     free = shutil.disk_usage(there).free
     if size > free:
         raise DataError(
-            f"{root}: {count_of(count, 'photo')} to unpack need {size / 1e9:.1f} GB and the disk has "
-            f"{free / 1e9:.1f} GB free; set SEESAY_CACHE to a folder on a larger disk, or data.limit"
+            f"{root}: {count_of(count, 'photo')} to unpack need {size_of(size)} and the disk has "
+            f"{size_of(free)} free; set SEESAY_CACHE to a folder on a larger disk, or data.limit"
         )

@@ -8,10 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from seesay.data.boxes.plain import KEY, from_plain
 from seesay.data.readers.columns import IMAGE, SPLIT_LIKE, Columns, Found, captions_in, find_columns, split_hint
 from seesay.data.readers.folder import with_split
 from seesay.data.readers.packed import Packed, unpacked_folder
-from seesay.data.readers.photo_finder import normal_name
+from seesay.data.readers.photo_finder import is_hidden, normal_name
 from seesay.data.readers.samples import is_photo
 from seesay.data.readers.source import CaptionFile, Layout, Row, Source, photo_folders, split_folders, split_in_name
 from seesay.data.records import Problem
@@ -22,7 +23,8 @@ BATCH = 256  # rows decoded together
 
 def _find(folder: Path, _: Columns) -> list[Path]:
     places = [place for base in (folder, folder / "data") for place in split_folders(base)]
-    return [file for place in places if place.is_dir() for file in sorted(place.glob("*.parquet"))]
+    files = [file for place in places if place.is_dir() for file in sorted(place.glob("*.parquet"))]
+    return [file for file in files if not is_hidden(file.name)]
 
 
 def _read(source: Source) -> list[CaptionFile]:
@@ -62,7 +64,9 @@ def _holds_paths(table: Any, image: str) -> bool:
 def _rows(table: Any, found: Found, names: Sequence[str] | None, label: str) -> Iterator[Row | Problem]:
     """Rows of captions; the photo's name is that of `names`, or what the table has in its place."""
     others = [name for name in table.schema_arrow.names if name.lower() in SPLIT_LIKE and not found.split]
+    boxes = KEY in table.schema_arrow.names
     wanted = [*found.captions, *others, *([found.split] if found.split else []), *([] if names else [found.image])]
+    wanted += [KEY] if boxes else []
     seen: dict[str, set[str]] = {}
     number = 0
     for batch in table.iter_batches(BATCH, columns=wanted):
@@ -74,7 +78,8 @@ def _rows(table: Any, found: Found, names: Sequence[str] | None, label: str) -> 
                 what = f"row left out; expected a caption in {' or '.join(found.captions)}"
                 yield Problem("error", f"{label}:{number}", what)
             split = row.get(found.split) if found.split else None
-            yield from (Row(number, image, caption, str(split or "")) for caption in captions)
+            objects = from_plain(row[KEY]) if boxes else ()
+            yield from (Row(number, image, caption, str(split or ""), objects) for caption in captions)
             for name in others:
                 seen.setdefault(name, set()).add(str(row[name]))
     yield from (Problem("note", label, split_hint(name, values)) for name, values in seen.items() if len(values) > 1)

@@ -6,11 +6,12 @@ import json
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 
+from seesay.data.boxes.plain import KEY, from_plain
 from seesay.data.images import photo_suffixes
 from seesay.data.readers.columns import Columns
 from seesay.data.readers.json_files import item_captions
 from seesay.data.readers.source import Row
-from seesay.data.records import Problem
+from seesay.data.records import BoxedObject, Problem
 from seesay.data.text import decode_text
 from seesay.errors import DataError
 
@@ -46,25 +47,28 @@ def sample_rows(
             continue
         place = str(PurePosixPath(split_key(photo)[0] + f".{extension}"))
         try:
-            captions, said = _captions(texts[extension], extension == "json", f"{label}:{place}", columns)
+            captions, said, objects = _captions(texts[extension], extension == "json", f"{label}:{place}", columns)
         except DataError as error:
             where, _, what = str(error).partition(": ")
             yield Problem("error", where, what)
             continue
         if captions:
-            yield from (Row(place, photo, caption, said or split) for caption in captions)
+            yield from (Row(place, photo, caption, said or split, objects) for caption in captions)
             return
 
 
-def _captions(data: bytes, is_json: bool, where: str, columns: Columns) -> tuple[list[str], str]:
-    """(captions, split)."""
+def _captions(
+    data: bytes, is_json: bool, where: str, columns: Columns
+) -> tuple[list[str], str, tuple[BoxedObject, ...]]:
+    """(captions, split, boxes)."""
     text = decode_text(data, where)
     if not is_json:
-        return [line.strip() for line in text.splitlines() if line.strip()], ""
+        return [line.strip() for line in text.splitlines() if line.strip()], "", ()
     try:
         item = json.loads(text)
     except json.JSONDecodeError as error:
         raise DataError(f"{where}: not JSON ({error.msg})") from None
     if not isinstance(item, dict):
-        return [], ""
-    return item_captions(item, columns), str(item.get(columns.split or "split") or "")
+        return [], "", ()
+    split = str(item.get(columns.split or "split") or "")
+    return item_captions(item, columns), split, from_plain(item.get(KEY))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 from seesay.data.readers.columns import Columns
 from seesay.data.readers.packed import Packed
 from seesay.data.readers.photo_finder import listed_folders
-from seesay.data.records import SPLIT_ALIASES, Problem
+from seesay.data.records import SPLIT_ALIASES, BoxedObject, Problem
 
 
 class Row(NamedTuple):
@@ -22,12 +22,14 @@ class Row(NamedTuple):
         image: the photo as the file names it.
         caption: the text.
         split: as the row says it, in any usual way; "" if it says none.
+        objects: what the file says of boxes on the photo.
     """
 
     line: int | str
     image: str
     caption: str
     split: str = ""
+    objects: tuple[BoxedObject, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,8 @@ def _find(folder: Path, _: Columns) -> list[Path]:
 
 def _tars(folder: Path) -> list[Path]:
     try:
-        return sorted(path for path in folder.iterdir() if path.name.lower().endswith(SUFFIXES))
+        tars = (path for path in folder.iterdir() if path.name.lower().endswith(SUFFIXES))
+        return sorted(path for path in tars if not is_hidden(path.name))
     except OSError:
         return []
 

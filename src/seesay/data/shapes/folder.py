@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 from PIL import Image
 
 from seesay.data.features import cache_folder
-from seesay.data.records import Dataset
+from seesay.data.records import BoxedObject, Dataset
 from seesay.data.shapes.grammar import write_captions
 from seesay.data.shapes.picture import SIDE, ShapeObject, draw_picture
 from seesay.errors import DataError
@@ -94,6 +95,19 @@ def load_grounding(folder: Path | str) -> dict[str, tuple[ShapeObject, ...]]:
 def grounding_of(dataset: Dataset) -> dict[str, tuple[ShapeObject, ...]] | None:
     """`load_grounding` of a data set that was read; None if it is of another layout."""
     return load_grounding(dataset.records[0].image.parents[1]) if dataset.layout == "shapes" else None
+
+
+def grounded(dataset: Dataset) -> Dataset:
+    """The data set with what its pictures show as the records' `objects`; as it is if it is of another layout."""
+    shown = grounding_of(dataset)
+    if shown is None:
+        return dataset
+
+    def boxed(thing: ShapeObject) -> BoxedObject:
+        return BoxedObject(thing.shape, (thing.box,), frozenset([thing.shape]))
+
+    records = (replace(record, objects=tuple(map(boxed, shown[record.image.stem]))) for record in dataset.records)
+    return replace(dataset, records=tuple(records))
 
 
 def _is_made(folder: Path, marker: dict[str, Any]) -> bool:
