@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -155,3 +156,25 @@ def test_importing_seesay_loads_nothing() -> None:
         "import sys, seesay; print(*(n for n in ('numpy', 'PIL', 'onnxruntime', 'typer', 'yaml') if n in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "\n"
+
+
+def private_names(tree: ast.AST) -> set[str]:
+    """Names with one underscore that belong to another module or another object."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            found |= {alias.name for alias in node.names if alias.name.startswith("_")}
+        elif isinstance(node, ast.Attribute) and ast.unparse(node.value) not in ("self", "cls", "super()"):
+            found.add(node.attr)
+    allowed = {"_replace", "_fields", "_asdict", "_make"}  # of named tuples, whose names they keep free
+    return {name for name in found if name.startswith("_") and not name.startswith("__")} - allowed
+
+
+def test_private_names_stay_where_they_are() -> None:
+    """Whoever wants more of a module, a document's script too, finds it among its public names."""
+    root = SRC.parents[1]
+    for path in [*SRC.rglob("*.py"), *(root / "scripts").glob("*.py")]:
+        assert not private_names(ast.parse(path.read_text("utf-8"))), path
+    for path in [*(root / "docs").rglob("*.md"), *root.glob("*.md")]:
+        for number, code in enumerate(re.findall(r"^```python\n(.*?)^```", path.read_text("utf-8"), re.M | re.S)):
+            assert not private_names(ast.parse(code)), f"{path}, script {number}"

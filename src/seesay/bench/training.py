@@ -28,7 +28,7 @@ from seesay.training.build import build_objective
 from seesay.training.features import encode_on
 from seesay.training.loop import StoppedError, Trainer
 from seesay.training.run import RunFolder
-from seesay.training.train import _precision
+from seesay.training.train import precision_for
 
 VOCABULARY = 3000
 CAPTIONS = 5
@@ -48,7 +48,8 @@ class Training:
     def __init__(self, recipe: Recipe, encoder: Encoder, steps: int) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe, self.steps = recipe, steps
-        self.fabric = Fabric(accelerator="auto", devices=1, precision=_precision(recipe.train.precision))  # pyright: ignore[reportArgumentType]
+        self.precision = precision_for(recipe.train.precision)
+        self.fabric = Fabric(accelerator="auto", devices=1, precision=self.precision)  # pyright: ignore[reportArgumentType]
         tokenizer = CaptionTokenizer.build((f"word{n}" for n in range(VOCABULARY - 4)), min_count=1)
         decoder = build_decoder(recipe, encoder, len(tokenizer)).to(self.fabric.device)
         self.objective = build_objective(recipe, decoder, tokenizer, ())
@@ -78,7 +79,7 @@ class Training:
     def product(self) -> tuple[Tensor, Tensor]:
         """Two matrices of the kind that a step multiplies: all words of a batch by the gates of a layer."""
         rows, size = 13 * CAPTIONS * self.recipe.train.batch_size, self.recipe.decoder.size
-        device, dtype = self.fabric.device, _product_dtype(self.fabric)
+        device, dtype = self.fabric.device, torch.bfloat16 if "bf16" in self.precision else torch.float32
         return torch.randn(rows, size, device=device, dtype=dtype), torch.randn(
             size, 4 * size, device=device, dtype=dtype
         )
@@ -151,10 +152,6 @@ def _flops_a_second(left: Tensor, right: Tensor, number: int = 10) -> float:
 
     multiply()
     return number * 2 * left.shape[0] * left.shape[1] * right.shape[1] / timed(multiply)
-
-
-def _product_dtype(fabric: Fabric) -> torch.dtype:
-    return torch.bfloat16 if "bf16" in str(fabric._precision.precision) else torch.float32
 
 
 def _no_figures() -> tuple[dict[str, float], list[str]]:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable
-from copy import copy
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -29,26 +28,25 @@ class Fields:
 
     Args:
         path: the file, in a bundle's folder.
+        values: the fields, where they are those of an object inside the file; None reads the file.
+        prefix: what messages put before the names of fields.
 
     Attributes:
         values: all of them.
     """
 
-    values: dict[str, Any]
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        found = read_json(path)
+    def __init__(self, path: Path, values: dict[str, Any] | None = None, prefix: str = "") -> None:
+        found = read_json(path) if values is None else values
         if not isinstance(found, dict):
             raise damaged(path, f"expected keys and values, got {shown(found)}")
-        self.values, self._left, self._prefix = found, dict(found), ""
+        self.path = path
+        self.values: dict[str, Any] = found
+        self._left, self._prefix = dict(found), prefix
 
     def section(self, key: str) -> Fields:
         """The fields of an object inside this one."""
-        inner = copy(self)
-        inner.values = self._take(key, lambda value: isinstance(value, dict), "keys and values", REQUIRED)
-        inner._left, inner._prefix = dict(inner.values), f"{self._prefix}{printable(key)}."
-        return inner
+        values = self._take(key, lambda value: isinstance(value, dict), "keys and values", REQUIRED)
+        return Fields(self.path, values, f"{self._prefix}{printable(key)}.")
 
     def refuse(self, what: str) -> NoReturn:
         """Raise a BundleError about this file."""

@@ -14,7 +14,6 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.torch import save
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from seesay.assets import demo_photos
 from seesay.bundle.eight_bits import convolved, multiplied, photo_in_8_bits, step_in_8_bits
@@ -108,17 +107,17 @@ def _difference(exact: onnx.ModelProto, coarse: onnx.ModelProto, images: np.ndar
     return float(np.sqrt(sum(((a - b) ** 2).sum() for a, b in pairs) / sum((a**2).sum() for a, _ in pairs)))
 
 
-def _conv_norm_pairs(model: Captioner) -> list[tuple[nn.Conv2d, _BatchNorm]]:
+def _conv_norm_pairs(model: Captioner) -> list[tuple[nn.Conv2d, nn.BatchNorm2d]]:
     """Each batch norm whose input is just the output of a convolution, by watching a photo pass through."""
     made_by: dict[int, nn.Conv2d] = {}
-    pairs: list[tuple[nn.Conv2d, _BatchNorm]] = []
+    pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
     alive: list[Tensor] = []  # keeps ids unique while we watch
 
     def watch(module: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
         if isinstance(module, nn.Conv2d):
             made_by[id(output)] = module
             alive.append(output)
-        elif isinstance(module, _BatchNorm) and module.affine and id(inputs[0]) in made_by:
+        elif isinstance(module, nn.BatchNorm2d) and module.affine and id(inputs[0]) in made_by:
             pairs.append((made_by[id(inputs[0])], module))
 
     hooks = [module.register_forward_hook(watch) for module in model.encoder.modules()]
@@ -140,7 +139,7 @@ def _fold_batch_norms(model: Captioner) -> None:
     _fold(model, _conv_norm_pairs(model), _regions(model))
 
 
-def _fold(model: Captioner, pairs: Sequence[tuple[nn.Conv2d, _BatchNorm]], expected: Tensor) -> None:
+def _fold(model: Captioner, pairs: Sequence[tuple[nn.Conv2d, nn.BatchNorm2d]], expected: Tensor) -> None:
     """Fold the pairs, but for those that would change the regions: their convolution feeds something else too."""
     before = copy.deepcopy(model.encoder.state_dict())
     for conv, norm in pairs:
@@ -163,7 +162,7 @@ def _fold(model: Captioner, pairs: Sequence[tuple[nn.Conv2d, _BatchNorm]], expec
         _fold(model, pairs[middle:], expected)
 
 
-def _is_bias(norm: _BatchNorm) -> bool:
+def _is_bias(norm: nn.BatchNorm2d) -> bool:
     """Whether `_fold` left nothing of a norm but its bias."""
     left = ((norm.weight, 1.0), (norm.running_mean, 0.0), (norm.running_var, 1.0 - norm.eps))
     return all(tensor is not None and bool((tensor == torch.tensor(value)).all()) for tensor, value in left)

@@ -128,13 +128,13 @@ def _devices(recipe: Recipe) -> Fabric:
             accelerator="auto",
             devices=recipe.train.devices,
             num_nodes=recipe.train.nodes,
-            precision=_precision(recipe.train.precision),  # pyright: ignore[reportArgumentType]
+            precision=precision_for(recipe.train.precision),  # pyright: ignore[reportArgumentType]
         )
     except Exception as error:  # Lightning's errors have no common class
         raise RecipeError(f"train.devices={recipe.train.devices}: not on this machine: {error}") from error
 
 
-def _precision(asked: str) -> str:
+def precision_for(asked: str) -> str:
     """What "auto" means here: bfloat16 products where the hardware has them (twice as fast, or more)."""
     if asked != "auto":
         return asked
