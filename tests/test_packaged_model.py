@@ -16,8 +16,9 @@ from seesay.bundle.format import open_bundle
 from seesay.caption import Caption
 from seesay.cli.app import app
 from seesay.data.readers import read_dataset
+from seesay.data.records import CaptionRecord
 from seesay.data.tokens import split_words
-from seesay.evaluation import evaluate
+from seesay.evaluation import Evaluation, evaluate
 from seesay.metrics import CiderD
 
 FOLDER = next(iter(packaged_models().values()))
@@ -70,48 +71,50 @@ def test_attention_differs_between_words_and_between_photos(model):
     assert 0.5 * np.abs(first.words[1].attention - second.words[1].attention).sum() > 0.1
 
 
+@pytest.fixture(scope="module")
+def records() -> list[CaptionRecord]:
+    return read_dataset(SHARED / "flickr8k").split("dev")[:200]
+
+
+@pytest.fixture(scope="module")
+def result(model, records) -> Evaluation:
+    return evaluate(model, records, official=False)
+
+
 @needs_shared
-def test_the_figures_of_the_card_hold_on_photos_of_dev(model):
+def test_the_figures_of_the_card_hold_on_photos_of_dev(result):
     """200 photos: within the sampling error of the card's 1,000; a broken encoder or vocabulary is far outside."""
-    records = read_dataset(SHARED / "flickr8k").split("dev")[:200]
-    result = evaluate(model, records, official=False)
     card = next(scores for split, scores in open_bundle(FOLDER).scores.items() if "flickr8k" in split)
     assert result.scores.bleu[3] == pytest.approx(card["bleu_4"], abs=0.05)
     assert result.scores.cider == pytest.approx(card["cider"], abs=0.12)
 
 
 @needs_shared
-def test_torch_and_onnx_write_the_same_captions():
+def test_torch_and_onnx_write_the_same_captions(records):
     torch = pytest.importorskip("torch")
     from seesay.bundle.write import load_captioner
     from seesay.training.generate import generate
 
-    records = read_dataset(SHARED / "flickr8k").split("dev")[:100]
+    photos = [record.image for record in records[:25]]
     model = seesay.load(precision="float32")
     captioner, bundle = load_captioner(model.bundle), model.bundle
-    ours = [str(caption) for caption in model.caption_many([r.image for r in records])]
-    theirs = []
-    for start in range(0, len(records), 25):
-        pixels = np.stack([bundle.transform(r.image) for r in records[start : start + 25]])
-        with torch.inference_mode():
-            memory = captioner.prepare(torch.from_numpy(pixels))
-        theirs += [
-            bundle.tokenizer.decode(beams[0].tokens) for beams in generate(captioner.decoder, memory, bundle.search)
-        ]
-    assert sum(a == b for a, b in zip(ours, theirs, strict=True)) >= 99
+    ours = [str(caption) for caption in model.caption_many(photos)]
+    with torch.inference_mode():
+        memory = captioner.prepare(torch.from_numpy(np.stack([bundle.transform(photo) for photo in photos])))
+    found = generate(captioner.decoder, memory, bundle.search)
+    theirs = [bundle.tokenizer.decode(beams[0].tokens) for beams in found]
+    assert sum(a == b for a, b in zip(ours, theirs, strict=True)) >= 24
 
 
 @needs_shared
-def test_8_bits_make_captions_others_but_not_worse(model):
+def test_8_bits_make_captions_others_but_not_worse(model, records, result):
     """About one in six; over six models CIDEr stays (docs/performance.md), and 200 photos tell some points apart."""
     if model.precision != "int8":
         pytest.skip("8 bits are not taken on this machine")
-    records = read_dataset(SHARED / "flickr8k").split("dev")[:200]
     exact = evaluate(seesay.load(precision="float32"), records, official=False)
-    coarse = evaluate(model, records, official=False)
-    changed = sum(coarse.captions[name].text != caption.text for name, caption in exact.captions.items())
+    changed = sum(result.captions[name].text != caption.text for name, caption in exact.captions.items())
     assert 0 < changed <= 80
-    assert coarse.scores.cider == pytest.approx(exact.scores.cider, abs=0.06)
+    assert result.scores.cider == pytest.approx(exact.scores.cider, abs=0.06)
 
 
 @needs_shared
