@@ -9,7 +9,8 @@ from typing import Protocol
 import numpy as np
 
 from seesay.caption import Caption
-from seesay.geometry import Box
+from seesay.geometry import Box, box_coverage
+from seesay.metrics.localisation import COVERED, pointing
 
 
 class Shown(Protocol):
@@ -28,9 +29,9 @@ class Pointing:
     """Where captions look as they name things.
 
     Attributes:
-        accuracy: share of `nouns` at which the centre of the region with the most attention lies in the object's box;
-            0 where there are none.
-        chance: the same for a region drawn at random: the mean share of region centres that lie in the box.
+        accuracy: share of `nouns` at which the region with the most attention lies in the object's box, by at least
+            half of its area; 0 where there are none.
+        chance: the same for a region drawn at random: the mean share of regions that lie in the box.
         nouns: how many name exactly one shown object; they make up accuracy and chance.
         wrong: nouns that name nothing shown (a red circle where there is none).
         ambiguous: nouns without a colour where several objects have the shape.
@@ -71,7 +72,7 @@ def pointing_accuracy(
     shapes = {shown.shape for objects in grounding.values() for shown in objects}
     colours = {shown.colour for objects in grounding.values() for shown in objects}
     chosen = [name for name in captions if len(grounding.get(name, ())) >= at_least]
-    hits: list[bool] = []
+    hits: list[float] = []
     chances: list[float] = []
     misnamed = {"wrong": 0, "ambiguous": 0}
     for name in chosen:
@@ -83,18 +84,12 @@ def pointing_accuracy(
             elif text in shapes:
                 named = [s for s in grounding[name] if s.shape == text and colour in (None, s.colour)]
                 if len(named) == 1:
-                    inside = centres_inside(named[0].box, word.attention.shape)
-                    hits.append(bool(inside.flat[word.attention.argmax()]))
-                    chances.append(float(inside.mean()))
+                    rows, cols = word.attention.shape
+                    covered = box_coverage([named[0].box], (rows, cols))
+                    hits.append(pointing(word.attention, covered))
+                    chances.append(float((covered >= COVERED).mean()))
                 else:
                     misnamed["ambiguous" if named else "wrong"] += 1
                 colour = None
     mean = [float(np.mean(values)) if values else 0.0 for values in (hits, chances)]
     return Pointing(mean[0], mean[1], len(hits), misnamed["wrong"], misnamed["ambiguous"], len(chosen))
-
-
-def centres_inside(box: Box, grid: tuple[int, ...]) -> np.ndarray:
-    """(rows, cols) bool: which regions have their centre in the box (fractions; right and bottom exclusive)."""
-    (left, top, right, bottom), (rows, cols) = box, grid
-    x, y = (np.arange(cols) + 0.5) / cols, (np.arange(rows) + 0.5) / rows
-    return ((y >= top) & (y < bottom))[:, None] & ((x >= left) & (x < right))[None, :]

@@ -204,3 +204,48 @@ def bootstrap_interval(per_image: np.ndarray, seed: int, draws: int = 1000, leve
     means = [random.choice(per_image, per_image.size).mean() for _ in range(draws)]
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def ratio_interval(
+    sums: np.ndarray, counts: np.ndarray, seed: int, draws: int = 1000, level: float = 0.95
+) -> tuple[float, float]:
+    """The same for the mean of things that come in groups, such as a photo's words: groups are drawn.
+
+    Args:
+        sums: of the values of each group.
+        counts: how many values each group has, above 0.
+        seed, draws, level: as of `bootstrap_interval`.
+
+    Returns:
+        (low, high) of sum / count.
+    """
+    random = np.random.default_rng(seed)
+    drawn = random.integers(0, len(sums), (draws, len(sums)))
+    means = np.sort(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def area_under_curve(positive: Sequence[float], negative: Sequence[float]) -> float:
+    """The probability that a positive's value is above a negative's, ties counted half: AUC of the ROC curve.
+
+    Args:
+        positive, negative: values, at least one of each.
+    """
+    differences = np.asarray(positive, np.float64)[:, None] - np.asarray(negative, np.float64)[None, :]
+    return float((differences > 0).mean() + 0.5 * (differences == 0).mean())
+
+
+def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Spearman's rank correlation of two arrays of one shape (N,), -1 to 1; 0 where one of them is constant."""
+    ranks = [_ranks(np.asarray(values, np.float64)) for values in (a, b)]
+    centred = [rank - rank.mean() for rank in ranks]
+    scale = np.sqrt((centred[0] ** 2).sum() * (centred[1] ** 2).sum())
+    return float((centred[0] * centred[1]).sum() / scale) if scale else 0.0
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Of equal values the mean of their ranks."""
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ends = counts.cumsum()
+    return ((ends - counts + ends - 1) / 2)[inverse]

@@ -1,0 +1,128 @@
+"""Does the model need what it looked at? Parts of the photo are hidden, and its words become less likely."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from seesay.data.hiding import FILLS, hide, moved, top_regions
+from seesay.metrics.localisation import NamedWord, Share, other_words
+from seesay.runtime import CaptionModel
+
+SHARES = (0.05, 0.1, 0.25)  # of the photo's area
+AREAS = ("top", "random", "least", "centre", "other_word")
+
+
+@dataclass(frozen=True)
+class Sentence:
+    """A sentence about one photo, some words of which name things.
+
+    Attributes:
+        photo: its name.
+        picture: the upright photo.
+        text: the sentence.
+        words: the naming ones, with their positions, maps and log-probabilities.
+    """
+
+    photo: str
+    picture: Image.Image
+    text: str
+    words: tuple[NamedWord, ...]
+
+
+@dataclass(frozen=True)
+class Fall:
+    """How much less likely words become, in natural log-probability.
+
+    Attributes:
+        fill: what hides: "mean", "blur" or "road".
+        share: of the photo's area that is hidden (deletion) or alone is shown (insertion).
+        falls: for each of `AREAS` the mean fall.
+        gaps: for each area but `top`: the fall of `top` minus that one's, word by word.
+    """
+
+    fill: str
+    share: float
+    falls: dict[str, Share]
+    gaps: dict[str, Share]
+
+
+def deletion(
+    model: CaptionModel,
+    sentences: Sequence[Sentence],
+    insert: bool = False,
+    fills: Sequence[str] = tuple(FILLS),
+    shares: Sequence[float] = SHARES,
+    seed: int = 0,
+    advance: Callable[[], None] | None = None,
+) -> list[Fall]:
+    """Hide the most attended part of the photo and parts to compare with, and score the sentence again.
+
+    Args:
+        model: scores.
+        sentences: with their maps.
+        insert: hide everything but the part instead. A part that shows what the word needs makes it fall less,
+            so gaps below 0 speak for it.
+        fills, shares: what to try.
+        seed: of the random areas and of noise.
+        advance: called once a word.
+
+    Returns:
+        One `Fall` for each fill and share.
+    """
+    random = np.random.default_rng(seed)
+    found: dict[tuple[str, float], dict[str, list[float]]] = {}
+    photos: list[str] = []
+    for sentence in sentences:
+        others = other_words(sentence.words)
+        for word, other in zip(sentence.words, others, strict=True):
+            photos.append(word.photo)
+            for share in shares:
+                areas = _areas(word, other, share, random)
+                for fill in fills:
+                    falls = found.setdefault((fill, share), {area: [] for area in AREAS})
+                    hidden = {a: ~regions if insert else regions for a, regions in areas.items()}
+                    pictures = [hide(sentence.picture, regions, fill, seed) for regions in hidden.values()]
+                    values = dict(zip(hidden, falls_of(model, pictures, sentence.text, word), strict=True))
+                    for area in AREAS:
+                        falls[area].append(values.get(area, float("nan")))
+            if advance:
+                advance()
+    return [_summary(fill, share, falls, photos) for (fill, share), falls in found.items()]
+
+
+def falls_of(model: CaptionModel, pictures: Sequence[Image.Image], text: str, word: NamedWord) -> list[float]:
+    """How far a word of a sentence falls below its log-probability on each of some changed photos."""
+    captions = model.score_many(pictures, text)
+    return [word.logprob - caption.words[word.position].logprob for caption in captions]  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _areas(
+    word: NamedWord, other: np.ndarray | None, share: float, random: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """(rows, cols) bool of each of `AREAS`; `other_word` only where there is one."""
+    rows, cols = word.attention.shape
+    top = top_regions(word.attention, share)
+    middle = [np.abs(np.arange(n) - (n - 1) / 2) / n for n in (rows, cols)]
+    areas = {
+        "top": top,
+        "random": moved(top, random),
+        "least": top_regions(-word.attention, share),
+        "centre": top_regions(-np.maximum(middle[0][:, None], middle[1][None, :]), share),
+    }
+    return areas if other is None else {**areas, "other_word": top_regions(other, share)}
+
+
+def _summary(fill: str, share: float, falls: dict[str, list[float]], photos: Sequence[str]) -> Fall:
+    values = {area: np.array(numbers) for area, numbers in falls.items()}
+    means = {area: _share(numbers, photos) for area, numbers in values.items()}
+    gaps = {area: _share(values["top"] - values[area], photos) for area in AREAS[1:]}
+    return Fall(fill, share, means, gaps)
+
+
+def _share(values: np.ndarray, photos: Sequence[str]) -> Share:
+    known = ~np.isnan(values)
+    return Share.of(values[known].tolist(), [photo for photo, k in zip(photos, known, strict=True) if k])

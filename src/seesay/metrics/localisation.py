@@ -1,0 +1,202 @@
+"""Does attention lie on the thing that is being named? Measured on boxes that people drew."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from seesay.geometry import Box, box_coverage, union_area
+from seesay.metrics.statistics import ratio_interval
+
+COVERED = 0.5  # a region lies in a box if at least this share of it does
+KINDS = ("attention", "uniform", "centre", "mean_map", "other_word", "other_photo")
+SIZES = {"small": 0.15, "medium": 0.4, "large": 1.01}  # upper bound of the boxes' share of the photo
+
+
+@dataclass(frozen=True, eq=False)
+class NamedWord:
+    """A word that names a thing whose place is known.
+
+    Attributes:
+        photo: its name.
+        noun: what is named, in the singular.
+        attention: (rows, cols) weights of the step that wrote the word, summing to 1.
+        boxes: of the thing, in fractions of the photo's width and height.
+        position: of the word in its sentence.
+        logprob: its log-probability.
+    """
+
+    photo: str
+    noun: str
+    attention: np.ndarray
+    boxes: tuple[Box, ...]
+    position: int = 0
+    logprob: float = 0.0
+
+
+@dataclass(frozen=True)
+class Share:
+    """A mean over words, with its 95 % bootstrap interval over photos (a photo's words belong together).
+
+    Attributes:
+        mean: of the words.
+        interval: (low, high).
+        words: how many.
+        photos: that they come from.
+    """
+
+    mean: float
+    interval: tuple[float, float]
+    words: int
+    photos: int
+
+    @classmethod
+    def of(cls, values: Sequence[float], photos: Sequence[str]) -> Share:
+        """The mean of values, one a word, each with the name of its photo."""
+        sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
+        for value, photo in zip(values, photos, strict=True):
+            sums[photo][0] += value
+            sums[photo][1] += 1
+        if not sums:
+            return cls(float("nan"), (float("nan"),) * 2, 0, 0)
+        totals, counts = np.array(list(sums.values())).T
+        interval = ratio_interval(totals, counts, seed=0)
+        return cls(float(totals.sum() / counts.sum()), interval, len(values), len(sums))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON; a mean of nothing is null."""
+        if not self.words:
+            return {"mean": None, "interval": None, "words": 0, "photos": 0}
+        interval = [round(end, 4) for end in self.interval]
+        words = {"words": self.words, "photos": self.photos}
+        return {"mean": round(self.mean, 4), "interval": interval, **words}
+
+
+@dataclass(frozen=True)
+class MapScores:
+    """How one kind of map does: `pointing` and `mass`, each a `Share` of the words that have such a map."""
+
+    pointing: Share
+    mass: Share
+
+
+def pointing(weights: np.ndarray, covered: np.ndarray) -> float:
+    """Whether the region with the most weight lies in the box, 0 or 1; of several equal ones their share.
+
+    The Pointing Game (Zhang et al. 2016, https://arxiv.org/abs/1608.00507) on a grid of regions.
+
+    Args:
+        weights: (rows, cols).
+        covered: (rows, cols) share of each region that lies in the boxes.
+    """
+    return float((covered[weights == weights.max()] >= COVERED).mean())
+
+
+def mass_inside(weights: np.ndarray, covered: np.ndarray) -> float:
+    """The share of the weights that lies in the boxes, each region counted by its covered share.
+
+    Relevance mass accuracy (Arras et al. 2022, https://arxiv.org/abs/2003.07258).
+    """
+    return float((weights * covered).sum() / weights.sum())
+
+
+def localisation(words: Sequence[NamedWord]) -> dict[str, dict[str, MapScores]]:
+    """Attention and five baselines, for all words and by the size of their boxes.
+
+    Args:
+        words: of any number of photos, in the order of the sentences.
+
+    Returns:
+        "all", "small", "medium", "large" -> kind of map -> scores. The kinds: `attention`; `uniform`;
+        `centre` (the regions nearest the centre of the photo); `mean_map` (the mean of all maps);
+        `other_word` (the map of the next word of the same photo that names something else);
+        `other_photo` (the map of the same noun in another photo). The last two exist for some words only.
+    """
+    covered = [box_coverage(word.boxes, _grid(word)) for word in words]
+    areas = [union_area(word.boxes) for word in words]
+    kinds = _maps(words)
+    sizes = {"all": [True] * len(words)}
+    low = 0.0
+    for name, high in SIZES.items():
+        sizes[name] = [low <= area < high for area in areas]
+        low = high
+    return {
+        size: {kind: _scores(words, maps, covered, chosen) for kind, maps in kinds.items()}
+        for size, chosen in sizes.items()
+    }
+
+
+def _scores(
+    words: Sequence[NamedWord],
+    maps: Sequence[np.ndarray | None],
+    covered: Sequence[np.ndarray],
+    chosen: Sequence[bool],
+) -> MapScores:
+    triples = [
+        (weights, share, word.photo)
+        for word, weights, share, wanted in zip(words, maps, covered, chosen, strict=True)
+        if wanted and weights is not None
+    ]
+    photos = [photo for _, _, photo in triples]
+    return MapScores(
+        Share.of([pointing(weights, share) for weights, share, _ in triples], photos),
+        Share.of([mass_inside(weights, share) for weights, share, _ in triples], photos),
+    )
+
+
+def _maps(words: Sequence[NamedWord]) -> Mapping[str, Sequence[np.ndarray | None]]:
+    if not words:
+        return {kind: [] for kind in KINDS}
+    grid = _grid(words[0])
+    mean = np.mean([word.attention for word in words], axis=0)
+    return {
+        "attention": [word.attention for word in words],
+        "uniform": [np.full(grid, 1 / np.prod(grid))] * len(words),
+        "centre": [centre_map(grid)] * len(words),
+        "mean_map": [mean] * len(words),
+        "other_word": other_words(words),
+        "other_photo": _other_photos(words),
+    }
+
+
+def centre_map(grid: tuple[int, int]) -> np.ndarray:
+    """(rows, cols) with equal weights on the regions nearest the centre: one, two or four of them."""
+    rows, cols = (np.abs(np.arange(n) - (n - 1) / 2) for n in grid)
+    nearest = (rows[:, None] == rows.min()) & (cols[None, :] == cols.min())
+    return nearest / nearest.sum()
+
+
+def other_words(words: Sequence[NamedWord]) -> list[np.ndarray | None]:
+    """For each word the map of the next one (cyclically) of its photo that has other boxes; None: there is none."""
+    by_photo: dict[str, list[int]] = defaultdict(list)
+    for number, word in enumerate(words):
+        by_photo[word.photo].append(number)
+    found: list[np.ndarray | None] = []
+    for number, word in enumerate(words):
+        same = by_photo[word.photo]
+        start = same.index(number) + 1
+        others = (words[i] for i in (*same[start:], *same[: start - 1]))
+        found.append(next((w.attention for w in others if w.boxes != word.boxes), None))
+    return found
+
+
+def _other_photos(words: Sequence[NamedWord]) -> list[np.ndarray | None]:
+    by_noun: dict[str, list[int]] = defaultdict(list)
+    for number, word in enumerate(words):
+        by_noun[word.noun].append(number)
+    found: list[np.ndarray | None] = []
+    for number, word in enumerate(words):
+        same = by_noun[word.noun]
+        start = same.index(number) + 1
+        others = (words[i] for i in (*same[start:], *same[: start - 1]))
+        found.append(next((w.attention for w in others if w.photo != word.photo), None))
+    return found
+
+
+def _grid(word: NamedWord) -> tuple[int, int]:
+    rows, cols = word.attention.shape
+    return rows, cols

@@ -1,0 +1,53 @@
+"""What each word needed: the photo is captioned again with one patch hidden after the other."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from seesay.caption import Caption, Failure
+from seesay.data.hiding import hide
+from seesay.errors import PhotoError
+
+if TYPE_CHECKING:
+    from seesay.runtime.model import CaptionModel
+
+MOST_PATCHES = 64
+
+
+def patch_grid(grid: tuple[int, int]) -> tuple[int, int]:
+    """The regions of the encoder, or fewer and larger patches where those are more than `MOST_PATCHES`."""
+    if grid[0] * grid[1] <= MOST_PATCHES:
+        return grid
+    shrink = (MOST_PATCHES / (grid[0] * grid[1])) ** 0.5
+    rows, cols = (max(1, int(n * shrink)) for n in grid)
+    return rows, cols
+
+
+def occlusion_falls(model: CaptionModel, picture: Image.Image, text: str) -> np.ndarray:
+    """How far each word's log-probability falls with each patch hidden by the photo's mean colour.
+
+    The idea is of Zeiler and Fergus 2014 (https://arxiv.org/abs/1311.2901, section 4.2).
+
+    Args:
+        model: scores the sentence.
+        picture: the upright photo.
+        text: the sentence.
+
+    Returns:
+        (words, rows, cols) float32. Above 0: the word needed what the patch shows.
+    """
+    rows, cols = patch_grid(model.bundle.grid)
+    patches = np.eye(rows * cols, dtype=bool).reshape(-1, rows, cols)
+    pictures = (picture, *(hide(picture, patch, "mean") for patch in patches))
+    logprobs = [_logprobs(result) for result in model.score_many(pictures, text)]
+    falls = logprobs[0] - np.stack(logprobs[1:])  # (patches, words)
+    return falls.T.reshape(-1, rows, cols).astype(np.float32)
+
+
+def _logprobs(result: Caption | Failure) -> np.ndarray:
+    if isinstance(result, Failure):
+        raise PhotoError(result.error)
+    return np.array([word.logprob for word in result.words])
