@@ -197,7 +197,7 @@ def test_every_decoder_learns_to_look_where_it_is_told(kind, tiny_recipe, tiny_t
 
 
 def test_self_critical_training_grounds_its_own_sentences(tiny_recipe, tiny_tokenizer, tiny_captioner):
-    """Its loss with the term is that without it plus the term of the sentences that its search found."""
+    """Its loss with the term is that without it, plus the term of what its search found, and of the captions."""
     from seesay.training.generate import beam_sentences
 
     values = tiny_recipe.to_dict()
@@ -212,15 +212,19 @@ def test_self_critical_training_grounds_its_own_sentences(tiny_recipe, tiny_toke
         replace(recipe, train=replace(recipe.train, grounding=0.0)), decoder, tiny_tokenizer, records
     ).eval()
     regions = torch.randn(2, int(np.prod(decoder.grid)), decoder.region_size)
-    empty = torch.zeros(2, 1, 1, dtype=torch.int64)
-    batch = CaptionBatch(regions, empty, empty, torch.ones(2, 1, dtype=torch.int64), torch.tensor([0, 1]))
+    targets = padded(tiny_tokenizer, SENTENCES[0]).expand(2, 1, -1)
+    inputs = torch.cat([torch.ones_like(targets[..., :1]), targets[..., :-1]], dim=-1)
+    lengths = torch.full((2, 1), targets.shape[2])
+    batch = CaptionBatch(regions, inputs, targets, lengths, torch.tensor([0, 1]))
     term = Grounding(records, tiny_tokenizer, decoder.grid, 0.5)
     with torch.no_grad():
         memory = decoder.prepare(regions)
         found = beam_sentences(decoder, memory, objective.search)  # pyright: ignore[reportArgumentType, reportCallIssue]
         read = plain.read(memory, found)  # pyright: ignore[reportCallIssue]
         expected = term(read.attention, found.tokens, batch.photos, batch.crops)
+        captions = decoder(inputs, lengths, memory).attention
         assert float(expected) > 0.01
+        expected = expected + term(captions, targets, batch.photos, batch.crops)
         torch.testing.assert_close(objective(batch) - plain(batch), expected, atol=1e-5, rtol=1e-4)
 
 

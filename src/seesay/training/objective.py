@@ -54,6 +54,14 @@ class CrossEntropy(nn.Module):
 
     def forward(self, batch: CaptionBatch, progress: float = 0.0) -> Tensor:
         """The loss of a batch, a scalar; `progress` is the share of the run that is done, 0 to 1."""
+        decoded = self.read_captions(batch, progress)
+        loss = self.caption_loss(decoded, batch)
+        if self.grounding:
+            loss = loss + self.grounding(decoded.attention, batch.targets, batch.photos, batch.crops)
+        return loss
+
+    def read_captions(self, batch: CaptionBatch, progress: float) -> Decoded:
+        """A teacher-forced pass over the batch's captions, some words of which are replaced."""
         memory = self.decoder.prepare(batch.regions)
         inputs = batch.inputs
         if own := self.scheduled_sampling * progress:
@@ -61,12 +69,13 @@ class CrossEntropy(nn.Module):
         if self.word_dropout and self.training:
             hidden = torch.rand_like(inputs, dtype=torch.float32) < self.word_dropout
             inputs = inputs.masked_fill(hidden & (inputs != BOS) & (inputs != PAD), UNK)
-        decoded = self.decoder(inputs, batch.lengths, memory)
+        return self.decoder(inputs, batch.lengths, memory)
+
+    def caption_loss(self, decoded: Decoded, batch: CaptionBatch) -> Tensor:
+        """The loss without grounding."""
         loss = self.word_loss(decoded, batch)
         if self.doubly_stochastic:
             loss = loss + self.doubly_stochastic * attention_penalty(decoded.attention, batch.lengths)
-        if self.grounding:
-            loss = loss + self.grounding(decoded.attention, batch.targets, batch.photos, batch.crops)
         return loss
 
     def word_loss(self, decoded: Decoded, batch: CaptionBatch) -> Tensor:

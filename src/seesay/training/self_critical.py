@@ -95,7 +95,7 @@ class SelfCritical(CrossEntropy):
         search: constraints and `max_words` of the beams; of what is drawn its `max_words` alone.
         cross_entropy_weight: w.
         label_smoothing, doubly_stochastic: of the cross-entropy.
-        grounding: a further term, of the sentences and of the cross-entropy's captions; None: none.
+        grounding: a further term, of the sentences, and of the photo's captions too; None: none.
     """
 
     def __init__(
@@ -130,8 +130,12 @@ class SelfCritical(CrossEntropy):
         loss = loss - loss.detach() - reward
         if self.grounding:
             loss = loss + self.grounding(decoded.attention, found.tokens, batch.photos, batch.crops)
-        if self.cross_entropy_weight:
-            loss = loss + self.cross_entropy_weight * super().forward(batch, progress)
+        if self.cross_entropy_weight or self.grounding:
+            real = self.read_captions(batch, progress)
+            if self.cross_entropy_weight:
+                loss = loss + self.cross_entropy_weight * self.caption_loss(real, batch)
+            if self.grounding:
+                loss = loss + self.grounding(real.attention, batch.targets, batch.photos, batch.crops)
         return loss
 
     def read(self, memory: Any, found: Sentences) -> Decoded:
