@@ -62,7 +62,7 @@ class Share:
             sums[photo][0] += value
             sums[photo][1] += 1
         if not sums:
-            return cls(float("nan"), (float("nan"),) * 2, 0, 0)
+            return cls(float("nan"), (float("nan"), float("nan")), 0, 0)
         totals, counts = np.array(list(sums.values())).T
         interval = ratio_interval(totals, counts, seed=0)
         return cls(float(totals.sum() / counts.sum()), interval, len(values), len(sums))
