@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from random import Random
 
 import numpy as np
 
@@ -12,9 +13,10 @@ from seesay.data.images import open_photo
 from seesay.data.records import CaptionRecord
 from seesay.errors import PhotoError
 from seesay.evaluation import Evaluation
-from seesay.explain import Figures, Judged, Section, write_report
+from seesay.explain import Figures, Judged, Section, draw_boxes, write_report
 from seesay.metrics import Scores
 
+BOXED = 20  # photos with boxes on the page
 CIDER_STEP = 20  # width of a bar, x100
 
 
@@ -42,6 +44,9 @@ def report(
     chosen = by_cider(dict(zip(result.captions, result.scores.cider_each, strict=True)), photos)
     chosen["Unselected"] = [example["id"] for example in result.examples(photos)]
     sections = [Section(name, ABOUT[name], _judged(ids, result, known)) for name, ids in chosen.items()]
+    if boxed := [name for name in result.captions if known[name].objects]:
+        drawn = Random(0).sample(sorted(boxed), min(BOXED, len(boxed)))
+        sections.append(Section("Boxes", ABOUT["Boxes"], _judged(drawn, result, known, boxes=True)))
     return write_report(path, title, _figures(result), sections)
 
 
@@ -49,6 +54,8 @@ ABOUT = {
     "The best": "The highest CIDEr of one photo's caption against its own references, the best first.",
     "The middling": "Around the median.",
     "The worst": "The lowest, the worst first. CIDEr counts shared words: a caption can be right and score 0.",
+    "Boxes": "Drawn at random, with a fixed seed, among the photos with boxes, which are framed: do the words that "
+    "name these things light up inside the frames?",
     "Unselected": "Drawn at random with a fixed seed, the best first: what to expect of the next photo.",
 }
 
@@ -70,12 +77,16 @@ def by_cider(cider: Mapping[str, float], photos: int) -> dict[str, list[str]]:
     }
 
 
-def _judged(ids: Iterable[str], result: Evaluation, records: Mapping[str, CaptionRecord]) -> Iterator[Judged]:
+def _judged(
+    ids: Iterable[str], result: Evaluation, records: Mapping[str, CaptionRecord], boxes: bool = False
+) -> Iterator[Judged]:
     judged = result.per_photo
     for name in ids:
         caption = result.captions[name]
         try:
             image = open_photo(records[name].image)
+            if boxes:
+                image = draw_boxes(image, (box for thing in records[name].objects for box in thing.boxes))
         except PhotoError as error:  # memory for its full size is short, or it is gone meanwhile
             image, caption = None, Caption(str(error), 0.0, (), caption.image)
         yield Judged(image, caption, judged[name]["cider"], records[name].captions)

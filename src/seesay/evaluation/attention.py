@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from seesay.caption import Caption
+from seesay.data.hiding import hide, top_regions
 from seesay.data.images import open_photo
 from seesay.data.records import CaptionRecord
-from seesay.errors import TextError
-from seesay.evaluation.deletion import Fall, Sentence, deletion
+from seesay.evaluation.deletion import Fall, Sentence, deletion, falls_of
 from seesay.evaluation.naming import absent_words, mentioned_captions, mentioned_words, named_words
 from seesay.metrics.localisation import MapScores, NamedWord, Share, localisation
 from seesay.metrics.statistics import area_under_curve, rank_correlation
@@ -121,6 +121,7 @@ def evaluate_attention(
         shown,
         _occlusion(model, sentences, captions, advance),
         _absent(model, drawn, captions, seed),
+        _swap(model, drawn, captions),
     )
 
 
@@ -131,10 +132,7 @@ def _reference_words(model: CaptionModel, record: CaptionRecord) -> list[NamedWo
     photo = model.encode(record.image)
     found: list[NamedWord] = []
     for number in numbers:
-        try:
-            scored = model.score(photo, record.captions[number])
-        except TextError:  # no word that the model knows
-            continue
+        scored = model.score(photo, record.captions[number], strict=False)
         found += mentioned_words(scored, record, number)
     return found
 
@@ -190,15 +188,24 @@ def _absent(
 
 def deletion_falls(model: CaptionModel, sentences: Sequence[Sentence], seed: int) -> list[float]:
     """The fall of each word with its most attended quarter blurred."""
-    from seesay.data.hiding import hide, top_regions
-    from seesay.evaluation.deletion import falls_of
-
     falls: list[float] = []
     for sentence in sentences:
         for word in sentence.words:
             hidden = hide(sentence.picture, top_regions(word.attention, HIDDEN), "blur", seed)
             falls += falls_of(model, [hidden], sentence.text, word)
     return falls
+
+
+def _swap(model: CaptionModel, records: Sequence[CaptionRecord], captions: Mapping[str, Caption]) -> dict[str, Any]:
+    """The falls of `seesay.evaluation.swap`, by the torch model of the bundle; or why there are none."""
+    try:
+        from seesay.evaluation.swap import swap_captions
+    except ModuleNotFoundError as error:
+        return {"left_out": f"needs {error.name}: pip install 'seesay[train]'"}
+    words = [named_words(captions[record.id], record) for record in records]
+    found = swap_captions(model.bundle, records, [captions[r.id] for r in records], words)
+    falls = {kind: share.to_dict() for kind, share in found.falls.items()}
+    return {"falls": falls, "own": round(found.own, 7)}
 
 
 def _entropy(weights: np.ndarray) -> float:

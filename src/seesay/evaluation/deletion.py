@@ -11,6 +11,7 @@ from PIL import Image
 from seesay.data.hiding import FILLS, hide, moved, top_regions
 from seesay.metrics.localisation import NamedWord, Share, other_words
 from seesay.runtime import CaptionModel
+from seesay.runtime.occlusion import word_logprobs
 
 SHARES = (0.05, 0.1, 0.25)  # of the photo's area
 AREAS = ("top", "random", "least", "centre", "other_word")
@@ -96,8 +97,7 @@ def deletion(
 
 def falls_of(model: CaptionModel, pictures: Sequence[Image.Image], text: str, word: NamedWord) -> list[float]:
     """How far a word of a sentence falls below its log-probability on each of some changed photos."""
-    captions = model.score_many(pictures, text)
-    return [word.logprob - caption.words[word.position].logprob for caption in captions]  # pyright: ignore[reportAttributeAccessIssue]
+    return [word.logprob - logprobs[word.position] for logprobs in word_logprobs(model, pictures, text)]
 
 
 def _areas(

@@ -8,8 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from seesay.bundle.format import Bundle
+from seesay.bundle.write import load_captioner
+from seesay.caption import Caption
+from seesay.data.records import CaptionRecord
 from seesay.data.tokens import BOS
-from seesay.metrics.localisation import Share
+from seesay.metrics.localisation import NamedWord, Share
 from seesay.models.decoder import Decoder
 
 Weights = list[Tensor]  # of one photo, for each step those of every head: whatever the module gives
@@ -71,6 +75,33 @@ def swap(
                     falls[kind].append(run.logprobs[t] - run.again(t, weights))
                     photos[kind].append(name)
     return Swap({kind: Share.of(values, photos[kind]) for kind, values in falls.items()}, own)
+
+
+def swap_captions(
+    bundle: Bundle,
+    records: Sequence[CaptionRecord],
+    captions: Sequence[Caption],
+    words: Sequence[Sequence[NamedWord]],
+) -> Swap:
+    """`swap` of a bundle's own captions, at the words that name things.
+
+    Args:
+        bundle: its weights are read into torch, in float32.
+        records: the photos.
+        captions: of the photos.
+        words: of each caption.
+    """
+    captioner = load_captioner(bundle)
+    tokenizer = bundle.tokenizer
+    regions, sentences, positions = [], [], []
+    for record, caption, named in zip(records, captions, words, strict=True):
+        pixels = torch.from_numpy(captioner.encoder.transform(record.image)).unsqueeze(0)
+        with torch.inference_mode():
+            regions.append(captioner.encoder(pixels).regions[0])
+        sentences.append(tokenizer.encode(caption.text))
+        spans = tokenizer.words(sentences[-1])
+        positions.append([spans[word.position].start for word in named])
+    return swap(captioner.decoder, regions, sentences, positions, [record.id for record in records])
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 from seesay.explain.figure import draw_figure
 from seesay.explain.notebook import display
-from seesay.explain.overlay import draw_overlay, heat, heat_map
+from seesay.explain.overlay import draw_boxes, draw_overlay, heat, heat_map
 from seesay.explain.page import render_page, write_page
 from seesay.explain.report import Figures, Judged, Section, render_report, write_report
 
@@ -11,6 +11,7 @@ __all__ = [
     "Judged",
     "Section",
     "display",
+    "draw_boxes",
     "draw_figure",
     "draw_overlay",
     "heat",

@@ -12,8 +12,12 @@ looks like noise, and two words' maps can be compared.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
+
+from seesay.geometry import Box
 
 SHADE, SHADE_OPACITY = (0, 0, 0), 0.74
 GLOW, GLOW_OPACITY = (255, 170, 20), 0.42
@@ -72,6 +76,22 @@ def draw_overlay(image: Image.Image, attention: np.ndarray, smooth: bool = True)
     drawn = image.convert("RGB")
     drawn.paste(SHADE, mask=_mask(-lit * SHADE_OPACITY))
     drawn.paste(GLOW, mask=_mask(lit * GLOW_OPACITY))
+    return drawn
+
+
+def draw_boxes(image: Image.Image, boxes: Iterable[Box]) -> Image.Image:
+    """The photo with a light frame, edged in black, around each box (in fractions of its width and height).
+
+    Returns:
+        a new RGB image of the same size.
+    """
+    drawn = image.convert("RGB").copy()
+    pen = ImageDraw.Draw(drawn)
+    width = max(1, round(max(drawn.size) / 160))
+    for left, top, right, bottom in boxes:
+        corners = (left * drawn.width, top * drawn.height, right * drawn.width - 1, bottom * drawn.height - 1)
+        pen.rectangle(corners, outline=(0, 0, 0), width=2 * width)
+        pen.rectangle(corners, outline=(255, 255, 255), width=width)
     return drawn
 
 

@@ -48,9 +48,9 @@ def samples(bundle: Bundle, options: SampleOptions, wishes: Wishes) -> Ask:
     return lambda engine, photos: engine.sample(_arrays(photos), options, [photo.key for photo in photos])
 
 
-def scored(bundle: Bundle, text: str) -> Ask:
+def scored(bundle: Bundle, text: str, strict: bool = True) -> Ask:
     """One given sentence; see `CaptionModel.score`."""
-    tokens = tokens_of(bundle.tokenizer, text, "text")
+    tokens = tokens_of(bundle.tokenizer, text, "text", strict)
     return lambda engine, photos: [[sentence] for sentence in engine.score(_arrays(photos), tokens)]
 
 

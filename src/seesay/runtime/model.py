@@ -5,16 +5,19 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import replace
 from functools import cached_property, partial
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any, Unpack, overload
 
+import numpy as np
+
 from seesay.bundle.find import find_bundle
 from seesay.bundle.format import Bundle, open_bundle
 from seesay.caption import Caption, Failure, Word
 from seesay.data.images import ImageSource, as_photos, name_of, open_photo
-from seesay.data.tokens import join_words
+from seesay.data.tokens import join_words, split_words
 from seesay.errors import PhotoError, whole_number
 from seesay.runtime import asks
 from seesay.runtime.asks import Ask
@@ -22,6 +25,7 @@ from seesay.runtime.batches import batches_of, on_threads
 from seesay.runtime.encoded import EncodedPhoto, PhotoInput, key_of
 from seesay.runtime.engine import Engine
 from seesay.runtime.graphs import Precision
+from seesay.runtime.occlusion import occlusion_falls
 from seesay.runtime.processor import cores
 from seesay.runtime.rules import Wishes
 from seesay.search import Hypothesis, SampleOptions
@@ -170,18 +174,38 @@ class CaptionModel:
         options = SampleOptions(n, temperature, top_p, seed)
         return self._answer(image, asks.samples(self.bundle, options, wishes))
 
-    def score(self, image: Photo, text: str) -> Caption:
+    def score(self, image: Photo, text: str, strict: bool = True) -> Caption:
         """How likely a given sentence is, word by word, and where the model looks for each word; no rule applies.
 
         Args:
             image: the photo.
             text: one sentence; capitals and punctuation do not matter.
+            strict: whether words that the model does not know are an error. If not, each is read and scored as the
+                unknown word that it is to the model, which is very unlikely.
 
         Raises:
             PhotoError: the photo cannot be read.
-            TextError: the text has words that the model does not know, all of which are named, or no word.
+            TextError: the text has no word, or (strict) words that the model does not know, all of which are named.
         """
-        return self._answer(image, asks.scored(self.bundle, text))[0]
+        caption = self._answer(image, asks.scored(self.bundle, text, strict))[0]
+        return caption if strict else _in_words_of(text, caption)
+
+    def occlusion(self, image: Photo, caption: Caption | str) -> np.ndarray:
+        """What each word of a sentence needed: how far it falls with each part of the photo hidden.
+
+        Args:
+            image: the photo.
+            caption: of this model, or any sentence that `score` takes.
+
+        Returns:
+            (words, rows, cols) float32 falls of the log-probability, above 0 where the word needed the patch; as
+            many patches as there are regions, 64 at most.
+
+        Raises:
+            PhotoError, TextError: as for `score`.
+        """
+        picture = image.picture if isinstance(image, EncodedPhoto) else open_photo(image)
+        return occlusion_falls(self, picture, str(caption))
 
     def score_many(self, images: Iterable[Photo], text: str, batch_size: int = 16) -> Iterator[Caption | Failure]:
         """The same for many photos, as `caption_many`."""
@@ -304,6 +328,20 @@ class CaptionModel:
             attention = sentence.attention[span.start : span.stop].mean(axis=0).reshape(self.bundle.grid)
             words.append(Word(span.text, sum(sentence.logprobs[span.start : span.stop]), attention))
         return Caption(join_words(span.text for span in spans), sentence.score, tuple(words), image, warning)
+
+
+def _in_words_of(text: str, caption: Caption) -> Caption:
+    """The caption with the words of the text, where the vocabulary has each as a whole; of pieces, as they are."""
+    words: list[str] = []
+    for word in split_words(text):
+        if words and word.startswith("'"):  # a clitic is shown with the word before it
+            words[-1] += word
+        else:
+            words.append(word)
+    if len(words) != len(caption.words):
+        return caption
+    renamed = (replace(word, text=own) for word, own in zip(caption.words, words, strict=True))
+    return replace(caption, text=join_words(words), words=tuple(renamed))
 
 
 def _firsts(results: Iterator[list[Caption] | Failure]) -> Iterator[Caption | Failure]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from seesay.caption import Caption, Failure
+from seesay.caption import Failure
 from seesay.data.hiding import hide
 from seesay.errors import PhotoError
 
@@ -42,12 +43,21 @@ def occlusion_falls(model: CaptionModel, picture: Image.Image, text: str) -> np.
     rows, cols = patch_grid(model.bundle.grid)
     patches = np.eye(rows * cols, dtype=bool).reshape(-1, rows, cols)
     pictures = (picture, *(hide(picture, patch, "mean") for patch in patches))
-    logprobs = [_logprobs(result) for result in model.score_many(pictures, text)]
-    falls = logprobs[0] - np.stack(logprobs[1:])  # (patches, words)
+    logprobs = word_logprobs(model, pictures, text)
+    falls = logprobs[0] - logprobs[1:]  # (patches, words)
     return falls.T.reshape(-1, rows, cols).astype(np.float32)
 
 
-def _logprobs(result: Caption | Failure) -> np.ndarray:
-    if isinstance(result, Failure):
-        raise PhotoError(result.error)
-    return np.array([word.logprob for word in result.words])
+def word_logprobs(model: CaptionModel, pictures: Iterable[Image.Image], text: str) -> np.ndarray:
+    """The log-probability of each word of a sentence on each picture: (pictures, words).
+
+    Raises:
+        PhotoError: a picture cannot be read.
+        TextError: the sentence has words that the model does not know.
+    """
+    found = []
+    for result in model.score_many(pictures, text):
+        if isinstance(result, Failure):
+            raise PhotoError(result.reason)
+        found.append([word.logprob for word in result.words])
+    return np.array(found)

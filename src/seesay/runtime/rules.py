@@ -56,22 +56,23 @@ def with_wishes(
     return replace(options, **changes) if changes else options
 
 
-def tokens_of(tokenizer: CaptionTokenizer, text: str, what: str) -> tuple[int, ...]:
+def tokens_of(tokenizer: CaptionTokenizer, text: str, what: str, strict: bool = True) -> tuple[int, ...]:
     """The tokens of a text.
 
     Args:
         tokenizer: the model's.
         text: one word or more; capitals and punctuation do not matter.
         what: the text's name in messages.
+        strict: whether unknown words are an error; else they become unknown tokens.
 
     Raises:
-        TextError: it has no word, or words that the vocabulary lacks; all of them are named.
+        TextError: it has no word, or (strict) words that the vocabulary lacks; all of them are named.
     """
     words = split_words(text)
     if not words:
         raise TextError(f"{what}: no words in {text!r}")
     ids = tokenizer.encode(text)
-    if UNK in ids:
+    if strict and UNK in ids:
         unknown = dict.fromkeys(word for word in words if UNK in tokenizer.encode(word))
         known = [tokenizer.token(i) for i in range(len(RESERVED), len(tokenizer))]
         near = did_you_mean(next(iter(unknown)), known) if len(unknown) == 1 else ""
