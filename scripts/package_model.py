@@ -42,7 +42,8 @@ def main() -> None:
         print(name, result.scores.table(), sep="\n")
     values = {**bundle.recipe, "name": arguments.name}
     values["out"] = None
-    values["data"] = {**values["data"], "path": [Path(path).name for path in values["data"]["path"]]}
+    for key in ("path", "boxes"):
+        values["data"] = {**values["data"], key: [Path(path).name for path in values["data"][key]]}
     recipe = Recipe.from_dict(values)
     models = {key: getattr(recipe.train, key) for key in ("init", "teachers")}
     named = {key: tuple(open_bundle(find_bundle(name)).name for name in names) for key, names in models.items()}

@@ -36,13 +36,15 @@ def model_card(recipe: Recipe, scores: Scores, notes: str = "") -> str:
             caption, cider) beside it the card shows them.
         notes: more sections, such as known failures.
     """
-    data = ",".join(path.rstrip("/").rpartition("/")[2] for path in recipe.data.path)
+    data = ",".join(_last_part(path) for path in recipe.data.path)
     path = f" 'data.path=[{data}]'" if "," in data else f" data.path={data}" if data else ""
     started, taught = (
         ", ".join(f"`{short_name(name)}`" for name in names) for names in (recipe.train.init, recipe.train.teachers)
     )
     start = f", from {'the mean of ' if len(recipe.train.init) > 1 else ''}{started}" if started else ""
     start += f", taught by {taught}" if taught else ""
+    boxes = ", ".join(_last_part(path) for path in recipe.data.boxes) if recipe.train.grounding else ""
+    boxes = f"\n- Attention taught by the boxes of: {boxes} (weight {recipe.train.grounding:g})" if boxes else ""
     again = " (where these models are)" if start else ""
     layer = f", read at `{recipe.encoder.layer}`" if recipe.encoder.layer is not None else ""
     tuned = f"fine-tuned ({recipe.encoder.finetune})" if recipe.encoder.finetune != "none" else "frozen"
@@ -59,13 +61,17 @@ A caption model of seesay: photo in, sentence out, with where it looked for each
 - Decoder: `{recipe.decoder.kind}` of {recipe.decoder.size}{layers}{design}
 - Attention: {recipe.attention.kind}, with the {recipe.score} score{heads}
 - Tokens: `{recipe.tokens.kind}`; vectors: {recipe.embedding.kind}
-- Trained on: {data or recipe.data.layout}, {recipe.train.objective}{start}; seed {recipe.seed}
+- Trained on: {data or recipe.data.layout}, {recipe.train.objective}{start}; seed {recipe.seed}{boxes}
 - Every setting is in `recipe.yaml`; `seesay train recipe.yaml{path} out=FOLDER` makes it again{again}
 
 ## Figures, x100
 
 {score_table(scores)}
 {example_table(scores)}{notes}"""
+
+
+def _last_part(path: str) -> str:
+    return path.rstrip("/").rpartition("/")[2]
 
 
 def score_table(scores: Scores) -> str:
