@@ -174,11 +174,12 @@ def data_check(
     splits: Splits = "auto",
     columns: Columns = "",
     every: Annotated[bool, typer.Option("--all", help="A line for each problem, many alike ones too.")] = False,
+    boxes: Boxes = None,
 ) -> None:
     """Say what layout a data set has, what is in it, and every problem; exit code 1 if something is left out."""
     from seesay.cli.data import check
 
-    if not check(path, layout, splits, columns, every):
+    if not check(path, layout, splits, columns, every, boxes or ()):
         raise typer.Exit(1)
 
 
@@ -276,12 +277,30 @@ def evaluate(
     ] = None,
     report_photos: Annotated[int, typer.Option(min=1, help="Photos in each part of the page.")] = 12,
     precision: Precision = "auto",
+    boxes: Boxes = None,
+    attention_photos: Annotated[
+        int, typer.Option(min=1, help="With --attention and --boxes: photos of which parts are hidden.")
+    ] = 60,
 ) -> None:
     """Caption a split and score the captions: BLEU, METEOR, ROUGE-L, CIDEr; variety, length and repetition."""
     from seesay.cli.evaluate import evaluate_model
 
     evaluate_model(
-        model, data, split, beam, attention, json, layout, splits, limit, report, report_photos, precision, columns
+        model,
+        data,
+        split,
+        beam,
+        attention,
+        json,
+        layout,
+        splits,
+        limit,
+        report,
+        report_photos,
+        precision,
+        columns,
+        boxes=boxes or (),
+        attention_photos=attention_photos,
     )
 
 

@@ -26,10 +26,17 @@ from seesay.progress import counted
 MOST_PROBLEMS = 200  # lines
 
 
-def check(paths: Sequence[Path], layout: str, splits: str, columns: str, every: bool) -> bool:
+def check(
+    paths: Sequence[Path],
+    layout: str,
+    splits: str,
+    columns: str,
+    every: bool,
+    boxes: Sequence[Path] = (),
+) -> bool:
     """Print the report of a data set; whether training would accept it and nothing is left out."""
     with counted("opening photos", Console(stderr=True)) as progress:
-        report = check_dataset(paths, layout, splits, progress=progress, columns=columns)
+        report = check_dataset(paths, layout, splits, progress=progress, columns=columns, boxes=boxes)
     print("\n".join(report.lines(None if every else MOST_PROBLEMS)))
     return report.ok and report.usable
 

@@ -10,11 +10,13 @@ from pathlib import Path
 from rich.console import Console
 
 from seesay.cli.outputs import emit_json, refuse_unwritable, tell
+from seesay.data.boxes import read_boxes
 from seesay.data.readers import read_dataset, unpack_photos
 from seesay.data.shapes import grounding_of
 from seesay.data.splits import limit_splits
 from seesay.errors import printable
 from seesay.evaluation import evaluate
+from seesay.evaluation.attention import PHOTOS, evaluate_attention, steps
 from seesay.progress import progress
 from seesay.report import report
 from seesay.runtime import CaptionModel
@@ -35,10 +37,15 @@ def evaluate_model(
     report_photos: int = 12,
     precision: Precision = "auto",
     columns: str = "",
+    boxes: Sequence[Path] = (),
+    attention_photos: int = PHOTOS,
 ) -> None:
     """Score a model on a split, print the figures, write them as JSON and as a page with photos."""
     refuse_unwritable(json_out, report_out)
     dataset = read_dataset(list(data), layout, splits, columns=columns, unpacked=False)
+    if boxes:
+        dataset = read_boxes(list(boxes), dataset)
+        print(dataset.problems[-1], file=sys.stderr)
     records = dataset.split(split)
     if limit is not None:  # of the photos to caption, not of the training captions that they are compared with
         records = limit_splits(records, limit, seed=0)
@@ -60,11 +67,19 @@ def evaluate_model(
         looks = result.attention.to_dict()
         lines += ["", *(f"attention {name.replace('_', ' ')}: {value:.3f}" for name, value in looks.items())]
         lines += [f"pointing accuracy: {result.pointing}"] if result.pointing else []
+    proof = None
+    if attention and any(record.objects for record in records):
+        with progress("measuring attention", steps(records, attention_photos), Console(stderr=True)) as advance:
+            proof = evaluate_attention(captioner, records, result.captions, attention_photos, advance=advance)
+        lines += proof.lines()
     lines += [f"left out: {problem}" for problem in result.failures]
     tell("\n".join(lines), json_out)
     if json_out:
         about = {"data": [str(path) for path in data], "split": split}
-        emit_json(json_out, {**about, **result.to_dict(attention)})
+        values = {**about, **result.to_dict(attention)}
+        if proof:
+            values["attention"] |= proof.to_dict()
+        emit_json(json_out, values)
     if report_out:
         title = f"{captioner.bundle.name} on {split} of {', '.join(path.name for path in data)}"
         tell(f"\n{printable(report(report_out, result, records, title, report_photos))}", json_out)

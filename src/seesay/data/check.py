@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from seesay.data.boxes import read_boxes
 from seesay.data.duplicates import copies_across_splits, photo_hash
 from seesay.data.figures import CaptionFigures, caption_figures
 from seesay.data.images import open_photo
@@ -101,6 +102,7 @@ def check_dataset(
     open_photos: bool = True,
     progress: Callable[[int, int], None] | None = None,
     columns: ColumnSpec = (),
+    boxes: Sequence[Path | str] = (),
 ) -> CheckReport:
     """Read a data set and open all of its photos.
 
@@ -111,11 +113,14 @@ def check_dataset(
         open_photos: whether every photo is decoded and compared with those of other splits.
         progress: called with (photos opened, photos) after each photo.
         columns: as for `read_dataset`.
+        boxes: as for `seesay.data.boxes.read_boxes`; what was matched is among the notes.
 
     Raises:
         DataError: nothing in it can be used.
     """
     data = read_dataset(path, layout, splits, columns=columns)
+    if boxes:
+        data = read_boxes(boxes, data)
     problems, unreadable = list(data.problems), None
     if open_photos:
         found = _open_all(data.records, progress)

@@ -10,8 +10,8 @@ from PIL import Image, ImageFilter
 Fill = Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
 
 BLUR_SHARE = 0.1  # of the longer side: the radius of a blur that leaves no thing recognisable
-ROUNDS = 400  # of relaxation, by which colours cross a quarter of a photo of FILL_SIDE pixels
-FILL_SIDE = 64  # pixels; colours that are interpolated have no finer detail
+ROUNDS = 200  # of relaxation, by which colours cross a quarter of a photo of FILL_SIDE pixels
+FILL_SIDE = 32  # pixels; colours that are interpolated have no finer detail
 NOISE = 0.02  # standard deviation of ROAD's noise, of the range of colours
 
 

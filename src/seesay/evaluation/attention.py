@@ -101,7 +101,7 @@ def evaluate_attention(
         captions: of these photos, by record id.
         photos: drawn at random for what hides parts of them; localisation takes all.
         seed: of that draw and of random areas.
-        advance: called after each photo, `len(records) + 3 * photos` times at most.
+        advance: called after each photo, as often as `steps` says at most.
     """
     boxed = [record for record in records if record.objects and record.id in captions]
     own = [word for record in boxed for word in named_words(captions[record.id], record)]
@@ -123,6 +123,12 @@ def evaluate_attention(
         _absent(model, drawn, captions, seed),
         _swap(model, drawn, captions),
     )
+
+
+def steps(records: Sequence[CaptionRecord], photos: int) -> int:
+    """How often `evaluate_attention` calls `advance`, at most: for progress."""
+    boxed = sum(bool(record.objects) for record in records)
+    return boxed + 3 * min(photos, boxed)
 
 
 def _reference_words(model: CaptionModel, record: CaptionRecord) -> list[NamedWord]:

@@ -69,7 +69,7 @@ def deletion(
             so gaps below 0 speak for it.
         fills, shares: what to try.
         seed: of the random areas and of noise.
-        advance: called once a word.
+        advance: called after each sentence.
 
     Returns:
         One `Fall` for each fill and share.
@@ -90,8 +90,8 @@ def deletion(
                     values = dict(zip(hidden, falls_of(model, pictures, sentence.text, word), strict=True))
                     for area in AREAS:
                         falls[area].append(values.get(area, float("nan")))
-            if advance:
-                advance()
+        if advance:
+            advance()
     return [_summary(fill, share, falls, photos) for (fill, share), falls in found.items()]
 
 
