@@ -17,16 +17,16 @@ Name = str | os.PathLike[str]
 def find_photos(
     paths: Iterable[Name], passed_over: Counter[str] | None = None, pipes: Container[Name] = ()
 ) -> Iterator[Path | str]:
-    """The files, and the photos of the folders (recursively, sorted, hidden files left out), each once, in the order
-    given.
+    """The named files, and the photos in the named folders, each once and in the order given.
 
-    A file that is named is taken whatever its suffix; in folders, files without a photo's suffix are ignored.
-    Links are followed, to no folder twice. What cannot be read stands among the photos (a name without a file, a
+    Folders are searched recursively and in alphabetical order, without hidden files. A file that is
+    named is taken whatever its suffix; in folders, files without a photo's suffix are ignored. Links
+    are followed, but to no folder twice. What cannot be read is given too (a name without a file, a
     folder that cannot be listed, a pipe in a folder): `open_photo` says why.
 
     Args:
         paths: files and folders.
-        passed_over: is told how many pictures in the folders are of a kind that is not read here, by kind.
+        passed_over: counts the pictures in the folders that are of a kind not read here, by kind.
         pipes: names that are no files and are taken as they stand.
 
     Raises:
@@ -54,7 +54,8 @@ def said_of_passed_over(passed_over: Mapping[str, int]) -> str:
     """One line about pictures of kinds that are not read here; "" without any."""
     if not (total := sum(passed_over.values())):
         return ""
-    kinds = ", ".join(f"{count:,} {kind}" for kind, count in sorted(passed_over.items(), key=lambda item: -item[1]))
+    most_first = sorted(passed_over.items(), key=lambda item: -item[1])
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in most_first)
     install = f"; {NEEDS_HEIF} reads HEIC" if "HEIC" in passed_over else ""
     pictures = "picture" if total == 1 else "pictures"
     return f"passed over {total:,} {pictures} of kinds that are not read here: {kinds}{install}"
@@ -70,7 +71,7 @@ def _is_missing(path: Name) -> bool:
 
 
 def _place_finder() -> Callable[[Name], str]:
-    """A function that gives the same text for all ways to write where a file lies, links to its folder included."""
+    """A function that gives the same text for every way to write a path, even through a link to its folder."""
     real: dict[str, str] = {}
 
     def place(path: Name) -> str:
@@ -98,13 +99,13 @@ def _photos_below(folder: Path, seen: set[str], passed_over: Counter[str]) -> It
     seen.add(real)
     try:
         with os.scandir(folder) as found:
-            entries = sorted((entry for entry in found if not entry.name.startswith(".")), key=lambda entry: entry.name)
+            visible = [entry for entry in found if not entry.name.startswith(".")]
     except OSError:
         yield folder
         return
     suffixes = photo_suffixes()
     folders = []
-    for entry in entries:
+    for entry in sorted(visible, key=lambda entry: entry.name):
         suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122
         if _is_folder(entry):
             folders.append(entry)

@@ -1,4 +1,4 @@
-"""Which formats are opened, by their suffixes and by the first bytes of a file, and what the others are called."""
+"""Which formats are opened, how they are recognised, and what the others are called."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import IO, cast
 
 from PIL import Image, ImageFile
 
-# Those that photos come in. Pillow knows thirty more, whose decoders hardly anybody tests and many attack.
+# Those that photos come in. Pillow has thirty more, in whose decoders most of its known holes were.
 PHOTO_FORMATS = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
     "PNG": (".png", ".apng"),
@@ -23,13 +23,12 @@ PHOTO_FORMATS = {
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
 }
 NEEDS_HEIF = "pip install 'seesay[heic]'"
-PLUGINS = {"JPEG": "Jpeg", "WEBP": "WebP", "AVIF": "Avif", "TIFF": "Tiff", "PNG": "Png", "GIF": "Gif", "BMP": "Bmp"}
-PLUGINS |= {"PPM": "Ppm"}
+PLUGINS = {name: name.capitalize() for name in PHOTO_FORMATS} | {"WEBP": "WebP"}  # in Pillow's modules
 
 # Files in a folder that a person would call pictures, although they are not read here.
 OTHER_PICTURES = {
-    "camera RAW": ".3fr .ari .arw .cr2 .cr3 .crw .dcr .dng .erf .fff .gpr .iiq .k25 .kdc .mef .mos .mrw .nef .nrw"
-    " .orf .pef .raf .raw .rw2 .rwl .sr2 .srf .srw .x3f",
+    "camera RAW": ".3fr .ari .arw .cr2 .cr3 .crw .dcr .dng .erf .fff .gpr .iiq .k25 .kdc .mef .mos"
+    " .mrw .nef .nrw .orf .pef .raf .raw .rw2 .rwl .sr2 .srf .srw .x3f",
     "JPEG XL": ".jxl",
     "SVG": ".svg .svgz",
     "JPEG 2000": ".jp2 .j2k .jpf .jpx .jpc .j2c",

@@ -1,4 +1,7 @@
-"""What one photo may cost, so that none can hold up or bring down the others. All limits depend on the file alone."""
+"""What one photo may cost, so that none can hold up or bring down the others.
+
+Whether a photo is within these limits depends on its file alone, not on the machine or its load.
+"""
 
 from __future__ import annotations
 
@@ -15,15 +18,15 @@ from seesay.errors import PhotoError
 MAX_PIXELS = 178_956_970  # where Pillow too refuses; half a gigabyte as RGB
 MAX_SIDE = 131_072  # twice the longest side that a JPEG can have
 MAX_READS = 1_000_000  # by Pillow's parsers, which are written in Python: some seconds
-MAX_SLOW_PIXELS = 1_000_000  # in codings that Pillow decodes in Python, at a microsecond and more a value
-MAX_COMMENTS = 100  # Pillow takes quadratic time for those among the pixels of a PPM
-LARGE_PIXELS = 40_000_000  # of larger ones only one at a time is decoded, as each may take two gigabytes
+MAX_SLOW_PIXELS = 1_000_000  # in codings that Pillow decodes in Python, in a microsecond a value
+MAX_COMMENTS = 100  # among the pixels of a PPM, where Pillow takes quadratic time for them
+LARGE_PIXELS = 40_000_000  # larger photos are decoded one at a time: each may take two gigabytes
 
 _large = threading.Lock()
 
 
 def _new_lock() -> None:
-    """A fork may happen while another thread holds the lock, which nobody would ever give back in the child."""
+    """Another thread may hold the lock when a process forks; in the child nobody would release it."""
     global _large
     _large = threading.Lock()
 
@@ -34,7 +37,7 @@ if hasattr(os, "register_at_fork"):
 
 @contextmanager
 def alone_if_large(size: tuple[int, int]) -> Iterator[None]:
-    """Wait until no other large photo is being decoded, if this one of (width, height) pixels is large."""
+    """Wait while another large photo is decoded, if this one of (width, height) pixels is large."""
     if size[0] * size[1] <= LARGE_PIXELS:
         yield
         return
@@ -57,21 +60,23 @@ def check_slow(image: ImageFile.ImageFile, file: IO[bytes]) -> None:
     if not any(tile[0] in Image.DECODERS for tile in image.tile):
         return
     if image.width * image.height > MAX_SLOW_PIXELS:
-        what = f"too slow to decode: a {image.format} of {image.width:,} x {image.height:,} pixels in a rare coding"
-        raise PhotoError(f"{what}, at most {MAX_SLOW_PIXELS:,}; convert it to PNG")
+        size = f"{image.width:,} x {image.height:,} pixels in a rare coding"
+        most = f"at most {MAX_SLOW_PIXELS:,}; convert it to PNG"
+        raise PhotoError(f"too slow to decode: a {image.format} of {size}, {most}")
     if any(tile[0] == "ppm_plain" for tile in image.tile):
         place = file.tell()
         comments = sum(block.count(b"#") for block in iter(lambda: file.read(2**20), b""))
         file.seek(place)
         if comments > MAX_COMMENTS:
-            raise PhotoError(f"too slow to decode: a PPM with {comments:,} comments, at most {MAX_COMMENTS}")
+            what = f"a PPM with {comments:,} comments, at most {MAX_COMMENTS}"
+            raise PhotoError(f"too slow to decode: {what}")
 
 
 class CountedReader:
     """A file for Pillow that counts how often it is read.
 
-    Pillow's parsers are loops in Python over chunks, markers and blocks, which can be as small as a byte; what they
-    cost depends on the number of these.
+    Pillow's parsers loop in Python over chunks, markers and blocks, which can be as small as a byte.
+    What they cost depends on the number of these.
     """
 
     def __init__(self, file: IO[bytes]) -> None:

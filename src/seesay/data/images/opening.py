@@ -39,20 +39,21 @@ from seesay.errors import PhotoError
 def open_photo(source: ImageSource, enough: int | None = None) -> Image.Image:
     """Any photo as an upright RGB image of its own, without metadata.
 
-    EXIF orientation is applied, transparency is laid on white, 16-bit and float greys are scaled to 8 bit,
-    CMYK and palettes are converted; of an animation the first frame counts. docs/photos.md lists the formats and
-    the limits.
+    EXIF orientation is applied, transparency is laid on white, 16-bit and float greys are scaled to
+    8 bits, CMYK and palettes are converted; of an animation the first frame counts. docs/photos.md
+    lists the formats and the limits.
 
     Args:
-        source: a path, the bytes of a file, a file object opened in binary mode, a PIL image, or an array: (H, W),
-            (H, W, 1), (H, W, 3) or (H, W, 4), bool, floats in 0..1, or unsigned integers, in their full range unless
-            all of them are at most 255. A torch tensor may have its channels first.
-        enough: pixels that each side needs to have. A JPEG that has twice as many or more is decoded at a half, a
-            quarter or an eighth of its size, which is several times faster, and a very large picture of another
-            format is averaged down; None: at its full size.
+        source: a path, the bytes of a file, a file object opened in binary mode, a PIL image, or an
+            array: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), bool, floats in 0..1, or unsigned
+            integers, in their full range unless all of them are at most 255. A torch tensor may
+            have its channels first.
+        enough: pixels that each side needs to have. A JPEG that has twice as many or more is decoded
+            at a half, a quarter or an eighth of its size, which is several times faster, and a very
+            large picture of another format is averaged down. None: at its full size.
 
     Returns:
-        The image; its `info["warning"]` says what is wrong with a photo that could be read although it is damaged.
+        The image; `info["warning"]` says what is wrong with a damaged photo that could be read.
 
     Raises:
         PhotoError: it does not exist, is no picture, is damaged, or is too large to be decoded safely.
@@ -83,7 +84,7 @@ def photo_errors(photo: str | None) -> Iterator[None]:
         raise PhotoError("no permission to read it", photo) from None
     except MemoryError:
         raise PhotoError("too large for this machine's memory", photo) from None
-    except Exception as error:  # Pillow's decoders raise OSError, SyntaxError, struct.error, ... on damage
+    except Exception as error:  # on damage decoders raise OSError, SyntaxError, struct.error, ...
         if isinstance(error, OSError) and error.errno is not None:  # the system's, no decoder's
             raise PhotoError(f"cannot be read ({error.strerror})", photo) from None
         text = " ".join(str(error).split()) or type(error).__name__
@@ -107,24 +108,25 @@ def _from_file(file: IO[bytes], enough: int | None) -> Image.Image:
     start = file.read(16)
     file.seek(0)
     if start.startswith(jpeg.START):
-        return _from_jpeg(file.read(), enough)
+        return _from_jpeg(file, enough)
     image = _identified(file, start)
     return _pixels(image, enough, image.size)
 
 
-def _from_jpeg(data: bytes, enough: int | None) -> Image.Image:
+def _from_jpeg(file: IO[bytes], enough: int | None) -> Image.Image:
     try:
-        return _jpeg_pixels(data, enough)
+        return _jpeg_pixels(file, enough)
     except OSError as error:
         if "truncated" not in str(error):
             raise
-    return _jpeg_pixels(data + jpeg.END, enough, cut_short=True)
+    file.seek(0)
+    return _jpeg_pixels(io.BytesIO(file.read() + jpeg.END), enough, cut_short=True)
 
 
-def _jpeg_pixels(data: bytes, enough: int | None, cut_short: bool = False) -> Image.Image:
-    image = _identified(io.BytesIO(data), data[:16])
+def _jpeg_pixels(file: IO[bytes], enough: int | None, cut_short: bool = False) -> Image.Image:
+    image = _identified(file, jpeg.START)
     whole = image.size
-    jpeg.check_scans(data, whole)
+    jpeg.check_scans(file, whole)
     if enough is not None:
         image.draft(None, (enough, enough))
     # libjpeg holds all of a progressive JPEG, whatever the size that it is asked for
@@ -132,7 +134,12 @@ def _jpeg_pixels(data: bytes, enough: int | None, cut_short: bool = False) -> Im
     return _pixels(image, enough, in_memory, cut_short)
 
 
-def _pixels(image: Image.Image, enough: int | None, in_memory: tuple[int, int], cut_short: bool = False) -> Image.Image:
+def _pixels(
+    image: Image.Image,
+    enough: int | None,
+    in_memory: tuple[int, int],
+    cut_short: bool = False,
+) -> Image.Image:
     with alone_if_large(in_memory):
         image.load()
         warning = jpeg.what_is_missing(image) if cut_short else None
@@ -143,8 +150,8 @@ def _pixels(image: Image.Image, enough: int | None, in_memory: tuple[int, int], 
 
 
 def _identified(file: IO[bytes], start: bytes) -> ImageFile.ImageFile:
-    """`Image.open`, but for formats of photos only, and without its warning about large panoramas: a warning can be
-    silenced for all threads only."""
+    """`Image.open` for the formats of photos, without its warning about large pictures: a warning can
+    only be silenced for all threads."""
     if not start:
         raise PhotoError("an empty file")
     looks_like = ""
@@ -166,4 +173,5 @@ def _identified(file: IO[bytes], start: bytes) -> ImageFile.ImageFile:
     if looks_like:
         raise PhotoError(f"a damaged {looks_like} file, or not a picture of any format known here")
     what = f", but {what_it_is(start)}" if what_it_is(start) else ""
-    raise PhotoError(f"not a picture of any format known here{what}; {', '.join(photo_formats())} are read")
+    formats = ", ".join(photo_formats())
+    raise PhotoError(f"not a picture of any format known here{what}; {formats} are read")

@@ -60,11 +60,12 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def _deep_grey_to_8_bit(image: Image.Image) -> Image.Image:
-    """16-bit greys arrive as I;16 or as I; floats have no agreed range, so 0..1, 0..255 and 0..65535 are told apart."""
+    """16-bit greys arrive as I;16 or as I. Floats have no agreed range: 0..1, 0..255 or 0..65535."""
     if image.mode.startswith("I;16"):
         values = np.asarray(image)
-        in_memory = image.format is None  # made from an array, perhaps of small values; a file has its full range
-        return Image.fromarray(low_byte(values) if in_memory and values.max() <= 255 else high_byte(values))
+        made_of_array = image.format is None  # perhaps of small values; a file has its full range
+        small = made_of_array and values.max() <= 255
+        return Image.fromarray(low_byte(values) if small else high_byte(values))
     values = np.array(image, dtype=np.float32)
     np.nan_to_num(values, copy=False, posinf=0.0, neginf=0.0)
     top = values.max()

@@ -58,17 +58,20 @@ def as_photos(images: Iterable[Photo]) -> Iterator[Photo]:
     """An iterator over photos.
 
     Raises:
-        TypeError: it is no collection of photos but one photo, whose characters, bytes, lines or rows one would get.
+        TypeError: it is a single photo, of which one would get the characters, bytes, lines or rows.
     """
     shape = tuple(getattr(images, "shape", ()))
-    one_array = len(shape) in (1, 2) or (len(shape) == 3 and (shape[0] in (1, 3, 4) or shape[2] in (1, 3, 4)))
+    expected = "images: expected several photos, such as a list, got"
+    with_channels = len(shape) == 3 and (shape[0] in (1, 3, 4) or shape[2] in (1, 3, 4))
+    one_array = len(shape) in (1, 2) or with_channels
     if one_array or isinstance(images, str | os.PathLike | Bytes | File | Image.Image):
-        what = repr(images) if isinstance(images, str | os.PathLike) else f"one {type(images).__name__}"
-        raise TypeError(f"images: expected several photos, such as a list, got {what}: put it into a list, [photo]")
+        named = isinstance(images, str | os.PathLike)
+        what = repr(images) if named else f"one {type(images).__name__}"
+        raise TypeError(f"{expected} {what}: put it into a list, [photo]")
     try:
         return iter(images)
     except TypeError:
-        raise TypeError(f"images: expected several photos, such as a list, got {type(images).__name__}") from None
+        raise TypeError(f"{expected} {type(images).__name__}") from None
 
 
 def name_of(source: ImageSource) -> str | None:
@@ -181,18 +184,21 @@ def from_array(array: np.ndarray) -> Image.Image:
     """
     shape_ok = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
     if not shape_ok or 0 in array.shape:
-        raise PhotoError(f"array of shape {array.shape}: expected (H, W), (H, W, 1), (H, W, 3) or (H, W, 4)")
+        expected = "(H, W), (H, W, 1), (H, W, 3) or (H, W, 4)"
+        raise PhotoError(f"array of shape {array.shape}: expected {expected}")
     if array.dtype == bool:
         array = array.astype(np.uint8) * 255
     elif np.issubdtype(array.dtype, np.floating):
         low, high = array.min(), array.max()
         if not (low >= 0 and high <= 1):  # NaN is neither
-            raise PhotoError(f"array of {array.dtype} from {low:g} to {high:g}: floats are expected to lie in 0..1")
+            what = f"array of {array.dtype} from {low:g} to {high:g}"
+            raise PhotoError(f"{what}: floats are expected to lie in 0..1")
         array = np.rint(array * 255).astype(np.uint8)
     elif np.issubdtype(array.dtype, np.unsignedinteger):
         array = low_byte(array) if array.max() <= 255 else high_byte(array)
     else:
-        raise PhotoError(f"array of {array.dtype}: expected unsigned integers, bool, or floats in 0..1")
+        expected = "unsigned integers, bool, or floats in 0..1"
+        raise PhotoError(f"array of {array.dtype}: expected {expected}")
     return Image.fromarray(array[..., 0] if array.shape[2:] == (1,) else array)
 
 
@@ -202,5 +208,5 @@ def low_byte(array: np.ndarray) -> np.ndarray:
 
 
 def high_byte(array: np.ndarray) -> np.ndarray:
-    """Unsigned integers of any width, in their full range, as uint8; Pillow reads 16-bit colour so too."""
+    """Unsigned integers of any width in their full range, as uint8; as Pillow does for 16-bit colour."""
     return (array >> (8 * (array.dtype.itemsize - 1))).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""TIFF's own dangers: huge tiles, endless lists of strips, and a library that writes to the terminal."""
+"""TIFF's own dangers: huge tiles, endless lists of strips, a library that writes to the terminal."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from seesay.errors import PhotoError
 
 WIDTH, HEIGHT, TILE_WIDTH, TILE_HEIGHT, STRIPS, TILES = 256, 257, 322, 323, 273, 324
 LAYOUT = (WIDTH, HEIGHT, TILE_WIDTH, TILE_HEIGHT, STRIPS, TILES)
-INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q"}  # TIFF's type -> struct's
+# TIFF's type -> struct's
+INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q"}
 MAX_TAGS = 4096
 MAX_PARTS = 2**20  # strips or tiles
-TILED_PIXELS = 2**26  # that tiles may have in any case; and up to four times the picture's
+TILED_PIXELS = 2**26  # that all tiles may have together, unless the picture has a fourth as many
 
 
 def check_layout(file: IO[bytes]) -> None:
-    """Raise PhotoError for a TIFF whose first picture would decode to far more than its size says.
+    """Raise PhotoError for a TIFF that would decode to far more than the size of its first picture.
 
     Args:
         file: at its start, where it is left as well.
@@ -32,7 +33,8 @@ def check_layout(file: IO[bytes]) -> None:
     values = {tag: value for tag, (_, value) in tags.items()}
     parts = max((tags[tag][0] for tag in (STRIPS, TILES) if tag in tags), default=0)
     if parts > MAX_PARTS:
-        raise PhotoError(f"too large to decode safely: a TIFF of {parts:,} strips or tiles, at most {MAX_PARTS:,}")
+        what = f"a TIFF of {parts:,} strips or tiles, at most {MAX_PARTS:,}"
+        raise PhotoError(f"too large to decode safely: {what}")
     width, height = values.get(WIDTH, 0), values.get(HEIGHT, 0)
     tile = values.get(TILE_WIDTH, 0), values.get(TILE_HEIGHT, 0)
     if min(width, height, *tile) < 1:
@@ -44,14 +46,15 @@ def check_layout(file: IO[bytes]) -> None:
 
 
 def _layout_tags(file: IO[bytes]) -> dict[int, tuple[int, int]]:
-    """(count, value) of the tags in `LAYOUT` that the first directory has; nothing where it cannot be read."""
+    """(count, value) of the tags in `LAYOUT` in the first directory; nothing if it cannot be read."""
     start = file.read(16)
     order = "<" if start[:2] == b"II" else ">"
     big = struct.unpack_from(f"{order}H", start, 2)[0] == 43
     count_format, entry_format = ("Q", "HHQ8s") if big else ("H", "HHI4s")
     try:
         file.seek(struct.unpack_from(f"{order}{'Q' if big else 'I'}", start, 8 if big else 4)[0])
-        count = struct.unpack(f"{order}{count_format}", file.read(struct.calcsize(f"<{count_format}")))[0]
+        counted = file.read(struct.calcsize(f"<{count_format}"))
+        count = struct.unpack(f"{order}{count_format}", counted)[0]
     except (struct.error, OverflowError, ValueError):
         return {}
     if count > MAX_TAGS:
@@ -63,18 +66,22 @@ def _layout_tags(file: IO[bytes]) -> dict[int, tuple[int, int]]:
         tag, kind, number, value = struct.unpack_from(f"{order}{entry_format}", entries, at)
         if tag not in LAYOUT:
             continue
-        if tag in found:  # Pillow takes the last one, libtiff the first
-            raise PhotoError(f"damaged, cannot be decoded (a TIFF with its tag {tag} twice)")
-        inline = kind in INTEGERS and number == 1
-        found[tag] = (number, struct.unpack_from(f"{order}{INTEGERS[kind]}", value)[0] if inline else 0)
+        sized = tag not in (STRIPS, TILES)
+        # Pillow would take the last one of several, libtiff the first
+        if tag in found or (sized and (number != 1 or kind not in INTEGERS)):
+            raise PhotoError(f"damaged, cannot be decoded (a TIFF with several values of tag {tag})")
+        found[tag] = number, struct.unpack_from(f"{order}{INTEGERS[kind]}", value)[0] if sized else 0
     return found
 
 
 @cache
 def silence() -> None:
-    """Keep libtiff and Pillow from writing about damaged files to standard error: the error that follows says it."""
+    """Keep libtiff and Pillow from writing about damaged files to standard error.
+
+    The error that is raised says what is wrong. libtiff's handlers belong to the whole process.
+    """
     logging.getLogger("PIL").addHandler(logging.NullHandler())
-    try:  # libtiff is among the libraries that Pillow's own is linked to, whatever file it lies in
+    try:  # libtiff's symbols are found through Pillow's own library, which is linked to it
         libtiff = ctypes.CDLL(Image.core.__file__)
         for set_handler in (libtiff.TIFFSetErrorHandler, libtiff.TIFFSetWarningHandler):
             set_handler.restype = ctypes.c_void_p  # the handler that was there

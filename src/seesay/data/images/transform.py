@@ -62,18 +62,19 @@ class ImageTransform:
         Raises:
             PhotoError: whatever goes wrong with this photo, memory that does not suffice included.
         """
-        photo = open_photo(source, enough=2 * self.size)
+        pixels, warning = self._read_square(source, helper)
         with photo_errors(described(source)):
-            return PhotoRead(self.normalise(self._resized(photo, helper)), photo.info.get("warning"))
+            return PhotoRead(self.normalise(pixels), warning)
 
     def pixels(self, source: ImageSource, helper: Executor | None = None) -> np.ndarray:
         """(size, size, 3) uint8: the square before normalisation. Raises PhotoError as `read` does."""
+        return self._read_square(source, helper)[0]
+
+    def _read_square(self, source: ImageSource, helper: Executor | None) -> tuple[np.ndarray, str | None]:
         photo = open_photo(source, enough=2 * self.size)
         with photo_errors(described(source)):
-            return self._resized(photo, helper)
-
-    def _resized(self, photo: Image.Image, helper: Executor | None) -> np.ndarray:
-        return np.asarray(_square(photo, self.size, Image.Resampling[self.resample.upper()], helper))
+            square = _square(photo, self.size, Image.Resampling[self.resample.upper()], helper)
+            return np.asarray(square), photo.info.get("warning")
 
     def normalise(self, pixels: np.ndarray) -> np.ndarray:
         """(..., size, size, 3) uint8 -> (..., 3, size, size) float32: (x / 255 - mean) / std."""
