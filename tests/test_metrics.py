@@ -389,6 +389,34 @@ def test_failing_java_is_an_error_and_not_a_wait(program: str, tmp_path: Path, m
 
 
 @needs_official
+@pytest.mark.parametrize(
+    ("log", "said"),
+    [
+        ("", "Java said nothing"),
+        ("Killed", "Killed"),
+        (
+            "Picked up JAVA_OPTIONS\njava.lang.IllegalStateException: full\n\tat edu.cmu\n\tat Meteor",
+            "java.lang.IllegalStateException: full",
+        ),
+        (
+            "Error occurred during initialization of VM\nCould not reserve enough space for 2097152KB object heap",
+            r"Java lacks memory, METEOR needs 2 GB \(Could not reserve enough space for 2097152KB object heap\)",
+        ),
+        (
+            'Exception in thread "main" java.lang.OutOfMemoryError: Java heap space\n\tat Meteor',
+            "Java lacks memory, METEOR needs 2 GB .*OutOfMemoryError",
+        ),
+    ],
+)
+def test_what_java_says_is_one_line(log: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_java(tmp_path, monkeypatch, f"import sys; sys.exit({log!r})")
+    for run in (lambda: ptb_tokenise(["a"]), lambda: jars.meteor(words("a"), [words("a")])):
+        with pytest.raises(JavaError, match=f": {said}") as caught:
+            run()
+        assert "\n" not in str(caught.value)
+
+
+@needs_official
 def test_meteor_is_ended_even_if_it_would_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_java(tmp_path, monkeypatch, "import os, time; os.write(1, b'no number\\n' * 2); time.sleep(30)")
     start = time.monotonic()

@@ -18,6 +18,8 @@ from seesay.errors import SeesayError, require
 # whatever the machine's locale: UTF-8 in and out, and numbers with a decimal point
 JAVA_OPTIONS = ("-Dfile.encoding=UTF-8", "-Dstdout.encoding=UTF-8", "-Duser.language=en", "-Duser.country=US")
 JAVA_OPTIONS += ("-XX:-UsePerfData",)  # a file in the system's temporary folder, left there by a JVM that is killed
+JAVA_OPTIONS += ("-XX:+DisplayVMOutputToStderr",)  # what it cannot start for, which would stand among the answers
+OUT_OF_MEMORY = ("OutOfMemory", "Could not allocate", "Could not reserve", "insufficient memory", "Cannot allocate")
 WHO = "Official scoring"
 
 
@@ -50,7 +52,7 @@ def ptb_tokenise(captions: Sequence[str]) -> list[list[str]]:
         raise JavaError(f"the PTB tokeniser did not start: {error}") from error
     lines = done.stdout.split("\n")[:-1]
     if done.returncode or len(lines) != len(captions):
-        raise JavaError(f"the PTB tokeniser gave {len(lines)} lines for {len(captions)} captions: {_tail(done.stderr)}")
+        raise JavaError(f"the PTB tokeniser gave {len(lines)} lines for {len(captions)} captions: {_said(done.stderr)}")
     return [[word for word in line.split() if word not in punctuation] for line in lines]
 
 
@@ -79,7 +81,7 @@ def meteor(hypotheses: Sequence[Sequence[str]], references: Sequence[Sequence[Se
                     process.kill()
         except (OSError, EOFError, ValueError) as error:
             log.seek(0)
-            raise JavaError(f"METEOR stopped ({error}): {_tail(log.read().decode(errors='replace'))}") from error
+            raise JavaError(f"METEOR stopped ({error}): {_said(log.read().decode(errors='replace'))}") from error
 
 
 def _converse(command: list[str], log: IO[bytes]) -> subprocess.Popen[str]:
@@ -133,5 +135,9 @@ def _jar(folder: str, name: str) -> str:
     return str(Path(require("pycocoevalcap", "eval", WHO).__path__[0], folder, name))
 
 
-def _tail(log: str) -> str:
-    return log.strip()[-300:] or "Java said nothing"
+def _said(log: str) -> str:
+    """What Java said was wrong, on one line."""
+    lines = [line.strip() for line in log.splitlines() if line.strip()] or ["Java said nothing"]
+    if short := next((line for line in lines if any(words in line for words in OUT_OF_MEMORY)), ""):
+        return f"Java lacks memory, METEOR needs 2 GB ({short[:200]})"
+    return next((line for line in lines if "Exception" in line or "Error" in line), lines[-1])[:300]
