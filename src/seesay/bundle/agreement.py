@@ -46,6 +46,8 @@ def _read(path: Path) -> GraphFile:
         raise damaged(path, str(error)) from None
     for name in sorted(graph.weights - {WEIGHTS}):
         raise refused(path, f"reads weights from {shown(name)}, expected {WEIGHTS}")
+    if graph.has_nan:
+        raise refused(path, "holds weights that are not numbers (NaN)")
     return graph
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
+
 from seesay.errors import shown
 
 FLOAT, INT64 = 1, 7  # TensorProto.DataType
@@ -40,7 +42,10 @@ INNER: dict[str, dict[int, str]] = {
         "tensor": {13: "external"},
     }.items()
 }
-GRAPH, INPUT, OUTPUT = _text(7), _text(11), _text(12)  # of a model, and of a graph
+GRAPH = _text(7)  # of a model
+INITIALIZER, INPUT, OUTPUT = _text(5), _text(11), _text(12)  # of a graph
+DATA_TYPE, CONTENT = _number(2), (_text(4), _text(9))  # of a tensor: `float_data`, `raw_data`
+INFINITY = 0x7F80 << 16  # the bits of a float32
 
 
 class Port(NamedTuple):
@@ -56,11 +61,18 @@ class Port(NamedTuple):
 
 
 class GraphFile(NamedTuple):
-    """Inputs and outputs by name, in their order, and the files that weights are read from."""
+    """What a graph declares.
+
+    Attributes:
+        inputs, outputs: by name, in their order.
+        weights: the files that weights are read from.
+        has_nan: whether a weight that it holds itself, in single precision, is not a number.
+    """
 
     inputs: dict[str, Port]
     outputs: dict[str, Port]
     weights: set[str]
+    has_nan: bool
 
 
 def read_graph(data: bytes) -> GraphFile:
@@ -70,6 +82,7 @@ def read_graph(data: bytes) -> GraphFile:
         ValueError: it is none.
     """
     ports: dict[int, dict[str, Port]] = {INPUT: {}, OUTPUT: {}}
+    floats: list[bytes] = []
     for tag, start, stop in _fields(data, 0, len(data)):
         for inner, first, last in _fields(data, start, stop) if tag == GRAPH else ():
             if inner in ports:
@@ -77,7 +90,27 @@ def read_graph(data: bytes) -> GraphFile:
                 if name in ports[inner]:
                     raise ValueError(f"two of its inputs or outputs are called {shown(name)}")
                 ports[inner][name] = port
-    return GraphFile(ports[INPUT], ports[OUTPUT], set(_locations(data, 0, len(data), "model", 0)))
+            elif inner == INITIALIZER:
+                floats += _floats(data, first, last)
+    weights = set(_locations(data, 0, len(data), "model", 0))
+    return GraphFile(ports[INPUT], ports[OUTPUT], weights, _has_nan(b"".join(floats)))
+
+
+def _floats(data: bytes, start: int, stop: int) -> list[bytes]:
+    """The content of a `TensorProto` in single precision."""
+    dtype, found = 0, []
+    for tag, first, last in _fields(data, start, stop):
+        if tag == DATA_TYPE:
+            dtype = first
+        elif tag in CONTENT:
+            found.append(data[first : first + (last - first) // 4 * 4])
+    return found if dtype == FLOAT else []
+
+
+def _has_nan(floats: bytes) -> bool:
+    """By the bits, with and without a sign: beyond those of infinity."""
+    bits = np.frombuffer(floats, "<i4")
+    return bool(len(bits)) and (int(bits.max()) > INFINITY or int(bits.view("<u4").max()) > INFINITY + 2**31)
 
 
 def _locations(data: bytes, start: int, stop: int, kind: str, depth: int) -> Iterator[str]:
