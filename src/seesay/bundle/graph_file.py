@@ -160,31 +160,39 @@ def _length(data: bytes, start: int, stop: int) -> int | None:
 def _fields(data: bytes, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
     """(tag, first byte, end) of each field of a message; of a number its value and 0 in their place."""
     at = start
-    while at < stop:
-        tag, at = _varint(data, at, stop)
-        wire, first, last = tag & 7, at, 0
-        if wire == 0:
-            first, at = _varint(data, at, stop)
-        elif wire == 2:
-            length, first = _varint(data, at, stop)
-            at = last = first + length
-        elif wire in (1, 5):
-            at += 8 if wire == 1 else 4
-        else:
-            raise ValueError("not an ONNX file")
-        if at > stop or tag >= 1 << 32:
-            raise ValueError("not an ONNX file, or cut short")
-        yield tag, first, last
+    try:
+        while at < stop:
+            tag = data[at]
+            at += 1
+            if tag > 127:
+                tag, at = _varint(data, at - 1)
+            wire, first, last = tag & 7, at, 0
+            if wire == 0:
+                first, at = _varint(data, at)
+            elif wire == 2:
+                length = data[at]  # most of them are this short
+                first = at + 1
+                if length > 127:
+                    length, first = _varint(data, at)
+                at = last = first + length
+            elif wire in (1, 5):
+                at += 8 if wire == 1 else 4
+            else:
+                raise ValueError("not an ONNX file")
+            if at > stop or tag >= 1 << 32:
+                raise ValueError("not an ONNX file, or cut short")
+            yield tag, first, last
+    except IndexError:
+        raise ValueError("not an ONNX file, or cut short") from None
 
 
-def _varint(data: bytes, at: int, stop: int) -> tuple[int, int]:
+def _varint(data: bytes, at: int) -> tuple[int, int]:
     """A number, and where it ends: seven bits a byte, the lowest first."""
-    value = shift = 0
-    while at < stop and shift < 70:
+    value = 0
+    for shift in range(0, 70, 7):
         byte = data[at]
         at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
+        value |= (byte & 127) << shift
+        if byte < 128:
             return value, at
-        shift += 7
-    raise ValueError("not an ONNX file, or cut short")
+    raise ValueError("not an ONNX file")
