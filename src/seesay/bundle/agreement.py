@@ -64,25 +64,25 @@ def _check_encoder(path: Path, graph: GraphFile, exact: GraphFile, size: int) ->
 
 
 def _check_decoder(path: Path, graph: GraphFile, encoder: GraphFile, words: int, regions: int) -> None:
-    states = [name.removeprefix("state.") for name in encoder.outputs if name.startswith("state.")]
-    _check_names(path, "inputs", graph.inputs, ["tokens", *encoder.outputs], ordered=False)
-    _check_names(path, "outputs", graph.outputs, ["logprobs", "attention", *(f"next.{name}" for name in states)])
+    memory, states = ([name for name in encoder.outputs if name.startswith(kind)] for kind in ("memory.", "state."))
+    after = [f"next.{name.removeprefix('state.')}" for name in states]
+    _check_names(path, "inputs", graph.inputs, ["tokens", *states, *memory])
+    _check_names(path, "outputs", graph.outputs, ["logprobs", "attention", *after])
     _check(path, "tokens", graph.inputs["tokens"], INT64, (None, None))
     _check(path, "logprobs", graph.outputs["logprobs"], FLOAT, (None, None, words), "of the vocabulary")
     _check(path, "attention", graph.outputs["attention"], FLOAT, (None, None, regions), "of the grid")
-    for name, given in encoder.outputs.items():
-        if name.startswith("memory."):
-            _check(path, name, graph.inputs[name], FLOAT, (None, *given.shape[1:]))
-            continue
-        # a state that starts empty grows by a word each time
-        shape = (None, None, *(length or None for length in given.shape[2:]))
-        for which in (graph.inputs[name], graph.outputs[f"next.{name.removeprefix('state.')}"]):
-            _check(path, name, which, FLOAT, shape)
+    for name in memory:
+        _check(path, name, graph.inputs[name], FLOAT, (None, *encoder.outputs[name].shape[1:]))
+    for name, then in zip(states, after, strict=True):
+        # what starts empty grows by a word each time
+        shape = (None, None, *(length or None for length in encoder.outputs[name].shape[2:]))
+        _check(path, name, graph.inputs[name], FLOAT, shape)
+        _check(path, then, graph.outputs[then], FLOAT, shape)
 
 
-def _check_names(path: Path, what: str, ports: Iterable[str], expected: Iterable[str], ordered: bool = True) -> None:
+def _check_names(path: Path, what: str, ports: Iterable[str], expected: Iterable[str]) -> None:
     found, wanted = list(ports), list(expected)
-    if found != wanted and (ordered or sorted(found) != sorted(wanted)):
+    if found != wanted:
         raise refused(path, f"has the {what} {shown(found)}, expected {shown(wanted)}")
 
 
