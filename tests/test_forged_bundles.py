@@ -430,7 +430,7 @@ def nested(model: onnx.ModelProto) -> bytes:
 )
 def test_files_that_are_no_graphs(forged: Path, edit: Any, said: str) -> None:
     edit_graph(forged, ("decoder.onnx",), edit)
-    assert f"decoder.onnx is damaged: {said}" in refusal(lambda: checked(forged)).replace("its graphs are ", "")
+    assert f"decoder.onnx cannot be run: {said}" in refusal(lambda: checked(forged)).replace("its graphs are ", "")
 
 
 def port(model: onnx.ModelProto, name: str) -> onnx.ValueInfoProto:

@@ -3,47 +3,72 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
-from seesay.bundle.fields import damaged, refused
-from seesay.bundle.format import Bundle
+from seesay.bundle.fields import cannot_run, refused
+from seesay.bundle.format import OPTIONAL, Bundle
 from seesay.bundle.graph_file import FLOAT, INT64, GraphFile, Port, read_graph
 from seesay.bundle.weights_file import WEIGHTS, check_weights
-from seesay.errors import shown
+from seesay.errors import BundleError, shown
 
 LARGEST_GRAPH = 2**31  # bytes; protobuf has no larger messages
-ENCODERS, DECODERS = ("encoder.onnx", "encoder.int8.onnx"), ("decoder.onnx", "decoder.int8.onnx")
+EXACT_ENCODER = "encoder.onnx"
+GRAPHS = (EXACT_ENCODER, "encoder.int8.onnx", "decoder.onnx", "decoder.int8.onnx")
 KINDS = {FLOAT: "float32", INT64: "int64"}
 
 Shape = tuple[int | None, ...]
 
 
+class NoGraphError(BundleError):
+    """A file is no graph at all."""
+
+
 def check_parts(bundle: Bundle) -> None:
     """Refuse weights that are no numbers, and graphs that are not made for this vocabulary, photo and grid.
 
+    A file of 8 bits that is no graph at all is passed over: whoever opens it (`read_graph_of`) is told.
     What a graph computes is not known before it runs: `seesay.runtime` checks that it gives what it declares.
 
     Raises:
         BundleError: the first part that does not fit, and what was expected.
     """
     check_weights(bundle.folder)
-    graphs = {name: bundle.folder / name for name in (*ENCODERS, *DECODERS) if (bundle.folder / name).is_file()}
-    read = {name: _read(path) for name, path in graphs.items()}
-    encoder = read[ENCODERS[0]]
-    for name, graph in read.items():
-        if name in ENCODERS:
-            _check_encoder(graphs[name], graph, encoder, bundle.transform.size)
+    encoder = read_graph_of(bundle.folder / EXACT_ENCODER)
+    for name in GRAPHS:
+        path = bundle.folder / name
+        try:
+            graph = read_graph_of(path)
+        except (FileNotFoundError, NoGraphError):
+            if name not in OPTIONAL:
+                raise
+            continue
+        if name.startswith("encoder"):
+            _check_encoder(path, graph, encoder, bundle.transform.size)
         else:
-            _check_decoder(graphs[name], graph, encoder, len(bundle.tokenizer), bundle.grid[0] * bundle.grid[1])
+            _check_decoder(path, graph, encoder, len(bundle.tokenizer), bundle.grid[0] * bundle.grid[1])
 
 
-def _read(path: Path) -> GraphFile:
-    if (size := path.stat().st_size) > LARGEST_GRAPH:
+def read_graph_of(path: Path) -> GraphFile:
+    """What a graph of a bundle declares.
+
+    Raises:
+        FileNotFoundError: the bundle does not have it.
+        NoGraphError: the file is none.
+        BundleError: it reads weights from another file, or holds some that are not numbers.
+    """
+    found = path.stat()
+    return _read(path, found.st_size, found.st_mtime_ns)
+
+
+@lru_cache(maxsize=16)  # it is asked for before the file is opened too
+def _read(path: Path, size: int, _: int) -> GraphFile:
+    if size > LARGEST_GRAPH:
         raise refused(path, f"has {size:,} bytes, expected at most {LARGEST_GRAPH:,}")
     try:
         graph = read_graph(path.read_bytes())
     except ValueError as error:
-        raise damaged(path, str(error)) from None
+        raise NoGraphError(str(cannot_run(path, str(error)))) from None
     for name in sorted(graph.weights - {WEIGHTS}):
         raise refused(path, f"reads weights from {shown(name)}, expected {WEIGHTS}")
     if graph.has_nan:

@@ -122,6 +122,11 @@ def damaged(path: Path, what: str) -> BundleError:
     return BundleError(f"bundle {printable(path.parent)}: {path.name} is damaged: {printable(what)}")
 
 
+def cannot_run(path: Path, why: str) -> BundleError:
+    """The error about a graph that is none, or that ONNX Runtime does not open."""
+    return BundleError(f"bundle {printable(path.parent)}: {path.name} cannot be run: {printable(why)}")
+
+
 def read_text(path: Path) -> str:
     """The text of a bundle's file.
 

@@ -9,7 +9,8 @@ from typing import Literal, NamedTuple, cast
 import numpy as np
 import onnxruntime
 
-from seesay.bundle.fields import refused
+from seesay.bundle.agreement import read_graph_of
+from seesay.bundle.fields import cannot_run, refused
 from seesay.errors import BundleError, shown
 
 Precision = Literal["auto", "int8", "float32"]
@@ -147,6 +148,7 @@ def _open(folder: Path, graphs: dict[Precision, str], threads: int, precision: P
 
 
 def _session(graph: Path, threads: int) -> onnxruntime.InferenceSession:
+    read_graph_of(graph)  # ONNX Runtime opens no file that this refuses
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # errors are raised: to write them to the terminal too, in red, helps no user
     options.intra_op_num_threads = threads
@@ -158,7 +160,7 @@ def _session(graph: Path, threads: int) -> onnxruntime.InferenceSession:
     try:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors have no common class
-        raise refused(graph, f"cannot be run: {_brief(error)}") from None
+        raise cannot_run(graph, _brief(error)) from None
 
 
 def _brief(error: Exception) -> str:
