@@ -122,7 +122,7 @@ def demo(
     from seesay.cli.caption import caption_photos
 
     caption_photos(demo_photos(), model=model, page=out)
-    print(f"\nOpen {out} and point at a word to see where the model looked for it.")
+    print(f"\nOpen {printable(out)} and point at a word to see where the model looked for it.")
 
 
 @app.command()
@@ -254,7 +254,7 @@ def train(
         from seesay.training.loop import StoppedError
         from seesay.training.train import train as train_recipe
     try:
-        print(train_recipe(checked, resume))
+        print(printable(train_recipe(checked, resume)))
     except StoppedError:
         say(f"seesay: stopped; everything is saved in {checked.folder}, add --resume to go on")
         raise typer.Exit(130) from None
@@ -386,4 +386,4 @@ def export(
     from seesay.bundle.export import export_graphs
     from seesay.bundle.find import find_bundle
 
-    print(export_graphs(find_bundle(bundle), out))
+    print(printable(export_graphs(find_bundle(bundle), out)))

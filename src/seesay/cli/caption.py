@@ -204,7 +204,7 @@ def _captioned_before(path: Path, made_by: Mapping[str, Any], attention: bool) -
                 kept.add(entry["image"])
                 new.write(line)
     if not says_how:
-        print(f"seesay: note: {path}: does not say which model made its captions", file=sys.stderr)
+        _complain(f"note: {path}: does not say which model made its captions")
     return kept
 
 
