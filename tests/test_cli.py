@@ -312,7 +312,8 @@ def test_a_name_without_a_file_is_one_failure_among_the_others(
     assert done.code == 1
     assert [entry["image"] for entry in lines_of(out)] == [*names, str(tiny_photos[0])]
     assert done.err.splitlines() == [
-        "seesay: https://example.org/a.jpg: no such file (a URL is not a file, and nothing is fetched: download it first)",
+        "seesay: https://example.org/a.jpg: no such file "
+        "(a URL is not a file, and nothing is fetched: download it first)",
         "seesay: ~/a.jpg: no such file (~ means the home folder only outside quotes)",
         "seesay: *.jpg: no such file (the shell expands a pattern only outside quotes, and if a file matches it)",
         "seesay: '': no such file (an empty name)",
