@@ -179,8 +179,14 @@ def test_a_run_goes_on_with_the_captions_that_it_began_with_only(no_export, tiny
     before = captions.read_text()
     captions.write_text(before.replace("dog", "wolf"))
     assert captions.read_text() != before
-    with pytest.raises(RecipeError, match=r"run was trained with another vocabulary, so the captions are others; give"):
+    with pytest.raises(RecipeError, match=r"run was trained with other data: the training captions and the"):
         train(recipe_for(tiny_recipe, **keys, epochs=2), resume=True, console=QUIET)
+    kept = tmp_path / "run" / "data.json"
+    digests = kept.read_bytes()
+    kept.unlink()  # early runs have none
+    with pytest.raises(RecipeError, match=r"vocabulary\.json: is not the vocabulary of these captions, so they are o"):
+        train(recipe_for(tiny_recipe, **keys, epochs=2), resume=True, console=QUIET)
+    kept.write_bytes(digests)
     captions.write_text(before)
     saved = last_state(tmp_path / "run")
     saved["per_epoch"] = 977

@@ -101,6 +101,11 @@ def whole_number(name: str, value: object) -> int:
     return operator.index(value)
 
 
+def first_line(error: BaseException) -> str:
+    """What a library says over many lines, in one of at most 120 characters."""
+    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:120]}"
+
+
 def did_you_mean(name: str, options: Iterable[str]) -> str:
     """' Did you mean X?' with the nearest of `options`, or '' when nothing is near."""
     near = difflib.get_close_matches(name, list(options), n=1, cutoff=0.6)

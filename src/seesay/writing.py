@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -85,12 +85,15 @@ def naming(path: Path, scratch: Path | None = None) -> Iterator[None]:
 
 
 @contextmanager
-def only_writer(lock: Path, busy: str) -> Iterator[None]:
+def only_writer(lock: Path, busy: str) -> Iterator[Callable[[], bool]]:
     """Hold a lock file, which is removed at the end. A process that dies lets go of it, however it dies.
 
     Args:
         lock: the file; its folder exists.
         busy: what to say when another process holds it.
+
+    Yields:
+        A function that tells whether the file is still there: nobody deleted its folder, or made it anew.
 
     Raises:
         BusyError: another process holds it.
@@ -105,10 +108,18 @@ def only_writer(lock: Path, busy: str) -> Iterator[None]:
     except Timeout:
         raise BusyError(busy) from None
     except NotImplementedError:  # a file system without locks
-        yield
+        yield lock.parent.is_dir
         return
+    ours = lock.stat()  # its number cannot be given to another file while the lock holds it open
+
+    def still_there() -> bool:
+        try:
+            return os.path.samestat(lock.stat(), ours)
+        except FileNotFoundError:
+            return False
+
     try:
-        yield
+        yield still_there
     finally:
         with suppress(OSError):  # before it is let go, so that nobody else's is removed; Windows removes no open file
             lock.unlink()

@@ -66,7 +66,7 @@ def caption_photos(
         return _write_all(photos, model, beam, json_out, attention, figures, page, resume, precision, threads, pipes)
 
 
-def _only_writer(json_out: Path | None) -> AbstractContextManager[None]:
+def _only_writer(json_out: Path | None) -> AbstractContextManager[object]:
     if json_out in (None, STANDARD_OUTPUT) or is_stream(json_out):
         return nullcontext()
     target = json_out.resolve()

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -41,9 +42,15 @@ def cache_folder() -> Path:
 def photo_digest(photo: Path) -> bytes:
     """16 bytes that name the content of a photo's file, or the file itself where it cannot be read."""
     try:
-        return hashlib.blake2b(photo.read_bytes(), digest_size=DIGEST_BYTES).digest()
+        about = photo.stat()
+        return _digest_of_file(photo, about.st_size, about.st_mtime_ns)
     except OSError:
         return hashlib.blake2b(os.fsencode(photo), digest_size=DIGEST_BYTES, person=b"unreadable").digest()
+
+
+@lru_cache(maxsize=2**18)  # a run asks several times: for its data, its features, and those of each teacher
+def _digest_of_file(photo: Path, size: int, modified: int) -> bytes:
+    return hashlib.blake2b(photo.read_bytes(), digest_size=DIGEST_BYTES).digest()
 
 
 @dataclass(frozen=True)

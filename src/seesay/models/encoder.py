@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from seesay.data.images import ImageTransform
-from seesay.errors import MissingExtraError, RecipeError, did_you_mean
+from seesay.errors import MissingExtraError, RecipeError, did_you_mean, first_line
 from seesay.models.hub import impatient_hub
 from seesay.models.stages import find_stage, intermediates, stages
 
@@ -77,7 +77,7 @@ class Encoder(nn.Module):
             raise
         except Exception as error:  # timm's models say in many ways that a size is not theirs
             raise RecipeError(
-                f"encoder.name={name}: gives no grid at images.size={transform.size} ({_first_line(error)})"
+                f"encoder.name={name}: gives no grid at images.size={transform.size} ({first_line(error)})"
             ) from error
         self.train()
         self.depth: int = maps.shape[1]
@@ -216,7 +216,7 @@ def _hub_weights(name: str, size: int) -> dict[str, Tensor]:
             return _backbone(name, size, pretrained=True).state_dict()
     except Exception as error:  # no network, no such weights: hub and timm raise many kinds
         raise RecipeError(
-            f"encoder.weights=hub: the weights of {name} could not be had ({_first_line(error)}). "
+            f"encoder.weights=hub: the weights of {name} could not be had ({first_line(error)}). "
             "Without a network give encoder.weights=FILE, none for random ones, or an encoder whose weights pip "
             f"carries: {', '.join(PIP_WEIGHTS)}.{did_you_mean(name, PIP_WEIGHTS)}"
         ) from None
@@ -228,12 +228,7 @@ def _file_weights(path: Path) -> dict[str, Tensor]:
     try:
         return timm.models.load_state_dict(str(path), weights_only=True)
     except Exception as error:  # each format has its own errors
-        raise RecipeError(f"encoder.weights={path}: not a file of weights ({_first_line(error)})") from None
-
-
-def _first_line(error: Exception) -> str:
-    """What libraries say over many lines, in one of at most 120 characters."""
-    return f"{type(error).__name__}: {(str(error).splitlines() or [''])[0][:120]}"
+        raise RecipeError(f"encoder.weights={path}: not a file of weights ({first_line(error)})") from None
 
 
 def _load_backbone(encoder: Encoder, state: Mapping[str, Tensor], source: str) -> None:

@@ -24,7 +24,7 @@ from seesay.config import Recipe
 from seesay.errors import RecipeError, SeesayError
 from seesay.progress import progress
 from seesay.training.batches import CaptionBatch, CaptionBatches, PhotoBatch, ahead
-from seesay.training.run import RunFolder
+from seesay.training.run import RunFolder, fitting
 
 Validate = Callable[[], tuple[dict[str, float], list[str]]]
 
@@ -264,24 +264,28 @@ class Trainer:
 
         Raises:
             RecipeError: an epoch of the checkpoint's has another number of steps.
+            RunError: the checkpoint, or that of the best epoch, is missing or damaged.
         """
         saved = self.run.load_last()
         if saved is None:
             return
-        per_epoch = saved.get("per_epoch", self.per_epoch)  # checkpoints from before it was kept have none
+        per_epoch = saved.get("per_epoch", self.per_epoch)  # early checkpoints lack it
         if per_epoch != self.per_epoch:
             raise RecipeError(
                 f"{self.run.last}: an epoch had {per_epoch} steps, now it has {self.per_epoch}, so the training "
                 "photos are others; give those that the run began with (data.path), or another out=FOLDER"
             )
-        self.raw.load_state_dict(saved["model"])
-        _copy(self.averaged, saved["averaged"])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        self.state = TrainState(**saved["state"])
+        with fitting(self.run.last):
+            self.raw.load_state_dict(saved["model"])
+            _copy(self.averaged, saved["averaged"])
+            self.optimizer.load_state_dict(saved["optimizer"])
+            self.state = TrainState(**saved["state"])
+        if self.state.history:  # rather now than after the last epoch
+            self.run.load_best()
 
     @contextmanager
     def _stop_on_signals(self) -> Iterator[None]:
-        """The first Ctrl-C or SIGTERM ends the run after the step in hand; the second one ends it at once."""
+        """The first Ctrl-C, SIGTERM or SIGHUP ends the run after the step in hand; the second one ends it at once."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -291,7 +295,12 @@ class Trainer:
                 raise KeyboardInterrupt
             self._stop.set()
 
-        old = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        numbers = [signal.SIGINT, signal.SIGTERM]
+        if (
+            hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN
+        ):  # which is what nohup is for
+            numbers.append(signal.SIGHUP)
+        old = {number: signal.signal(number, ask) for number in numbers}
         try:
             yield
         finally:

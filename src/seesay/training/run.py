@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import torch
-import yaml
+from lightning.fabric import Fabric
 from torch import Tensor
 
 from seesay.config import Recipe, flat_recipe
-from seesay.errors import RecipeError
-from seesay.writing import written_whole
+from seesay.config.plain_yaml import read_yaml
+from seesay.errors import RecipeError, RunError, SeesayError, first_line
+from seesay.writing import SCRATCH, only_writer, written_whole
 
 # What may differ between a run and its resumption without making it another run.
 MAY_CHANGE = ("name", "out", "data.path", "train.epochs", "train.max_steps", "train.lr", "train.patience")
@@ -34,29 +38,79 @@ MAY_CHANGE += (
 LEARNT_FROM = ("search.block_ngrams", "search.block_words")
 
 
+LOCK = ".lock"
+# What to do where a file of a run that is to be resumed is damaged or missing.
+RESTORE = "put back a copy of it, or delete last.ckpt to start the run again from its beginning"
+
+
+@contextmanager
+def open_run(recipe: Recipe, resume: bool, fabric: Fabric | None = None) -> Iterator[RunFolder]:
+    """The run's folder, which no other run writes to for as long as the block lasts.
+
+    Args:
+        recipe, resume: as of `RunFolder`.
+        fabric: of the processes that train together, the first of which writes; None: there is one.
+
+    Raises:
+        BusyError: another process trains into the folder.
+        RunError: the folder cannot be made, or what is there is damaged.
+        RecipeError: as of `RunFolder`.
+    """
+    folder = Path(recipe.folder)
+    writes = fabric is None or fabric.is_global_zero
+    with ExitStack() as stack:
+        still_there, problem = folder.is_dir, None
+        if writes:
+            try:
+                still_there = stack.enter_context(_locked(folder))
+            except SeesayError as error:
+                problem = error
+        problem = fabric.broadcast(problem) if fabric else problem  # or the others would wait for the first for ever
+        if problem:
+            raise problem
+        yield RunFolder(recipe, resume, writes, still_there)
+
+
+def _locked(folder: Path) -> AbstractContextManager[Callable[[], bool]]:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(
+            f"{folder}: cannot be made ({error.strerror}), and the run needs it; give another out=FOLDER"
+        ) from error
+    busy = f"{folder}: another process is training into it; wait until it ends, or give another out=FOLDER"
+    return only_writer(folder / LOCK, busy)
+
+
 class RunFolder:
-    """`OUT/`: recipe.yaml, vocabulary.json, last.ckpt (to resume), best.ckpt (weights), metrics.csv, bundle/.
+    """`OUT/`: recipe.yaml, data.json, vocabulary.json, last.ckpt (to resume), best.ckpt, metrics.csv, bundle/.
+
+    Made by `open_run`, which locks it.
 
     Args:
         recipe: of this run.
         resume: go on with what is there.
         writes: False for all but one of several processes that train together.
+        still_there: whether the folder is the one that the run began with.
 
     Raises:
         RecipeError: there is a run already and `resume` is off, or it was made by another recipe.
+        RunError: what there is of the run's recipe cannot be read.
     """
 
-    def __init__(self, recipe: Recipe, resume: bool, writes: bool = True) -> None:
+    def __init__(
+        self, recipe: Recipe, resume: bool, writes: bool = True, still_there: Callable[[], bool] = lambda: True
+    ) -> None:
         self.folder = Path(recipe.folder)
-        self.writes = writes
+        self.writes, self._still_there = writes, still_there
         if self.last.exists() and not resume:
             raise RecipeError(
                 f"{self.folder} holds a run already: add --resume to go on with it, or give another out=FOLDER"
             )
         if self.last.exists():
             self._refuse_another_recipe(recipe)
-        if writes and not resume:
-            self.best.unlink(missing_ok=True)
+        if writes:
+            self._tidy(resume)
         self._write("recipe.yaml", recipe.to_yaml().encode())
 
     @property
@@ -74,6 +128,30 @@ class RunFolder:
         """The model bundle."""
         return self.folder / "bundle"
 
+    def keep_data(self, digests: Mapping[str, str]) -> None:
+        """Write data.json, which says what the run learns from.
+
+        Args:
+            digests: of each part, in the words of a message.
+
+        Raises:
+            RecipeError: a part is another one than that which the checkpoint here was trained with.
+            RunError: data.json is damaged.
+        """
+        kept = self.folder / "data.json"
+        if self.last.exists() and kept.exists():
+            try:
+                before = dict(json.loads(kept.read_bytes()))
+            except (ValueError, TypeError) as error:
+                raise RunError(f"{kept}: damaged ({first_line(error)}); {RESTORE}") from None
+            changed = [part for part, digest in digests.items() if before.get(part, digest) != digest]
+            if changed:
+                raise RecipeError(
+                    f"{self.folder} was trained with other data: {' and '.join(changed)} are not those that the run "
+                    "began with; give those (data.path), or another out=FOLDER"
+                )
+        self._write(kept.name, (json.dumps(digests, indent=2) + "\n").encode())
+
     def keep_vocabulary(self, vocabulary: str) -> None:
         """Write vocabulary.json; the weights of a run mean its tokens.
 
@@ -81,10 +159,10 @@ class RunFolder:
             RecipeError: there is another one, beside a checkpoint to go on from.
         """
         kept = self.folder / "vocabulary.json"
-        if self.last.exists() and kept.exists() and kept.read_text(encoding="utf-8") != vocabulary:
+        if self.last.exists() and kept.exists() and kept.read_bytes() != vocabulary.encode():
             raise RecipeError(
-                f"{self.folder} was trained with another vocabulary, so the captions are others; give those that the "
-                "run began with (data.path), or another out=FOLDER"
+                f"{kept}: is not the vocabulary of these captions, so they are others (give those that the run began "
+                "with, or another out=FOLDER), or it is damaged (put back a copy of it)"
             )
         self._write(kept.name, vocabulary.encode())
 
@@ -94,8 +172,12 @@ class RunFolder:
             self._write(self.last.name, _packed(state))
 
     def load_last(self) -> dict[str, Any] | None:
-        """The checkpoint, or None where nothing was saved yet."""
-        return torch.load(self.last, map_location="cpu", weights_only=True) if self.last.exists() else None
+        """The checkpoint, or None where nothing was saved yet.
+
+        Raises:
+            RunError: it is damaged.
+        """
+        return _unpacked(self.last) if self.last.exists() else None
 
     def save_best(self, weights: dict[str, Tensor]) -> None:
         """Replace the best weights."""
@@ -103,8 +185,14 @@ class RunFolder:
             self._write(self.best.name, _packed(weights))
 
     def load_best(self) -> dict[str, Tensor]:
-        """The best weights so far."""
-        return torch.load(self.best, map_location="cpu", weights_only=True)
+        """The best weights so far.
+
+        Raises:
+            RunError: they are missing or damaged.
+        """
+        if not self.best.exists():
+            raise RunError(f"{self.best}: missing, and with it the weights of the best epoch; {RESTORE}")
+        return _unpacked(self.best)
 
     def log(self, history: Sequence[dict[str, float]]) -> None:
         """Write metrics.csv, and TensorBoard's file where that is installed."""
@@ -119,11 +207,22 @@ class RunFolder:
     def _write(self, name: str, data: bytes | memoryview) -> None:
         if not self.writes:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
+        if not self._still_there():
+            raise RunError(
+                f"{self.folder}: was deleted or replaced while the run wrote to it, so the run ends; start it again, "
+                "with another out=FOLDER if this one is used otherwise"
+            )
         with written_whole(self.folder / name) as scratch, scratch.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
+
+    def _tidy(self, resume: bool) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for unfinished in self.folder.glob(f"{SCRATCH}*"):  # by a run that was killed
+            unfinished.unlink()
+        if not resume:
+            self.best.unlink(missing_ok=True)
 
     def _tensorboard(self, row: dict[str, float]) -> None:
         try:
@@ -136,7 +235,7 @@ class RunFolder:
 
     def _refuse_another_recipe(self, recipe: Recipe) -> None:
         # a run from before a key existed was made with its default
-        old = flat_recipe(yaml.safe_load((self.folder / "recipe.yaml").read_text(encoding="utf-8")))
+        old = flat_recipe(self._recipe_before())
         new = flat_recipe(recipe.to_dict())
         fixed = LEARNT_FROM if recipe.train.objective == "self_critical" else ()
         changed = [key for key in new if old.get(key) != new[key] and (key not in MAY_CHANGE or key in fixed)]
@@ -146,8 +245,51 @@ class RunFolder:
                 "\n".join([f"{self.folder} was made by another recipe, so it cannot be resumed with this one:", *lines])
             )
 
+    def _recipe_before(self) -> dict[str, Any]:
+        path = self.folder / "recipe.yaml"
+        try:
+            values = read_yaml(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            values, problem = None, "missing"
+        except ValueError as error:
+            values, problem = None, f"damaged ({error})"
+        else:
+            problem = "empty" if values is None else "damaged"
+        if not isinstance(values, dict):
+            raise RunError(f"{path}: {problem}, so it cannot be told whether the run is resumed as it began; {RESTORE}")
+        return values
+
+
+@contextmanager
+def fitting(path: Path) -> Iterator[None]:
+    """Turn what torch and Python say of a checkpoint with other contents than expected into a message.
+
+    Raises:
+        RunError: the file that `path` names lacks something, or has it in another shape.
+    """
+    try:
+        yield
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise RunError(
+            f"{path}: is not of this run, or another version of seesay or of timm wrote it ({first_line(error)}); "
+            f"{RESTORE}"
+        ) from None
+
 
 def _packed(state: dict[str, Any]) -> memoryview:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     return buffer.getbuffer()
+
+
+def _unpacked(path: Path) -> dict[str, Any]:
+    try:
+        with ZipFile(path) as archive:  # torch does not look at the checksums that it writes
+            if damaged := archive.testzip():
+                raise ValueError(f"the checksum of {damaged} is wrong")
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        if not isinstance(state, dict):
+            raise ValueError(f"it holds a {type(state).__name__}")
+    except Exception as error:  # torch's errors have no common class
+        raise RunError(f"{path}: damaged, cannot be read ({first_line(error)}); {RESTORE}") from None
+    return state

@@ -17,6 +17,7 @@ from seesay.config import Recipe
 from seesay.config.recipe import parse_part
 from seesay.data.boxes import read_boxes
 from seesay.data.check import lacking_for_training
+from seesay.data.digests import digest_data
 from seesay.data.problems import grouped
 from seesay.data.readers import read_dataset
 from seesay.data.records import CaptionRecord, Dataset, count_captions
@@ -38,8 +39,8 @@ from seesay.training.finetune import FromPhotos
 from seesay.training.generate import generate
 from seesay.training.loop import Trainer
 from seesay.training.photos import PhotoFiles, Photos, see_photos
-from seesay.training.preflight import preflight
-from seesay.training.run import RunFolder
+from seesay.training.preflight import Ready, preflight
+from seesay.training.run import RunFolder, fitting, open_run
 
 DEV_BATCH = 100  # photos searched together
 
@@ -56,21 +57,27 @@ def train(recipe: Recipe, resume: bool = False, console: Console | None = None) 
         The bundle's folder, `recipe.folder/bundle`.
 
     Raises:
-        RecipeError, DataError: before any training.
+        RecipeError, DataError, RunError: before any training.
+        BusyError: another process trains into the folder.
         StoppedError: by Ctrl-C, everything saved.
     """
     console = console or Console(stderr=True)
     torch.manual_seed(recipe.seed)
     fabric = _devices(recipe)
-    encoder, stem, initial = preflight(recipe)
+    ready = preflight(recipe)
     fabric.launch()
-    run = RunFolder(recipe, resume, writes=fabric.is_global_zero)
     console.quiet = console.quiet or not fabric.is_global_zero
+    with open_run(recipe, resume, fabric) as run:
+        return _train(recipe, resume, run, fabric, ready, console)
 
+
+def _train(recipe: Recipe, resume: bool, run: RunFolder, fabric: Fabric, ready: Ready, console: Console) -> Path:
+    encoder, stem, initial = ready
     dataset = read_data(recipe, console)
     if lacking := lacking_for_training(dataset.counts()):
         raise DataError(f"{', '.join(recipe.data.path)}: {lacking}")
     training, dev = training_part(recipe, dataset.split("train")), dataset.split("dev")
+    run.keep_data(digest_data(training, dev))
     decoder, tokenizer = initial[1:] if initial else fresh_parts(recipe, encoder, training, console)
     teachers = open_teachers(recipe.train.teachers, tokenizer)
     train_photos, dev_photos = see_photos(recipe, encoder, stem, training, dev, fabric.device, console)
@@ -107,7 +114,8 @@ def train(recipe: Recipe, resume: bool = False, console: Console | None = None) 
     fabric.barrier()
     if not fabric.is_global_zero:
         return run.bundle
-    objective.load_state_dict(run.load_best())
+    with fitting(run.best):
+        objective.load_state_dict(run.load_best())
     return write_bundle(run.bundle, recipe, captioner, tokenizer, search, judge.scores)
 
 

@@ -1,0 +1,36 @@
+"""What a run learns from, in digests: a run that is resumed must find the same."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+
+from seesay.data.features import digest_photos
+from seesay.data.records import CaptionRecord
+
+
+def digest_data(training: Sequence[CaptionRecord], dev: Sequence[CaptionRecord]) -> dict[str, str]:
+    """A digest (hex) of each part of the data, named as a message names it.
+
+    The order of photos and captions counts, since that of the batches follows it; where the files lie does not.
+    """
+    found: dict[str, str] = {}
+    for split, records in (("training", training), ("dev", dev)):
+        photos = digest_photos([record.image for record in records])
+        found[f"the {split} captions"] = _digest((record.id, *record.captions) for record in records)
+        found[f"the {split} photos"] = _digest(
+            (record.id, photo.hex()) for record, photo in zip(records, photos, strict=True)
+        )
+    if any(record.objects for record in training):
+        found["the boxes"] = _digest(
+            (record.id, *((o.kind, o.boxes, sorted(o.names), o.mentions) for o in record.objects))
+            for record in training
+        )
+    return found
+
+
+def _digest(rows: Iterable[tuple[object, ...]]) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    for row in rows:
+        digest.update(ascii(row).encode())
+    return digest.hexdigest()
