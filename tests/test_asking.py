@@ -218,7 +218,7 @@ def test_wishes_that_cannot_be_are_said_at_once(model: CaptionModel, tiny_photos
     photo = tiny_photos[0]
     with pytest.raises(TextError, match=r"^prefix: 'dogs' is among the forbidden words$"):
         model.caption(photo, prefix="two dogs", forbid="dogs")
-    with pytest.raises(ValueError, match=r"^prefix of 2 tokens: max_words=1 leaves no room for it$"):
+    with pytest.raises(ValueError, match=r"^prefix of 2 words: max_words=1 leaves no room for it$"):
         model.caption(photo, prefix="two dogs", max_words=1)
     with pytest.raises(ValueError, match=r"^max_words=0: expected at least 1$"):
         model.caption_many([photo], max_words=0)

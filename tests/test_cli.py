@@ -9,57 +9,24 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
+import time
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pytest
-from conftest import SHARED, write_photo
+from conftest import SHARED, Cli, lines_of, write_photo
 from PIL import Image
 
 import seesay
-from seesay.cli import main
 from seesay.cli.outputs import refuse_unwritable
 from seesay.errors import PhotoError, SeesayError
 from seesay.progress import counted
-
-
-class Done(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Cli = Callable[..., Done]
-
-
-@pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Cli:
-    """Run `seesay ARGUMENTS` in this process, in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str | Path) -> Done:
-        monkeypatch.setattr(sys, "argv", ["seesay", *map(str, arguments)])
-        code = 0
-        try:
-            main()
-        except SystemExit as exit_:
-            code = int(exit_.code or 0)
-        said = capsys.readouterr()
-        return Done(code, said.out, said.err)
-
-    return run
 
 
 def python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, **environment}
     )
-
-
-def lines_of(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text("utf-8").splitlines()]
 
 
 # the shell around the verbs
@@ -77,12 +44,13 @@ except SystemExit as exit_:
 heavy = ("torch", "onnxruntime", "matplotlib", "timm", "numpy", "PIL", "tokenizers", "yaml", "rich.console")
 print("loaded:", *(name for name in heavy if name in sys.modules))
 """
-    before = os.times()
-    said = python(code).stdout
-    after = os.times()
-    assert said.splitlines()[-1] == "loaded:"
-    taken = after.children_user + after.children_system - before.children_user - before.children_system
-    assert taken < 1, "measured: 0.1 s of the processor"
+    seconds, said = [], ""
+    for _ in range(3):
+        started = time.monotonic()
+        said = python(code).stdout
+        seconds.append(time.monotonic() - started)
+        assert said.splitlines()[-1] == "loaded:"
+    assert min(seconds) < 1.5, "measured: 0.1 s"
     for verb in ("demo", "caption", "data", "train", "evaluate", "compare", "export"):
         assert f"\n  {verb} " in said
 
@@ -312,10 +280,9 @@ def test_a_name_without_a_file_is_one_failure_among_the_others(
     assert done.code == 1
     assert [entry["image"] for entry in lines_of(out)] == [*names, str(tiny_photos[0])]
     assert done.err.splitlines() == [
-        "seesay: https://example.org/a.jpg: no such file "
-        "(a URL is not a file, and nothing is fetched: download it first)",
-        "seesay: ~/a.jpg: no such file (~ means the home folder only outside quotes)",
-        "seesay: *.jpg: no such file (the shell expands a pattern only outside quotes, and if a file matches it)",
+        "seesay: https://example.org/a.jpg: no such file (a URL is no file, and nothing is fetched: download it first)",
+        "seesay: ~/a.jpg: no such file (the shell puts the home folder for ~ outside of quotes only)",
+        "seesay: *.jpg: no such file (no file fits this pattern, or it stands in quotes, where the shell expands none)",
         "seesay: '': no such file (an empty name)",
         "seesay: 4 of 5 photos could not be captioned",
     ]

@@ -12,12 +12,14 @@ import subprocess
 import weakref
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from seesay.caption import Caption, Word
+from seesay.caption import Caption, Failure, Word
 from seesay.errors import SeesayError
 from seesay.explain import (
     Figures,
@@ -223,7 +225,7 @@ def test_page_asks_nothing_of_the_network() -> None:
 
 
 def test_hostile_text_stays_text() -> None:
-    failed = Caption(f"bad {HOSTILE}", 0.0, (), HOSTILE)
+    failed = Failure(HOSTILE, f"bad {HOSTILE}")
     items = [(photo(), caption(HOSTILE, image=HOSTILE)), (None, failed)]
     hostile, tame = Page(render_page(items, HOSTILE)), Page(render_page([(photo(), caption("a " * 9))], "t"))
     count = len(hostile.attributes("script"))
@@ -235,9 +237,54 @@ def test_hostile_text_stays_text() -> None:
 
 
 def test_failed_photo_is_one_line() -> None:
-    page = Page(render_page([(None, Caption("not an image", 0.0, (), "albums/broken.jpg"))]))
+    page = Page(render_page([(None, Failure("albums/broken.jpg", "not an image"))]))
     assert "broken.jpg: not an image" in page.data("p")
     assert not page.attributes("figure")
+
+
+def test_several_captions_of_a_photo() -> None:
+    """The first is shown word by word, the others stand below it, whatever is in them."""
+    several = [caption("a dog runs"), caption("two dogs"), caption(HOSTILE)]
+    page = Page(render_page([(photo(), several)]))
+    assert len(page.attributes("button", **{"class": "word"})) == 3
+    assert page.data("li") == ["two dogs ", f"{HOSTILE} "]
+    assert page.data("span").count("-3.0") == 2
+    assert not Page(render_page([(photo(), several[:1])])).data("li")
+
+
+def test_a_caption_needs_its_photo() -> None:
+    with pytest.raises(ValueError, match=r"^'a dog': a caption is shown on its photo, got None$"):
+        render_page([(None, caption("a dog"))])
+
+
+@pytest.mark.parametrize("kind", ["path", "bytes", "picture", "opened"])
+def test_a_caption_draws_itself(kind: str, tmp_path: Path) -> None:
+    """On whatever was captioned, turned upright; a photo that has been opened is not opened again."""
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8))
+    exif = image.getexif()
+    exif[0x0112] = 6
+    path = tmp_path / "a.png"
+    image.save(path, exif=exif)
+    upright = image.transpose(Image.Transpose.ROTATE_270)
+    given: dict[str, Any] = {"path": path, "bytes": path.read_bytes(), "opened": SimpleNamespace(picture=upright)}
+    with Image.open(path) as picture:
+        photo_given = given.get(kind, picture)
+        said = caption("a dog runs")
+        figure, overlay = said.figure(photo_given), said.overlay(photo_given, "dog")
+        assert figure.size != said.figure(photo_given, columns=1).size
+    assert figure.tobytes() == draw_figure(upright, said).tobytes()
+    assert overlay.tobytes() == draw_overlay(upright, said.words[1].attention).tobytes()
+
+
+def test_a_word_by_its_text_its_place_or_itself() -> None:
+    said = caption("a dog a cat")
+    maps = [said.overlay(photo(), word).tobytes() for word in range(4)]
+    assert len(set(maps)) == 4
+    assert said.overlay(photo(), "a").tobytes() == maps[0]
+    assert said.overlay(photo(), -1).tobytes() == said.overlay(photo(), said.words[3]).tobytes() == maps[3]
+    for word in ("dogs", 4, -5):
+        with pytest.raises(ValueError, match=rf"^word={word!r}: 'a dog a cat' has no such word$"):
+            said.overlay(photo(), word)
 
 
 def test_caption_without_words_shows_its_text() -> None:
@@ -290,7 +337,7 @@ def test_report_of_nothing() -> None:
 
 
 def test_report_shows_why_a_photo_is_not_there() -> None:
-    gone = Judged(None, Caption("a.jpg: no such file", 0.0, (), "a.jpg"), 0.5, ["a cat sits"])
+    gone = Judged(None, Failure("a.jpg", "no such file"), 0.5, ["a cat sits"])
     page = render_report("t", Figures({}), [Section("All", "", [gone, judged("a dog")])])
     assert '<p class="failed">a.jpg: no such file</p>' in page
     assert page.count("<figure>") == 1

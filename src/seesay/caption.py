@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from seesay.errors import PhotoError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+
+    from seesay.data.images import HasPicture, ImageSource
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +29,7 @@ class Word:
     attention: np.ndarray
 
     def __repr__(self) -> str:
-        shape = " x ".join(map(str, np.shape(self.attention)))
+        shape = " x ".join(map(str, self.attention.shape))
         return f"Word({self.text!r}, logprob={float(self.logprob):.4g}, attention of {shape})"
 
 
@@ -54,6 +58,43 @@ class Caption:
         parts = [repr(self.text), f"score={float(self.score):.4g}", f"{len(self.words)} words"]
         parts += [f"{name}={value!r}" for name in ("image", "warning") if (value := getattr(self, name)) is not None]
         return f"Caption({', '.join(parts)})"
+
+    def figure(self, photo: ImageSource | HasPicture, columns: int | None = None) -> Image.Image:
+        """The caption word by word on the photo: a picture of the photo and of what each word looked at.
+
+        Args:
+            photo: the captioned photo, as it was given to the model or as `CaptionModel.encode` gives it.
+            columns: tiles in a row; None picks 4 to 6.
+
+        Raises:
+            PhotoError: the photo cannot be opened.
+        """
+        from seesay.explain import draw_figure, picture_of  # Pillow loads only where something is drawn
+
+        return draw_figure(picture_of(photo), self, columns)
+
+    def overlay(self, photo: ImageSource | HasPicture, word: Word | str | int) -> Image.Image:
+        """The photo, lit up where the model looked for one word.
+
+        Args:
+            photo: as for `figure`.
+            word: one of `words`, its place among them (0 is the first), or its text (the first word that reads so).
+
+        Raises:
+            PhotoError: the photo cannot be opened.
+            ValueError: the caption has no such word.
+        """
+        from seesay.explain import draw_overlay, picture_of
+
+        return draw_overlay(picture_of(photo), self._word(word).attention)
+
+    def _word(self, word: Word | str | int) -> Word:
+        if isinstance(word, Word):
+            return word
+        found = [w for i, w in enumerate(self.words) if word in (w.text, i, i - len(self.words))]
+        if not found:
+            raise ValueError(f"word={word!r}: '{self.text}' has no such word")
+        return found[0]
 
     def to_dict(self, attention: bool = False) -> dict[str, Any]:
         """The JSON form: image, caption, score and words, and the warning if there is one.

@@ -8,7 +8,7 @@ from random import Random
 
 import numpy as np
 
-from seesay.caption import Caption
+from seesay.caption import Failure
 from seesay.data.images import open_photo
 from seesay.data.records import CaptionRecord
 from seesay.errors import PhotoError
@@ -88,7 +88,7 @@ def _judged(
             if boxes:
                 image = draw_boxes(image, (box for thing in records[name].objects for box in thing.boxes))
         except PhotoError as error:  # memory for its full size is short, or it is gone meanwhile
-            image, caption = None, Caption(str(error), 0.0, (), caption.image)
+            image, caption = None, Failure(caption.image, error.reason)
         yield Judged(image, caption, judged[name]["cider"], records[name].captions)
 
 

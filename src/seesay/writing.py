@@ -19,6 +19,7 @@ from seesay.errors import BusyError, SeesayError
 if TYPE_CHECKING:
     from PIL import Image
 
+STANDARD_OUTPUT = Path("-")
 SCRATCH = ".new-"  # what the names of unfinished files begin with
 
 

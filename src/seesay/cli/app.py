@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import os
 import sys
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import wraps
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 import seesay
 from seesay.errors import MissingExtraError, SeesayError, printable
+from seesay.outputs import WRITERS
+from seesay.writing import STANDARD_OUTPUT
+
+if TYPE_CHECKING:
+    from seesay.cli.pipes import Pipe
+    from seesay.search import SampleOptions
 
 app = typer.Typer(
     name="seesay",
@@ -52,6 +60,12 @@ Precision = Annotated[
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="Cores to use.", show_default="all that it may")]
 Json = Annotated[Path | None, typer.Option("--json", help="Write JSON here; - is standard output.")]
+
+
+Photos = Annotated[
+    list[str],
+    typer.Argument(metavar="PATH...", help="Photos, folders of them (recursively), or - for one from a pipe."),
+]
 
 
 def named(text: str) -> Path:
@@ -112,6 +126,30 @@ def seesay_(version: Annotated[bool, typer.Option("--version", help="Say the ver
         raise typer.Exit
 
 
+def with_writers(command: Callable[..., None]) -> Callable[..., None]:
+    """The command with an option `--NAME FILE` for each writer; `outputs` gets the files that were given."""
+    options = [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[Path | None, typer.Option(f"--{name}", parser=named, help=kind.about)],
+        )
+        for name, kind in WRITERS.items()
+    ]
+    signature = inspect.signature(command, eval_str=True)
+    own = [parameter for parameter in signature.parameters.values() if parameter.name != "outputs"]
+
+    @wraps(command)
+    def run(**values: Any) -> None:
+        outputs = {name: values.pop(name) for name in WRITERS}
+        command(**values, outputs={name: path for name, path in outputs.items() if path is not None})
+
+    run.__dict__["__signature__"] = signature.replace(parameters=[*own, *options])
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *options)}
+    return run
+
+
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("seesay-demo.html"),
@@ -119,41 +157,115 @@ def demo(
 ) -> None:
     """Caption the packaged photos and write a page that shows where the model looked."""
     from seesay.assets import demo_photos
-    from seesay.cli.caption import caption_photos
+    from seesay.cli.caption import CaptionOptions, caption_photos
 
-    caption_photos(demo_photos(), model=model, page=out)
-    print(f"\nOpen {printable(out)} and point at a word to see where the model looked for it.")
+    caption_photos(demo_photos(), CaptionOptions(model=model, outputs={"page": out}))
+    print(f"\nOpen {out} and point at a word to see where the model looked for it.")
 
 
 @app.command()
+@with_writers
 def caption(
-    paths: Annotated[
-        list[str],
-        typer.Argument(metavar="PATH...", help="Photos, folders of them (recursively), or - for one from a pipe."),
-    ],
+    paths: Photos,
     model: Model = None,
     beam: Beam = None,
-    json: Annotated[
-        Path | None, typer.Option("--json", help="Write one JSON object a photo here (.jsonl, or - for stdout).")
+    alternatives: Annotated[
+        int | None, typer.Option(min=1, max=100, help="Captions of each photo, best first.", show_default="one")
+    ] = None,
+    sample: Annotated[
+        int | None, typer.Option(min=1, max=1000, help="Captions drawn at random for each photo.", show_default="none")
+    ] = None,
+    temperature: Annotated[
+        float | None, typer.Option(help="Of --sample: below 1 likely words become likelier.", show_default="0.8")
+    ] = None,
+    top_p: Annotated[
+        float | None,
+        typer.Option(help="Of --sample: draw from the likeliest words of this probability.", show_default="0.9"),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Of --sample.", show_default="0")] = None,
+    prefix: Annotated[str | None, typer.Option(help="Text that each caption begins with.")] = None,
+    max_words: Annotated[
+        int | None, typer.Option(min=1, max=1000, help="Words at most.", show_default="the model's")
+    ] = None,
+    forbid: Annotated[
+        list[str] | None, typer.Option(metavar="WORDS", help="Words that are not written; may be given again.")
     ] = None,
     attention: Annotated[bool, typer.Option("--attention", help="Put each word's attention into the JSON.")] = False,
-    figure: Annotated[Path | None, typer.Option(help="Draw the words on the photo here (.png).")] = None,
-    page: Annotated[Path | None, typer.Option(help="Write a page of the photos and their words here (.html).")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Leave out photos that the JSON file has already.")] = False,
     precision: Precision = "auto",
     threads: Threads = None,
+    *,
+    outputs: dict[str, Path],
 ) -> None:
     """Caption photos; exit code 1 if any of them could not be read."""
-    if resume and json is None:
-        raise typer.BadParameter("--resume needs --json OUT.jsonl, the file to go on with")
-    if resume and json == Path("-"):
-        raise typer.BadParameter("--resume needs a file to go on with, which standard output (--json -) is not")
-    if resume and page is not None:
-        raise typer.BadParameter("--resume leaves photos out, so a --page would lack them; give one of the two")
-    if attention and json is None:
+    check_outputs(outputs, resume)
+    if attention and "json" not in outputs:
         say("seesay: --attention puts maps into the JSON; without --json it does nothing")
 
-    from seesay.cli.caption import caption_photos
+    from seesay.cli.caption import CaptionOptions, caption_photos
+
+    sampling = sample_options(sample, alternatives, temperature=temperature, top_p=top_p, seed=seed)
+    photos, pipes = photos_of(paths)
+    options = CaptionOptions(
+        model=model,
+        precision=precision,
+        threads=threads,
+        beam=beam,
+        alternatives=alternatives,
+        sample=sampling,
+        prefix=prefix,
+        max_words=max_words,
+        forbid=forbid or (),
+        outputs=outputs,
+        attention=attention,
+        resume=resume,
+        pipes=pipes,
+    )
+    failed = caption_photos(photos, options)
+    if failed:
+        say(f"seesay: {failed:,} of {len(photos):,} photos could not be captioned")
+        raise typer.Exit(1)
+
+
+def check_outputs(outputs: Mapping[str, Path], resume: bool) -> None:
+    """Refuse outputs that do not go together, as what was mistyped."""
+    streams = [name for name, path in outputs.items() if path == STANDARD_OUTPUT]
+    for name in streams:
+        if not WRITERS[name].streams:
+            raise typer.BadParameter(f"--{name} -: expected a file, not standard output")
+    if len(streams) > 1:
+        raise typer.BadParameter(f"--{streams[0]} and --{streams[1]}: standard output can have one of them only")
+    if not resume:
+        return
+    if "json" not in outputs:
+        raise typer.BadParameter("--resume needs --json OUT.jsonl, the file to go on with")
+    if "json" in streams:
+        raise typer.BadParameter("--resume needs a file to go on with, which standard output (--json -) is not")
+    for name in outputs:
+        if WRITERS[name].whole:
+            raise typer.BadParameter(f"--resume leaves photos out, so a --{name} would lack them; give one of the two")
+
+
+def sample_options(number: int | None, alternatives: int | None, **given: Any) -> SampleOptions | None:
+    """The options of `--sample`, None where it is not given; refuses what does not go together."""
+    given = {name: value for name, value in given.items() if value is not None}
+    if number is None:
+        if given:
+            options = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+            raise typer.BadParameter(f"{options}: only of use with --sample N")
+        return None
+    if alternatives is not None:
+        raise typer.BadParameter("--alternatives and --sample: give one of the two")
+    from seesay.search import SampleOptions
+
+    try:
+        return SampleOptions(number, **given)
+    except ValueError as error:
+        raise typer.BadParameter(f"--{error}") from None
+
+
+def photos_of(paths: list[str]) -> tuple[list[Path | str], dict[str, Pipe]]:
+    """Photos of files, folders and pipes; what is passed over in folders is said."""
     from seesay.cli.pipes import pipes_among
     from seesay.data.images import find_photos, said_of_passed_over
 
@@ -161,9 +273,27 @@ def caption(
     photos = list(find_photos(paths, passed_over, pipes))
     if passed_over:
         say(f"seesay: {said_of_passed_over(passed_over)}")
-    failed = caption_photos(photos, model, beam, json, attention, figure, page, resume, precision, threads, pipes)
+    return photos, pipes
+
+
+@app.command()
+def score(
+    paths: Photos,
+    text: Annotated[str, typer.Option(help="The sentence; capitals and punctuation do not matter.")],
+    model: Model = None,
+    attention: Annotated[bool, typer.Option("--attention", help="Print each word's attention too.")] = False,
+    precision: Precision = "auto",
+    threads: Threads = None,
+) -> None:
+    """Say how likely a sentence is for each photo, a JSON line each, the likeliest photo first."""
+    from seesay.cli.score import score_photos
+
+    photos, pipes = photos_of(paths)
+    failed = score_photos(
+        photos, text, model=model, attention=attention, precision=precision, threads=threads, pipes=pipes
+    )
     if failed:
-        say(f"seesay: {failed:,} of {len(photos):,} photos could not be captioned")
+        say(f"seesay: {failed:,} of {len(photos):,} photos could not be read")
         raise typer.Exit(1)
 
 
@@ -254,7 +384,7 @@ def train(
         from seesay.training.loop import StoppedError
         from seesay.training.train import train as train_recipe
     try:
-        print(printable(train_recipe(checked, resume)))
+        print(train_recipe(checked, resume))
     except StoppedError:
         say(f"seesay: stopped; everything is saved in {checked.folder}, add --resume to go on")
         raise typer.Exit(130) from None
@@ -306,57 +436,15 @@ def evaluate(
 
 @app.command()
 def compare(
-    runs: Annotated[
-        list[Path],
-        typer.Argument(metavar="RUN...", parser=named, help="Folders of runs or of bundles, or scores files (.json)."),
-    ],
-    data: Annotated[
-        list[Path] | None,
-        typer.Option(
-            metavar="PATH",
-            parser=named,
-            help="Score all of them on this data set's photos; may be given again.",
-            show_default="their own dev scores",
-        ),
-    ] = None,
-    split: Annotated[str, typer.Option(help="Of --data: train, dev (val) or test.")] = "test",
-    precision: Annotated[
-        Literal["auto", "int8", "float32"], typer.Option(help="Of all models, with --data.")
-    ] = "float32",
-    beam: Beam = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Of --data: photos at most.", show_default="all")] = None,
-    layout: Layout = "auto",
-    splits: Splits = "auto",
-    columns: Columns = "",
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", parser=named, help="Folders of runs, or of bundles.")],
     markdown: Annotated[Path | None, typer.Option(help="Write the table as Markdown here (.md).")] = None,
     csv: Annotated[Path | None, typer.Option(help="Write every figure here (.csv).")] = None,
     chart: Annotated[Path | None, typer.Option(help="Draw CIDEr with its intervals here (.png).")] = None,
     speed: Annotated[bool, typer.Option("--speed", help="Measure captions a second too.")] = False,
     sort: Annotated[str | None, typer.Option(help="By this column of the CSV, such as cider.")] = None,
 ) -> None:
-    """Put runs side by side: recipes, size, time and dev scores; with --data, scores on the same photos, and tests."""
+    """Put runs side by side, finished or not: what differs in their recipes, size, time and dev scores."""
     from seesay.cli.compare import compare_runs
-    from seesay.cli.compare_models import compare_on, is_scores
-
-    if data or any(map(is_scores, runs)):
-        if not (data or all(map(is_scores, runs))):
-            raise typer.BadParameter("scores files beside models need --data PATH, to score all on the same photos")
-        if speed or chart or sort:
-            raise typer.BadParameter("--speed, --chart and --sort are of runs, without --data and scores files")
-        compare_on(
-            runs,
-            data or (),
-            split=split,
-            precision=precision,
-            beam=beam,
-            limit=limit,
-            layout=layout,
-            splits=splits,
-            columns=columns,
-            markdown=markdown,
-            csv=csv,
-        )
-        return
 
     compare_runs(runs, markdown, csv, chart, speed, sort)
 
@@ -386,4 +474,4 @@ def export(
     from seesay.bundle.export import export_graphs
     from seesay.bundle.find import find_bundle
 
-    print(printable(export_graphs(find_bundle(bundle), out)))
+    print(export_graphs(find_bundle(bundle), out))

@@ -11,9 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from seesay.errors import SeesayError
-from seesay.writing import is_stream, write_json
-
-STANDARD_OUTPUT = Path("-")
+from seesay.writing import STANDARD_OUTPUT, is_stream, write_json
 
 
 def tell(text: str, json_out: Path | None) -> None:

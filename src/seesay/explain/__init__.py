@@ -1,9 +1,10 @@
 """Caption -> figure, HTML page with hover, notebook display. Needs numpy and Pillow only."""
 
+from seesay.data.images import picture_of
 from seesay.explain.figure import draw_figure
 from seesay.explain.notebook import display
 from seesay.explain.overlay import draw_boxes, draw_overlay, heat, heat_map
-from seesay.explain.page import render_page, write_page
+from seesay.explain.page import fill_page, item_html, render_page, write_html, write_page
 from seesay.explain.report import Figures, Judged, Section, render_report, write_report
 
 __all__ = [
@@ -14,10 +15,14 @@ __all__ = [
     "draw_boxes",
     "draw_figure",
     "draw_overlay",
+    "fill_page",
     "heat",
     "heat_map",
+    "item_html",
+    "picture_of",
     "render_page",
     "render_report",
+    "write_html",
     "write_page",
     "write_report",
 ]

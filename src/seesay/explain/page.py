@@ -15,13 +15,14 @@ from pathlib import Path, PurePath
 import numpy as np
 from PIL import Image
 
-from seesay.caption import Caption, Word
+from seesay.caption import Caption, Failure, Word
 from seesay.errors import SeesayError
 from seesay.explain.overlay import GLOW, GLOW_OPACITY, SHADE, SHADE_OPACITY, heat
 from seesay.explain.text import percent
 from seesay.writing import write_text
 
-Item = tuple[Image.Image | None, Caption]
+Result = Caption | list[Caption] | Failure
+Item = tuple[Image.Image | None, Result]  # the picture may be None where there is no caption
 
 LONG_SIDE = 640  # pixels; larger photos are shrunk to it
 QUALITY = 82
@@ -31,8 +32,8 @@ def render_page(items: Iterable[Item], title: str = "seesay") -> str:
     """The page as one self-contained HTML document.
 
     Args:
-        items: upright photos (any mode and size) with their captions, shown in this order. A photo of None is one
-            that could not be read: its caption's text is the reason, its `image` the file.
+        items: upright photos (any mode and size) with their captions, shown in this order, or with the reason why
+            there is none. Of several captions the first one is shown word by word, the others below it.
         title: heading and window title, plain text.
 
     Raises:
@@ -84,19 +85,30 @@ def render_fragment(image: Image.Image, caption: Caption) -> str:
     return f'<div class="seesay"><style>{style}</style>{item_html(image, caption)}</div><script>{script}</script>'
 
 
-def item_html(image: Image.Image | None, caption: Caption, long_side: int = LONG_SIDE, below: str = "") -> str:
+def item_html(
+    image: Image.Image | None,
+    result: Result,
+    long_side: int = LONG_SIDE,
+    below: str = "",
+    several: str = "alternatives",
+) -> str:
     """One photo with its caption, the words of which light it up in a page with the page's script.
 
     Args:
-        image: the upright photo, or None where it could not be read: the caption's text is the reason.
-        caption: its caption.
+        image: the upright photo; None where it could not be read.
+        result: its caption, several of them, or a Failure, of which the file's name and the reason are shown.
         long_side: pixels; larger photos are shrunk to it.
         below: HTML under the caption.
+        several: what several captions are called.
     """
-    name = PurePath(caption.image).name if caption.image else ""
+    if isinstance(result, Failure):
+        name = f"{PurePath(result.image).name}: " if result.image else ""
+        return f'<p class="failed">{escape(name + result.reason)}</p>'
+    caption, *others = result if isinstance(result, list) else [result]
     if image is None:
-        reason = caption.text if name in caption.text else f"{name}: {caption.text}"
-        return f'<p class="failed">{escape(reason)}</p>'
+        raise ValueError(f"'{caption.text}': a caption is shown on its photo, got None")
+    name = PurePath(caption.image).name if caption.image else ""
+    below = (_others_html(caption, others, several) if others else "") + below
     photo, alt = _shrunk(image, long_side), escape(caption.text)
     wide, high = photo.size
     play = '<button type="button" class="play">Play</button>' if caption.words else ""
@@ -110,6 +122,13 @@ def item_html(image: Image.Image | None, caption: Caption, long_side: int = LONG
 {below}<script type="application/json">{_heat_json(caption)}</script>
 </figcaption>
 </figure>"""
+
+
+def _others_html(first: Caption, others: list[Caption], several: str) -> str:
+    """Captions beside the first one, each with its log-probability."""
+    rows = "".join(f"<li>{escape(each.text)} <span>{each.score:.1f}</span></li>" for each in others)
+    about = f"{several.capitalize()}, with their log-probabilities (the caption above: {first.score:.1f})"
+    return f'<div class="others"><p>{escape(about)}</p><ul>{rows}</ul></div>'
 
 
 def _sentence(caption: Caption) -> str:

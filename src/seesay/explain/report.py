@@ -10,7 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from seesay.caption import Caption
+from seesay.caption import Caption, Failure
 from seesay.explain.page import fill_page, item_html, read_template, write_html
 
 LONG_SIDE = 320  # pixels; there are dozens of photos on the page
@@ -21,14 +21,14 @@ class Judged:
     """One photo of the page.
 
     Attributes:
-        image: upright, any mode and size; None where it cannot be opened: the caption's text is the reason.
-        caption: the model's, with attention.
+        image: upright, any mode and size; None where it cannot be opened.
+        caption: the model's, with attention; a Failure says why the photo is not there.
         cider: CIDEr-D of the caption, 0 to 10; shown x100.
         references: what people wrote.
     """
 
     image: Image.Image | None
-    caption: Caption
+    caption: Caption | Failure
     cider: float
     references: Sequence[str]
 

@@ -41,8 +41,8 @@ def with_wishes(
     """Options of a search with a caller's wishes in their rules; see `Wishes`.
 
     Raises:
-        TextError: the prefix has words that the model cannot write, or that are forbidden.
-        ValueError: `max_words` is out of range, or leaves no room for the prefix.
+        TextError: the prefix has words that the model cannot write, or that are forbidden, or it is too long.
+        ValueError: `max_words` is out of range.
     """
     words = {word for text in ([forbid] if isinstance(forbid, str) else forbid) for word in split_words(text)}
     changes: dict[str, Any] = {} if max_words is None else {"max_words": max_words}
@@ -51,6 +51,9 @@ def with_wishes(
         changes["constraints"] = (*options.constraints, *constraints, *forbidden)
     if prefix is not None:
         changes["prefix"] = tokens_of(tokenizer, prefix, "prefix")
+        longest = max_words or options.max_words
+        if len(changes["prefix"]) > longest:
+            raise TextError(f"prefix of {len(changes['prefix'])} words: max_words={longest} leaves no room for it")
         if both := words & set(split_words(prefix)):
             raise TextError(f"prefix: {_listed(sorted(both))} is among the forbidden words")
     return replace(options, **changes) if changes else options

@@ -2,11 +2,12 @@
 
 from seesay.data.images.find import find_photos, said_of_passed_over
 from seesay.data.images.formats import photo_formats, photo_suffixes
-from seesay.data.images.opening import open_photo
-from seesay.data.images.sources import ImageSource, as_photos, name_of, read_whole
+from seesay.data.images.opening import open_photo, picture_of
+from seesay.data.images.sources import HasPicture, ImageSource, as_photos, name_of, read_whole
 from seesay.data.images.transform import ImageTransform, PhotoRead, Resample
 
 __all__ = [
+    "HasPicture",
     "ImageSource",
     "ImageTransform",
     "PhotoRead",
@@ -17,6 +18,7 @@ __all__ = [
     "open_photo",
     "photo_formats",
     "photo_suffixes",
+    "picture_of",
     "read_whole",
     "said_of_passed_over",
 ]

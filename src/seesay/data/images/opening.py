@@ -26,6 +26,7 @@ from seesay.data.images.sources import (
     KINDS,
     Bytes,
     File,
+    HasPicture,
     ImageSource,
     Tensor,
     array_of,
@@ -67,6 +68,15 @@ def open_photo(source: ImageSource, enough: int | None = None) -> Image.Image:
         if isinstance(source, Tensor) or hasattr(source, "__array__"):
             return _from_image(from_array(array_of(source)), enough)
         raise PhotoError(f"a {type(source).__name__}: expected {KINDS}")
+
+
+def picture_of(photo: ImageSource | HasPicture) -> Image.Image:
+    """A photo's picture, upright and RGB: opened at its full size, if it has not been opened already.
+
+    Raises:
+        PhotoError: as `open_photo`.
+    """
+    return photo.picture if isinstance(photo, HasPicture) else open_photo(photo)
 
 
 @contextmanager

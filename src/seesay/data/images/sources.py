@@ -50,6 +50,18 @@ class Tensor(Protocol):
 
 
 Bytes = bytes | bytearray | memoryview
+
+
+@runtime_checkable
+class HasPicture(Protocol):
+    """A photo that has been opened: what `CaptionModel.encode` gives, for example."""
+
+    @property
+    def picture(self) -> Image.Image:
+        """Upright, RGB."""
+        ...
+
+
 Photo = TypeVar("Photo")  # an ImageSource, or what stands for one
 ImageSource = str | os.PathLike[str] | Bytes | File | Image.Image | np.ndarray | Tensor
 
@@ -153,11 +165,11 @@ def hint(name: str) -> str:
     if not name:
         return " (an empty name)"
     if URL.match(name):
-        return " (a URL is not a file, and nothing is fetched: download it first)"
+        return " (a URL is no file, and nothing is fetched: download it first)"
     if name.startswith("~"):
-        return " (~ means the home folder only outside quotes)"
+        return " (the shell puts the home folder for ~ outside of quotes only)"
     if any(character in name for character in "*?["):
-        return " (the shell expands a pattern only outside quotes, and if a file matches it)"
+        return " (no file fits this pattern, or it stands in quotes, where the shell expands none)"
     return ""
 
 

@@ -1,0 +1,54 @@
+"""`seesay score`: how likely a sentence is for each photo, which is a small photo search."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seesay.caption import Caption, Failure
+from seesay.errors import printable
+
+if TYPE_CHECKING:
+    from seesay.cli.pipes import Pipe
+    from seesay.runtime.graphs import Precision
+
+
+def score_photos(
+    photos: Sequence[Path | str],
+    text: str,
+    *,
+    model: str | None = None,
+    attention: bool = False,
+    precision: Precision = "auto",
+    threads: int | None = None,
+    pipes: Mapping[str, Pipe] | None = None,
+) -> int:
+    """Print a JSON line for each photo, the likeliest first, failures last; the number of photos that failed.
+
+    Args:
+        photos: files, and names of `pipes`.
+        text: the sentence.
+        model: bundle folder, packaged name, or None.
+        attention: with each word's map.
+        precision, threads: as for `seesay.load`.
+        pipes: photos that are no files, by name.
+
+    Raises:
+        TextError: the sentence has words that the model does not know, or none.
+    """
+    from seesay.runtime import CaptionModel
+
+    names = [str(photo) for photo in photos]
+    captioner = CaptionModel.load(model, threads, precision)
+    results = list(captioner.score_many([(pipes or {}).get(name, name) for name in names], text))
+    scored = sorted((result for result in results if isinstance(result, Caption)), key=lambda found: -found.score)
+    failures = [result for result in results if isinstance(result, Failure)]
+    for result in scored:
+        print(json.dumps(result.to_dict(attention)))
+    for failure in failures:
+        print(json.dumps(failure.to_dict()))
+        print(f"seesay: {printable(failure.error)}", file=sys.stderr)
+    return len(failures)

@@ -1,0 +1,32 @@
+"""Writers: captions in, files out; the command line and Python share them.
+
+>>> from seesay.outputs import WRITERS
+>>> with WRITERS["csv"]("captions.csv") as writer:          # doctest: +SKIP
+...     for photo, result in zip(photos, model.caption_many(photos)):
+...         writer.write(photo, result)
+
+To add one, write a class like those of this folder and name it in WRITERS: `seesay caption` then has an option of this
+name too, which takes the file to write.
+"""
+
+from seesay.outputs.csv_table import CsvTable
+from seesay.outputs.figures import Figures
+from seesay.outputs.jsonl import JsonLines
+from seesay.outputs.page import Page
+from seesay.outputs.picture import OpenedOnce
+from seesay.outputs.writer import Job, LeftOutError, Result, Writer
+
+WRITERS: dict[str, type[Writer]] = {"json": JsonLines, "csv": CsvTable, "figure": Figures, "page": Page}
+
+__all__ = [
+    "WRITERS",
+    "CsvTable",
+    "Figures",
+    "Job",
+    "JsonLines",
+    "LeftOutError",
+    "OpenedOnce",
+    "Page",
+    "Result",
+    "Writer",
+]

@@ -1,0 +1,56 @@
+"""CSV for spreadsheets and content systems: image, caption, score."""
+
+from __future__ import annotations
+
+import csv
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seesay.caption import Failure
+from seesay.outputs.writer import Job, Result, Writer, captions_of, text_file
+from seesay.writing import naming
+
+if TYPE_CHECKING:
+    from seesay.data.images import HasPicture, ImageSource
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # cells that begin so are programs to a spreadsheet
+
+
+class CsvTable(Writer):
+    """A row for each caption, with a heading; a photo that could not be captioned has a row without one."""
+
+    about = "Write a table of image, caption and score here (.csv, or - for stdout)."
+    streams = True
+
+    def __init__(self, path: str | Path, job: Job | None = None) -> None:
+        super().__init__(path, job)
+        self._open = ExitStack()
+        self._file = self._open.enter_context(text_file(self.path))
+        self._rows = csv.writer(self._file, lineterminator="\n")
+        self._row("image", "caption", "score")
+
+    def write(self, photo: ImageSource | HasPicture, result: Result) -> None:
+        image = result[0].image if isinstance(result, list) else result.image
+        if isinstance(result, Failure):
+            self._row(_cell(image), "", "")
+            return
+        for caption in captions_of(result):
+            self._row(_cell(image), caption.text, f"{caption.score:.5f}")
+
+    def _row(self, *cells: str) -> None:
+        with naming(self.path):
+            self._rows.writerow(cells)
+            self._file.flush()
+
+    def close(self) -> None:
+        self._open.close()
+
+    def discard(self) -> None:
+        self._open.close()
+
+
+def _cell(image: str | None) -> str:
+    """A photo's name; a relative path that a spreadsheet would run is written as the same path from "./"."""
+    name = image or ""
+    return f"./{name}" if name.startswith(FORMULA) else name

@@ -1,0 +1,138 @@
+"""JSON lines: one object a photo, each written as soon as it is known; an interrupted run can be gone on with."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from seesay.caption import Failure
+from seesay.errors import SeesayError, printable
+from seesay.outputs.writer import Job, Result, Writer, captions_of, text_file
+from seesay.writing import STANDARD_OUTPUT, is_stream, naming, only_writer, written_whole
+
+if TYPE_CHECKING:
+    from seesay.data.images import HasPicture, ImageSource
+
+LINE_START = b'{"image": '
+
+
+class JsonLines(Writer):
+    """The JSON form of each result on a line of its own.
+
+    Attributes:
+        done: with `Job.resume`, names of the photos that the file has a caption of already.
+
+    Raises:
+        BusyError: another process writes to the file.
+        SeesayError: with `Job.resume`, the file is somebody else's, or was made by another model or with other options.
+    """
+
+    about = "Write one JSON object a photo here (.jsonl, or - for stdout)."
+    resumes = True
+    whole = False
+    streams = True
+
+    def __init__(self, path: str | Path, job: Job | None = None) -> None:
+        super().__init__(path, job)
+        with ExitStack() as opened:
+            if self.path != STANDARD_OUTPUT and not is_stream(self.path):
+                target = self.path.resolve()
+                busy = f"{self.path}: another process is writing to it; wait for it, or give another --json file"
+                opened.enter_context(only_writer(target.with_name(f".{target.name}.lock"), busy))
+            self.made_by = dict(self.job.made_by())
+            how = {**self.made_by, "attention": self.job.attention}
+            self.done = captioned_before(self.path, how) if self.job.resume else set()
+            self._file = opened.enter_context(text_file(self.path, append=bool(self.done)))
+            self._open = opened.pop_all()
+
+    def write(self, photo: ImageSource | HasPicture, result: Result) -> None:
+        entry = self._entry(result)
+        to_stdout = self.path == STANDARD_OUTPUT  # which may be a terminal in any encoding
+        with naming(self.path):
+            self._file.write(json.dumps(entry, ensure_ascii=to_stdout) + "\n")
+            self._file.flush()
+
+    def _entry(self, result: Result) -> dict[str, Any]:
+        if isinstance(result, Failure):
+            return result.to_dict()
+        captions = captions_of(result)
+        entry = captions[0].to_dict(self.job.attention)
+        if isinstance(result, list):
+            entry[self.job.several] = [
+                {"caption": caption.text, "score": round(float(caption.score), 5)} for caption in captions
+            ]
+        return entry | ({"made_by": self.made_by} if self.made_by else {})
+
+    def close(self) -> None:
+        self._open.close()
+
+    def discard(self) -> None:
+        self._open.close()
+
+
+def captioned_before(path: Path, how: Mapping[str, Any]) -> set[str]:
+    """Photos that an earlier run captioned; a last line torn by a kill, and failures, are dropped from the file.
+
+    Raises:
+        SeesayError: a line was not written by `JsonLines`, so the file is somebody else's; or it was, but by another
+            model or with other options. The file stays as it was.
+    """
+    if path == STANDARD_OUTPUT or is_stream(path):
+        raise SeesayError(f"{path}: --resume goes on with a file only")
+    if not path.exists():
+        return set()
+    kept: set[str] = set()
+    says_how = True
+    with written_whole(path) as scratch, path.open("rb") as old, scratch.open("wb") as new:
+        for number, line in enumerate(old, 1):  # with attention it may be larger than memory
+            if not line.endswith(b"\n") and line.startswith(LINE_START[: len(line)]):
+                break
+            if not line.strip():
+                continue
+            entry = _read(line, f"{path}:{number}")
+            if "caption" in entry and entry["image"] not in kept:
+                says_how &= _refuse_others(entry, how, f"{path}:{number}")
+                kept.add(entry["image"])
+                new.write(line)
+    if not says_how:
+        print(f"seesay: note: {path}: does not say which model made its captions", file=sys.stderr)
+    return kept
+
+
+def _read(line: bytes, where: str) -> dict[str, Any]:
+    """A line of the JSON."""
+    try:
+        entry = json.loads(line)
+        if isinstance(entry["image"], str) and ("caption" in entry or "error" in entry):
+            return entry
+    except (ValueError, KeyError, TypeError, RecursionError):
+        pass
+    raise SeesayError(f"{where}: no line that `seesay caption --json` wrote; --resume goes on with such a file only")
+
+
+def _refuse_others(entry: Mapping[str, Any], how: Mapping[str, Any], where: str) -> bool:
+    """Refuse to add to captions that were made otherwise; False for a line of an early version, which does not say."""
+    before = entry.get("made_by")
+    was = dict(before) if isinstance(before, dict) else {}
+    now = dict(how)
+    if was:  # an option that is not named was not given
+        names = dict.fromkeys((*now, *was))
+        was, now = ({name: said.get(name) for name in names} for said in (was, now))
+    if (words := entry.get("words")) and isinstance(words, list):
+        was["attention"] = "attention" in words[0]
+    else:
+        was.pop("attention", None)
+    changed = [name for name in now if name in was and was[name] != now[name]]
+    if "digest" not in changed and "model" in changed:
+        changed.remove("model")  # the same model under another name
+    if changed:
+        said = ", ".join(f"{key} {printable(str(was[key])[:40])} (now {printable(now[key])})" for key in changed)
+        raise SeesayError(
+            f"{where}: was made with {said}; give the same options, another --json file, or leave --resume out to "
+            "begin anew"
+        )
+    return before is not None

@@ -1,0 +1,27 @@
+"""One decoded photo for all writers that show it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from seesay.data.images import ImageSource
+
+
+class OpenedOnce:
+    """A photo that is opened when a writer first needs its picture, upright and at its full size."""
+
+    def __init__(self, source: ImageSource) -> None:
+        self.source = source
+        self._picture: Image.Image | None = None
+
+    @property
+    def picture(self) -> Image.Image:
+        """Raises PhotoError: it cannot be opened (any more)."""
+        if self._picture is None:
+            from seesay.data import images  # Pillow loads only for writers that show photos
+
+            self._picture = images.open_photo(self.source)
+        return self._picture
