@@ -280,3 +280,12 @@ def test_wishes_leave_the_options_alone(model: CaptionModel) -> None:
     options = BeamOptions(4, 0.5, max_words=9)
     assert with_wishes(options, model.bundle.tokenizer) is options
     assert with_wishes(options, model.bundle.tokenizer, max_words=3) == BeamOptions(4, 0.5, max_words=3)
+
+
+def test_names_of_the_package() -> None:
+    import seesay
+
+    assert (seesay.CaptionModel, seesay.SampleOptions) == (CaptionModel, SampleOptions)
+    assert all(hasattr(seesay, name) for name in seesay.__all__)
+    with pytest.raises(AttributeError, match=r"^module 'seesay' has no attribute 'laod'$"):
+        seesay.laod  # noqa: B018  # pyright: ignore[reportAttributeAccessIssue]

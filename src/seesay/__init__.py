@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from seesay.runtime import CaptionModel
-    from seesay.runtime.engine import Precision
+    from seesay.runtime import CaptionModel, EncodedPhoto, SampleOptions
+    from seesay.runtime.graphs import Precision
 
 # Libraries that report to their makers unless told not to. They read these variables when they are first imported,
 # which nothing in seesay does before this line; a value that the user has set is obeyed.
@@ -23,7 +23,16 @@ for _name, _value in TELEMETRY_OFF.items():
     os.environ.setdefault(_name, _value)
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "load"]
+__all__ = ["CaptionModel", "EncodedPhoto", "SampleOptions", "__version__", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    """Names of `__all__` that load onnxruntime, when they are first asked for."""
+    if name in __all__:
+        from seesay import runtime
+
+        return getattr(runtime, name)
+    raise AttributeError(f"module 'seesay' has no attribute '{name}'")
 
 
 def load(

@@ -3,5 +3,6 @@
 from seesay.runtime.encoded import EncodedPhoto
 from seesay.runtime.engine import Engine
 from seesay.runtime.model import CaptionModel
+from seesay.search import BeamOptions, SampleOptions
 
-__all__ = ["CaptionModel", "EncodedPhoto", "Engine"]
+__all__ = ["BeamOptions", "CaptionModel", "EncodedPhoto", "Engine", "SampleOptions"]
