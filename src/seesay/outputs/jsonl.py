@@ -99,7 +99,7 @@ def captioned_before(path: Path, how: Mapping[str, Any]) -> set[str]:
                 kept.add(entry["image"])
                 new.write(line)
     if not says_how:
-        print(f"seesay: note: {path}: does not say which model made its captions", file=sys.stderr)
+        print(f"seesay: note: {printable(path)}: does not say which model made its captions", file=sys.stderr)
     return kept
 
 
