@@ -34,6 +34,7 @@ def test_sound_data(tmp_path: Path) -> None:
         "  train: 10 images, 20 captions",
         "  dev: 1 image, 2 captions",
         "  test: 1 image, 2 captions",
+        "captions read from captions.csv",
         "length of training captions: 2.0 words on average, 2 to 2, 99 % have at most 2",
         "vocabulary of training captions: 3 words; 0 are written fewer than 5 times, 0.0% of the text",
         "usable",

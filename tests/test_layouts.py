@@ -373,6 +373,14 @@ def test_columns_that_make_no_sense(tmp_path: Path, columns: Any, message: str) 
     assert message in str(error.value)
 
 
+def test_a_first_photo_that_is_missing_is_no_header(tmp_path: Path) -> None:
+    write(tmp_path / "Train_GCC-training.tsv", "a dog runs\ttraining/0_7\na cat sleeps\ttraining/1_7\n")
+    photo(tmp_path / "training/1_7.jpg").rename(tmp_path / "training/1_7")
+    data = read_dataset(tmp_path)
+    assert [record.captions for record in data.records] == [("a cat sleeps",)]
+    assert "Train_GCC-training.tsv:1: photo 'training/0_7' is not in" in said(data, "error")[0]
+
+
 @pytest.mark.parametrize("suffix", [".jpg", ""])
 def test_conceptual_captions_of_files_on_this_disk(tmp_path: Path, suffix: str) -> None:
     for split, word in (("train", "Train_GCC-training"), ("val", "Validation_GCC-1.1.0-Validation")):

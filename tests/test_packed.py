@@ -276,6 +276,22 @@ read_dataset({str(tmp_path)!r})
 # ---- a text beside each photo
 
 
+@pytest.mark.parametrize("packed", [False, True])
+def test_img2dataset_writes_tables_of_what_lies_beside_them(tmp_path: Path, packed: bool) -> None:
+    parquet(tmp_path / "00000.parquet", [{"url": "https://example.org", "caption": "A dog", "key": "000000000"}])
+    (tmp_path / "00000_stats.json").write_text('{"count": 1, "successes": 1}')
+    members = {"000000000.jpg": picture(1), "000000000.txt": b"A dog", "000000000.json": b'{"caption": "A dog"}'}
+    if packed:
+        tar(tmp_path / "00000.tar", members)
+    for name, data in members.items() if not packed else ():
+        (tmp_path / "00000").mkdir(exist_ok=True)
+        (tmp_path / "00000" / name).write_bytes(data)
+    data = read_dataset(tmp_path, splits="1/0/0")
+    assert data.layout == ("webdataset" if packed else "texts")
+    assert [record.captions for record in data.records] == [("A dog",)]
+    assert not any("passed over" in str(problem) for problem in data.problems)
+
+
 @pytest.mark.parametrize("suffix", ["txt", "caption", "json"])
 def test_photos_with_a_text_beside_them(tmp_path: Path, suffix: str) -> None:
     for split, numbers in SPLITS.items():

@@ -21,7 +21,7 @@ from seesay.data.readers import read_dataset
 from seesay.data.readers.columns import ColumnSpec
 from seesay.data.records import CaptionRecord, Problem, count_captions
 from seesay.data.splits import SplitSpec
-from seesay.data.text import count_of
+from seesay.data.text import count_of, first_few
 from seesay.errors import DataError, PhotoError
 
 BROKEN_SHARE = 0.1  # more unreadable photos than this point to a broken copy, not to a few bad files
@@ -38,6 +38,7 @@ class CheckReport:
         problems: errors first, then repaired rows, then notes.
         unreadable: photos that cannot be opened; None if none was opened.
         figures: of the training captions; of all captions where there is no training split.
+        files: of captions, that were read.
     """
 
     layout: str
@@ -47,6 +48,7 @@ class CheckReport:
     problems: tuple[Problem, ...]
     unreadable: int | None
     figures: CaptionFigures | None = None
+    files: tuple[str, ...] = ()
 
     @property
     def repaired(self) -> int:
@@ -79,7 +81,8 @@ class CheckReport:
         whose = "training captions" if "train" in self.splits else "captions"
         figures = self.figures.lines(whose) if self.figures else []
         top = [f"layout: {self.layout}", ", ".join(parts), *splits]
-        return [*top, *problems[:most], *more, *figures, self._verdict()]
+        read = [f"captions read from {first_few(self.files, 8)}"] if self.files else []
+        return [*top, *problems[:most], *more, *read, *figures, self._verdict()]
 
     def _readable(self) -> bool:
         return (self.unreadable or 0) <= BROKEN_SHARE * self.photos
@@ -140,6 +143,7 @@ def check_dataset(
         problems=tuple(sorted(problems, key=lambda problem: kinds.index(problem.kind))),
         unreadable=unreadable,
         figures=caption_figures(caption for record in training for caption in record.captions),
+        files=data.files,
     )
 
 

@@ -87,12 +87,14 @@ class Dataset:
         layout: the layout's name, one of `seesay.data.readers.LAYOUTS`, joined by "+" for several.
         records: photos with captions, ids unique.
         problems: in the order found.
+        files: names of the files of captions that were read.
         packed: files that hold some of the photos; `seesay.data.readers.unpack_photos` writes those to their paths.
     """
 
     layout: str
     records: tuple[CaptionRecord, ...]
     problems: tuple[Problem, ...] = field(default=())
+    files: tuple[str, ...] = field(default=(), compare=False)
     packed: tuple[Packed, ...] = field(default=(), repr=False, compare=False)
 
     def split(self, name: str) -> list[CaptionRecord]:

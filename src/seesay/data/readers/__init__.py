@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -105,7 +106,7 @@ def read_dataset(
             unpack_photos(source, console)
     data = sources[0] if len(sources) == 1 else join(dict(zip(_names(folders), sources, strict=True)))
     records = data.records if limit is None else tuple(limit_splits(data.records, limit, seed))
-    data = Dataset(data.layout, records, (*twice, *data.problems), data.packed)
+    data = replace(data, records=records, problems=(*twice, *data.problems))
     if unpacked:
         unpack_photos(data, console)
     return data
@@ -147,7 +148,8 @@ def _read_one(path: Path, layout: str, splits: SplitSpec, columns: Columns) -> D
     if any(_is_unfinished(folder) for folder in (root, place.folder)):
         what = "`seesay data convert` has not finished writing it: call it again"
         problems.insert(0, Problem("error", root.name, what))
-    return Dataset(chosen.name, tuple(records), (*problems, *more), _packs(read))
+    files = tuple(label(file.path) for file in read)
+    return Dataset(chosen.name, tuple(records), (*problems, *more), files, _packs(read))
 
 
 def _is_unfinished(folder: Path) -> bool:

@@ -244,7 +244,7 @@ def _two_names(photos: Sequence[_Photo]) -> Problem | None:
     if not named:
         return None
     count = sum(bool(photo.names) for photo in photos)
-    what = f"{count_of(count, 'photo')} under several names, read as one each ({first_few(named)})"
+    what = f"{count_of(count, 'photo')} under several names, read as one each ({first_few(named, 2)})"
     return Problem("note", "photos", what)
 
 

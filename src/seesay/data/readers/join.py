@@ -38,8 +38,13 @@ def join(sources: Mapping[str, Dataset]) -> Dataset:
     if copied := _copied(records):
         what = f"{count_of(len(copied), 'photo')} in two sources under one name with the same captions, as copies"
         problems.append(Problem("note", "+".join(sources), f"{what} ({first_few(copied)}): each counts twice"))
-    packed = tuple(pack for data in sources.values() for pack in data.packed)
-    return Dataset("+".join(data.layout for data in sources.values()), tuple(records), tuple(problems), packed)
+    return Dataset(
+        "+".join(data.layout for data in sources.values()),
+        tuple(records),
+        tuple(problems),
+        tuple(f"{name}/{file}" for name, data in sources.items() for file in data.files),
+        tuple(pack for data in sources.values() for pack in data.packed),
+    )
 
 
 def same_content(photos: Sequence[CaptionRecord], others: Sequence[CaptionRecord]) -> set[str]:

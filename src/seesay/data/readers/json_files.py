@@ -12,6 +12,7 @@ from typing import Any, Literal
 from seesay.data.boxes.plain import KEY, from_plain
 from seesay.data.images import photo_suffixes
 from seesay.data.readers.columns import CAPTION, IMAGE, NUMBERED, Columns, captions_in, split_hint, split_like
+from seesay.data.readers.photo_finder import listed_files
 from seesay.data.readers.source import Row
 from seesay.data.records import Problem
 from seesay.data.text import read_lines, read_text
@@ -138,11 +139,8 @@ def _note_values(seen: dict[str, set[str]], item: Mapping[str, Any], columns: Co
 
 
 def _listed(folder: Path) -> list[Path]:
-    try:
-        names = [path for path in folder.iterdir() if path.suffix.lower() in (".json", ".jsonl", ".ndjson")]
-    except OSError:
-        return []
-    return sorted(path for path in names if not path.name.startswith(".")) if len(names) <= MOST_FILES else []
+    files = listed_files(folder, (".json", ".jsonl", ".ndjson"))
+    return files if len(files) <= MOST_FILES else []
 
 
 @lru_cache(maxsize=1024)

@@ -12,7 +12,7 @@ from seesay.data.boxes.plain import KEY, from_plain
 from seesay.data.readers.columns import IMAGE, SPLIT_LIKE, Columns, Found, captions_in, find_columns, split_hint
 from seesay.data.readers.folder import with_split
 from seesay.data.readers.packed import Packed, unpacked_folder
-from seesay.data.readers.photo_finder import is_hidden, normal_name
+from seesay.data.readers.photo_finder import listed_files, normal_name
 from seesay.data.readers.samples import is_photo
 from seesay.data.readers.source import CaptionFile, Layout, Row, Source, photo_folders, split_folders, split_in_name
 from seesay.data.records import Problem
@@ -23,8 +23,12 @@ BATCH = 256  # rows decoded together
 
 def _find(folder: Path, _: Columns) -> list[Path]:
     places = [place for base in (folder, folder / "data") for place in split_folders(base)]
-    files = [file for place in places if place.is_dir() for file in sorted(place.glob("*.parquet"))]
-    return [file for file in files if not is_hidden(file.name)]
+    return [file for place in places for file in listed_files(place, (".parquet",)) if not _is_about_another(file)]
+
+
+def _is_about_another(file: Path) -> bool:
+    """Whether it only lists what lies in a tar or folder of the same name: img2dataset writes such tables."""
+    return file.with_name(f"{file.stem}_stats.json").is_file()
 
 
 def _read(source: Source) -> list[CaptionFile]:

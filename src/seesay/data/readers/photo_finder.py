@@ -156,6 +156,16 @@ def listed_folders(path: Path | str) -> list[str]:
         return []
 
 
+def listed_files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+    """The files of a folder whose names, in lower case, end so; sorted, hidden ones left out; [] without a folder."""
+    try:
+        with os.scandir(folder) as entries:  # among 31,783 photos, where Path.iterdir takes a second
+            names = [entry.name for entry in entries if entry.name.lower().endswith(tuple(suffixes))]
+    except OSError:
+        return []
+    return [folder / name for name in sorted(names) if not is_hidden(name)]
+
+
 def is_hidden(name: str) -> bool:
     """Whether a file or folder is none that people put there."""
     return name.startswith(".") or name == "__MACOSX"

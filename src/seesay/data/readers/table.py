@@ -6,22 +6,19 @@ from pathlib import Path
 
 from seesay.data.readers.columns import CAPTION, IMAGE, NUMBERED, Columns
 from seesay.data.readers.folder import FILES, with_split
-from seesay.data.readers.photo_finder import is_hidden
+from seesay.data.readers.photo_finder import listed_files
 from seesay.data.readers.source import CaptionFile, Layout, Source, names_of_split, photo_folders, split_in_name
-from seesay.data.readers.tables import csv_rows, header_of, names_a_photo
+from seesay.data.readers.tables import csv_rows, header_of, names_a_photo, path_column
 
 SUFFIXES = (".csv", ".tsv", ".txt")
 MOST_FILES = 200  # in one folder; beyond that they are one a photo, not captions of all
 
 
 def _find(folder: Path, columns: Columns) -> list[Path]:
-    try:
-        files = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not is_hidden(path.name)]
-    except OSError:
-        return []
+    files = listed_files(folder, SUFFIXES)
     if len(files) > MOST_FILES:
         return []
-    return sorted(file for file in files if file.name not in (*FILES, "captions.txt") and _is_table(file, columns))
+    return [file for file in files if file.name not in (*FILES, "captions.txt") and _is_table(file, columns)]
 
 
 def _is_table(file: Path, columns: Columns) -> bool:
@@ -30,15 +27,11 @@ def _is_table(file: Path, columns: Columns) -> bool:
         return False
     if any(map(names_a_photo, header)):
         return any(" " in cell for cell in header)  # a photo and words; Flickr8k has tables of photos and figures
-    if file.suffix.lower() == ".tsv" and len(header) == 2 and any(map(_is_path, header)):
+    if path_column(file, header):
         return True
     wanted = {name.strip().lower() for name in (columns.image, *columns.caption) if name}
     captions = any(name in CAPTION or name in wanted or NUMBERED.fullmatch(name) for name in header)
     return captions and any(name in IMAGE or name in wanted for name in header)
-
-
-def _is_path(cell: str) -> bool:
-    return "/" in cell and " " not in cell.strip()
 
 
 def _read(source: Source) -> list[CaptionFile]:

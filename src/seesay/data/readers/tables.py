@@ -112,9 +112,15 @@ def _photo_column(path: Path, cells: Sequence[str]) -> int:
     for place, cell in enumerate(cells, 1):
         if names_a_photo(cell):
             return place
-    if len(cells) == 2 and path.suffix.lower() == ".tsv":  # Conceptual Captions' photos have no suffix
-        return next((place for place, cell in enumerate(cells, 1) if "/" in cell and (path.parent / cell).is_file()), 0)
-    return 0
+    return path_column(path, cells)
+
+
+def path_column(path: Path, cells: Sequence[str]) -> int:
+    """The column, from 1, of a path beside a sentence in a TSV: Conceptual Captions' photos have no suffix; else 0."""
+    if len(cells) != 2 or path.suffix.lower() != ".tsv":
+        return 0
+    paths = [place for place, cell in enumerate(cells, 1) if "/" in cell and " " not in cell.strip()]
+    return paths[0] if len(paths) == 1 and any(" " in cell.strip() for cell in cells) else 0
 
 
 def _without_header(path: Path, separator: str, cells: Sequence[str], at_image: int) -> _Shape:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from seesay.data.readers.columns import Columns
 from seesay.data.readers.packed import Packed, unpacked_folder
-from seesay.data.readers.photo_finder import is_hidden, normal_name
+from seesay.data.readers.photo_finder import is_hidden, listed_files, normal_name
 from seesay.data.readers.samples import TEXTS, is_photo, sample_rows, split_key
 from seesay.data.readers.source import CaptionFile, Layout, Row, Source, split_folders, split_in_name
 from seesay.data.records import Problem
@@ -27,15 +27,7 @@ class _Sample:
 
 
 def _find(folder: Path, _: Columns) -> list[Path]:
-    return [file for place in split_folders(folder) for file in _tars(place)]
-
-
-def _tars(folder: Path) -> list[Path]:
-    try:
-        tars = (path for path in folder.iterdir() if path.name.lower().endswith(SUFFIXES))
-        return sorted(path for path in tars if not is_hidden(path.name))
-    except OSError:
-        return []
+    return [file for place in split_folders(folder) for file in listed_files(place, SUFFIXES)]
 
 
 def _read(source: Source) -> list[CaptionFile]:
