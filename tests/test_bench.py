@@ -113,7 +113,8 @@ def test_shares_of_the_stages_sum_to_one(model: CaptionModel, photos: list[Path]
     shares = {each.key.split(".")[1]: each.value for each in stages(model, photos, repeats=2)}
     assert list(shares) == ["decode", "encode", "decoder", "search", "rest"]
     assert sum(shares.values()) == pytest.approx(1)
-    assert all(share > 0 for share in shares.values())
+    # photos are decoded by several threads, which may take longer in sum than there was time
+    assert all(share > 0 for name, share in shares.items() if name != "rest")
     assert model.caption(photos[0]).text, "the model itself stays as it was"
 
 

@@ -305,7 +305,9 @@ def test_a_file_comes_before_a_packaged_name(tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.parametrize("name", ["flikr8k", "recipes/flickr8k.yml"])
 def test_recipe_that_is_not_there(name: str) -> None:
-    known = "coco-best, flickr30k, flickr30k-best, flickr8k, flickr8k-best, flickr8k-critical, shapes"
+    known = (
+        "coco-best, flickr30k, flickr30k-best, flickr8k, flickr8k-best, flickr8k-critical, flickr8k-grounded, shapes"
+    )
     with pytest.raises(RecipeError, match=rf"nor a packaged .*\(.*{known}.*\)\. Did you mean 'fl"):
         load_recipe(name)
 

@@ -28,6 +28,7 @@ from seesay.training.batches import CaptionBatch, CaptionBatches
 from seesay.training.build import build_objective
 from seesay.training.grounding import Grounding
 from seesay.training.photos import PhotoFiles
+from seesay.training.preflight import preflight
 
 LEFT, RIGHT, DOT = (0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0, 1.0), (0.0, 0.0, 0.1, 0.1)
 WHOLE_PHOTOS = torch.empty(0, 4)
@@ -228,9 +229,11 @@ def test_self_critical_training_grounds_its_own_sentences(tiny_recipe, tiny_toke
         torch.testing.assert_close(objective(batch) - plain(batch), expected, atol=1e-5, rtol=1e-4)
 
 
-def test_grounding_needs_boxes():
-    with pytest.raises(RecipeError, match=r"train\.grounding=1 .*give data\.boxes"):
-        Recipe.from_dict({"train": {"grounding": 1.0}})
+def test_grounding_needs_boxes(tiny_recipe):
+    values = tiny_recipe.to_dict()
+    values["train"] |= {"grounding": 1.0}
+    with pytest.raises(RecipeError, match=r"data\.boxes is not set: train\.grounding=1 .*add data\.boxes"):
+        preflight(Recipe.from_dict(values))
 
 
 def test_a_run_learns_from_boxes_on_disk(tiny_data, tiny_recipe, tmp_path, monkeypatch):

@@ -208,12 +208,14 @@ def test_a_very_large_picture_is_averaged_down_when_less_is_enough(monkeypatch: 
     assert open_photo(strip, enough=64).size == (64, 8)
 
 
-def test_transparency_is_laid_on_white_band_by_band(monkeypatch: pytest.MonkeyPatch) -> None:
-    image = photo((60, 50))
-    image.putalpha(Image.linear_gradient("L").resize((60, 50)))
-    whole = open_photo(image)
+def test_pictures_are_converted_band_by_band(monkeypatch: pytest.MonkeyPatch) -> None:
+    transparent = photo((60, 50))
+    transparent.putalpha(Image.linear_gradient("L").resize((60, 50)))
+    deep = Image.fromarray(np.arange(3000, dtype=np.uint16).reshape(50, 60) * 21)
+    wholes = [open_photo(image) for image in (transparent, deep)]
     monkeypatch.setattr(rgb, "BAND_PIXELS", 420)
-    np.testing.assert_array_equal(np.asarray(open_photo(image)), np.asarray(whole))
+    for image, whole in zip((transparent, deep), wholes, strict=True):
+        np.testing.assert_array_equal(np.asarray(open_photo(image)), np.asarray(whole))
 
 
 @pytest.mark.parametrize("where", ["load", "resize", "convert"])

@@ -367,10 +367,10 @@ def test_errors_have_a_photo_and_a_reason(tmp_path: Path) -> None:
     ("name", "said"),
     [
         ("", "'': no such file (an empty name)"),
-        ("https://example.org/a.jpg", "https://example.org/a.jpg: no such file (a URL is no file"),
-        ("file:///home/a.jpg", "file:///home/a.jpg: no such file (a URL is no file"),
-        ("~/a.jpg", "~/a.jpg: no such file (the shell puts the home folder for ~"),
-        ("photos/*.jpg", "photos/*.jpg: no such file (no file fits this pattern"),
+        ("https://example.org/a.jpg", "https://example.org/a.jpg: no such file (a URL is not a file"),
+        ("file:///home/a.jpg", "file:///home/a.jpg: no such file (a URL is not a file"),
+        ("~/a.jpg", "~/a.jpg: no such file (~ means the home folder"),
+        ("photos/*.jpg", "photos/*.jpg: no such file (the shell expands a pattern only outside quotes"),
         ("a.jpg", "a.jpg: no such file"),
     ],
 )

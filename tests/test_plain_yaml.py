@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from seesay.bundle.text_files import LARGEST_SIDE
 from seesay.config.plain_yaml import read_yaml
 from seesay.config.recipe import Recipe, known_values
 from seesay.search.constraints import LIMITS
@@ -22,15 +23,15 @@ def test_plain_values() -> None:
         ("a: &x {k: 1}\nb: {<<: *x}", r"'\*x' is an alias"),
         ("a: &x [*x]", r"'\*x' is an alias"),
         ("a: 1\na: 2", r"'a' is given twice \(line 2, column 1\)"),
-        ("[" * 5000, "brackets are nested too deeply"),
+        ("[" * 5000, "nested too deeply|maximum nesting depth"),
         ("a: " + "{b: " * 5000, "brackets are nested too deeply"),
         ("a: 2001-99-99", "month must be in 1..12"),
         ("a: " + "9" * 5000, "Exceeds the limit"),
         ("a: " + "9" * 100, r"a number of 333 bits is too large \(line 1, column 4\)"),
         ("a: 1" + ":00" * 60, "a number of .* bits is too large"),
         ("!!python/object/apply:os.system [true]", "could not determine a constructor"),
-        ("a: [", "expected the node content"),
-        ("a: \x1b[31m", "unacceptable character"),
+        ("a: [", "expected .*node content"),
+        ("a: \x1b[31m", "character"),
         ("[1, 2]: 3", "found unhashable key"),
         ("a: 1\n---\nb: 2", "but found another document"),
     ],
@@ -63,12 +64,16 @@ def test_values_of_other_versions_pass_and_wrong_ones_are_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "option"),
-    [("search.beam", "beam"), ("tokens.max_words", "max_words"), ("search.block_ngrams", "block_ngrams")],
+    ("key", "most"),
+    [
+        ("search.beam", LIMITS["beam"][1]),
+        ("tokens.max_words", LIMITS["max_words"][1]),
+        ("search.block_ngrams", LIMITS["block_ngrams"][1]),
+        ("images.size", LARGEST_SIDE),
+    ],
 )
-def test_a_recipe_asks_for_no_search_that_a_bundle_cannot_hold(key: str, option: str) -> None:
+def test_a_recipe_asks_for_nothing_that_a_bundle_cannot_hold(key: str, most: int) -> None:
     section, name = key.split(".")
-    most = LIMITS[option][1]
     for value, fits in ((most, True), (most + 1, False)):
         problems: list[str] = []
         known_values({section: {name: value}}, problems)

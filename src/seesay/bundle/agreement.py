@@ -3,49 +3,76 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 
-from seesay.bundle.fields import damaged, refused
-from seesay.bundle.format import Bundle
+from seesay.bundle.fields import cannot_run, refused
+from seesay.bundle.format import OPTIONAL, Bundle
 from seesay.bundle.graph_file import FLOAT, INT64, GraphFile, Port, read_graph
 from seesay.bundle.weights_file import WEIGHTS, check_weights
-from seesay.errors import shown
+from seesay.errors import BundleError, shown
 
 LARGEST_GRAPH = 2**31  # bytes; protobuf has no larger messages
-ENCODERS, DECODERS = ("encoder.onnx", "encoder.int8.onnx"), ("decoder.onnx", "decoder.int8.onnx")
+EXACT_ENCODER = "encoder.onnx"
+GRAPHS = (EXACT_ENCODER, "encoder.int8.onnx", "decoder.onnx", "decoder.int8.onnx")
 KINDS = {FLOAT: "float32", INT64: "int64"}
 
 Shape = tuple[int | None, ...]
 
 
+class NoGraphError(BundleError):
+    """A file is no graph at all."""
+
+
 def check_parts(bundle: Bundle) -> None:
     """Refuse weights that are no numbers, and graphs that are not made for this vocabulary, photo and grid.
 
+    A file of 8 bits that is no graph at all is passed over: whoever opens it (`read_graph_of`) is told.
     What a graph computes is not known before it runs: `seesay.runtime` checks that it gives what it declares.
 
     Raises:
         BundleError: the first part that does not fit, and what was expected.
     """
     check_weights(bundle.folder)
-    graphs = {name: bundle.folder / name for name in (*ENCODERS, *DECODERS) if (bundle.folder / name).is_file()}
-    read = {name: _read(path) for name, path in graphs.items()}
-    encoder = read[ENCODERS[0]]
-    for name, graph in read.items():
-        if name in ENCODERS:
-            _check_encoder(graphs[name], graph, encoder, bundle.transform.size)
+    encoder = read_graph_of(bundle.folder / EXACT_ENCODER)
+    for name in GRAPHS:
+        path = bundle.folder / name
+        try:
+            graph = read_graph_of(path)
+        except (FileNotFoundError, NoGraphError):
+            if name not in OPTIONAL:
+                raise
+            continue
+        if name.startswith("encoder"):
+            _check_encoder(path, graph, encoder, bundle.transform.size)
         else:
-            _check_decoder(graphs[name], graph, encoder, len(bundle.tokenizer), bundle.grid[0] * bundle.grid[1])
+            _check_decoder(path, graph, encoder, len(bundle.tokenizer), bundle.grid[0] * bundle.grid[1])
 
 
-def _read(path: Path) -> GraphFile:
-    if (size := path.stat().st_size) > LARGEST_GRAPH:
+def read_graph_of(path: Path) -> GraphFile:
+    """What a graph of a bundle declares.
+
+    Raises:
+        FileNotFoundError: the bundle does not have it.
+        NoGraphError: the file is none.
+        BundleError: it reads weights from another file, or holds some that are not numbers.
+    """
+    found = path.stat()
+    return _read(path, found.st_size, found.st_mtime_ns)
+
+
+@lru_cache(maxsize=16)  # it is asked for before the file is opened too
+def _read(path: Path, size: int, _: int) -> GraphFile:
+    if size > LARGEST_GRAPH:
         raise refused(path, f"has {size:,} bytes, expected at most {LARGEST_GRAPH:,}")
     try:
         graph = read_graph(path.read_bytes())
     except ValueError as error:
-        raise damaged(path, str(error)) from None
+        raise NoGraphError(str(cannot_run(path, str(error)))) from None
     for name in sorted(graph.weights - {WEIGHTS}):
         raise refused(path, f"reads weights from {shown(name)}, expected {WEIGHTS}")
+    if graph.has_nan:
+        raise refused(path, "holds weights that are not numbers (NaN)")
     return graph
 
 
@@ -62,25 +89,25 @@ def _check_encoder(path: Path, graph: GraphFile, exact: GraphFile, size: int) ->
 
 
 def _check_decoder(path: Path, graph: GraphFile, encoder: GraphFile, words: int, regions: int) -> None:
-    states = [name.removeprefix("state.") for name in encoder.outputs if name.startswith("state.")]
-    _check_names(path, "inputs", graph.inputs, ["tokens", *encoder.outputs], ordered=False)
-    _check_names(path, "outputs", graph.outputs, ["logprobs", "attention", *(f"next.{name}" for name in states)])
+    memory, states = ([name for name in encoder.outputs if name.startswith(kind)] for kind in ("memory.", "state."))
+    after = [f"next.{name.removeprefix('state.')}" for name in states]
+    _check_names(path, "inputs", graph.inputs, ["tokens", *states, *memory])
+    _check_names(path, "outputs", graph.outputs, ["logprobs", "attention", *after])
     _check(path, "tokens", graph.inputs["tokens"], INT64, (None, None))
     _check(path, "logprobs", graph.outputs["logprobs"], FLOAT, (None, None, words), "of the vocabulary")
     _check(path, "attention", graph.outputs["attention"], FLOAT, (None, None, regions), "of the grid")
-    for name, given in encoder.outputs.items():
-        if name.startswith("memory."):
-            _check(path, name, graph.inputs[name], FLOAT, (None, *given.shape[1:]))
-            continue
-        # a state that starts empty grows by a word each time
-        shape = (None, None, *(length or None for length in given.shape[2:]))
-        for which in (graph.inputs[name], graph.outputs[f"next.{name.removeprefix('state.')}"]):
-            _check(path, name, which, FLOAT, shape)
+    for name in memory:
+        _check(path, name, graph.inputs[name], FLOAT, (None, *encoder.outputs[name].shape[1:]))
+    for name, then in zip(states, after, strict=True):
+        # what starts empty grows by a word each time
+        shape = (None, None, *(length or None for length in encoder.outputs[name].shape[2:]))
+        _check(path, name, graph.inputs[name], FLOAT, shape)
+        _check(path, then, graph.outputs[then], FLOAT, shape)
 
 
-def _check_names(path: Path, what: str, ports: Iterable[str], expected: Iterable[str], ordered: bool = True) -> None:
+def _check_names(path: Path, what: str, ports: Iterable[str], expected: Iterable[str]) -> None:
     found, wanted = list(ports), list(expected)
-    if found != wanted and (ordered or sorted(found) != sorted(wanted)):
+    if found != wanted:
         raise refused(path, f"has the {what} {shown(found)}, expected {shown(wanted)}")
 
 

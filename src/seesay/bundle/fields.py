@@ -113,24 +113,29 @@ class Fields:
 
 
 def refused(path: Path, what: str) -> BundleError:
-    """The error about a file of a bundle."""
-    return BundleError(f"bundle {printable(path.parent)}: {path.name}: {what}")
+    """The error about a file of a bundle, on one line."""
+    return BundleError(f"bundle {printable(path.parent)}: {path.name}: {printable(what)}")
 
 
 def damaged(path: Path, what: str) -> BundleError:
     """The error about a file that is not of its kind at all."""
-    return BundleError(f"bundle {printable(path.parent)}: {path.name} is damaged: {what}")
+    return BundleError(f"bundle {printable(path.parent)}: {path.name} is damaged: {printable(what)}")
 
 
-def read_text(path: Path, longest: int = LARGEST) -> str:
-    """The text of a bundle's file of at most `longest` bytes.
+def cannot_run(path: Path, why: str) -> BundleError:
+    """The error about a graph that is none, or that ONNX Runtime does not open."""
+    return BundleError(f"bundle {printable(path.parent)}: {path.name} cannot be run: {printable(why)}")
+
+
+def read_text(path: Path) -> str:
+    """The text of a bundle's file.
 
     Raises:
         BundleError: it cannot be read, is too long to be what it should be, or is not UTF-8.
     """
     try:
-        if (size := path.stat().st_size) > longest:
-            raise refused(path, f"has {size:,} bytes, expected at most {longest:,}")
+        if (size := path.stat().st_size) > LARGEST:
+            raise refused(path, f"has {size:,} bytes, expected at most {LARGEST:,}")
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
         raise damaged(path, f"not UTF-8 at byte {error.start:,}") from None

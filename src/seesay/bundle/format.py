@@ -23,14 +23,14 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import seesay
 from seesay.bundle.fields import Fields
 from seesay.bundle.search_file import read_search
-from seesay.bundle.text_files import read_preprocessing, read_recipe, read_scores, read_tokenizer
-from seesay.config.recipe import LARGEST_SIDE
+from seesay.bundle.text_files import LARGEST_SIDE, read_preprocessing, read_scores, read_tokenizer
 from seesay.data.images import ImageTransform
 from seesay.data.tokens import CaptionTokenizer
 from seesay.errors import BundleError, printable, shown
@@ -60,7 +60,6 @@ class Bundle:
 
     Attributes:
         folder: where it lies.
-        recipe: nested plain values of `seesay.config.Recipe`, every key present, and keys of other versions.
         tokenizer: text <-> ids.
         transform: photo -> encoder input.
         search: default search options.
@@ -69,12 +68,24 @@ class Bundle:
     """
 
     folder: Path
-    recipe: dict[str, Any]
     tokenizer: CaptionTokenizer
     transform: ImageTransform
     search: BeamOptions
     grid: tuple[int, int]
     scores: dict[str, Any]
+
+    @cached_property
+    def recipe(self) -> dict[str, Any]:
+        """Nested plain values of `seesay.config.Recipe`, every key present, and keys of other versions.
+
+        It is read when it is first asked for: captioning does without, and YAML takes as long to load as a photo.
+
+        Raises:
+            BundleError: it is not YAML, or a value has another type or is out of range.
+        """
+        from seesay.bundle.recipe_file import read_recipe
+
+        return read_recipe(self.folder / "recipe.yaml")
 
     @property
     def name(self) -> str:
@@ -92,7 +103,7 @@ def open_bundle(folder: str | Path) -> Bundle:
 
     Raises:
         BundleError: no bundle there, a format of another version, a file missing, changed or cut short, or a value in
-            it that has another type or is out of range.
+            it that has another type or is out of range (of the recipe: see `Bundle.recipe`).
     """
     folder = Path(folder)
     grid, files = _read_manifest(folder)
@@ -101,7 +112,6 @@ def open_bundle(folder: str | Path) -> Bundle:
     tokenizer = read_tokenizer(folder / "tokenizer.json")
     return Bundle(
         folder=folder,
-        recipe=read_recipe(folder / "recipe.yaml"),
         tokenizer=tokenizer,
         transform=read_preprocessing(folder / "preprocessing.json"),
         search=read_search(folder / "search.json", len(tokenizer)),

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+import numpy as np
+
 from seesay.errors import shown
 
 FLOAT, INT64 = 1, 7  # TensorProto.DataType
@@ -40,7 +42,10 @@ INNER: dict[str, dict[int, str]] = {
         "tensor": {13: "external"},
     }.items()
 }
-GRAPH, INPUT, OUTPUT = _text(7), _text(11), _text(12)  # of a model, and of a graph
+GRAPH = _text(7)  # of a model
+INITIALIZER, INPUT, OUTPUT = _text(5), _text(11), _text(12)  # of a graph
+DATA_TYPE, CONTENT = _number(2), (_text(4), _text(9))  # of a tensor: `float_data`, `raw_data`
+INFINITY = 0x7F80 << 16  # the bits of a float32
 
 
 class Port(NamedTuple):
@@ -56,11 +61,18 @@ class Port(NamedTuple):
 
 
 class GraphFile(NamedTuple):
-    """Inputs and outputs by name, in their order, and the files that weights are read from."""
+    """What a graph declares.
+
+    Attributes:
+        inputs, outputs: by name, in their order.
+        weights: the files that weights are read from.
+        has_nan: whether a weight that it holds itself, in single precision, is not a number.
+    """
 
     inputs: dict[str, Port]
     outputs: dict[str, Port]
     weights: set[str]
+    has_nan: bool
 
 
 def read_graph(data: bytes) -> GraphFile:
@@ -70,6 +82,7 @@ def read_graph(data: bytes) -> GraphFile:
         ValueError: it is none.
     """
     ports: dict[int, dict[str, Port]] = {INPUT: {}, OUTPUT: {}}
+    floats: list[bytes] = []
     for tag, start, stop in _fields(data, 0, len(data)):
         for inner, first, last in _fields(data, start, stop) if tag == GRAPH else ():
             if inner in ports:
@@ -77,7 +90,27 @@ def read_graph(data: bytes) -> GraphFile:
                 if name in ports[inner]:
                     raise ValueError(f"two of its inputs or outputs are called {shown(name)}")
                 ports[inner][name] = port
-    return GraphFile(ports[INPUT], ports[OUTPUT], set(_locations(data, 0, len(data), "model", 0)))
+            elif inner == INITIALIZER:
+                floats += _floats(data, first, last)
+    weights = set(_locations(data, 0, len(data), "model", 0))
+    return GraphFile(ports[INPUT], ports[OUTPUT], weights, _has_nan(b"".join(floats)))
+
+
+def _floats(data: bytes, start: int, stop: int) -> list[bytes]:
+    """The content of a `TensorProto` in single precision."""
+    dtype, found = 0, []
+    for tag, first, last in _fields(data, start, stop):
+        if tag == DATA_TYPE:
+            dtype = first
+        elif tag in CONTENT:
+            found.append(data[first : first + (last - first) // 4 * 4])
+    return found if dtype == FLOAT else []
+
+
+def _has_nan(floats: bytes) -> bool:
+    """By the bits, with and without a sign: beyond those of infinity."""
+    bits = np.frombuffer(floats, "<i4")
+    return bool(len(bits)) and (int(bits.max()) > INFINITY or int(bits.view("<u4").max()) > INFINITY + 2**31)
 
 
 def _locations(data: bytes, start: int, stop: int, kind: str, depth: int) -> Iterator[str]:
@@ -127,31 +160,39 @@ def _length(data: bytes, start: int, stop: int) -> int | None:
 def _fields(data: bytes, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
     """(tag, first byte, end) of each field of a message; of a number its value and 0 in their place."""
     at = start
-    while at < stop:
-        tag, at = _varint(data, at, stop)
-        wire, first, last = tag & 7, at, 0
-        if wire == 0:
-            first, at = _varint(data, at, stop)
-        elif wire == 2:
-            length, first = _varint(data, at, stop)
-            at = last = first + length
-        elif wire in (1, 5):
-            at += 8 if wire == 1 else 4
-        else:
-            raise ValueError("not an ONNX file")
-        if at > stop or tag >= 1 << 32:
-            raise ValueError("not an ONNX file, or cut short")
-        yield tag, first, last
+    try:
+        while at < stop:
+            tag = data[at]
+            at += 1
+            if tag > 127:
+                tag, at = _varint(data, at - 1)
+            wire, first, last = tag & 7, at, 0
+            if wire == 0:
+                first, at = _varint(data, at)
+            elif wire == 2:
+                length = data[at]  # most of them are this short
+                first = at + 1
+                if length > 127:
+                    length, first = _varint(data, at)
+                at = last = first + length
+            elif wire in (1, 5):
+                at += 8 if wire == 1 else 4
+            else:
+                raise ValueError("not an ONNX file")
+            if at > stop or tag >= 1 << 32:
+                raise ValueError("not an ONNX file, or cut short")
+            yield tag, first, last
+    except IndexError:
+        raise ValueError("not an ONNX file, or cut short") from None
 
 
-def _varint(data: bytes, at: int, stop: int) -> tuple[int, int]:
+def _varint(data: bytes, at: int) -> tuple[int, int]:
     """A number, and where it ends: seven bits a byte, the lowest first."""
-    value = shift = 0
-    while at < stop and shift < 70:
+    value = 0
+    for shift in range(0, 70, 7):
         byte = data[at]
         at += 1
-        value |= (byte & 0x7F) << shift
-        if byte < 0x80:
+        value |= (byte & 127) << shift
+        if byte < 128:
             return value, at
-        shift += 7
-    raise ValueError("not an ONNX file, or cut short")
+    raise ValueError("not an ONNX file")

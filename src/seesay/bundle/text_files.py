@@ -1,40 +1,19 @@
-"""The text files of a bundle but manifest.json and search.json, each value checked."""
+"""Vocabulary, preprocessing and scores of a bundle, each value checked."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from seesay.bundle.fields import Fields, damaged, read_json, read_text, refused
-from seesay.config.plain_yaml import read_yaml
-from seesay.config.recipe import LARGEST_SIDE, known_values
+from seesay.bundle.fields import Fields, read_json, refused
 from seesay.data.images import ImageTransform, Resample
 from seesay.data.tokens import CaptionTokenizer
 from seesay.errors import DataError
 
-LONGEST_RECIPE = 2**16  # bytes; YAML is slow to read, and a recipe has some 1,500
 FIGURES = {"bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider"}
+LARGEST_SIDE = 4096  # of the square that photos become, in pixels; a recipe's `images.size` has the same limit
 MOST_PHOTOS = 10**9
 Triple = tuple[float, float, float]
-
-
-def read_recipe(path: Path) -> dict[str, Any]:
-    """Nested values of the recipe, every known key present; those of other versions pass as they are.
-
-    Raises:
-        BundleError: it is not YAML, or values of known keys have another type or are out of range.
-    """
-    try:
-        values = read_yaml(read_text(path, LONGEST_RECIPE))
-    except ValueError as error:
-        raise damaged(path, f"not YAML: {error}") from None
-    if not isinstance(values, dict):
-        raise damaged(path, f"expected keys and values, got {type(values).__name__}")
-    problems: list[str] = []
-    recipe = known_values(values, problems)
-    if problems:
-        raise refused(path, "; ".join(problems))
-    return recipe
 
 
 def read_tokenizer(path: Path) -> CaptionTokenizer:

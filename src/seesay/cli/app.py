@@ -160,7 +160,7 @@ def demo(
     from seesay.cli.caption import CaptionOptions, caption_photos
 
     caption_photos(demo_photos(), CaptionOptions(model=model, outputs={"page": out}))
-    print(f"\nOpen {out} and point at a word to see where the model looked for it.")
+    print(f"\nOpen {printable(out)} and point at a word to see where the model looked for it.")
 
 
 @app.command()
@@ -384,7 +384,7 @@ def train(
         from seesay.training.loop import StoppedError
         from seesay.training.train import train as train_recipe
     try:
-        print(train_recipe(checked, resume))
+        print(printable(train_recipe(checked, resume)))
     except StoppedError:
         say(f"seesay: stopped; everything is saved in {checked.folder}, add --resume to go on")
         raise typer.Exit(130) from None
@@ -436,15 +436,57 @@ def evaluate(
 
 @app.command()
 def compare(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", parser=named, help="Folders of runs, or of bundles.")],
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN...", parser=named, help="Folders of runs or of bundles, or scores files (.json)."),
+    ],
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="PATH",
+            parser=named,
+            help="Score all of them on this data set's photos; may be given again.",
+            show_default="their own dev scores",
+        ),
+    ] = None,
+    split: Annotated[str, typer.Option(help="Of --data: train, dev (val) or test.")] = "test",
+    precision: Annotated[
+        Literal["auto", "int8", "float32"], typer.Option(help="Of all models, with --data.")
+    ] = "float32",
+    beam: Beam = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Of --data: photos at most.", show_default="all")] = None,
+    layout: Layout = "auto",
+    splits: Splits = "auto",
+    columns: Columns = "",
     markdown: Annotated[Path | None, typer.Option(help="Write the table as Markdown here (.md).")] = None,
     csv: Annotated[Path | None, typer.Option(help="Write every figure here (.csv).")] = None,
     chart: Annotated[Path | None, typer.Option(help="Draw CIDEr with its intervals here (.png).")] = None,
     speed: Annotated[bool, typer.Option("--speed", help="Measure captions a second too.")] = False,
     sort: Annotated[str | None, typer.Option(help="By this column of the CSV, such as cider.")] = None,
 ) -> None:
-    """Put runs side by side, finished or not: what differs in their recipes, size, time and dev scores."""
+    """Put runs side by side: recipes, size, time and dev scores; with --data, scores on the same photos, and tests."""
     from seesay.cli.compare import compare_runs
+    from seesay.cli.compare_models import compare_on, is_scores
+
+    if data or any(map(is_scores, runs)):
+        if not (data or all(map(is_scores, runs))):
+            raise typer.BadParameter("scores files beside models need --data PATH, to score all on the same photos")
+        if speed or chart or sort:
+            raise typer.BadParameter("--speed, --chart and --sort are of runs, without --data and scores files")
+        compare_on(
+            runs,
+            data or (),
+            split=split,
+            precision=precision,
+            beam=beam,
+            limit=limit,
+            layout=layout,
+            splits=splits,
+            columns=columns,
+            markdown=markdown,
+            csv=csv,
+        )
+        return
 
     compare_runs(runs, markdown, csv, chart, speed, sort)
 
@@ -474,4 +516,4 @@ def export(
     from seesay.bundle.export import export_graphs
     from seesay.bundle.find import find_bundle
 
-    print(export_graphs(find_bundle(bundle), out))
+    print(printable(export_graphs(find_bundle(bundle), out)))

@@ -19,7 +19,7 @@ from seesay.data.records import CaptionRecord, Dataset, count_captions
 from seesay.data.shapes import grounded
 from seesay.data.text import count_of
 from seesay.data.writers import convert
-from seesay.errors import PhotoError
+from seesay.errors import PhotoError, printable
 from seesay.explain.data_page import Sample, write_data_page
 from seesay.progress import counted
 
@@ -65,7 +65,7 @@ def show(
         f"{count_of(count_captions(data.records), 'caption')}",
     ]
     title = f"{', '.join(path.resolve().name for path in paths)}{f', {split}' if split else ''}"
-    print(write_data_page(page, title, about, _samples(drawn)))
+    print(printable(write_data_page(page, title, about, _samples(drawn))))
 
 
 def rewrite(
@@ -86,7 +86,7 @@ def rewrite(
     written = convert(data, out, to, shard_mb)
     parts = ", ".join(f"{split} {number:,}" for split, number in written.counts().items())
     captions = count_of(count_captions(written.records), "caption")
-    print(f"{out}: {to}, {count_of(len(written.records), 'image')}, {captions} ({parts})")
+    print(f"{printable(out)}: {to}, {count_of(len(written.records), 'image')}, {captions} ({parts})")
 
 
 def _read(paths: Sequence[Path], layout: str, splits: str, columns: str, boxes: Sequence[Path]) -> Dataset:

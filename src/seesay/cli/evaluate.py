@@ -76,7 +76,8 @@ def evaluate_model(
     tell("\n".join(lines), json_out)
     if json_out:
         about = {"data": [str(path) for path in data], "split": split}
-        values = {**about, **result.to_dict(attention)}
+        per_image = result.scores.per_image.to_dict() if result.scores.per_image else None
+        values = {**about, **result.to_dict(attention), "per_image": per_image}  # that for `seesay compare`
         if proof:
             values["attention"] |= proof.to_dict()
         emit_json(json_out, values)

@@ -51,26 +51,14 @@ class Comparison:
 
         A line is longer than `width` only where the runs' names leave no room for one more column.
         """
-        names, *columns = [_clipped(column) for column in self.columns()]
-        blocks: list[list[Column]] = []
-        for column in columns:
-            if not blocks or _width([*blocks[-1], column]) > width:
-                blocks.append([names])
-            blocks[-1].append(column)
-        parts = ["\n".join(_lines(block)) for block in blocks]
+        parts = text_blocks([_clipped(column) for column in self.columns()], width)
         if self.warnings:
             parts.append("\n".join(textwrap.fill(text, width, subsequent_indent="  ") for text in self.warnings))
         return "\n\n".join(parts)
 
     def markdown(self) -> str:
         """A Markdown table of the same columns, the warnings as a list below it."""
-        columns = self.columns()
-        rows = zip(*([cell.strip().replace("|", "\\|") for cell in column.cells] for column in columns), strict=True)
-        lines = [
-            f"| {' | '.join(column.title for column in columns)} |",
-            f"|{'|'.join('---:' if column.right else '---' for column in columns)}|",
-            *(f"| {' | '.join(row)} |" for row in rows),
-        ]
+        lines = markdown_table(self.columns())
         if self.warnings:
             lines += ["", *(f"- {text}" for text in self.warnings)]
         return "\n".join(lines) + "\n"
@@ -228,6 +216,10 @@ def _remarks(runs: Sequence[RunSummary]) -> list[str]:
     remarks = []
     if any(run.interval for run in runs):
         remarks.append("[low, high]: 95 % of resamples of the dev photos. Intervals that overlap settle nothing.")
+        remarks.append(
+            "Scores are those that training made, in 32 bits; `seesay evaluate` captions in 8 bits where it can. "
+            "--data PATH scores all in one precision, with a paired test."
+        )
     if running := [run.name for run in runs if run.state == "running"]:
         remarks.append(f"Running or stopped, no bundle yet: {_list(running)}; CIDEr is the best epoch's so far.")
     if unscored := [run.name for run in runs if run.bundle and run.state != "running" and not run.scores]:
@@ -276,6 +268,27 @@ def _clipped(column: Column) -> Column:
         return column
     cells = [cell if len(cell) <= LONGEST_CELL else f"{cell[: LONGEST_CELL - 3]}..." for cell in column.cells]
     return column._replace(cells=cells)
+
+
+def text_blocks(columns: Sequence[Column], width: int) -> list[str]:
+    """Columns as plain text, the first one again before those that do not fit beside the others."""
+    names, *others = columns
+    blocks: list[list[Column]] = []
+    for column in others:
+        if not blocks or _width([*blocks[-1], column]) > width:
+            blocks.append([names])
+        blocks[-1].append(column)
+    return ["\n".join(_lines(block)) for block in blocks]
+
+
+def markdown_table(columns: Sequence[Column]) -> list[str]:
+    """The lines of a Markdown table."""
+    rows = zip(*([cell.strip().replace("|", "\\|") for cell in column.cells] for column in columns), strict=True)
+    return [
+        f"| {' | '.join(column.title for column in columns)} |",
+        f"|{'|'.join('---:' if column.right else '---' for column in columns)}|",
+        *(f"| {' | '.join(row)} |" for row in rows),
+    ]
 
 
 def _width(columns: Sequence[Column]) -> int:

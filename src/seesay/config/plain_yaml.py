@@ -3,32 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from seesay.errors import printable, shown
 
 NOT_TEXT = {f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "bool", "timestamp")}
+LONGEST = 2**16  # characters: a recipe has some 1,500, and YAML takes a second for these
+DEEPEST = 50  # lists and mappings in each other; a recipe has 3
 BITS = 256  # of a whole number; Python refuses to write those of many thousands
+
+if TYPE_CHECKING:
+    _Fast = yaml.SafeLoader
+else:  # seven times as fast, where PyYAML was built with libyaml
+    _Fast = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def read_yaml(text: str, as_text: Collection[str] = ()) -> Any:
     """The content of a YAML text.
+
+    Stricter than YAML: no key twice in one mapping (it would keep the last one), and no aliases, by which a short text
+    stands for more than fits any memory.
 
     Args:
         text: YAML.
         as_text: dotted keys of which the values are text even where YAML would read a number, a date or a boolean:
             `name: 007` is "007" then. null stays null.
 
-    Stricter than YAML: no key twice in one mapping (it would keep the last one), and no aliases, by which a short text
-    stands for more than fits any memory.
-
     Raises:
         ValueError: it is not such a text; what is wrong, on one line.
     """
+    if len(text) > LONGEST:
+        raise ValueError(f"{len(text):,} characters are too many, expected at most {LONGEST:,}")
     loader = None
     try:
+        _refuse_aliases(text)
         loader = _Loader(text)
         node = loader.get_single_node()
         if node is None:
@@ -41,8 +51,6 @@ def read_yaml(text: str, as_text: Collection[str] = ()) -> Any:
         raise ValueError(printable(f"{error.problem or error.context}{place}")) from None
     except yaml.YAMLError as error:
         raise ValueError(printable(str(error).partition("\n")[0])) from None
-    except RecursionError:
-        raise ValueError("brackets are nested too deeply") from None
     except (ValueError, OverflowError) as error:  # of numbers and dates that are none
         raise ValueError(printable(error)) from None
     finally:
@@ -61,14 +69,19 @@ def _keep_text(node: yaml.Node, as_text: Collection[str], key: str = "") -> None
                 scalar.tag = "tag:yaml.org,2002:str"
 
 
-class _Loader(yaml.SafeLoader):
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
+def _refuse_aliases(text: str) -> None:
+    """And nesting that would be too deep for what is done to each node."""
+    depth = 0
+    for event in yaml.parse(text, _Fast):
+        if isinstance(event, yaml.AliasEvent):
             problem = f"{shown(f'*{event.anchor}')} is an alias: write out what it stands for"
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
-        return super().compose_node(parent, index)
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > DEEPEST:
+            raise yaml.MarkedYAMLError(problem="brackets are nested too deeply", problem_mark=event.start_mark)
 
+
+class _Loader(_Fast):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:

@@ -259,11 +259,6 @@ def _rules(recipe: Recipe) -> Iterable[tuple[bool, str]]:
         f"train.words_seen={train.words_seen:g} teaches the encoder, and encoder.finetune=none trains nothing of it",
     )
 
-    yield (
-        train.grounding > 0 and not recipe.data.boxes,
-        f"train.grounding={train.grounding:g} teaches attention where named things are: give data.boxes=FOLDER",
-    )
-
     heads = attention.heads or 1
     transformer = decoder.kind == "transformer"
     yield (

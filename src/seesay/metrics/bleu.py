@@ -6,9 +6,12 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 
+import numpy as np
+
 from seesay.metrics.inputs import References, Tokens, check_pairs
 
 ORDERS = 4
+COUNTS = 2 * ORDERS + 2  # numbers that an image adds
 # pycocoevalcap's constants against division by zero, kept because our figures must be its figures
 TINY, SMALL = 1e-15, 1e-9
 
@@ -29,18 +32,33 @@ def bleu(hypotheses: Sequence[Tokens], references: References) -> tuple[float, f
     Raises:
         DataError: the two differ in length, there are no images, or one has no reference.
     """
-    check_pairs(hypotheses, references)
-    matches, guesses = [0] * ORDERS, [0] * ORDERS
-    reference_length = 0
-    for hypothesis, captions in zip(hypotheses, references, strict=True):
-        reference_length += _closest_length(len(hypothesis), captions)
-        for n in range(ORDERS):
-            matches[n] += _clipped_matches(hypothesis, captions, n + 1)
-            guesses[n] += max(0, len(hypothesis) - n)
-    penalty = _brevity_penalty(sum(map(len, hypotheses)), reference_length)
-    products = [math.prod(_precision(matches[k], guesses[k]) for k in range(n + 1)) for n in range(ORDERS)]
-    one, two, three, four = (penalty * product ** (1 / (n + 1)) for n, product in enumerate(products))
+    one, two, three, four = bleu_of(bleu_counts(hypotheses, references).sum(axis=0)).tolist()
     return one, two, three, four
+
+
+def bleu_counts(hypotheses: Sequence[Tokens], references: References) -> np.ndarray:
+    """What BLEU adds up, (B, 10): matches and guesses of orders 1 to 4, lengths of caption and reference.
+
+    Raises:
+        DataError: as `bleu`.
+    """
+    check_pairs(hypotheses, references)
+    counts = np.zeros((len(hypotheses), COUNTS), np.int64)
+    for row, hypothesis, captions in zip(counts, hypotheses, references, strict=True):
+        for n in range(ORDERS):
+            row[n] = _clipped_matches(hypothesis, captions, n + 1)
+            row[ORDERS + n] = max(0, len(hypothesis) - n)
+        row[2 * ORDERS :] = len(hypothesis), _closest_length(len(hypothesis), captions)
+    return counts
+
+
+def bleu_of(counts: np.ndarray) -> np.ndarray:
+    """BLEU-1 to BLEU-4, (..., 4), of sums of `bleu_counts`, (..., 10)."""
+    matches, guesses = counts[..., :ORDERS], counts[..., ORDERS : 2 * ORDERS]
+    ratio = (counts[..., 2 * ORDERS] + TINY) / (counts[..., 2 * ORDERS + 1] + SMALL)
+    penalty = np.where(ratio < 1, np.exp(1 - 1 / ratio), 1.0)
+    products = np.cumprod((matches + TINY) / (guesses + SMALL), axis=-1)
+    return penalty[..., None] * products ** (1 / np.arange(1, ORDERS + 1))
 
 
 def sentence_bleu(sentences: Sequence[Tokens], captions: Sequence[Tokens]) -> list[float]:
@@ -87,10 +105,6 @@ def _most_in_one(captions: Sequence[Tokens], n: int) -> Counter[tuple]:
 
 def _closest_length(length: int, captions: Sequence[Tokens]) -> int:
     return min((abs(len(caption) - length), len(caption)) for caption in captions)[1]
-
-
-def _precision(matches: int, guesses: int) -> float:
-    return (matches + TINY) / (guesses + SMALL)
 
 
 def _brevity_penalty(length: int, reference_length: int) -> float:

@@ -13,7 +13,10 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 
+import numpy as np
+
 from seesay.errors import SeesayError, require
+from seesay.metrics.meteor_statistics import additive
 
 # whatever the machine's locale: UTF-8 in and out, and numbers with a decimal point
 JAVA_OPTIONS = ("-Dfile.encoding=UTF-8", "-Dstdout.encoding=UTF-8", "-Duser.language=en", "-Duser.country=US")
@@ -56,7 +59,9 @@ def ptb_tokenise(captions: Sequence[str]) -> list[list[str]]:
     return [[word for word in line.split() if word not in punctuation] for line in lines]
 
 
-def meteor(hypotheses: Sequence[Sequence[str]], references: Sequence[Sequence[Sequence[str]]]) -> float:
+def meteor(
+    hypotheses: Sequence[Sequence[str]], references: Sequence[Sequence[Sequence[str]]]
+) -> tuple[float, np.ndarray]:
     """METEOR 1.5 of a corpus (Denkowski and Lavie 2014), English, by its own jar; starting it takes seconds.
 
     Args:
@@ -64,7 +69,8 @@ def meteor(hypotheses: Sequence[Sequence[str]], references: Sequence[Sequence[Se
         references: B lists of captions, likewise.
 
     Returns:
-        A fraction, 0 (worst) to 1.
+        A fraction, 0 (worst) to 1, and the statistics of each image that it comes from, (B, 23); see
+        `seesay.metrics.meteor_statistics.meteor_of`.
 
     Raises:
         MissingExtraError: pycocoevalcap is not installed, or there is no Java.
@@ -94,14 +100,15 @@ def _score(
     process: subprocess.Popen[str],
     hypotheses: Sequence[Sequence[str]],
     references: Sequence[Sequence[Sequence[str]]],
-) -> float:
+) -> tuple[float, np.ndarray]:
     """METEOR's protocol: a line of statistics for each image, then from all of them a score each and one in all."""
     statistics = []
     for hypothesis, captions in zip(hypotheses, references, strict=True):
         _say(process, "SCORE", *map(_line, captions), _line(hypothesis))
         statistics.append(_hear(process))
     _say(process, "EVAL", *statistics)
-    return [float(_hear(process)) for _ in range(len(statistics) + 1)][-1]
+    score = [float(_hear(process)) for _ in range(len(statistics) + 1)][-1]
+    return score, additive(np.array([line.split() for line in statistics], np.float64))
 
 
 def _line(words: Sequence[str]) -> str:

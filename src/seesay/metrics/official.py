@@ -67,7 +67,9 @@ def official_scores(hypotheses: Hypotheses, references: TextReferences) -> Score
     words = iter(ptb_tokenise(list(chain.from_iterable(references[image] for image in hypotheses))))
     reference_tokens = [list(islice(words, len(references[image]))) for image in hypotheses]
     scores = basic_scores(tokens, reference_tokens, tokeniser="ptb")
-    return replace(scores, meteor=meteor(tokens, reference_tokens), comparable=True, left_out="")
+    value, statistics = meteor(tokens, reference_tokens)
+    per_image = replace(scores.per_image, meteor=statistics) if scores.per_image else None
+    return replace(scores, meteor=value, comparable=True, left_out="", per_image=per_image)
 
 
 def _check_ids(hypotheses: Hypotheses, references: TextReferences) -> None:

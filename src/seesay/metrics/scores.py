@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from seesay.metrics.bleu import bleu
+from seesay.metrics.bleu import bleu_counts, bleu_of
 from seesay.metrics.cider import CiderD
 from seesay.metrics.inputs import References, Tokens
+from seesay.metrics.resampling import PerImage
 from seesay.metrics.rouge import rouge_l
 from seesay.metrics.statistics import bootstrap_interval
 
@@ -31,6 +32,7 @@ class Scores:
         references: how many reference captions they have, all together.
         left_out: why there is no METEOR, where there is none.
         cider_each: CIDEr-D of each image, in the order they were handed over; `cider` is their mean.
+        per_image: what all of the scores add up from, in the same order; for intervals and tests.
     """
 
     bleu: tuple[float, float, float, float]
@@ -44,6 +46,7 @@ class Scores:
     references: int
     left_out: str = "pip install 'seesay[eval]'"
     cider_each: tuple[float, ...] = field(default=(), repr=False)
+    per_image: PerImage | None = field(default=None, repr=False, compare=False)
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -94,12 +97,14 @@ def basic_scores(hypotheses: Sequence[Tokens], references: References, tokeniser
     Raises:
         DataError: the two differ in length, there are no images, or one has no reference.
     """
-    corpus_bleu = bleu(hypotheses, references)
+    counts = bleu_counts(hypotheses, references)
+    one, two, three, four = bleu_of(counts.sum(axis=0)).tolist()
+    rouge = rouge_l(hypotheses, references)
     cider = CiderD(references).score(hypotheses)
     return Scores(
-        bleu=corpus_bleu,
+        bleu=(one, two, three, four),
         meteor=None,
-        rouge_l=float(rouge_l(hypotheses, references).mean()),
+        rouge_l=float(rouge.mean()),
         cider=float(cider.mean()),
         cider_interval=bootstrap_interval(cider, seed=0),
         comparable=False,
@@ -107,6 +112,7 @@ def basic_scores(hypotheses: Sequence[Tokens], references: References, tokeniser
         images=len(references),
         references=sum(map(len, references)),
         cider_each=tuple(cider.tolist()),
+        per_image=PerImage(counts, rouge, cider),
     )
 
 

@@ -4,17 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from itertools import chain
+
+import numpy as np
 
 from seesay.bundle.format import Bundle
 from seesay.data.tokens import CaptionTokenizer
-from seesay.errors import whole_number
+from seesay.errors import BundleError, printable, whole_number
 from seesay.runtime.encoded import PhotoInput
 from seesay.runtime.engine import Engine
 from seesay.runtime.graphs import Encoded
 from seesay.runtime.rules import Wishes, tokens_of, with_wishes
-from seesay.search import BeamOptions, Hypothesis, SampleOptions
+from seesay.search import BeamOptions, Hypothesis, NotNumbersError, SampleOptions
 
 Ask = Callable[[Engine, Sequence[PhotoInput]], list[list[Hypothesis]]]  # for each photo one sentence or several
+
+ROUNDING = 1e-3  # what a log-probability may have above zero
+
+
+def answer(ask: Ask, engine: Engine, photos: Sequence[PhotoInput], bundle: Bundle) -> list[list[Hypothesis]]:
+    """What an ask gives.
+
+    Raises:
+        BundleError: log-probabilities or attention are no numbers, or no such ones: the bundle's graphs are to blame.
+    """
+    try:
+        found = ask(engine, photos)
+    except NotNumbersError:
+        found = None
+    if found is None or not all(map(_has_numbers, chain.from_iterable(found))):
+        raise BundleError(
+            f"bundle {printable(bundle.folder)}: its graphs give no numbers (log-probabilities or attention that are "
+            "NaN, infinite or out of range)"
+        )
+    return found
+
+
+def _has_numbers(sentence: Hypothesis) -> bool:
+    likely = all(logprob <= ROUNDING for logprob in sentence.logprobs)  # which NaN is not
+    return likely and bool(np.isfinite(sentence.attention).all())
 
 
 def best(bundle: Bundle, beam: int | None, wishes: Wishes) -> Ask:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import platform
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Literal, NamedTuple, cast
 
 import numpy as np
 import onnxruntime
 
-from seesay.errors import BundleError
+from seesay.bundle.agreement import read_graph_of
+from seesay.bundle.fields import cannot_run, refused
+from seesay.errors import BundleError, shown
 
 Precision = Literal["auto", "int8", "float32"]
 ENCODERS: dict[Precision, str] = {"int8": "encoder.int8.onnx", "float32": "encoder.onnx"}
@@ -17,6 +19,8 @@ DECODERS: dict[Precision, str] = {"int8": "decoder.int8.onnx", "float32": "decod
 # Whether ONNX Runtime is told for how long; one that is older would spin for milliseconds.
 SPIN_DURATION = tuple(map(int, onnxruntime.__version__.split(".")[:2])) >= (1, 26)
 FAST_INT8 = ("x86_64", "AMD64")  # where 8 bits were measured to be faster (docs/performance.md)
+
+LONGEST_REASON = 240  # characters of what ONNX Runtime says
 
 Arrays = tuple[np.ndarray, ...]
 
@@ -33,17 +37,63 @@ class Encoded(NamedTuple):
     memory: Arrays
 
 
+class Graph:
+    """A graph of a bundle on ONNX Runtime: a function of arrays.
+
+    What it computes is checked for what `seesay.bundle.agreement` cannot know beforehand.
+
+    Args:
+        path: the file.
+        threads: that work on one call.
+
+    Attributes:
+        inputs: their names.
+        outputs: name -> length of the last axis as the graph declares it.
+
+    Raises:
+        BundleError: ONNX Runtime cannot open it; or, when it is called, it fails, or an output has another shape.
+    """
+
+    def __init__(self, path: Path, threads: int) -> None:
+        self.path, self._session = path, _session(path, threads)
+        self.inputs = [each.name for each in self._session.get_inputs()]
+        self.outputs: dict[str, int | str | None] = {
+            each.name: (each.shape or [None])[-1] for each in self._session.get_outputs()
+        }
+        self._names = list(self.outputs)
+
+    def __call__(self, feed: dict[str, np.ndarray], leading: tuple[int, ...]) -> list[np.ndarray]:
+        """All outputs, whose first axes are `leading`."""
+        try:
+            found = cast(list[np.ndarray], self._session.run(self._names, feed))  # none is a sequence, map or sparse
+        except Exception as error:  # ONNX Runtime's errors have no common class
+            raise refused(self.path, f"fails when it runs ({_brief(error)})") from None
+        count = len(leading)
+        for name, array in zip(self._names, found, strict=True):
+            if array.shape[:count] != leading:
+                raise self.unexpected(name, array, leading)
+        return found
+
+    def unexpected(self, name: str, array: np.ndarray, leading: tuple[int, ...], *rest: object) -> BundleError:
+        """The error about an output of another shape than (*leading, *rest)."""
+        expected = ", ".join(map(str, (*leading, *(rest or ("...",)))))
+        return refused(self.path, f"gives {shown(name)} of {shown(list(array.shape))}, expected [{expected}]")
+
+
 class Encoder:
     """Pixels of one photo -> what the decoder needs of it."""
 
-    def __init__(self, session: onnxruntime.InferenceSession) -> None:
-        self._session = session
-        self._outputs = [output.name for output in session.get_outputs()]
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
 
     def __call__(self, pixels: np.ndarray) -> Encoded:
         """One photo, (3, size, size): alone, since its activations then stay in the processor's cache."""
-        arrays = _run(self._session, self._outputs, {"images": pixels[None]})
-        named = list(zip(self._outputs, arrays, strict=True))
+        named = list(zip(self._graph.outputs, self._graph({"images": pixels[None]}, (1,)), strict=True))
+        for name, array in named:
+            if name.startswith("state.") and array.shape[:2] != (1, 1):
+                raise self._graph.unexpected(name, array, (1, 1))
+            if not np.isfinite(array).all():
+                raise refused(self._graph.path, f"gives {shown(name)} that is no number (NaN or infinite)")
         state, memory = (tuple(a for name, a in named if name.startswith(kind)) for kind in ("state.", "memory."))
         return Encoded(state, memory)
 
@@ -51,22 +101,25 @@ class Encoder:
 class Decoder:
     """One step of the decoder, as the searches ask for it (`seesay.search.StepModel.step`)."""
 
-    def __init__(self, session: onnxruntime.InferenceSession) -> None:
-        self._session = session
-        self._outputs = [output.name for output in session.get_outputs()]
-        inputs = [part.name for part in session.get_inputs()]
-        self._parts = [name for kind in ("state.", "memory.") for name in inputs if name.startswith(kind)]
+    def __init__(self, graph: Graph) -> None:
+        self._graph = graph
+        self._parts = [name for kind in ("state.", "memory.") for name in graph.inputs if name.startswith(kind)]
+        self._words, self._regions = (graph.outputs.get(name) for name in ("logprobs", "attention"))
 
     def __call__(self, tokens: np.ndarray, state: Arrays, memory: Arrays) -> tuple[np.ndarray, Arrays, np.ndarray]:
         feed = {"tokens": tokens, **dict(zip(self._parts, (*state, *memory), strict=True))}
-        logprobs, attention, *after = _run(self._session, self._outputs, feed)
+        logprobs, attention, *after = self._graph(feed, tokens.shape)
+        if logprobs.shape[2:] != (self._words,):
+            raise self._graph.unexpected("logprobs", logprobs, tokens.shape, self._words)
+        if attention.shape[2:] != (self._regions,):
+            raise self._graph.unexpected("attention", attention, tokens.shape, self._regions)
         return logprobs, tuple(after), attention
 
 
 def open_encoder(folder: Path, threads: int, precision: Precision) -> tuple[Encoder, Precision]:
     """The encoder of a bundle, and the precision that "auto" took; raises BundleError: it cannot be run."""
-    session, taken = _open(folder, ENCODERS, threads, precision)
-    return Encoder(session), taken
+    graph, taken = _open(folder, ENCODERS, threads, precision)
+    return Encoder(graph), taken
 
 
 def open_decoder(folder: Path, threads: int, precision: Precision) -> tuple[Decoder, Precision]:
@@ -77,28 +130,27 @@ def open_decoder(folder: Path, threads: int, precision: Precision) -> tuple[Deco
     """
     if precision == "int8" and not (folder / DECODERS[precision]).is_file():
         raise BundleError(f"bundle {folder}: has no {DECODERS[precision]}, an earlier seesay wrote it; use float32")
-    session, taken = _open(folder, DECODERS, threads, precision)
-    return Decoder(session), taken
+    graph, taken = _open(folder, DECODERS, threads, precision)
+    return Decoder(graph), taken
 
 
-def _open(
-    folder: Path, graphs: dict[Precision, str], threads: int, precision: Precision
-) -> tuple[onnxruntime.InferenceSession, Precision]:
+def _open(folder: Path, graphs: dict[Precision, str], threads: int, precision: Precision) -> tuple[Graph, Precision]:
     """The graph in 8 bits where it is wanted and there, else the one in float32, which "auto" takes too where the
     former cannot be run."""
     fast = platform.machine() in FAST_INT8
     if (precision == "int8" or (precision == "auto" and fast)) and (folder / graphs["int8"]).is_file():
         try:
-            return _session(folder / graphs["int8"], threads), "int8"
+            return Graph(folder / graphs["int8"], threads), "int8"
         except BundleError:
             if precision == "int8":
                 raise
-    return _session(folder / graphs["float32"], threads), "float32"
+    return Graph(folder / graphs["float32"], threads), "float32"
 
 
 def _session(graph: Path, threads: int) -> onnxruntime.InferenceSession:
+    read_graph_of(graph)  # ONNX Runtime opens no file that this refuses
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors only: advice on graph details helps no user
+    options.log_severity_level = 4  # errors are raised: to write them to the terminal too, in red, helps no user
     options.intra_op_num_threads = threads
     # Threads without work spin on cores that others need. Those of a decoder go on spinning while the search thinks
     # about a word (some 140 microseconds): to wake them for the next one would take as long as their share of it.
@@ -108,8 +160,10 @@ def _session(graph: Path, threads: int) -> onnxruntime.InferenceSession:
     try:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors have no common class
-        raise BundleError(f"bundle {graph.parent}: {graph.name} cannot be run: {error}") from error
+        raise cannot_run(graph, _brief(error)) from None
 
 
-def _run(session: onnxruntime.InferenceSession, outputs: list[str], feed: dict[str, Any]) -> list[np.ndarray]:
-    return cast(list[np.ndarray], session.run(outputs, feed))  # our graphs have no sequences, maps or sparse tensors
+def _brief(error: Exception) -> str:
+    """The message of another library on one line."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= LONGEST_REASON else f"{text[: LONGEST_REASON - 3]}..."

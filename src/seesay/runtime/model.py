@@ -13,6 +13,7 @@ from typing import Any, Unpack, overload
 
 import numpy as np
 
+from seesay.bundle.agreement import check_parts
 from seesay.bundle.find import find_bundle
 from seesay.bundle.format import Bundle, open_bundle
 from seesay.caption import Caption, Failure, Word
@@ -20,7 +21,7 @@ from seesay.data.images import ImageSource, as_photos, name_of, open_photo
 from seesay.data.tokens import join_words, split_words
 from seesay.errors import PhotoError, whole_number
 from seesay.runtime import asks
-from seesay.runtime.asks import Ask
+from seesay.runtime.asks import Ask, answer
 from seesay.runtime.batches import batches_of, on_threads
 from seesay.runtime.encoded import EncodedPhoto, PhotoInput, key_of
 from seesay.runtime.engine import Engine
@@ -46,6 +47,9 @@ class CaptionModel:
         precision: of what is computed, see `Engine.open`.
         engines: number of threads -> an engine that works on each call with so many; None opens the bundle's own.
 
+    Raises:
+        BundleError: the bundle's parts do not fit each other, or it has no graphs of this precision that can be run.
+
     Attributes:
         bundle: its vocabulary, transform, search and scores.
         engine: what single photos are encoded and captioned with.
@@ -59,6 +63,8 @@ class CaptionModel:
         precision: Precision = "auto",
         engines: Callable[[int], Engine] | None = None,
     ) -> None:
+        if engines is None:
+            check_parts(bundle)
         self.bundle = bundle
         self._folder = bundle.folder.resolve()  # a copy may be made in another folder, or in another process
         self.threads = cores() if threads is None else whole_number("threads", threads)
@@ -269,7 +275,7 @@ class CaptionModel:
 
     def _answer(self, image: Photo, ask: Ask) -> list[Caption]:
         photo = self._read(image, self.engine, self._helper)
-        [sentences] = ask(self.engine, [photo])
+        [sentences] = answer(ask, self.engine, [photo], self.bundle)
         return self._captions(photo, sentences)
 
     def _answers(self, images: Iterable[Photo], ask: Ask, batch_size: int) -> Iterator[list[Caption] | Failure]:
@@ -297,7 +303,9 @@ class CaptionModel:
                 name = _name(image)
                 results[place] = Failure(name, str(error) if name is None else error.reason)
         if photos:
-            for (place, photo), sentences in zip(photos.items(), ask(engine, [*photos.values()]), strict=True):
+            for (place, photo), sentences in zip(
+                photos.items(), answer(ask, engine, [*photos.values()], self.bundle), strict=True
+            ):
                 results[place] = self._captions(photo, sentences)
         return [results[place] for place in range(len(images))]
 

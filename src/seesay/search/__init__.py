@@ -8,7 +8,7 @@ from seesay.search.constraints import Constraint, Forbidden, NoRepeatedNgrams, N
 from seesay.search.hypothesis import Hypothesis
 from seesay.search.sampling import SampleOptions, sample
 from seesay.search.scoring import score
-from seesay.search.step import StepModel
+from seesay.search.step import NotNumbersError, StepModel
 
 __all__ = [
     "BeamOptions",
@@ -17,6 +17,7 @@ __all__ = [
     "Hypothesis",
     "NoRepeatedNgrams",
     "NoRepeatedWords",
+    "NotNumbersError",
     "Rules",
     "SampleOptions",
     "StepModel",

@@ -53,7 +53,7 @@ def beam_search(
         For each photo at least one sentence and at most K, all different; fewer where the rules do not allow as many.
 
     Raises:
-        ValueError: the step gave log-probabilities that are not numbers.
+        NotNumbersError: the step gave log-probabilities that are not numbers.
     """
     options = options or BeamOptions()
     return decode(model, Beam(options, number), options)

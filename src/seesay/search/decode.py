@@ -14,7 +14,7 @@ import numpy as np
 
 from seesay.search.constraints import Constraint, Rules
 from seesay.search.hypothesis import Hypothesis
-from seesay.search.step import FORBIDDEN, Array, StepModel, clipped, namespace, to_numpy
+from seesay.search.step import FORBIDDEN, Array, NotNumbersError, StepModel, clipped, namespace, to_numpy
 
 # One step: parent (B, K), or None where each sentence went on by itself; token (B, K) and its log-probability (B, K);
 # where the parents looked (B, K before the step, P).
@@ -52,7 +52,7 @@ def decode(model: StepModel, strategy: Strategy, rules: Rules) -> list[list[Hypo
     """Write sentences for each photo of the model until all have ended.
 
     Raises:
-        ValueError: the step gave log-probabilities that are not numbers.
+        NotNumbersError: the step gave log-probabilities that are not numbers.
     """
     beams, found = Beams(model), {}
     for place in range(rules.max_words + 1):
@@ -151,7 +151,7 @@ class Beams:
             return {}
         leave = np.flatnonzero(~running)
         if np.isnan(to_numpy(self.total)[leave]).any():
-            raise ValueError("the model's log-probabilities are not numbers (NaN)")
+            raise NotNumbersError("the model's log-probabilities are not numbers (NaN)")
         found = dict(zip(self.photos[leave].tolist(), strategy.collect(self, leave), strict=True))
         self._keep(stay)
         return found

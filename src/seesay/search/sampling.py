@@ -59,7 +59,7 @@ def sample(model: StepModel, options: SampleOptions, random: Random) -> list[lis
         For each photo K sentences in the order in which they were drawn.
 
     Raises:
-        ValueError: the step gave log-probabilities that are not numbers.
+        NotNumbersError: the step gave log-probabilities that are not numbers.
     """
     return decode(model, Sampler(options, random), options)
 

@@ -20,7 +20,8 @@ def score(model: StepModel, tokens: Sequence[int]) -> list[Hypothesis]:
         For each photo the sentence, with the log-probability and the attention of each token.
 
     Raises:
-        ValueError: no tokens, or the step gave log-probabilities that are not numbers.
+        ValueError: no tokens.
+        NotNumbersError: the step gave log-probabilities that are not numbers.
     """
     options = BeamOptions(beam=1, max_words=len(tokens), prefix=tuple(tokens))
     return [sentence for [sentence] in beam_search(model, options)]

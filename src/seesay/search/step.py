@@ -15,6 +15,10 @@ FORBIDDEN = -1e30  # log-probability of a token that must not be written; finite
 UNLIKELIEST = -1e4  # log-probabilities below are raised to it, so that an allowed token never looks forbidden
 
 
+class NotNumbersError(ValueError):
+    """A decoder's step gave log-probabilities that are not numbers."""
+
+
 class StepModel(NamedTuple):
     """A decoder as a search sees it: one step, and where a sentence begins.
 

@@ -23,6 +23,7 @@ from seesay.data.check import find_unreadable, refuse_if_too_many_unreadable
 from seesay.data.features import PhotoFeatures, T, digest_photos
 from seesay.data.images import ImageTransform, open_photo
 from seesay.data.records import CaptionRecord
+from seesay.errors import printable
 from seesay.geometry import WHOLE, Box
 from seesay.models.encoder import Encoder
 from seesay.models.stem import Stem
@@ -253,9 +254,9 @@ def _encode(
     missing = len(cache.missing(digests))
     if missing:
         size = missing * cache.row_bytes / 1e9
-        console.print(
-            f"encoding {missing:,} photos once; their features take {size:.2f} GB in {cache.folder}", soft_wrap=True
-        )
+        where = printable(cache.folder)
+        said = f"encoding {missing:,} photos once; their features take {size:.2f} GB in {where}"
+        console.print(said, markup=False, soft_wrap=True)
     with progress("encoding photos", missing, console) as advance:
         features = cached_features(stem, photos, device, advance=advance, digests=digests, load=load)
     refuse_if_too_many_unreadable(features.problems, len(photos))

@@ -78,6 +78,9 @@ def _stem(encoder: Encoder, recipe: Recipe) -> Stem | None:
 
 
 def _data(recipe: Recipe) -> Iterator[str]:
+    if recipe.train.grounding and not recipe.data.boxes:
+        weight = f"train.grounding={recipe.train.grounding:g}"
+        yield f"data.boxes is not set: {weight} teaches attention where named things are; add data.boxes=FOLDER"
     try:
         Columns.parse(recipe.data.columns)
     except DataError as error:

@@ -33,7 +33,7 @@ def find_photos(
         DataError: there is nothing to read at all.
     """
     paths, passed_over = list(paths), Counter() if passed_over is None else passed_over
-    missing = [path for path in paths if path not in pipes and _is_missing(path)]
+    missing = {path: None for path in paths if path not in pipes and _is_missing(path)}
     found: dict[str, Path | str] = {}
     seen: set[str] = set()
     place = _place_finder()
@@ -45,8 +45,8 @@ def find_photos(
                 found.setdefault(place(photo), photo)
         else:
             found.setdefault(place(path), Path(path))
-    if len(found) == len({os.fspath(path) for path in missing}):
-        raise DataError(_nothing_found(paths, missing, passed_over))
+    if found.keys() == {os.fspath(path) for path in missing}:
+        raise DataError(_nothing_found(paths, list(missing), passed_over))
     yield from found.values()
 
 
@@ -71,7 +71,7 @@ def _is_missing(path: Name) -> bool:
 
 
 def _place_finder() -> Callable[[Name], str]:
-    """A function that gives the same text for every way to write a path, even through a link to its folder."""
+    """A function that gives one text for all ways to write a path, links to its folder included."""
     real: dict[str, str] = {}
 
     def place(path: Name) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from PIL import Image
 
 from seesay.data.images.limits import LARGE_PIXELS
 from seesay.data.images.sources import high_byte, low_byte
 
-BAND_PIXELS = 2**24  # that are laid on white together
+BAND_PIXELS = 2**24  # that are converted together
 EXIF_ORIENTATION = 0x0112
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -30,7 +32,8 @@ def upright_rgb(image: Image.Image, enough: int | None = None) -> Image.Image:
     """
     upright = _rgb(image)
     if enough and upright.width * upright.height > LARGE_PIXELS:
-        upright = upright.reduce((max(1, upright.width // enough), max(1, upright.height // enough)))
+        across, down = (max(1, side // enough) for side in upright.size)
+        upright = upright.reduce((across, down))
     upright.info = {}  # its EXIF would turn it once more
     turn = TURNS.get(_orientation(image))
     return upright if turn is None else upright.transpose(turn)
@@ -44,31 +47,46 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":
-        return _deep_grey_to_8_bit(image).convert("RGB")
-    return _on_white(image) if image.has_transparency_data else image.convert("RGB")
+    if image.mode.startswith("I;16"):
+        return _band_by_band(image, _reader_of_16_bits(image))
+    if image.mode in ("I", "F"):
+        return _of_wide_range(image).convert("RGB")
+    if image.has_transparency_data:
+        return _band_by_band(image, _on_white)
+    return image.convert("RGB")
+
+
+def _band_by_band(image: Image.Image, to_rgb: Callable[[Image.Image], Image.Image]) -> Image.Image:
+    """What `to_rgb` makes of an image, a band of rows at a time: it needs several copies of each."""
+    result = Image.new("RGB", image.size)
+    rows = max(1, BAND_PIXELS // image.width)
+    for top in range(0, image.height, rows):
+        band = image.crop((0, top, image.width, min(top + rows, image.height)))
+        result.paste(to_rgb(band), (0, top))
+    return result
 
 
 def _on_white(image: Image.Image) -> Image.Image:
-    """A band of rows at a time: the whole would need four times the picture's memory."""
-    flat = Image.new("RGB", image.size)
-    rows = max(1, BAND_PIXELS // image.width)
-    for top in range(0, image.height, rows):
-        band = image.crop((0, top, image.width, min(top + rows, image.height))).convert("RGBA")
-        flat.paste(Image.alpha_composite(Image.new("RGBA", band.size, "white"), band), (0, top))
-    return flat
+    rgba = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
 
 
-def _deep_grey_to_8_bit(image: Image.Image) -> Image.Image:
-    """16-bit greys arrive as I;16 or as I. Floats have no agreed range: 0..1, 0..255 or 0..65535."""
-    if image.mode.startswith("I;16"):
-        values = np.asarray(image)
-        made_of_array = image.format is None  # perhaps of small values; a file has its full range
-        small = made_of_array and values.max() <= 255
-        return Image.fromarray(low_byte(values) if small else high_byte(values))
+def _reader_of_16_bits(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
+    made_of_array = image.format is None  # perhaps of values of 8 bits; a file has its full range
+    in_8_bits = low_byte if made_of_array and _top(image) <= 255 else high_byte
+    return lambda band: Image.fromarray(in_8_bits(np.asarray(band))).convert("RGB")
+
+
+def _top(image: Image.Image) -> int:
+    return int(np.asarray(image).max())
+
+
+def _of_wide_range(image: Image.Image) -> Image.Image:
+    """16-bit greys may arrive as I; floats have no agreed range: 0..1, 0..255 or 0..65535."""
     values = np.array(image, dtype=np.float32)
     np.nan_to_num(values, copy=False, posinf=0.0, neginf=0.0)
     top = values.max()
     unit = 1 if image.mode == "F" and top <= 1 else 255 if top <= 255 else 65535
     values *= 255 / unit
-    return Image.fromarray(np.rint(np.clip(values, 0, 255, out=values), out=values).astype(np.uint8))
+    np.rint(np.clip(values, 0, 255, out=values), out=values)
+    return Image.fromarray(values.astype(np.uint8))

@@ -165,11 +165,11 @@ def hint(name: str) -> str:
     if not name:
         return " (an empty name)"
     if URL.match(name):
-        return " (a URL is no file, and nothing is fetched: download it first)"
+        return " (a URL is not a file, and nothing is fetched: download it first)"
     if name.startswith("~"):
-        return " (the shell puts the home folder for ~ outside of quotes only)"
+        return " (~ means the home folder only outside quotes)"
     if any(character in name for character in "*?["):
-        return " (no file fits this pattern, or it stands in quotes, where the shell expands none)"
+        return " (the shell expands a pattern only outside quotes, and if a file matches it)"
     return ""
 
 

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from seesay.data.features import cache_folder
 from seesay.data.text import count_of, size_of
-from seesay.errors import DataError
+from seesay.errors import DataError, printable
 from seesay.progress import progress
 
 
@@ -72,7 +72,7 @@ def unpack(packs: Sequence[Packed], photos: Iterable[Path], console: Console | N
     root = missing[0][0].folder.parent
     _refuse_if_full(root, count, size)
     console.print(
-        f"unpacking {count_of(count, 'photo')} once: about {size_of(size)} in {root}",
+        f"unpacking {count_of(count, 'photo')} once: about {size_of(size)} in {printable(root)}",
         highlight=False,
         markup=False,
         soft_wrap=True,

@@ -18,7 +18,7 @@ from seesay.data.shapes import grounded
 from seesay.data.text import count_of, size_of
 from seesay.data.writers import coco, folder, parquet, webdataset
 from seesay.data.writers.job import Job, plan_job
-from seesay.errors import DataError, did_you_mean
+from seesay.errors import DataError, did_you_mean, printable
 from seesay.progress import progress
 from seesay.writing import SCRATCH, naming, write_json
 
@@ -69,7 +69,7 @@ def convert(
     _begin(job, identity)
     size = sum(photo.size for photo in job.photos)
     console.print(
-        f"writing {count_of(len(job.photos), 'photo')}, {size_of(size)}, to {out} as {to}",
+        f"writing {count_of(len(job.photos), 'photo')}, {size_of(size)}, to {printable(out)} as {to}",
         highlight=False,
         markup=False,
         soft_wrap=True,

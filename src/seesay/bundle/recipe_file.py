@@ -1,0 +1,29 @@
+"""recipe.yaml: how the model of a bundle was made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from seesay.bundle.fields import damaged, read_text, refused
+from seesay.config.plain_yaml import read_yaml
+from seesay.config.recipe import known_values
+
+
+def read_recipe(path: Path) -> dict[str, Any]:
+    """Nested values of the recipe, every known key present; those of other versions pass as they are.
+
+    Raises:
+        BundleError: it is not YAML, or values of known keys have another type or are out of range.
+    """
+    try:
+        values = read_yaml(read_text(path))
+    except ValueError as error:
+        raise damaged(path, f"not YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise damaged(path, f"expected keys and values, got {type(values).__name__}")
+    problems: list[str] = []
+    recipe = known_values(values, problems)
+    if problems:
+        raise refused(path, "; ".join(problems))
+    return recipe
