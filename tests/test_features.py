@@ -180,6 +180,68 @@ def test_a_lost_file_costs_the_other(make: Callable[..., FeatureCache], photos: 
     assert encoder.photos == 9
 
 
+@pytest.mark.parametrize("value", [b"\xff", b"\x00", b"\x3c"], ids=["NaN", "zeros", "numbers"])
+def test_a_damaged_row_is_encoded_anew(make: Callable[..., FeatureCache], photos: list[Path], value: bytes) -> None:
+    cache = make()
+    before = cache.get(photos, load, Encoder())
+    with (cache.folder / "rows.f16").open("r+b") as file:
+        for row in (2, 5):
+            file.seek(row * ROW_BYTES + 10)
+            file.write(value * 4)
+    encoder = Encoder()
+    features = make().get(photos[:4], load, encoder)
+    expect(features, photos[:4])
+    assert (encoder.photos, features.repaired) == (1, 1), "only what is asked for is looked at"
+    features = make().get(photos, load, encoder)
+    expect(features, photos)
+    assert (encoder.photos, features.repaired) == (2, 1)
+    assert make().get(photos, load, Encoder(stop_after=0)).repaired == 0
+    assert before.rows.shape[0] == 9, "who reads goes on with the rows that it has"
+
+
+def test_rows_under_another_photos_digest_are_damaged(make: Callable[..., FeatureCache], photos: list[Path]) -> None:
+    cache = make()
+    cache.get(photos, load, Encoder())
+    index = (cache.folder / "rows.index").read_bytes()
+    exchanged = index[DIGEST_BYTES : 2 * DIGEST_BYTES] + index[:DIGEST_BYTES] + index[2 * DIGEST_BYTES :]
+    (cache.folder / "rows.index").write_bytes(exchanged)
+    features = make().get(photos, load, Encoder())
+    expect(features, photos)
+    assert features.repaired == 2
+
+
+@pytest.mark.parametrize("size", [None, 0, 4 * 5 + 3, 4 * 9 + 4])
+def test_checksums_that_are_missing_are_added(
+    make: Callable[..., FeatureCache], photos: list[Path], size: int | None
+) -> None:
+    """As after an early version wrote the rows, or a kill."""
+    cache = make()
+    cache.get(photos[:6], load, Encoder())
+    sums = cache.folder / "rows.crc"
+    kept = sums.read_bytes()
+    if size is None:
+        sums.unlink()
+    else:
+        sums.write_bytes((kept + bytes(20))[:size])
+    encoder = Encoder()
+    expect(make().get(photos, load, encoder), photos)
+    assert encoder.photos == 3
+    assert sums.read_bytes()[: len(kept)] == kept
+    assert sums.stat().st_size == 4 * 9
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e5])
+def test_features_that_are_not_finite_are_refused(
+    make: Callable[..., FeatureCache], photos: list[Path], value: float
+) -> None:
+    def encode(batch: np.ndarray) -> np.ndarray:
+        return np.full((len(batch), 6, 4), value, np.float32)
+
+    with pytest.raises(DataError, match=r"the encoder gives numbers that are not finite in half precision \(of .*0\.p"):
+        make().get(photos, load, encode)
+    expect(make().get(photos, load, Encoder()), photos)
+
+
 SLOW = """
 import sys, time
 from pathlib import Path

@@ -1,9 +1,9 @@
 """The feature cache: what a frozen encoder sees in each photo, computed once and memory-mapped for ever after.
 
-One folder per encoder, weights and preprocessing holds two append-only files: `rows.f16`, the features of one photo
-after the other, and `rows.index`, 16 bytes a row: the digest of the photo file's content. So a photo is found again
-whatever data set, path or split it comes from; a killed run leaves a whole prefix; and readers are never in the way of
-the one writer, who holds a lock.
+One folder per encoder, weights and preprocessing holds append-only files: `rows.f16`, the features of one photo after
+the other, `rows.index`, 16 bytes a row: the digest of the photo file's content, and `rows.crc`, 4 bytes a row: the
+checksum of both. So a photo is found again whatever data set, path or split it comes from; a damaged row is encoded
+anew; a killed run leaves a whole prefix; and readers are never in the way of the one writer, who holds a lock.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import zlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -28,6 +29,7 @@ from seesay.data.records import Problem
 from seesay.errors import DataError, PhotoError
 
 DIGEST_BYTES = 16
+SUM = np.dtype("<u4")
 T = TypeVar("T")  # what names a photo
 Encode = Callable[[np.ndarray], np.ndarray]
 Advance = Callable[[int], None]
@@ -63,12 +65,14 @@ class PhotoFeatures:
             several variants of each are kept.
         grid: (rows, cols) of the regions, P = rows * cols.
         problems: one for each photo that could not be read.
+        repaired: how many rows were found damaged and encoded anew.
     """
 
     rows: np.ndarray
     place: np.ndarray
     grid: tuple[int, int]
     problems: tuple[Problem, ...]
+    repaired: int = 0
 
     @property
     def readable(self) -> np.ndarray:
@@ -133,7 +137,7 @@ class FeatureCache:
         advance: Advance | None = None,
         digests: Sequence[bytes] | None = None,
     ) -> PhotoFeatures:
-        """Features of the photos; those not in the cache yet are encoded and kept.
+        """Features of the photos; those that are not in the cache yet, or are damaged there, are encoded and kept.
 
         Args:
             photos: files; or whatever `load` takes, whose text names the file, with `digests`.
@@ -144,7 +148,7 @@ class FeatureCache:
             digests: of the photos, where they are known already.
 
         Raises:
-            DataError: the disk has no room, or may not be written.
+            DataError: the disk has no room, or may not be written; or the encoder gives numbers that are not finite.
         """
         digests = list(digests) if digests is not None else digest_photos(photos)
         with _writing(self.folder):
@@ -153,6 +157,9 @@ class FeatureCache:
         failures: dict[bytes, str] = {}
         with lock:
             self._drop_torn_tail()
+            self._add_missing_sums()
+            damaged = self._damaged(set(digests))
+            self._forget(damaged)
             todo = self.missing(digests)
             self._refuse_if_full(len(todo))
             for batch in _batches(todo, batch_size):
@@ -162,19 +169,17 @@ class FeatureCache:
         index = self._index()
         row_of = {digest: row for row, digest in enumerate(index)}
         place = np.array([row_of.get(digest, -1) for digest in digests], dtype=np.int64)
-        shape = (len(index), self.grid[0] * self.grid[1], self.depth)
-        rows = np.memmap(self._rows_file, np.float16, "r", shape=shape) if index else np.zeros(shape, np.float16)
         problems = tuple(
             Problem("error", str(photo), failures[digest])
             for photo, digest, row in zip(photos, digests, place, strict=True)
             if row < 0
         )
-        return PhotoFeatures(rows, place, self.grid, problems)
+        return PhotoFeatures(self._rows(len(index)), place, self.grid, problems, len(damaged))
 
     def _append(
         self, photos: list[T], digests: list[bytes], load: Callable[[T], np.ndarray], encode: Encode
     ) -> dict[bytes, str]:
-        """Encode one batch and write its rows, then its index: the order makes a torn write harmless."""
+        """Encode one batch and write its rows, and the index last: the order makes a torn write harmless."""
         loaded: list[tuple[bytes, np.ndarray]] = []
         failures: dict[bytes, str] = {}
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -184,10 +189,18 @@ class FeatureCache:
                 else:
                     loaded.append((digest, item))
         if loaded:
-            rows = encode(np.stack([item for _, item in loaded])).astype(np.float16)
+            with np.errstate(over="ignore"):
+                rows = encode(np.stack([item for _, item in loaded])).astype(np.float16)
             expected = (len(loaded), self.grid[0] * self.grid[1], self.depth)
             assert rows.shape == expected, f"encode gave {rows.shape}, expected {expected}"
+            if not np.isfinite(rows).all():
+                raise DataError(
+                    f"feature cache {self.folder}: the encoder gives numbers that are not finite in half precision "
+                    f"(of {photos[0]} or another photo near it); give other encoder.weights, or another encoder.layer"
+                )
             _write_through(self._rows_file, rows.tobytes())
+            sums = [_checksum(digest, row) for (digest, _), row in zip(loaded, rows, strict=True)]
+            _write_through(self._sums_file, np.array(sums, SUM).tobytes())
             _write_through(self._index_file, b"".join(digest for digest, _ in loaded))
         return failures
 
@@ -199,6 +212,10 @@ class FeatureCache:
     def _index_file(self) -> Path:
         return self.folder / "rows.index"
 
+    @property
+    def _sums_file(self) -> Path:
+        return self.folder / "rows.crc"
+
     def _index(self) -> list[bytes]:
         if not self._index_file.exists():
             return []
@@ -206,14 +223,56 @@ class FeatureCache:
         return [data[i : i + DIGEST_BYTES] for i in range(0, len(data) - DIGEST_BYTES + 1, DIGEST_BYTES)]
 
     def _drop_torn_tail(self) -> None:
-        """After a kill in the middle of a write: keep the rows that both files hold in whole."""
+        """After a kill in the middle of a write: keep the rows that index and rows hold in whole."""
         if not (self._index_file.exists() and self._rows_file.exists()):
             self._index_file.unlink(missing_ok=True)
             self._rows_file.unlink(missing_ok=True)
+            self._sums_file.unlink(missing_ok=True)
             return
         whole = min(len(self._index()), self._rows_file.stat().st_size // self.row_bytes)
         os.truncate(self._index_file, whole * DIGEST_BYTES)
         os.truncate(self._rows_file, whole * self.row_bytes)
+        if self._sums_file.exists() and self._sums_file.stat().st_size > whole * SUM.itemsize:
+            os.truncate(self._sums_file, whole * SUM.itemsize)
+
+    def _add_missing_sums(self) -> None:
+        """Of rows that an early version wrote, which had no checksums: they are believed."""
+        index = self._index()
+        have = self._sums_file.stat().st_size // SUM.itemsize if self._sums_file.exists() else 0
+        if have < len(index):
+            rows = self._rows(len(index))
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                sums = list(pool.map(_checksum, index[have:], rows[have:]))
+            if have:
+                os.truncate(self._sums_file, have * SUM.itemsize)  # a torn one
+            _write_through(self._sums_file, np.array(sums, SUM).tobytes())
+
+    def _damaged(self, wanted: set[bytes]) -> list[int]:
+        """Rows of these digests whose checksum is wrong."""
+        index = self._index()
+        numbers = [number for number, digest in enumerate(index) if digest in wanted]
+        if not numbers:
+            return []
+        rows, sums = self._rows(len(index)), np.fromfile(self._sums_file, SUM)
+
+        def damaged(number: int) -> bool:
+            return _checksum(index[number], rows[number]) != sums[number]
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            return [number for number, wrong in zip(numbers, pool.map(damaged, numbers), strict=True) if wrong]
+
+    def _forget(self, rows: Sequence[int]) -> None:
+        """Give up rows: no photo has the digest that they get."""
+        if rows:
+            with _writing(self._index_file), self._index_file.open("r+b") as file:
+                for row in rows:
+                    file.seek(row * DIGEST_BYTES)
+                    file.write(bytes(DIGEST_BYTES))
+
+    def _rows(self, count: int) -> np.ndarray:
+        """(count, P, D) float16, on disk."""
+        shape = (count, self.grid[0] * self.grid[1], self.depth)
+        return np.memmap(self._rows_file, np.float16, "r", shape=shape) if count else np.zeros(shape, np.float16)
 
     def _refuse_if_full(self, photos: int) -> None:
         needed, free = photos * self.row_bytes, shutil.disk_usage(self.folder).free
@@ -228,6 +287,10 @@ def digest_photos(photos: Sequence[object]) -> list[bytes]:
     """Digest of each photo's content, read in threads; a photo's text names its file."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(photo_digest, (Path(str(photo)) for photo in photos)))
+
+
+def _checksum(digest: bytes, row: np.ndarray) -> int:
+    return zlib.crc32(row.tobytes(), zlib.crc32(digest))
 
 
 def _attempt(load: Callable[[T], np.ndarray]) -> Callable[[T], np.ndarray | PhotoError]:

@@ -259,6 +259,12 @@ def _encode(
         console.print(said, markup=False, soft_wrap=True)
     with progress("encoding photos", missing, console) as advance:
         features = cached_features(stem, photos, device, advance=advance, digests=digests, load=load)
+    if features.repaired:
+        console.print(
+            f"the feature cache {cache.folder} had {features.repaired:,} damaged rows: they were encoded anew",
+            soft_wrap=True,
+            highlight=False,
+        )
     refuse_if_too_many_unreadable(features.problems, len(photos))
     for problem in dict.fromkeys(features.problems):
         console.print(f"left out: {problem}", highlight=False, markup=False, soft_wrap=True)
