@@ -19,7 +19,7 @@ class Budget:
     """A plugin of pytest that measures tests where they run and reports where results are gathered.
 
     Args:
-        refused: seconds at which a test fails that is not marked `slow`. The most costly takes 4 on an idle machine.
+        refused: seconds at which a test fails that is not marked `slow`. The most costly takes 6.
         said: seconds from which on a test is named in the summary.
         whole: seconds of all tests from which on the summary says so.
     """

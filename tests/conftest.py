@@ -115,7 +115,7 @@ def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path],
     with FileLock(f"{folder}.lock"):
         if not folder.exists():
             unfinished = folder.with_name(f"{name}.unfinished")
-            unfinished.mkdir()
+            unfinished.mkdir(exist_ok=True)  # of a worker that failed
             make(unfinished)
             unfinished.rename(folder)
     return folder
