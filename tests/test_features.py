@@ -352,3 +352,10 @@ def test_cache_that_cannot_be_written(tmp_path: Path, photos: list[Path], monkey
     started = time.monotonic()
     expect(cache.get(photos, load, Encoder()), photos)
     assert time.monotonic() - started < 10, "the lock was left behind"
+
+
+def test_what_is_no_file_has_a_digest_all_the_same(tmp_path: Path) -> None:
+    """A pipe would wait for ever, a device has no end."""
+    os.mkfifo(tmp_path / "a.jpg")
+    (tmp_path / "b.jpg").symlink_to("/dev/zero")
+    assert len({photo_digest(tmp_path / name) for name in ("a.jpg", "b.jpg", "gone.jpg")}) == 3

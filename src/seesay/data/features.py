@@ -25,6 +25,7 @@ import numpy as np
 from filelock import FileLock
 from platformdirs import user_cache_path
 
+from seesay.data.images import photo_bytes
 from seesay.data.records import Problem
 from seesay.errors import DataError, PhotoError
 
@@ -46,13 +47,13 @@ def photo_digest(photo: Path) -> bytes:
     try:
         about = photo.stat()
         return _digest_of_file(photo, about.st_size, about.st_mtime_ns)
-    except OSError:
+    except (OSError, PhotoError):
         return hashlib.blake2b(os.fsencode(photo), digest_size=DIGEST_BYTES, person=b"unreadable").digest()
 
 
 @lru_cache(maxsize=2**18)  # a run asks several times: for its data, its features, and those of each teacher
 def _digest_of_file(photo: Path, size: int, modified: int) -> bytes:
-    return hashlib.blake2b(photo.read_bytes(), digest_size=DIGEST_BYTES).digest()
+    return hashlib.blake2b(photo_bytes(photo), digest_size=DIGEST_BYTES).digest()
 
 
 @dataclass(frozen=True)

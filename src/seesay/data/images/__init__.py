@@ -2,7 +2,7 @@
 
 from seesay.data.images.find import find_photos, said_of_passed_over
 from seesay.data.images.formats import photo_formats, photo_suffixes
-from seesay.data.images.opening import open_photo, picture_of
+from seesay.data.images.opening import open_photo, photo_bytes, picture_of
 from seesay.data.images.sources import HasPicture, ImageSource, as_photos, name_of, read_whole
 from seesay.data.images.transform import ImageTransform, PhotoRead, Resample
 
@@ -16,6 +16,7 @@ __all__ = [
     "find_photos",
     "name_of",
     "open_photo",
+    "photo_bytes",
     "photo_formats",
     "photo_suffixes",
     "picture_of",

@@ -79,6 +79,16 @@ def picture_of(photo: ImageSource | HasPicture) -> Image.Image:
     return photo.picture if isinstance(photo, HasPicture) else open_photo(photo)
 
 
+def photo_bytes(path: str | os.PathLike[str]) -> bytes:
+    """What a photo's file holds, without decoding it.
+
+    Raises:
+        PhotoError: it is no file, such as a pipe or a device, or it is too large, or cannot be read.
+    """
+    with photo_errors(os.fspath(path)), opened(path) as file:
+        return file.read()
+
+
 @contextmanager
 def photo_errors(photo: str | None) -> Iterator[None]:
     """Whatever goes wrong within is a PhotoError about this photo.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from seesay.data.boxes.plain import KEY, from_plain
+from seesay.data.images import photo_bytes
 from seesay.data.readers.columns import IMAGE, SPLIT_LIKE, Columns, Found, captions_in, find_columns, split_hint
 from seesay.data.readers.folder import with_split
 from seesay.data.readers.packed import Packed, unpacked_folder
@@ -16,7 +17,7 @@ from seesay.data.readers.photo_finder import listed_files, normal_name
 from seesay.data.readers.samples import is_photo
 from seesay.data.readers.source import CaptionFile, Layout, Row, Source, photo_folders, split_folders, split_in_name
 from seesay.data.records import Problem
-from seesay.errors import DataError, require
+from seesay.errors import DataError, PhotoError, require
 
 BATCH = 256  # rows decoded together
 
@@ -156,8 +157,8 @@ def _photo(value: Any, file: Path) -> bytes:
     if isinstance(value.get("bytes"), bytes):
         return value["bytes"]
     try:
-        return (file.parent / str(value.get("path") or "")).read_bytes()
-    except OSError:
+        return photo_bytes(file.parent / str(value.get("path") or ""))
+    except PhotoError:
         return b""  # an empty file, which whoever opens it says
 
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from seesay.data.images import photo_suffixes
+from seesay.data.images import photo_bytes, photo_suffixes
 from seesay.data.readers.folder import UNSPLIT
 from seesay.data.records import CaptionRecord
-from seesay.errors import DataError
+from seesay.errors import DataError, PhotoError
 from seesay.writing import SCRATCH
 
 
@@ -33,9 +33,9 @@ class Photo:
     def read(self) -> bytes:
         """Its file's bytes. Raises DataError: it cannot be read."""
         try:
-            return self.record.image.read_bytes()
-        except OSError as error:
-            raise DataError(f"{self.record.image}: cannot be read ({error.strerror})") from None
+            return photo_bytes(self.record.image)
+        except PhotoError as error:
+            raise DataError(str(error)) from None
 
 
 @dataclass(frozen=True)
