@@ -10,8 +10,11 @@ if TYPE_CHECKING:
     from seesay.data.images import ImageSource
 
 
+ENOUGH = 1280  # pixels a side: twice what the largest picture of a page has
+
+
 class OpenedOnce:
-    """A photo that is opened when a writer first needs its picture, upright and at its full size."""
+    """A photo that is opened when a writer first needs its picture: upright, and large enough for all of them."""
 
     def __init__(self, source: ImageSource) -> None:
         self.source = source
@@ -23,5 +26,5 @@ class OpenedOnce:
         if self._picture is None:
             from seesay.data import images  # Pillow loads only for writers that show photos
 
-            self._picture = images.open_photo(self.source)
+            self._picture = images.open_photo(self.source, ENOUGH)
         return self._picture

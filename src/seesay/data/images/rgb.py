@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import ceil, sqrt
 
 import numpy as np
 from PIL import Image
@@ -28,15 +29,20 @@ def upright_rgb(image: Image.Image, enough: int | None = None) -> Image.Image:
 
     Args:
         image: decoded.
-        enough: pixels that each side needs to have: a very large picture is averaged down to no less.
+        enough: pixels that each side needs to have: a very large picture is averaged down.
     """
     upright = _rgb(image)
     if enough and upright.width * upright.height > LARGE_PIXELS:
-        across, down = (max(1, side // enough) for side in upright.size)
-        upright = upright.reduce((across, down))
+        upright = upright.reduce(_factor(upright.size, enough))
     upright.info = {}  # its EXIF would turn it once more
     turn = TURNS.get(_orientation(image))
     return upright if turn is None else upright.transpose(turn)
+
+
+def _factor(size: tuple[int, int], enough: int) -> int:
+    """By how much a very large picture is averaged down; of a long strip the short side gets fewer than `enough`."""
+    width, height = size
+    return max(min(size) // enough, ceil(sqrt(width * height / LARGE_PIXELS)))
 
 
 def _orientation(image: Image.Image) -> int:
