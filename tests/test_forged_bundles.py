@@ -549,6 +549,18 @@ def breaks(model: onnx.ModelProto) -> None:
     model.graph.node.insert(0, helper.make_node("Reshape", [first, "shape"], ["turned"]))
 
 
+def asks_for_memory(model: onnx.ModelProto) -> None:
+    """More than any machine has; ONNX Runtime says so by a logger of its own."""
+    computed("logprobs", 0.0)(model)
+    model.graph.initializer.append(numpy_helper.from_array(np.array([2**31, 2**31]), "shape"))
+    model.graph.node.insert(0, helper.make_node("ConstantOfShape", ["shape"], ["vast"]))
+    model.graph.node.insert(1, helper.make_node("ReduceSum", ["vast"], ["sum"], keepdims=0))
+    model.graph.node.add(op_type="Identity", input=["sum"], output=["unread"])
+    for node in model.graph.node:
+        if node.output[0] == "none":
+            node.input[1] = "sum"
+
+
 def shaped(*axes: int) -> np.ndarray:
     return np.zeros(axes, np.float32)
 
@@ -565,12 +577,15 @@ def shaped(*axes: int) -> np.ndarray:
         (("encoder.onnx",), breaks, r"encoder\.onnx: fails when it runs"),
         (DECODERS, computed("logprobs", np.inf), "graphs give no numbers"),
         (DECODERS, computed("logprobs", 5.0), "graphs give no numbers"),
+        (DECODERS, computed("logprobs", -np.inf), "graphs give no numbers"),
         (DECODERS, computed("attention", -np.inf), "graphs give no numbers"),
+        (DECODERS, computed("attention", 5.0), "graphs give no numbers"),
         (DECODERS, computed("logprobs", shaped(1, 1, 22)), r"onnx: gives 'logprobs' of \[1, 1, 22\]"),
         (DECODERS, computed("logprobs", shaped(23)), r"onnx: gives 'logprobs' of \[23\]"),
         (DECODERS, computed("attention", shaped(1, 1, 8)), r"onnx: gives 'attention' of \[1, 1, 8\]"),
         (DECODERS, computed("next.h", shaped(9, 9, 13)), r"onnx: gives 'next.h' of \[9, 9, 13\]"),
         (DECODERS, breaks, "onnx: fails when it runs"),
+        (DECODERS, asks_for_memory, "onnx: fails when it runs"),
     ],
 )
 def test_what_a_graph_computes(

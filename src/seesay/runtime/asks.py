@@ -16,10 +16,11 @@ from seesay.runtime.engine import Engine
 from seesay.runtime.graphs import Encoded
 from seesay.runtime.rules import Wishes, tokens_of, with_wishes
 from seesay.search import BeamOptions, Hypothesis, NotNumbersError, SampleOptions
+from seesay.search.step import UNLIKELIEST
 
 Ask = Callable[[Engine, Sequence[PhotoInput]], list[list[Hypothesis]]]  # for each photo one sentence or several
 
-ROUNDING = 1e-3  # what a log-probability may have above zero
+ROUNDING = 1e-3  # what a log-probability may have above zero, and a share of the attention beyond 0 and 1
 
 
 def answer(ask: Ask, engine: Engine, photos: Sequence[PhotoInput], bundle: Bundle) -> list[list[Hypothesis]]:
@@ -41,8 +42,10 @@ def answer(ask: Ask, engine: Engine, photos: Sequence[PhotoInput], bundle: Bundl
 
 
 def _has_numbers(sentence: Hypothesis) -> bool:
-    likely = all(logprob <= ROUNDING for logprob in sentence.logprobs)  # which NaN is not
-    return likely and bool(np.isfinite(sentence.attention).all())
+    # no comparison holds for NaN, and what a model gave as minus infinity is UNLIKELIEST here
+    likely = all(UNLIKELIEST < logprob <= ROUNDING for logprob in sentence.logprobs)
+    low, high = np.min(sentence.attention, initial=0.0), np.max(sentence.attention, initial=0.0)
+    return likely and bool(low >= -ROUNDING and high <= 1 + ROUNDING)
 
 
 def best(bundle: Bundle, beam: int | None, wishes: Wishes) -> Ask:

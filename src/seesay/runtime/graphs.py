@@ -20,6 +20,10 @@ DECODERS: dict[Precision, str] = {"int8": "decoder.int8.onnx", "float32": "decod
 SPIN_DURATION = tuple(map(int, onnxruntime.__version__.split(".")[:2])) >= (1, 26)
 FAST_INT8 = ("x86_64", "AMD64")  # where 8 bits were measured to be faster (docs/performance.md)
 
+# Errors are raised as exceptions. That they are also written to the terminal, in red, helps no user; it is switched off
+# for each session below, and here for what belongs to none.
+FATAL = 4
+onnxruntime.set_default_logger_severity(FATAL)
 LONGEST_REASON = 240  # characters of what ONNX Runtime says
 
 Arrays = tuple[np.ndarray, ...]
@@ -150,7 +154,7 @@ def _open(folder: Path, graphs: dict[Precision, str], threads: int, precision: P
 def _session(graph: Path, threads: int) -> onnxruntime.InferenceSession:
     read_graph_of(graph)  # ONNX Runtime opens no file that this refuses
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # errors are raised: to write them to the terminal too, in red, helps no user
+    options.log_severity_level = FATAL
     options.intra_op_num_threads = threads
     # Threads without work spin on cores that others need. Those of a decoder go on spinning while the search thinks
     # about a word (some 140 microseconds): to wake them for the next one would take as long as their share of it.
