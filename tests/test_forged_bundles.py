@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+import torch
 import yaml
 from onnx import TensorProto, helper, numpy_helper
 
@@ -26,7 +27,8 @@ from seesay.bundle.write import load_captioner
 from seesay.cli import main
 from seesay.comparison import compare, read_run
 from seesay.config import Recipe
-from seesay.errors import SeesayError
+from seesay.errors import RecipeError, SeesayError
+from seesay.models.encoder import Encoder
 from seesay.runtime import CaptionModel
 from seesay.training.init import open_initial
 
@@ -623,6 +625,21 @@ def test_links_and_pipes(forged: Path) -> None:
     checked(forged)
 
 
+def test_weights_that_are_linked_from_elsewhere(forged: Path) -> None:
+    """As model hubs keep their caches; ONNX Runtime follows no link out of the folder."""
+    (forged / "weights.safetensors").rename(forged.parent / "kept")
+    (forged / "weights.safetensors").symlink_to(forged.parent / "kept")
+    load_captioner(open_bundle(forged))
+    assert "copy the bundle, with `cp -rL`" in refusal(lambda: CaptionModel.load(forged))
+
+
+def test_a_file_of_a_terabyte_is_not_read(forged: Path) -> None:
+    os.truncate(forged / "weights.safetensors", 2**40)
+    edit_json(forged / "manifest.json", lambda values: values["files"]["weights.safetensors"].update(bytes=2**40))
+    said = r"weights\.safetensors\.bytes=1099511627776: expected a whole number from 0 to 34,359,738,368"
+    assert re.search(said, refusal(lambda: open_bundle(forged)))
+
+
 # --- the recipe's model
 
 
@@ -651,6 +668,20 @@ def test_recipes_of_another_model(forged: Path, key: str, value: Any, said: str)
         assert re.search(said, refusal(lambda: load_captioner(bundle)))
     else:
         load_captioner(bundle)
+
+
+def test_an_encoder_that_needs_its_numbers_to_be_built(forged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some of timm's cannot be built without memory."""
+
+    def build(*arguments: Any) -> Encoder:
+        if torch.empty(0).device.type == "meta":
+            raise RecipeError("Tensor.item() cannot be called on meta tensors")
+        return Encoder(*arguments)
+
+    monkeypatch.setattr("seesay.bundle.write.Encoder", build)
+    load_captioner(open_bundle(forged))
+    edit_weights(forged, lambda header, numbers: header.update(more=header.pop("encoder.backbone.conv_stem.weight")))
+    assert "'more' belongs to neither encoder nor decoder" in refusal(lambda: load_captioner(open_bundle(forged)))
 
 
 # --- what is harmless

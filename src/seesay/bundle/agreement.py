@@ -12,7 +12,6 @@ from seesay.bundle.graph_file import FLOAT, INT64, GraphFile, Port, read_graph
 from seesay.bundle.weights_file import WEIGHTS, check_weights
 from seesay.errors import BundleError, shown
 
-LARGEST_GRAPH = 2**31  # bytes; protobuf has no larger messages
 EXACT_ENCODER = "encoder.onnx"
 GRAPHS = (EXACT_ENCODER, "encoder.int8.onnx", "decoder.onnx", "decoder.int8.onnx")
 KINDS = {FLOAT: "float32", INT64: "int64"}
@@ -62,9 +61,7 @@ def read_graph_of(path: Path) -> GraphFile:
 
 
 @lru_cache(maxsize=16)  # it is asked for before the file is opened too
-def _read(path: Path, size: int, _: int) -> GraphFile:
-    if size > LARGEST_GRAPH:
-        raise refused(path, f"has {size:,} bytes, expected at most {LARGEST_GRAPH:,}")
+def _read(path: Path, *_: int) -> GraphFile:
     try:
         graph = read_graph(path.read_bytes())
     except ValueError as error:

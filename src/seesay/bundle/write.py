@@ -9,7 +9,7 @@ from typing import Any
 import timm
 import torch
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import nn
 
 from seesay.bundle.card import model_card
 from seesay.bundle.fields import refused
@@ -28,6 +28,7 @@ from seesay.writing import write_json
 
 WORDS = "decoder.embedding.weight"  # (V, m)
 
+Shape = tuple[int, ...]
 Score = Callable[[Captioner], dict[str, Any]]
 
 
@@ -75,10 +76,16 @@ def load_captioner(bundle: Bundle, recipe: Recipe | None = None) -> Captioner:
             bundle is a forgery, or another version of timm builds the encoder differently.
     """
     recipe = recipe or bundle_recipe(bundle)
-    stored = check_weights(bundle.folder)
-    _refuse_misfits(bundle, recipe, {name: entry.shape for name, entry in stored.items()})
+    stored = {name: entry.shape for name, entry in check_weights(bundle.folder).items()}
+    vocabulary = _refuse_misfits(bundle, recipe, stored)
+    encoder = _build_encoder(bundle, recipe, stored)
+    with torch.device("meta"):  # names and shapes without the memory, which a forged recipe may ask any amount of
+        table = torch.zeros(1, 1, device="cpu").expand(vocabulary).numpy()
+        sketch = build_decoder(recipe, encoder, len(bundle.tokenizer), table)
+    _compare(bundle, "decoder.", sketch, stored)
     state = load_file(bundle.folder / WEIGHTS)
-    captioner = _build(bundle, recipe, state.get(WORDS))
+    table = state[WORDS].float().numpy()  # their width is that of vectors which may be gone by now
+    captioner = Captioner(encoder, build_decoder(recipe, encoder, len(bundle.tokenizer), table))
     captioner.load_state_dict(state)  # copies half into single
     return captioner.eval()
 
@@ -96,40 +103,49 @@ def bundle_recipe(bundle: Bundle) -> Recipe:
         raise refused(bundle.folder / "recipe.yaml", problems) from None
 
 
-def _build(bundle: Bundle, recipe: Recipe, words: Tensor | None) -> Captioner:
-    # the width of words is that of vectors which may be gone by now
-    table = None if words is None else words.float().numpy()
-    encoder = Encoder(recipe.encoder.name, bundle.transform, recipe.encoder.layer)
-    return Captioner(encoder, build_decoder(recipe, encoder, len(bundle.tokenizer), table))
-
-
-def _refuse_misfits(bundle: Bundle, recipe: Recipe, stored: Mapping[str, tuple[int, ...]]) -> None:
-    """Compare names and shapes before any memory is taken for the model, whose recipe may ask for any size."""
+def _refuse_misfits(bundle: Bundle, recipe: Recipe, stored: Mapping[str, Shape]) -> Shape:
+    """What can be said before anything is built; the shape of the words' vectors, (V, m)."""
     if bundle.transform.size != recipe.images.size:
         expected = f"size={bundle.transform.size}: expected {recipe.images.size}, which is images.size of the recipe"
         raise refused(bundle.folder / "preprocessing.json", expected)
-    words = stored.get(WORDS, (0,))
-    if words[0] != len(bundle.tokenizer) or len(words) != 2:
+    words = stored.get(WORDS, ())
+    if len(words) != 2 or words[0] != len(bundle.tokenizer):
         expected = f"{WORDS} has the shape {list(words)}: expected {len(bundle.tokenizer)} rows, one for each token"
         raise refused(bundle.folder / WEIGHTS, expected)
+    if strange := [name for name in stored if not name.startswith(("encoder.", "decoder."))]:
+        raise refused(bundle.folder / WEIGHTS, f"{shown(strange[0])} belongs to neither encoder nor decoder")
+    return words
+
+
+def _build_encoder(bundle: Bundle, recipe: Recipe, stored: Mapping[str, Shape]) -> Encoder:
+    """The encoder, compared with the weights before memory is taken for it, where its model can be built so."""
+    arguments = recipe.encoder.name, bundle.transform, recipe.encoder.layer
     try:
         with torch.device("meta"):
-            model = _build(bundle, recipe, torch.zeros(1, 1, device="cpu").expand(words))
+            _compare(bundle, "encoder.", Encoder(*arguments), stored)
+    except RecipeError:  # some models need their numbers, and are compared below
+        pass
+    try:
+        encoder = Encoder(*arguments)
     except RecipeError as error:
         raise refused(bundle.folder / "recipe.yaml", str(error)) from error
-    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
-    misfits = [
-        f"{shown(name)} has the shape {_axes(stored.get(name))}, expected {_axes(wanted.get(name))}"
-        for name in sorted(wanted.keys() | stored.keys())
-        if wanted.get(name) != stored.get(name)
-    ]
+    _compare(bundle, "encoder.", encoder, stored)
+    return encoder
+
+
+def _compare(bundle: Bundle, prefix: str, part: nn.Module, stored: Mapping[str, Shape]) -> None:
+    """Names and shapes of a part of the model with those in the file."""
+    wanted = {f"{prefix}{name}": tuple(tensor.shape) for name, tensor in part.state_dict().items()}
+    found = {name: shape for name, shape in stored.items() if name.startswith(prefix)}
+    misfits = [name for name in sorted(wanted | found) if wanted.get(name) != found.get(name)]
     if misfits:
+        shapes = f"{_axes(found.get(misfits[0]))}, expected {_axes(wanted.get(misfits[0]))}"
         raise refused(
             bundle.folder / WEIGHTS,
             f"{len(misfits):,} tensors do not fit the model of its recipe, as timm {timm.__version__} builds it: "
-            f"{misfits[0]}",
+            f"{shown(misfits[0])} has the shape {shapes}",
         )
 
 
-def _axes(shape: tuple[int, ...] | None) -> str:
+def _axes(shape: Shape | None) -> str:
     return "none (it is missing)" if shape is None else shown(list(shape))

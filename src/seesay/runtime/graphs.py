@@ -11,6 +11,7 @@ import onnxruntime
 
 from seesay.bundle.agreement import read_graph_of
 from seesay.bundle.fields import cannot_run, refused
+from seesay.bundle.weights_file import WEIGHTS
 from seesay.errors import BundleError, shown
 
 Precision = Literal["auto", "int8", "float32"]
@@ -24,6 +25,7 @@ FAST_INT8 = ("x86_64", "AMD64")  # where 8 bits were measured to be faster (docs
 # for each session below, and here for what belongs to none.
 FATAL = 4
 onnxruntime.set_default_logger_severity(FATAL)
+LINKED = f" ({WEIGHTS} is a link, which is followed inside the folder only: copy the bundle, with `cp -rL`, say)"
 LONGEST_REASON = 240  # characters of what ONNX Runtime says
 
 Arrays = tuple[np.ndarray, ...]
@@ -164,7 +166,8 @@ def _session(graph: Path, threads: int) -> onnxruntime.InferenceSession:
     try:
         return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime's errors have no common class
-        raise cannot_run(graph, _brief(error)) from None
+        linked = (graph.parent / WEIGHTS).is_symlink()
+        raise cannot_run(graph, f"{_brief(error)}{LINKED if linked else ''}") from None
 
 
 def _brief(error: Exception) -> str:
