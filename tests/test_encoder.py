@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from seesay.assets import demo_photos
 from seesay.bundle.format import open_bundle
 from seesay.bundle.write import load_captioner, write_bundle
 from seesay.config import Recipe
@@ -15,6 +16,7 @@ from seesay.errors import RecipeError
 from seesay.models.build import build_decoder
 from seesay.models.captioner import Captioner
 from seesay.models.encoder import Encoder, load_encoder
+from seesay.models.norms import batch_norms
 from seesay.models.stages import finetune, stage_parameters
 from seesay.models.stem import Stem
 from seesay.runtime import CaptionModel
@@ -245,3 +247,34 @@ def test_no_weight_belongs_to_two_stages(name):
     owned = stage_parameters(shapes_of(name, 224))
     assert len(owned) > 1
     assert len(set(chain(*owned))) == len(list(chain(*owned)))
+
+
+# random weights
+
+
+@pytest.mark.parametrize("name", ["inception_v3", "mobileone_s0", "repvgg_a0", "test_efficientnet", "test_resnet"])
+def test_random_weights_tell_photos_apart(name: str) -> None:
+    """However deep the model: without settled norms the first two give 1e9 and 1e15, the third the same for all."""
+    torch.manual_seed(0)
+    encoder = load_encoder(name, "none", 96).eval()
+    photos = np.stack([encoder.transform(photo) for photo in demo_photos()])
+    with torch.no_grad():
+        regions = encoder(torch.from_numpy(photos)).regions
+        noise = encoder(encoder.noise(2)).regions
+    assert 0.05 < regions.std() < 5
+    assert (regions[0] - regions[1]).std() > 0.5 * regions.std()
+    assert noise.std() < 100, "nor do others grow beyond measure"
+
+
+def test_settled_norms_are_the_same_every_time_and_draw_no_random_number() -> None:
+    torch.manual_seed(7)
+    encoder = load_encoder("test_resnet", "none", 64)
+    after = torch.rand(3)
+    torch.manual_seed(7)
+    Encoder("test_resnet", encoder.transform)
+    assert torch.equal(torch.rand(3), after)
+    torch.manual_seed(7)
+    again = load_encoder("test_resnet", "none", 64).state_dict()
+    assert all(torch.equal(tensor, again[name]) for name, tensor in encoder.state_dict().items())
+    assert encoder.training
+    assert {norm.momentum for norm in batch_norms(encoder)} == {0.1}

