@@ -426,9 +426,9 @@ def test_sessions_of_one_thread_are_made_only_for_a_second_batch(tiny_bundle, ti
     made = []
     create = Engine.open
 
-    def spy(folder, threads, precision):
+    def spy(folder, threads, precision, device):
         made.append((threads, precision))
-        return create(folder, threads, precision)
+        return create(folder, threads, precision, device)
 
     monkeypatch.setattr(Engine, "open", spy)
     model = CaptionModel.load(tiny_bundle, threads=2, precision="float32")

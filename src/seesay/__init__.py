@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from seesay.runtime import CaptionModel, EncodedPhoto, SampleOptions
+    from seesay.runtime.device import Wanted
     from seesay.runtime.graphs import Precision
 
 # Libraries that report to their makers unless told not to. They read these variables when they are first imported,
@@ -36,7 +37,10 @@ def __getattr__(name: str) -> Any:
 
 
 def load(
-    path_or_name: str | Path | None = None, precision: Precision = "auto", threads: int | None = None
+    path_or_name: str | Path | None = None,
+    precision: Precision = "auto",
+    threads: int | None = None,
+    device: Wanted = "cpu",
 ) -> CaptionModel:
     """Open a model bundle for captioning on ONNX Runtime; needs the base install only.
 
@@ -45,10 +49,13 @@ def load(
         precision: "float32", "int8", or "auto", which takes the one that is known to be faster here, for encoder and
             decoder apart (8 bits make some captions others, nearly as good).
         threads: cores to use; None takes every one that the process may run on.
+        device: where the graphs run: "cpu", an accelerator that the installed onnxruntime has ("cuda", "directml",
+            "coreml"), or "auto", which takes the first of these that starts, else the processor.
 
     Raises:
         seesay.errors.BundleError: the bundle is missing, damaged, of a foreign format, or lacks that precision.
+        seesay.errors.DeviceError: the device is not there, or does not start.
     """
     from seesay.runtime import CaptionModel  # onnxruntime loads only when a model is asked for
 
-    return CaptionModel.load(path_or_name, threads, precision)
+    return CaptionModel.load(path_or_name, threads, precision, device)

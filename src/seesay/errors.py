@@ -60,6 +60,10 @@ class BusyError(SeesayError):
     """Another process is writing where this one wants to write."""
 
 
+class DeviceError(SeesayError):
+    """The graphs cannot run on the device that was asked for."""
+
+
 class TextError(SeesayError, ValueError):
     """A text that was given cannot be used: it has no words, or words that the model does not know."""
 

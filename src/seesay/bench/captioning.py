@@ -19,6 +19,7 @@ import numpy as np
 from seesay.bench.figures import BEAMS, Figure, by_beam, figure, interleaved, timed
 from seesay.bench.machine import peak_memory
 from seesay.runtime import CaptionModel
+from seesay.runtime.device import Wanted
 from seesay.runtime.engine import Engine
 from seesay.runtime.graphs import Encoded, Precision
 from seesay.search import BeamOptions, Hypothesis
@@ -58,7 +59,7 @@ def latency(model: CaptionModel, photos: Sequence[Path], repeats: int, beam: int
     model.caption(photos[0], beam)
     engine, in_float32 = model.engine, None
     if model.encoder_precision != "float32":
-        in_float32 = Engine.open(model.bundle.folder, model.threads, "float32")
+        in_float32 = Engine.open(model.bundle.folder, model.threads, "float32", model.device)
 
     def encode(engine: Engine) -> float:
         return timed(lambda: engine.encode(pixels))
@@ -78,9 +79,11 @@ def latency(model: CaptionModel, photos: Sequence[Path], repeats: int, beam: int
             yield figure("latency.beside_float32", what, "ms", values, exact, "encoder alone, float32")
 
 
-def start_up(model: str | None, photo: Path, repeats: int, precision: Precision = "auto") -> Iterator[Figure]:
+def start_up(
+    model: str | None, photo: Path, repeats: int, precision: Precision = "auto", device: Wanted = "cpu"
+) -> Iterator[Figure]:
     """Seconds from a fresh process to the caption printed, beside `python -c "import onnxruntime"`."""
-    command = [sys.executable, "-m", "seesay", "caption", str(photo), "--precision", precision]
+    command = [sys.executable, "-m", "seesay", "caption", str(photo), "--precision", precision, "--device", device]
     command += ["--model", model] if model else []
 
     def run(*command: str) -> Callable[[], object]:
@@ -156,22 +159,33 @@ def _stage_shares(model: CaptionModel, batch: Sequence[Path], beam: int) -> dict
     return {name: each / whole for name, each in seconds.items()}
 
 
-def memory(model: str | None, photos: Sequence[Path], beam: int = 3, precision: Precision = "auto") -> Iterator[Figure]:
+def memory(
+    model: str | None,
+    photos: Sequence[Path],
+    beam: int = 3,
+    precision: Precision = "auto",
+    device: Wanted = "cpu",
+) -> Iterator[Figure]:
     """The most memory that a process of its own takes while it captions the photos."""
-    _, peak = in_fresh_process(caption_all, model, photos, beam, precision)
+    _, peak = in_fresh_process(caption_all, model, photos, beam, precision, device)
     if peak is not None:
         yield figure("memory", f"peak of a process that captions, beam {beam}", "MB", [peak / 1e6])
 
 
 def linear(
-    model: str | None, photos: Sequence[Path], beam: int = 3, times: int = 7, precision: Precision = "auto"
+    model: str | None,
+    photos: Sequence[Path],
+    beam: int = 3,
+    times: int = 7,
+    precision: Precision = "auto",
+    device: Wanted = "cpu",
 ) -> Iterator[Figure]:
     """Photos a second, and peak memory, of all photos taken several times over, beside those of taking them once.
 
     Nothing is kept from photo to photo, so a photo that comes again costs what a new one does.
     """
-    seconds, peak = in_fresh_process(caption_all, model, photos, beam, precision)
-    seconds_all, peak_all = in_fresh_process(caption_all, model, [*photos] * times, beam, precision)
+    seconds, peak = in_fresh_process(caption_all, model, photos, beam, precision, device)
+    seconds_all, peak_all = in_fresh_process(caption_all, model, [*photos] * times, beam, precision, device)
     many, few = f"{times * len(photos):,} photos", f"{len(photos):,} photos"
     speed, speed_all = len(photos) / seconds, times * len(photos) / seconds_all
     yield figure("linear.speed", f"{many}, beam {beam}", "photos/s", [speed_all], [speed], few)
@@ -185,9 +199,11 @@ def in_fresh_process(call: Callable[..., Any], *args: Any) -> Any:
         return pool.submit(call, *args).result()
 
 
-def caption_all(model: str | None, photos: Sequence[Path], beam: int, precision: Precision) -> tuple[float, int | None]:
+def caption_all(
+    model: str | None, photos: Sequence[Path], beam: int, precision: Precision, device: Wanted
+) -> tuple[float, int | None]:
     """Caption the photos: (seconds, model loaded and warm, and the peak memory of this process in bytes)."""
-    captioner = CaptionModel.load(model, precision=precision)
+    captioner = CaptionModel.load(model, precision=precision, device=device)
     list(captioner.caption_many(photos[:WARM], beam=beam))
     seconds = timed(lambda: sum(1 for _ in captioner.caption_many(photos, beam=beam)))
     return seconds, peak_memory()

@@ -23,7 +23,8 @@ from seesay.bench.report import Report
 from seesay.errors import MissingExtraError, require
 from seesay.progress import progress
 from seesay.runtime import CaptionModel
-from seesay.runtime.engine import Precision
+from seesay.runtime.device import Wanted
+from seesay.runtime.graphs import Precision
 
 PARTS = ("captioning", "latency", "stages", "startup", "memory", "linear", "training", "features", "device", "metrics")
 FEW = 32  # photos where each is measured alone, or all are one batch
@@ -40,7 +41,7 @@ class Options:
         images: for the scores.
         only: parts of `PARTS`; none: all of them, but "linear", which takes minutes.
         linear: "linear" too.
-        precision: as for `seesay.load`.
+        precision, device: as for `seesay.load`.
     """
 
     model: str | None = None
@@ -50,6 +51,7 @@ class Options:
     only: tuple[str, ...] = ()
     linear: bool = False
     precision: Precision = "auto"
+    device: Wanted = "cpu"
 
 
 def run_bench(options: Options, console: Console) -> Report:
@@ -68,7 +70,7 @@ def run_bench(options: Options, console: Console) -> Report:
     about = {**machine(), "gpu": (gpu := _gpu())}
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="seesay-bench-")))
-        model = CaptionModel.load(options.model, precision=options.precision)
+        model = CaptionModel.load(options.model, precision=options.precision, device=options.device)
         parts = _parts(options, model, make_photos(folder, options.photos), gpu)
         advance = stack.enter_context(progress("measuring", len(parts), console))
         for name, part in parts.items():
@@ -79,7 +81,8 @@ def run_bench(options: Options, console: Console) -> Report:
             advance(note=name)
     seconds = time.monotonic() - clock
     date, name = started.isoformat(timespec="seconds"), model.bundle.name
-    return Report(date, name, model.precisions, about, asdict(options), seconds, figures, left_out)
+    how = f"{model.precisions}, on {model.device}"
+    return Report(date, name, how, about, asdict(options), seconds, figures, left_out)
 
 
 def _parts(
@@ -90,9 +93,9 @@ def _parts(
         "captioning": lambda: throughput(model, photos, repeats),
         "latency": lambda: latency(model, few, repeats),
         "stages": lambda: stages(model, few, repeats),
-        "startup": lambda: start_up(options.model, photos[0], repeats + 2, options.precision),
-        "memory": lambda: memory(options.model, photos, precision=options.precision),
-        "linear": lambda: linear(options.model, photos, precision=options.precision),
+        "startup": lambda: start_up(options.model, photos[0], repeats + 2, options.precision, options.device),
+        "memory": lambda: memory(options.model, photos, precision=options.precision, device=options.device),
+        "linear": lambda: linear(options.model, photos, precision=options.precision, device=options.device),
         "training": lambda: _torch("training", "training").training(repeats),
         "features": lambda: _torch("training", "the feature cache").features(model, photos, repeats),
         "device": lambda: _torch("device", "a graphics card").captioning_on_device(model, few, repeats),

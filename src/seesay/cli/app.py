@@ -58,6 +58,10 @@ Precision = Annotated[
     Literal["auto", "int8", "float32"],
     typer.Option(help="int8 is faster; some captions become others, nearly as good."),
 ]
+Device = Annotated[
+    Literal["auto", "cpu", "cuda", "directml", "coreml"],
+    typer.Option(help="Where the model runs; auto takes what the installed onnxruntime has."),
+]
 Threads = Annotated[int | None, typer.Option(min=1, help="Cores to use.", show_default="all that it may")]
 Json = Annotated[Path | None, typer.Option("--json", help="Write JSON here; - is standard output.")]
 
@@ -194,6 +198,7 @@ def caption(
     resume: Annotated[bool, typer.Option("--resume", help="Leave out photos that the JSON file has already.")] = False,
     precision: Precision = "auto",
     threads: Threads = None,
+    device: Device = "cpu",
     *,
     outputs: dict[str, Path],
 ) -> None:
@@ -210,6 +215,7 @@ def caption(
         model=model,
         precision=precision,
         threads=threads,
+        device=device,
         beam=beam,
         alternatives=alternatives,
         sample=sampling,
@@ -284,14 +290,14 @@ def score(
     attention: Annotated[bool, typer.Option("--attention", help="Print each word's attention too.")] = False,
     precision: Precision = "auto",
     threads: Threads = None,
+    device: Device = "cpu",
 ) -> None:
     """Say how likely a sentence is for each photo, a JSON line each, the likeliest photo first."""
     from seesay.cli.score import score_photos
 
     photos, pipes = photos_of(paths)
-    failed = score_photos(
-        photos, text, model=model, attention=attention, precision=precision, threads=threads, pipes=pipes
-    )
+    how = {"precision": precision, "threads": threads, "device": device}
+    failed = score_photos(photos, text, model=model, attention=attention, pipes=pipes, **how)
     if failed:
         say(f"seesay: {failed:,} of {len(photos):,} photos could not be read")
         raise typer.Exit(1)
@@ -411,27 +417,30 @@ def evaluate(
     attention_photos: Annotated[
         int, typer.Option(min=1, help="With --attention and --boxes: photos of which parts are hidden.")
     ] = 60,
+    device: Device = "cpu",
 ) -> None:
     """Caption a split and score the captions: BLEU, METEOR, ROUGE-L, CIDEr; variety, length and repetition."""
-    from seesay.cli.evaluate import evaluate_model
+    from seesay.cli.evaluate import EvaluateOptions, evaluate_model
 
-    evaluate_model(
-        model,
-        data,
-        split,
-        beam,
-        attention,
-        json,
-        layout,
-        splits,
-        limit,
-        report,
-        report_photos,
-        precision,
-        columns,
+    options = EvaluateOptions(
+        model=model,
+        data=data,
+        split=split,
+        beam=beam,
+        layout=layout,
+        splits=splits,
+        columns=columns,
+        limit=limit,
         boxes=boxes or (),
+        attention=attention,
         attention_photos=attention_photos,
+        json=json,
+        report=report,
+        report_photos=report_photos,
+        precision=precision,
+        device=device,
     )
+    evaluate_model(options)
 
 
 @app.command()
@@ -488,7 +497,7 @@ def compare(
         )
         return
 
-    compare_runs(runs, markdown, csv, chart, speed, sort)
+    compare_runs(runs, markdown=markdown, csv=csv, chart=chart, speed=speed, sort=sort)
 
 
 @app.command()
@@ -500,11 +509,14 @@ def bench(
     linear: Annotated[bool, typer.Option("--linear", help="Seven times as many photos too: minutes.")] = False,
     json: Json = None,
     precision: Precision = "auto",
+    device: Device = "cpu",
 ) -> None:
     """Measure how fast this machine captions, trains and scores, each figure beside its limit."""
+    from seesay.bench import Options
     from seesay.cli.bench import measure
 
-    measure(model, photos, repeats, only or [], linear, json, precision)
+    options = Options(model, photos, repeats, only=tuple(only or ()), linear=linear, precision=precision, device=device)
+    measure(options, json)
 
 
 @app.command()

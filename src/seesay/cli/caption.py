@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seesay.caption import Failure
+from seesay.cli.model import load_model
 from seesay.cli.outputs import STANDARD_OUTPUT, refuse_unwritable
 from seesay.errors import printable
 from seesay.outputs import WRITERS, Job, LeftOutError, OpenedOnce, Result, Writer
@@ -18,6 +19,7 @@ from seesay.outputs import WRITERS, Job, LeftOutError, OpenedOnce, Result, Write
 if TYPE_CHECKING:
     from seesay.cli.pipes import Pipe
     from seesay.runtime import CaptionModel
+    from seesay.runtime.device import Wanted
     from seesay.runtime.graphs import Precision
     from seesay.search import SampleOptions
 
@@ -28,7 +30,7 @@ class CaptionOptions:
 
     Attributes:
         model: bundle folder, packaged name, or None for the packaged default.
-        precision, threads: as for `seesay.load`.
+        precision, threads, device: as for `seesay.load`.
         beam: None takes the model's own.
         alternatives: so many captions of each photo instead of one.
         sample: captions drawn like this instead of searched for.
@@ -42,6 +44,7 @@ class CaptionOptions:
     model: str | None = None
     precision: Precision = "auto"
     threads: int | None = None
+    device: Wanted = "cpu"
     beam: int | None = None
     alternatives: int | None = None
     sample: SampleOptions | None = None
@@ -78,9 +81,7 @@ def caption_photos(photos: Sequence[Path | str], options: CaptionOptions) -> int
 
     @cache
     def captioner() -> CaptionModel:
-        from seesay.runtime import CaptionModel
-
-        return CaptionModel.load(options.model, options.threads, options.precision)
+        return load_model(options.model, options.threads, options.precision, options.device)
 
     job = replace(job, made_by=lambda: made_by(captioner(), options))
     with ExitStack() as stack:

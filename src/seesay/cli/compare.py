@@ -14,11 +14,12 @@ from seesay.writing import write_image, write_text
 
 def compare_runs(
     folders: Sequence[Path],
-    markdown: Path | None,
-    csv: Path | None,
-    chart: Path | None,
-    speed: bool,
-    sort: str | None,
+    *,
+    markdown: Path | None = None,
+    csv: Path | None = None,
+    chart: Path | None = None,
+    speed: bool = False,
+    sort: str | None = None,
 ) -> None:
     """Compare the runs in the folders, print the table and write what is asked for."""
     refuse_unwritable(markdown, csv, chart)

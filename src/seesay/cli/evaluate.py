@@ -3,84 +3,144 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from rich.console import Console
 
+from seesay.cli.model import load_model
 from seesay.cli.outputs import emit_json, refuse_unwritable, tell
 from seesay.data.boxes import read_boxes
 from seesay.data.readers import read_dataset, unpack_photos
+from seesay.data.records import CaptionRecord, Dataset
 from seesay.data.shapes import grounding_of
 from seesay.data.splits import limit_splits
 from seesay.errors import printable
-from seesay.evaluation import evaluate
-from seesay.evaluation.attention import PHOTOS, evaluate_attention, steps
+from seesay.evaluation import Evaluation, evaluate
+from seesay.evaluation.attention import PHOTOS, AttentionReport, evaluate_attention, steps
 from seesay.progress import progress
 from seesay.report import report
 from seesay.runtime import CaptionModel
-from seesay.runtime.engine import Precision
+from seesay.runtime.device import Wanted
+from seesay.runtime.graphs import Precision
 
 
-def evaluate_model(
-    model: str,
-    data: Sequence[Path],
-    split: str,
-    beam: int | None,
-    attention: bool,
-    json_out: Path | None,
-    layout: str,
-    splits: str,
-    limit: int | None,
-    report_out: Path | None = None,
-    report_photos: int = 12,
-    precision: Precision = "auto",
-    columns: str = "",
-    boxes: Sequence[Path] = (),
-    attention_photos: int = PHOTOS,
-) -> None:
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions:
+    """What `seesay evaluate` was asked for.
+
+    Attributes:
+        model: bundle folder or packaged name.
+        data: folders of data sets.
+        split: whose photos are captioned.
+        beam: None takes the model's own.
+        layout, splits, columns: how the data are read, as for `seesay.data.readers.read_dataset`.
+        limit: photos at most; None: all.
+        boxes: files of boxes.
+        attention: print and write figures of the maps too.
+        attention_photos: of how many photos parts are hidden, where there are boxes.
+        json: where the figures go; "-" is standard output.
+        report: where a page with photos goes, with `report_photos` of each kind.
+        precision, device: as for `seesay.load`.
+    """
+
+    model: str
+    data: Sequence[Path]
+    split: str = "test"
+    beam: int | None = None
+    layout: str = "auto"
+    splits: str = "auto"
+    columns: str = ""
+    limit: int | None = None
+    boxes: Sequence[Path] = ()
+    attention: bool = False
+    attention_photos: int = PHOTOS
+    json: Path | None = None
+    report: Path | None = None
+    report_photos: int = 12
+    precision: Precision = "auto"
+    device: Wanted = "cpu"
+
+
+def evaluate_model(options: EvaluateOptions) -> None:
     """Score a model on a split, print the figures, write them as JSON and as a page with photos."""
-    refuse_unwritable(json_out, report_out)
-    dataset = read_dataset(list(data), layout, splits, columns=columns, unpacked=False)
-    if boxes:
-        dataset = read_boxes(list(boxes), dataset)
-        print(dataset.problems[-1], file=sys.stderr)
-    records = dataset.split(split)
-    if limit is not None:  # of the photos to caption, not of the training captions that they are compared with
-        records = limit_splits(records, limit, seed=0)
-    unpack_photos(replace(dataset, records=tuple(records)))
-    captioner = CaptionModel.load(model, precision=precision)
-    trained_with = captioner.bundle.recipe["data"]["splits"]
-    if splits != trained_with:
-        told = f"the model was trained with data.splits={printable(trained_with)}, this is with --splits {splits}"
-        print(f"note: {told}: of the same data, it may have been trained on photos of this {split}", file=sys.stderr)
+    refuse_unwritable(options.json, options.report)
+    dataset, records = _read(options)
+    captioner = load_model(options.model, precision=options.precision, device=options.device)
+    _warn_of_other_splits(captioner, options)
     training = [caption for record in dataset.records if record.split == "train" for caption in record.captions]
     with progress("captioning", len(records), Console(stderr=True)) as advance:
         result = evaluate(
-            captioner, records, beam, training_captions=training, advance=advance, grounding=grounding_of(dataset)
+            captioner,
+            records,
+            options.beam,
+            training_captions=training,
+            advance=advance,
+            grounding=grounding_of(dataset),
         )
-    how = f"beam {result.about['beam']}, {captioner.precisions}"
-    lines = [f"{captioner.bundle.name} on {split} of {', '.join(map(printable, data))}, {how}"]
-    lines += [result.scores.table(), "", result.statistics.table()]
-    if attention:
-        looks = result.attention.to_dict()
-        lines += ["", *(f"attention {name.replace('_', ' ')}: {value:.3f}" for name, value in looks.items())]
-        lines += [f"pointing accuracy: {result.pointing}"] if result.pointing else []
-    proof = None
-    if attention and any(record.objects for record in records):
-        with progress("measuring attention", steps(records, attention_photos), Console(stderr=True)) as advance:
-            proof = evaluate_attention(captioner, records, result.captions, attention_photos, advance=advance)
-        lines += proof.lines()
-    lines += [f"left out: {problem}" for problem in result.failures]
-    tell("\n".join(lines), json_out)
-    if json_out:
-        about = {"data": [str(path) for path in data], "split": split}
-        per_image = result.scores.per_image.to_dict() if result.scores.per_image else None
-        values = {**about, **result.to_dict(attention), "per_image": per_image}  # that for `seesay compare`
+    proof = _attention(captioner, records, result, options)
+    tell("\n".join(_lines(captioner, result, proof, options)), options.json)
+    if options.json:
+        per_image = result.scores.per_image.to_dict() if result.scores.per_image else None  # for `seesay compare`
+        values = {"data": [str(path) for path in options.data], "split": options.split, "device": captioner.device}
+        values |= {**result.to_dict(options.attention), "per_image": per_image}
         if proof:
             values["attention"] |= proof.to_dict()
-        emit_json(json_out, values)
-    if report_out:
-        title = f"{captioner.bundle.name} on {split} of {', '.join(path.name for path in data)}"
-        tell(f"\n{printable(report(report_out, result, records, title, report_photos))}", json_out)
+        emit_json(options.json, values)
+    if options.report:
+        title = f"{captioner.bundle.name} on {options.split} of {', '.join(path.name for path in options.data)}"
+        written = report(options.report, result, records, title, options.report_photos)
+        tell(f"\n{printable(written)}", options.json)
+
+
+def _read(options: EvaluateOptions) -> tuple[Dataset, Sequence[CaptionRecord]]:
+    """The data, and the records whose photos are captioned, unpacked."""
+    how = options.layout, options.splits
+    dataset = read_dataset(list(options.data), *how, columns=options.columns, unpacked=False)
+    if options.boxes:
+        dataset = read_boxes(list(options.boxes), dataset)
+        print(dataset.problems[-1], file=sys.stderr)
+    records = dataset.split(options.split)
+    if options.limit is not None:  # of the photos to caption, not of the captions that they are compared with
+        records = limit_splits(records, options.limit, seed=0)
+    unpack_photos(replace(dataset, records=tuple(records)))
+    return dataset, records
+
+
+def _warn_of_other_splits(captioner: CaptionModel, options: EvaluateOptions) -> None:
+    trained_with = captioner.bundle.recipe["data"]["splits"]
+    if options.splits != trained_with:
+        told = (
+            f"the model was trained with data.splits={printable(trained_with)}, this is with --splits {options.splits}"
+        )
+        seen = f"of the same data, it may have been trained on photos of this {options.split}"
+        print(f"note: {told}: {seen}", file=sys.stderr)
+
+
+def _attention(
+    captioner: CaptionModel, records: Sequence[CaptionRecord], result: Evaluation, options: EvaluateOptions
+) -> AttentionReport | None:
+    """What the maps are worth, where that is asked for and the data have boxes."""
+    if not (options.attention and any(record.objects for record in records)):
+        return None
+    number = options.attention_photos
+    with progress("measuring attention", steps(records, number), Console(stderr=True)) as advance:
+        return evaluate_attention(captioner, records, result.captions, number, advance=advance)
+
+
+def _lines(
+    captioner: CaptionModel, result: Evaluation, proof: AttentionReport | None, options: EvaluateOptions
+) -> Iterator[str]:
+    """What is printed."""
+    how = f"beam {result.about['beam']}, {captioner.precisions}"
+    yield f"{captioner.bundle.name} on {options.split} of {', '.join(map(printable, options.data))}, {how}"
+    yield from (result.scores.table(), "", result.statistics.table(), "", f"device: {captioner.device}")
+    if options.attention:
+        looks = result.attention.to_dict()
+        yield from ("", *(f"attention {name.replace('_', ' ')}: {value:.3f}" for name, value in looks.items()))
+        if result.pointing:
+            yield f"pointing accuracy: {result.pointing}"
+    if proof:
+        yield from proof.lines()
+    yield from (f"left out: {problem}" for problem in result.failures)

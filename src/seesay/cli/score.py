@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seesay.caption import Caption, Failure
+from seesay.cli.model import load_model
 from seesay.errors import printable
 
 if TYPE_CHECKING:
     from seesay.cli.pipes import Pipe
+    from seesay.runtime.device import Wanted
     from seesay.runtime.graphs import Precision
 
 
@@ -24,6 +26,7 @@ def score_photos(
     attention: bool = False,
     precision: Precision = "auto",
     threads: int | None = None,
+    device: Wanted = "cpu",
     pipes: Mapping[str, Pipe] | None = None,
 ) -> int:
     """Print a JSON line for each photo, the likeliest first, failures last; the number of photos that failed.
@@ -33,16 +36,14 @@ def score_photos(
         text: the sentence.
         model: bundle folder, packaged name, or None.
         attention: with each word's map.
-        precision, threads: as for `seesay.load`.
+        precision, threads, device: as for `seesay.load`.
         pipes: photos that are no files, by name.
 
     Raises:
         TextError: the sentence has words that the model does not know, or none.
     """
-    from seesay.runtime import CaptionModel
-
     names = [str(photo) for photo in photos]
-    captioner = CaptionModel.load(model, threads, precision)
+    captioner = load_model(model, threads, precision, device)
     results = list(captioner.score_many([(pipes or {}).get(name, name) for name in names], text))
     scored = sorted((result for result in results if isinstance(result, Caption)), key=lambda found: -found.score)
     failures = [result for result in results if isinstance(result, Failure)]

@@ -10,9 +10,13 @@ from pathlib import Path
 import numpy as np
 
 from seesay.data.tokens import BOS, EOS, NEVER_WRITTEN
+from seesay.errors import DeviceError
+from seesay.runtime.device import Device, Wanted, choose_device
 from seesay.runtime.graphs import DECODERS, Encoded, Precision, open_decoder, open_encoder
 from seesay.search import BeamOptions, Hypothesis, SampleOptions, StepModel, beam_search, sample, score
 from seesay.search.step import Step
+
+NO_ACCELERATOR = "device=auto: the ONNX Runtime that is installed has no accelerator, so the processor works"
 
 
 @dataclass(frozen=True)
@@ -27,15 +31,19 @@ class Engine:
         decoder: the step, as `seesay.search.StepModel` has it.
         precision: the decoder's, "int8" or "float32".
         encoder_precision: the encoder's.
+        device: where both run.
+        note: what a user should know of it: that the processor took the place of an accelerator, for example.
     """
 
     encoder: Callable[[np.ndarray], Encoded]
     decoder: Step
     precision: Precision = "float32"
     encoder_precision: Precision = "float32"
+    device: Device = "cpu"
+    note: str | None = None
 
     @classmethod
-    def open(cls, folder: Path, threads: int, precision: Precision = "auto") -> Engine:
+    def open(cls, folder: Path, threads: int, precision: Precision = "auto", device: Wanted = "cpu") -> Engine:
         """The engine of a bundle, on ONNX Runtime.
 
         Args:
@@ -43,17 +51,34 @@ class Engine:
             threads: that work on one call.
             precision: "float32", or "int8", which is faster, changes some captions and hardly a score
                 (docs/performance.md). "auto" takes "int8" where the bundle has it and it is known to be faster.
+            device: where the graphs run: "cpu", an accelerator that the installed ONNX Runtime has ("cuda",
+                "directml", "coreml"), or "auto": the first of these that there is and that starts, else "cpu".
 
         Raises:
             BundleError: a graph cannot be run, or the bundle lacks the decoder asked for.
+            DeviceError: not on this device, or not in 8 bits on it.
         """
         if precision not in ("auto", *DECODERS):
             raise ValueError(f"precision={precision}: expected auto, int8 or float32")
+        taken = choose_device(device)
+        if taken == "cpu":
+            return cls._open(folder, threads, precision, "cpu", NO_ACCELERATOR if device == "auto" else None)
+        if precision == "int8":
+            raise DeviceError(f"device={taken}: runs in float32; leave precision=int8 out, or take device=cpu")
+        try:
+            return cls._open(folder, threads, precision, taken)
+        except DeviceError as error:
+            if device != "auto":
+                raise
+            return cls._open(folder, threads, precision, "cpu", f"{error}; the processor works instead")
+
+    @classmethod
+    def _open(cls, folder: Path, threads: int, precision: Precision, device: Device, note: str | None = None) -> Engine:
         with ThreadPoolExecutor(1) as pool:  # each graph takes as long as two photos to open, most of it on one core
-            opening = pool.submit(open_encoder, folder, threads, precision)
-            decoder, decoder_precision = open_decoder(folder, threads, precision)
+            opening = pool.submit(open_encoder, folder, threads, precision, device)
+            decoder, decoder_precision = open_decoder(folder, threads, precision, device)
             encoder, encoder_precision = opening.result()
-        return cls(encoder, decoder, decoder_precision, encoder_precision)
+        return cls(encoder, decoder, decoder_precision, encoder_precision, device, note)
 
     def encode(self, pixels: np.ndarray) -> Encoded:
         """What the decoder needs of one photo.

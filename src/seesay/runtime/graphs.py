@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import platform
+from contextlib import nullcontext
 from pathlib import Path
+from threading import Lock
 from typing import Literal, NamedTuple, cast
 
 import numpy as np
@@ -12,7 +14,8 @@ import onnxruntime
 from seesay.bundle.agreement import read_graph_of
 from seesay.bundle.fields import cannot_run, refused
 from seesay.bundle.weights_file import WEIGHTS
-from seesay.errors import BundleError, shown
+from seesay.errors import BundleError, DeviceError, shown
+from seesay.runtime.device import PROVIDERS, Device, active_device
 
 Precision = Literal["auto", "int8", "float32"]
 ENCODERS: dict[Precision, str] = {"int8": "encoder.int8.onnx", "float32": "encoder.onnx"}
@@ -51,6 +54,7 @@ class Graph:
     Args:
         path: the file.
         threads: that work on one call.
+        device: where it runs; see `seesay.runtime.device`.
 
     Attributes:
         inputs: their names.
@@ -60,8 +64,9 @@ class Graph:
         BundleError: ONNX Runtime cannot open it; or, when it is called, it fails, or an output has another shape.
     """
 
-    def __init__(self, path: Path, threads: int) -> None:
-        self.path, self._session = path, _session(path, threads)
+    def __init__(self, path: Path, threads: int, device: Device = "cpu") -> None:
+        self.path, self._session = path, _session(path, threads, device)
+        self._one_at_a_time = Lock() if device == "directml" else nullcontext()  # its sessions are not safe for threads
         self.inputs = [each.name for each in self._session.get_inputs()]
         self.outputs: dict[str, int | str | None] = {
             each.name: (each.shape or [None])[-1] for each in self._session.get_outputs()
@@ -71,7 +76,8 @@ class Graph:
     def __call__(self, feed: dict[str, np.ndarray], leading: tuple[int, ...]) -> list[np.ndarray]:
         """All outputs, whose first axes are `leading`."""
         try:
-            found = cast(list[np.ndarray], self._session.run(self._names, feed))  # none is a sequence, map or sparse
+            with self._one_at_a_time:
+                found = cast(list[np.ndarray], self._session.run(self._names, feed))  # arrays all of them
         except Exception as error:  # ONNX Runtime's errors have no common class
             raise refused(self.path, f"fails when it runs ({_brief(error)})") from None
         count = len(leading)
@@ -122,38 +128,46 @@ class Decoder:
         return logprobs, tuple(after), attention
 
 
-def open_encoder(folder: Path, threads: int, precision: Precision) -> tuple[Encoder, Precision]:
-    """The encoder of a bundle, and the precision that "auto" took; raises BundleError: it cannot be run."""
-    graph, taken = _open(folder, ENCODERS, threads, precision)
+def open_encoder(folder: Path, threads: int, precision: Precision, device: Device = "cpu") -> tuple[Encoder, Precision]:
+    """The encoder of a bundle, and the precision that "auto" took.
+
+    Raises:
+        BundleError: it cannot be run.
+        DeviceError: not on this device.
+    """
+    graph, taken = _open(folder, ENCODERS, threads, precision, device)
     return Encoder(graph), taken
 
 
-def open_decoder(folder: Path, threads: int, precision: Precision) -> tuple[Decoder, Precision]:
+def open_decoder(folder: Path, threads: int, precision: Precision, device: Device = "cpu") -> tuple[Decoder, Precision]:
     """The decoder of a bundle, and the precision that "auto" took.
 
     Raises:
         BundleError: it cannot be run, or the bundle does not have it in this precision.
+        DeviceError: it cannot be run on this device.
     """
     if precision == "int8" and not (folder / DECODERS[precision]).is_file():
         raise BundleError(f"bundle {folder}: has no {DECODERS[precision]}, an earlier seesay wrote it; use float32")
-    graph, taken = _open(folder, DECODERS, threads, precision)
+    graph, taken = _open(folder, DECODERS, threads, precision, device)
     return Decoder(graph), taken
 
 
-def _open(folder: Path, graphs: dict[Precision, str], threads: int, precision: Precision) -> tuple[Graph, Precision]:
+def _open(
+    folder: Path, graphs: dict[Precision, str], threads: int, precision: Precision, device: Device
+) -> tuple[Graph, Precision]:
     """The graph in 8 bits where it is wanted and there, else the one in float32, which "auto" takes too where the
-    former cannot be run."""
-    fast = platform.machine() in FAST_INT8
+    former cannot be run, and on accelerators, which would leave the operations in 8 bits to the processor."""
+    fast = device == "cpu" and platform.machine() in FAST_INT8
     if (precision == "int8" or (precision == "auto" and fast)) and (folder / graphs["int8"]).is_file():
         try:
-            return Graph(folder / graphs["int8"], threads), "int8"
+            return Graph(folder / graphs["int8"], threads, device), "int8"
         except BundleError:
             if precision == "int8":
                 raise
-    return Graph(folder / graphs["float32"], threads), "float32"
+    return Graph(folder / graphs["float32"], threads, device), "float32"
 
 
-def _session(graph: Path, threads: int) -> onnxruntime.InferenceSession:
+def _session(graph: Path, threads: int, device: Device) -> onnxruntime.InferenceSession:
     read_graph_of(graph)  # ONNX Runtime opens no file that this refuses
     options = onnxruntime.SessionOptions()
     options.log_severity_level = FATAL
@@ -163,11 +177,19 @@ def _session(graph: Path, threads: int) -> onnxruntime.InferenceSession:
     spins_on = graph.name in DECODERS.values() and SPIN_DURATION
     options.add_session_config_entry("session.force_spinning_stop", "0" if spins_on else "1")
     options.add_session_config_entry("session.intra_op.spin_duration_us", "200" if spins_on else "50")
+    if device == "directml":  # which has its own memory
+        options.enable_mem_pattern = False
+    providers = list(dict.fromkeys((PROVIDERS[device], PROVIDERS["cpu"])))  # the processor does what is left over
     try:
-        return onnxruntime.InferenceSession(graph, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(graph, options, providers=providers)
     except Exception as error:  # ONNX Runtime's errors have no common class
+        if device != "cpu":
+            raise DeviceError(f"device={device}: {graph.name} cannot be run on it: {_brief(error)}") from None
         linked = (graph.parent / WEIGHTS).is_symlink()
         raise cannot_run(graph, f"{_brief(error)}{LINKED if linked else ''}") from None
+    if active_device(session) != device:
+        raise DeviceError(f"device={device}: ONNX Runtime could not start it (its driver or its libraries are missing)")
+    return session
 
 
 def _brief(error: Exception) -> str:

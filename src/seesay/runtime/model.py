@@ -23,6 +23,7 @@ from seesay.errors import PhotoError, whole_number
 from seesay.runtime import asks
 from seesay.runtime.asks import Ask, answer
 from seesay.runtime.batches import batches_of, on_threads
+from seesay.runtime.device import Device, Wanted
 from seesay.runtime.encoded import EncodedPhoto, PhotoInput, key_of
 from seesay.runtime.engine import Engine
 from seesay.runtime.graphs import Precision
@@ -45,6 +46,7 @@ class CaptionModel:
         bundle: from `seesay.bundle.format.open_bundle`.
         threads: cores to use; None takes every one that the process may run on.
         precision: of what is computed, see `Engine.open`.
+        device: where, likewise.
         engines: number of threads -> an engine that works on each call with so many; None opens the bundle's own.
 
     Raises:
@@ -61,6 +63,7 @@ class CaptionModel:
         bundle: Bundle,
         threads: int | None = None,
         precision: Precision = "auto",
+        device: Wanted = "cpu",
         engines: Callable[[int], Engine] | None = None,
     ) -> None:
         if engines is None:
@@ -68,8 +71,8 @@ class CaptionModel:
         self.bundle = bundle
         self._folder = bundle.folder.resolve()  # a copy may be made in another folder, or in another process
         self.threads = cores() if threads is None else whole_number("threads", threads)
-        self._opened = None if engines else (self._folder, threads, precision)
-        self._engines = engines or (lambda number: Engine.open(bundle.folder, number, precision))
+        self._opened = None if engines else (self._folder, threads, precision, device)
+        self._engines = engines or (lambda number: Engine.open(bundle.folder, number, precision, device))
         self.engine = self._engines(self.threads)
         self._helpers: dict[int, ThreadPoolExecutor] = {}
 
@@ -80,14 +83,19 @@ class CaptionModel:
 
     @classmethod
     def load(
-        cls, path_or_name: str | Path | None = None, threads: int | None = None, precision: Precision = "auto"
+        cls,
+        path_or_name: str | Path | None = None,
+        threads: int | None = None,
+        precision: Precision = "auto",
+        device: Wanted = "cpu",
     ) -> CaptionModel:
         """Open a bundle's folder, a packaged model by name, or (None) the packaged default.
 
         Raises:
             BundleError: missing, damaged or foreign, or without the precision asked for.
+            DeviceError: the device asked for is not there, or does not start.
         """
-        return cls(open_bundle(find_bundle(path_or_name)), threads, precision)
+        return cls(open_bundle(find_bundle(path_or_name)), threads, precision, device)
 
     def with_engines(self, wrap: Callable[[Engine], Engine]) -> CaptionModel:
         """The same model on other engines, each made from one of this model's: to count, to time, to replace a part."""
@@ -108,6 +116,11 @@ class CaptionModel:
     def encoder_precision(self) -> Precision:
         """The encoder's."""
         return self.engine.encoder_precision
+
+    @property
+    def device(self) -> Device:
+        """Where the graphs run."""
+        return self.engine.device
 
     @property
     def precisions(self) -> str:
