@@ -587,3 +587,18 @@ def test_ten_photos_or_more_always_give_a_dev_photo(tmp_path: Path, count: int) 
         assert set(counts) == {"train", "dev", "test"}
         came_out = ", ".join(f"{number} {split}" for split, number in counts.items())
         assert any(f"of {count} photos came out {came_out}" in note for note in said(data, "note"))
+
+
+# ---- files that mean harm, or that are broken
+
+
+@pytest.mark.parametrize("text", [100_000 * "[", '{"images": ' + 100_000 * "[", "9" * 5000, "{", '"\\ud8'])
+@pytest.mark.parametrize("name", ["captions.jsonl", "annotations/captions_val.json", "dataset.json", "all.json"])
+def test_json_that_cannot_be_read_is_an_error_with_the_files_name(tmp_path: Path, text: str, name: str) -> None:
+    write(tmp_path / name, text)
+    photo(tmp_path / "a.jpg")
+    with pytest.raises(DataError):
+        read_dataset(tmp_path)
+    with pytest.raises(DataError, match="splits: "):
+        write(tmp_path / "captions.csv", "image,caption\na.jpg,A dog\n")
+        read_dataset(tmp_path / "captions.csv", splits=tmp_path / name)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from seesay.data.readers import read_dataset
 from seesay.data.records import Dataset
-from seesay.data.splits import photo_key
+from seesay.data.split_lists import photo_key
 from seesay.errors import DataError
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Container, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -151,7 +152,8 @@ def find_unreadable(
     records: Sequence[CaptionRecord], progress: Callable[[int, int], None] | None = None
 ) -> list[Problem]:
     """An error for each photo that cannot be opened and decoded, in the order of the records."""
-    return [photo.problem for photo in _open_all(records, progress) if photo.problem and photo.problem.kind == "error"]
+    opened = _open_all(records, progress, hashed=False)
+    return [photo.problem for photo in opened if photo.problem and photo.problem.kind == "error"]
 
 
 class _Opened(NamedTuple):
@@ -161,10 +163,12 @@ class _Opened(NamedTuple):
     hash: np.ndarray | None
 
 
-def _open_all(records: Sequence[CaptionRecord], progress: Callable[[int, int], None] | None = None) -> list[_Opened]:
+def _open_all(
+    records: Sequence[CaptionRecord], progress: Callable[[int, int], None] | None, hashed: bool = True
+) -> list[_Opened]:
     found: list[_Opened] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes outside Python's lock
-        for done, opened in enumerate(pool.map(_open, records), 1):
+        for done, opened in enumerate(pool.map(partial(_open, hashed=hashed), records), 1):
             found.append(opened)
             if progress:
                 progress(done, len(records))
@@ -199,12 +203,12 @@ def refuse_if_too_many_unreadable(broken: Sequence[Problem], total: int) -> None
     )
 
 
-def _open(record: CaptionRecord) -> _Opened:
+def _open(record: CaptionRecord, hashed: bool) -> _Opened:
     try:
         with open_photo(record.image) as photo:
             warning = photo.info.get("warning")
             problem = Problem("note", str(record.image), warning) if warning else None
-            return _Opened(problem, photo_hash(photo))
+            return _Opened(problem, photo_hash(photo) if hashed else None)
     except PhotoError as error:
         return _Opened(Problem("error", str(record.image), f"photo left out: {error.reason}"), None)
 

@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import importlib.resources
-import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
-from typing import NamedTuple
 
-from seesay.data.images import photo_suffixes
 from seesay.data.records import SPLIT_ALIASES, SPLITS, CaptionRecord, Problem
-from seesay.data.text import count_of, first_few, one_form, read_lines, read_text, without_suffix
+from seesay.data.split_lists import IdList, PhotoLookup, karpathy_ids, karpathy_lists, read_lists, text_lists
+from seesay.data.text import count_of, first_few
 from seesay.errors import DataError, did_you_mean
 
 SplitSpec = str | Path | Mapping[str, float]
 DEFAULT_FRACTIONS = {"train": 0.8, "dev": 0.1, "test": 0.1}
-LIST_NAME = re.compile(r"(?:flickr_?\d+k\.)?([a-z]+?)(?:images)?\.txt", re.IGNORECASE)  # Flickr_8k.trainImages.txt
 Result = tuple[list[CaptionRecord], list[Problem]]
-
-
-class IdList(NamedTuple):
-    """Ids or file names of the photos of one split, and the file's name for messages."""
-
-    split: str
-    label: str
-    ids: Sequence[str]
 
 
 def assign_splits(
@@ -80,9 +66,9 @@ def _auto(records: Sequence[CaptionRecord], beside: Sequence[Path], karpathy: bo
 
 def _lists_beside(records: Sequence[CaptionRecord], folder: Path) -> list[IdList]:
     """The id lists of a folder; where it has none, a file of Karpathy's that names most of the photos."""
-    if lists := _text_lists(folder):
+    if lists := text_lists(folder):
         return lists
-    lookup = _Lookup(records)
+    lookup = PhotoLookup(records)
     for file in sorted(folder.glob("dataset*.json")):
         lists = read_lists(file)
         if 2 * sum(bool(lookup.find(name)) for ids in lists for name in ids.ids) >= len(records):
@@ -96,7 +82,7 @@ def by_lists(records: Sequence[CaptionRecord], lists: Iterable[IdList]) -> Resul
     Raises:
         DataError: none of the photos is in any list.
     """
-    lookup = _Lookup(records)
+    lookup = PhotoLookup(records)
     chosen: dict[str, IdList] = {}
     missing: dict[str, list[str]] = {}
     problems: list[Problem] = []
@@ -174,66 +160,6 @@ def part_of(records: Sequence[CaptionRecord], which: int, of: int, left_out: boo
     return part
 
 
-@functools.cache
-def karpathy_lists() -> tuple[IdList, ...]:
-    """Karpathy's 29,000 / 1,014 / 1,000 photos of Flickr30k."""
-    file = importlib.resources.files("seesay.data") / "karpathy_flickr30k.json"
-    content = json.loads(file.read_text(encoding="utf-8"))
-    return tuple(IdList(split, "Karpathy's Flickr30k ids", [str(id_) for id_ in content[split]]) for split in SPLITS)
-
-
-@functools.cache
-def karpathy_ids() -> frozenset[str]:
-    """All numbers of Flickr30k's photos in these lists."""
-    return frozenset(id_ for ids in karpathy_lists() for id_ in ids.ids)
-
-
-def photo_key(name: str) -> str:
-    """Flickr's or COCO's number of a photo, which it has wherever it is copied to; "" for any other file name.
-
-    Flickr8k's 1000268201_693b08cb0e.jpg is Flickr30k's 1000268201.jpg; COCO_val2014_000000000042.jpg is
-    000000000042.jpg of 2017. But the 0001.jpg, cover.jpg or 20240101.jpg of two folders have nothing in common.
-    """
-    stem = without_suffix(name)
-    if known := re.fullmatch(r"(\d{5,})_([0-9a-f]{8,})|(?:COCO_[a-z]+\d{4}_)?(0{6}\d{6})", stem):
-        is_date = known[1] and len(known[1]) == 8 and known[2].isdigit()  # as in 20240101_12000001
-        return "" if is_date else known[1] or known[3]
-    return stem if stem in karpathy_ids() else ""
-
-
-class _Lookup:
-    """Ids of photos by their id, file name, stem, and number at Flickr or COCO; names that several share are none."""
-
-    def __init__(self, records: Sequence[CaptionRecord]) -> None:
-        self._records = records
-        self._names: dict[str, str] = {}
-        for record in records:
-            for name in {one_form(record.image.name), one_form(record.image.stem)}:
-                self._names[name] = record.id if self._names.get(name, record.id) == record.id else ""
-        self._names |= {one_form(record.id): record.id for record in records}
-
-    def find(self, name: str) -> str:
-        """The id of the photo that a list calls so, or ""."""
-        if found := self._names.get(name):
-            return found
-        whole = one_form(name)
-        if found := self._names.get(whole) or self._names.get(without_suffix(whole)):
-            return found
-        last = whole.rpartition("/")[2]
-        key = photo_key(last)
-        found = self._names.get(last) or self._names.get(key) or self._numbers.get(key, "")
-        return "" if "/" in whole and "/" in found else found  # x/1.jpg is not y/1.jpg
-
-    @functools.cached_property
-    def _numbers(self) -> dict[str, str]:
-        """Ids by the photos' numbers."""
-        numbers: dict[str, str] = {"": ""}
-        for record in self._records:
-            if key := photo_key(record.image.name):
-                numbers[key] = record.id if numbers.get(key, record.id) == record.id else ""
-        return numbers
-
-
 def _in_two(label: str, other: str, names: Sequence[str]) -> Problem:
     what = f"{count_of(len(names), 'id')} also in {other}, kept there ({first_few(names)})"
     return Problem("error", label, what)
@@ -281,61 +207,3 @@ def _list_path(spec: object) -> Path:
             f"test.txt, a JSON file of splits such as Karpathy's, or fractions such as 0.8/0.1/0.1.{near}"
         )
     return path
-
-
-def read_lists(path: Path) -> list[IdList]:
-    """The lists of a folder, one id or file name a line, or those of a JSON file.
-
-    Args:
-        path: a folder with train.txt, ...; or JSON: Karpathy's, or {"train": [ids], "val": [ids], ...}.
-
-    Raises:
-        DataError: there is none.
-    """
-    if path.is_file():
-        return _json_lists(path)
-    if lists := _text_lists(path):
-        return lists
-    raise DataError(f"splits: {path} has none of train.txt, dev.txt (or val.txt), test.txt")
-
-
-def _text_lists(folder: Path) -> list[IdList]:
-    """The id lists of a folder; test.txt beside test.jpg is no list but that photo's caption."""
-    try:
-        names = sorted(file.name for file in folder.iterdir() if file.suffix.lower() == ".txt")
-    except OSError:
-        return []
-    lists = []
-    for name in names:
-        found = LIST_NAME.fullmatch(name)
-        split = SPLIT_ALIASES.get(found[1].lower(), "") if found else ""
-        if split and not _has_photo(folder / name):
-            lines = read_lines(folder / name)
-            lists.append(IdList(split, name, [line.strip() for line in lines if line.strip()]))
-    return lists
-
-
-def _has_photo(file: Path) -> bool:
-    return any(file.with_suffix(suffix).is_file() for suffix in photo_suffixes())
-
-
-def _json_lists(path: Path) -> list[IdList]:
-    try:
-        content = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise DataError(f"splits: {path}:{error.lineno}: not JSON ({error.msg})") from None
-    lists: dict[str, list[str]] = {}
-    images = content.get("images") if isinstance(content, dict) else None
-    if isinstance(images, list):
-        for item in images:
-            if isinstance(item, dict) and isinstance(item.get("filename"), str):
-                lists.setdefault(str(item.get("split")), []).append(item["filename"])
-    elif isinstance(content, dict):
-        lists = {name: [str(id_) for id_ in ids] for name, ids in content.items() if isinstance(ids, list)}
-    known = {name: split for name in lists if (split := SPLIT_ALIASES.get(name.strip().lower()))}
-    if not known:
-        raise DataError(
-            f"splits: {path}: names no split; expected Karpathy's images with filename and split, or lists of ids "
-            'under "train", "val" and "test"'
-        )
-    return [IdList(split, f"{path.name} ({name})", lists[name]) for name, split in known.items()]

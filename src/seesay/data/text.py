@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import codecs
+import json
 import unicodedata
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from seesay.errors import DataError
 
@@ -38,6 +40,20 @@ def decode_text(data: bytes, name: str) -> str:
         row = data.count(b"\n", 0, error.start) + 1
         what = "not UTF-16 text, though it begins so" if wide else "not UTF-8 text"
         raise DataError(f"{name}:{row}: {what}; expected UTF-8: save the file in that encoding") from None
+
+
+def parse_json(text: str, name: str, expected: str) -> Any:
+    """The value that JSON text means; `name` is what messages call it.
+
+    Raises:
+        DataError: it is no JSON, or nested too deeply, or has numbers of thousands of digits.
+    """
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{name}:{error.lineno}: not JSON ({error.msg}); expected {expected}") from None
+    except (ValueError, RecursionError) as error:
+        raise DataError(f"{name}: JSON that cannot be read ({error}); expected {expected}") from None
 
 
 def read_lines(path: Path) -> list[str]:

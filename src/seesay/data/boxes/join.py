@@ -11,7 +11,7 @@ from seesay.data.boxes.entities import is_entities, read_entities
 from seesay.data.boxes.instances import instance_files, read_instances
 from seesay.data.boxes.source import BoxFile, FoundObject, Mention
 from seesay.data.records import BoxedObject, CaptionRecord, Dataset, Problem
-from seesay.data.splits import photo_key
+from seesay.data.split_lists import photo_key
 from seesay.data.text import count_of
 from seesay.data.tokens import split_words
 from seesay.errors import DataError

@@ -7,7 +7,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from rich.console import Console
 
@@ -145,18 +145,20 @@ def _read_one(path: Path, layout: str, splits: SplitSpec, columns: Columns) -> D
     records, more = assign_splits(records, splits, beside=(place.folder, root), karpathy=chosen.karpathy)
     if note := _passed_over(place, read, label):
         problems.insert(0, note)
-    if any(_is_unfinished(folder) for folder in (root, place.folder)):
+    if any(read_converted(folder).get("finished") is False for folder in (root, place.folder)):
         what = "`seesay data convert` has not finished writing it: call it again"
         problems.insert(0, Problem("error", root.name, what))
     files = tuple(label(file.path) for file in read)
     return Dataset(chosen.name, tuple(records), (*problems, *more), files, _packs(read))
 
 
-def _is_unfinished(folder: Path) -> bool:
+def read_converted(folder: Path) -> dict[str, Any]:
+    """What `seesay data convert` noted in a folder that it writes; {} where there is nothing of the kind."""
     try:
-        return json.loads((folder / CONVERTED).read_text(encoding="utf-8")).get("finished") is False
-    except (OSError, ValueError, AttributeError):
-        return False
+        noted = json.loads((folder / CONVERTED).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return noted if isinstance(noted, dict) else {}
 
 
 def _packs(read: Iterable[CaptionFile]) -> tuple[Packed, ...]:

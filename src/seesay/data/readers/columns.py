@@ -173,7 +173,7 @@ def _list_as_text(text: str) -> list[str]:
     for parse in (json.loads, ast.literal_eval):
         try:
             items = parse(text)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             continue
         return items if isinstance(items, list) and all(isinstance(item, str) for item in items) else []
     return []

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from seesay.data.features import digest_photos
 from seesay.data.records import SPLITS, CaptionRecord, Dataset, Problem
-from seesay.data.splits import photo_key
+from seesay.data.split_lists import photo_key
 from seesay.data.text import count_of, first_few
 
 

@@ -15,8 +15,7 @@ from seesay.data.readers.columns import CAPTION, IMAGE, NUMBERED, Columns, capti
 from seesay.data.readers.photo_finder import listed_files
 from seesay.data.readers.source import Row
 from seesay.data.records import Problem
-from seesay.data.text import read_lines, read_text
-from seesay.errors import DataError
+from seesay.data.text import parse_json, read_lines, read_text
 
 Kind = Literal["karpathy", "coco", "textcaps", "list", "lines", ""]
 
@@ -43,10 +42,7 @@ def kind_of(path: Path, columns: Columns = NO_COLUMNS) -> Kind:
 
 def read_json(path: Path, expected: str) -> Any:
     """The content of a file. Raises DataError: not JSON."""
-    try:
-        return json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{path}:{error.lineno}: not JSON ({error.msg}); expected {expected}") from None
+    return parse_json(read_text(path), str(path), expected)
 
 
 def has(item: Any, **types: Any) -> bool:
@@ -60,7 +56,7 @@ def line_items(path: Path) -> Iterator[tuple[int | str, Any, str]]:
         if line.strip():
             try:
                 yield number, json.loads(line), line
-            except json.JSONDecodeError:
+            except (ValueError, RecursionError):
                 yield number, None, line
 
 
@@ -178,7 +174,7 @@ def _lines_or_mapping(head: str, image: Sequence[str], captions: Sequence[str]) 
     first = head.split("\n", 1)[0]
     try:
         item = json.loads(first)
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
         item = None
     if isinstance(item, dict) and _has_any(item, image) and (_has_any(item, captions) or any(map(_numbered, item))):
         return "lines"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import PurePosixPath
 
@@ -12,7 +11,7 @@ from seesay.data.readers.columns import Columns
 from seesay.data.readers.json_files import item_captions
 from seesay.data.readers.source import Row
 from seesay.data.records import BoxedObject, Problem
-from seesay.data.text import decode_text
+from seesay.data.text import decode_text, parse_json
 from seesay.errors import DataError
 
 TEXTS = ("json", "txt", "caption")
@@ -49,8 +48,7 @@ def sample_rows(
         try:
             captions, said, objects = _captions(texts[extension], extension == "json", f"{label}:{place}", columns)
         except DataError as error:
-            where, _, what = str(error).partition(": ")
-            yield Problem("error", where, what)
+            yield Problem("error", f"{label}:{place}", str(error).partition(": ")[2])
             continue
         if captions:
             yield from (Row(place, photo, caption, said or split, objects) for caption in captions)
@@ -64,10 +62,7 @@ def _captions(
     text = decode_text(data, where)
     if not is_json:
         return [line.strip() for line in text.splitlines() if line.strip()], "", ()
-    try:
-        item = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise DataError(f"{where}: not JSON ({error.msg})") from None
+    item = parse_json(text, where, "an object with captions")
     if not isinstance(item, dict):
         return [], "", ()
     split = str(item.get(columns.split or "split") or "")

@@ -12,7 +12,7 @@ from typing import Any
 from rich.console import Console
 
 from seesay.data.boxes.plain import to_plain
-from seesay.data.readers import CONVERTED, read_dataset, unpack_photos
+from seesay.data.readers import CONVERTED, read_converted, read_dataset, unpack_photos
 from seesay.data.records import CaptionRecord, Dataset, count_captions
 from seesay.data.shapes import grounded
 from seesay.data.text import count_of, size_of
@@ -88,8 +88,7 @@ def _begin(job: Job, identity: dict[str, Any]) -> None:
     with naming(job.out):
         job.out.mkdir(parents=True, exist_ok=True)
         there = [path.name for path in job.out.iterdir()]
-    begun = json.loads(marker.read_text(encoding="utf-8")) if marker.is_file() else {}
-    if there and {**begun, "finished": False} != {**identity, "finished": False}:
+    if there and {**read_converted(job.out), "finished": False} != {**identity, "finished": False}:
         raise DataError(f"{job.out}: holds something else already ({there[0]}, ...); give a new or empty folder")
     for left in job.out.rglob(f"{SCRATCH}*"):  # of a run that was killed
         left.unlink()
