@@ -193,6 +193,15 @@ def test_a_damaged_table_says_so(tmp_path: Path) -> None:
     (tmp_path / "train.parquet").write_bytes(b"PAR1 and no more")
     with pytest.raises(DataError, match=r"train\.parquet: damaged, or no parquet"):
         read_dataset(tmp_path)
+    rows = [{"image": {"bytes": picture(n), "path": f"{n}.jpg"}, "caption": f"A dog, number {n}"} for n in range(9)]
+    whole = parquet(tmp_path / "val.parquet", rows).read_bytes()
+    parquet(tmp_path / "test.parquet", rows[:1])
+    at = whole.index(b"A dog, number 4")
+    for torn in (whole[:-9], whole[: at - 60] + bytes(200) + whole[at + 140 :]):
+        (tmp_path / "val.parquet").write_bytes(torn)
+        data = read_dataset(tmp_path)
+        assert data.counts()["test"] == 1 and data.counts().get("dev", 0) < 9
+        assert sum("parquet: damaged" in str(problem) for problem in data.problems) == 2
 
 
 def test_a_photo_that_a_table_lacks_is_one_that_cannot_be_read(tmp_path: Path) -> None:

@@ -17,9 +17,10 @@ from seesay.data.readers.photo_finder import listed_files, normal_name
 from seesay.data.readers.samples import is_photo
 from seesay.data.readers.source import CaptionFile, Layout, Row, Source, photo_folders, split_folders, split_in_name
 from seesay.data.records import Problem
-from seesay.errors import DataError, PhotoError, require
+from seesay.errors import PhotoError, require
 
 BATCH = 256  # rows decoded together
+DAMAGE = (OSError, ValueError, NotImplementedError, MemoryError, OverflowError)  # what pyarrow raises
 
 
 def _find(folder: Path, _: Columns) -> list[Path]:
@@ -33,7 +34,15 @@ def _is_about_another(file: Path) -> bool:
 
 
 def _read(source: Source) -> list[CaptionFile]:
-    return [_table(source, file) for file in source.files]
+    return [_table_or_problem(source, file) for file in source.files]
+
+
+def _table_or_problem(source: Source, file: Path) -> CaptionFile:
+    try:
+        return _table(source, file)
+    except DAMAGE as error:
+        problem = Problem("error", source.label(file), f"damaged, or no parquet ({_said(error)}); copy it again")
+        return CaptionFile(file, [problem], [file.parent])
 
 
 def _table(source: Source, file: Path) -> CaptionFile:
@@ -53,12 +62,12 @@ def _table(source: Source, file: Path) -> CaptionFile:
 
 
 def _open(file: Path) -> Any:
-    module = require("pyarrow.parquet", "parquet", f"{file}: reading parquet")
-    arrow = require("pyarrow", "parquet", f"{file}: reading parquet")
-    try:
-        return module.ParquetFile(file)
-    except (arrow.ArrowInvalid, OSError) as error:
-        raise DataError(f"{file}: damaged, or no parquet ({error}); copy it again") from None
+    return require("pyarrow.parquet", "parquet", f"{file}: reading parquet").ParquetFile(file)
+
+
+def _said(error: BaseException) -> str:
+    """One line of what pyarrow says."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _holds_paths(table: Any, image: str) -> bool:
@@ -74,8 +83,8 @@ def _rows(table: Any, found: Found, names: Sequence[str] | None, label: str) -> 
     wanted += [KEY] if boxes else []
     seen: dict[str, set[str]] = {}
     number = 0
-    for batch in table.iter_batches(BATCH, columns=wanted):
-        for row in batch.to_pylist():
+    try:
+        for row in _all_rows(table, wanted):
             number += 1
             image = names[number - 1] if names else str(row[found.image] or "")
             captions = [caption for column in found.captions for caption in captions_in(row[column])]
@@ -87,7 +96,14 @@ def _rows(table: Any, found: Found, names: Sequence[str] | None, label: str) -> 
             yield from (Row(number, image, caption, str(split or ""), objects) for caption in captions)
             for name in others:
                 seen.setdefault(name, set()).add(str(row[name]))
+    except DAMAGE as error:
+        yield Problem("error", label, f"damaged, read up to row {number} ({_said(error)}); copy it again")
     yield from (Problem("note", label, split_hint(name, values)) for name, values in seen.items() if len(values) > 1)
+
+
+def _all_rows(table: Any, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
+    for batch in table.iter_batches(BATCH, columns=columns):
+        yield from batch.to_pylist()
 
 
 def _names(table: Any, found: Found) -> list[str]:
@@ -137,16 +153,20 @@ def _bytes_of(table: Any, image: str) -> int:
 
 def _photos(file: Path, image: str, names: Sequence[str], wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
     """The photos wanted; groups of rows that hold none of them are not read."""
-    table, first = _open(file), 0
-    left = set(wanted)  # a photo with several captions may have several rows
-    for group in range(table.metadata.num_row_groups):
-        count = table.metadata.row_group(group).num_rows
-        if not left.isdisjoint(names[first : first + count]):
-            for name, value in zip(names[first : first + count], _values(table, group, image), strict=True):
+    left, first = set(wanted), 0  # a photo with several captions may have several rows
+    try:
+        table = _open(file)
+        for group in range(table.metadata.num_row_groups):
+            here = names[first : first + table.metadata.row_group(group).num_rows]
+            first += len(here)
+            if left.isdisjoint(here):
+                continue
+            for name, value in zip(here, _values(table, group, image), strict=True):
                 if name in left:
                     left.discard(name)
                     yield name, _photo(value, file)
-        first += count
+    except DAMAGE:
+        return  # what it lacks is a photo that cannot be read, and said to be one
 
 
 def _photo(value: Any, file: Path) -> bytes:

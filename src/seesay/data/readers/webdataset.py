@@ -84,7 +84,7 @@ def _photos(file: Path, names: Collection[str]) -> Iterator[tuple[str, bytes]]:
                     left.discard(name)
                     yield name, content.read()
     except (tarfile.TarError, EOFError, OSError):
-        pass  # said when it was scanned; what it lacks is a photo that cannot be read
+        return  # said when it was scanned; what it lacks is a photo that cannot be read
 
 
 LAYOUT = Layout("webdataset", "*.tar of photos with a .json or .txt each", _find, _read)
