@@ -190,7 +190,8 @@ def test_scores_files_are_scored_again_on_data(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{", "not JSON; expected what `seesay evaluate --json` writes"),
+        ("{", r"scores\.json:1: not JSON .*; expected what `seesay evaluate --json` writes"),
+        (100_000 * "[", "JSON that cannot be read"),
         ("[]", "no captions in it"),
         ('{"captions": {"a": 3}}', "no captions in it"),
         ('{"captions": {"a": "A dog"}}', "has no scores of each image"),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +15,7 @@ import numpy as np
 
 from seesay.comparison.tables import Column, text_blocks
 from seesay.data.records import CaptionRecord
+from seesay.data.text import parse_json, read_text
 from seesay.data.tokens import split_words
 from seesay.errors import DataError, printable
 from seesay.metrics import score_captions
@@ -151,12 +151,7 @@ def read_scores(path: Path, records: Sequence[CaptionRecord] | None = None) -> S
     Raises:
         DataError: it is none, it was written before scores had what intervals need, or its photos are others.
     """
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        raise DataError(f"{path}: not JSON; expected what `seesay evaluate --json` writes") from None
+    values = parse_json(read_text(path), str(path), "what `seesay evaluate --json` writes")
     captions = values.get("captions") if isinstance(values, dict) else None
     if not isinstance(captions, dict) or not captions or not all(isinstance(text, str) for text in captions.values()):
         raise DataError(f"{path}: no captions in it; expected what `seesay evaluate --json` writes")

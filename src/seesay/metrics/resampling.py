@@ -73,7 +73,7 @@ class PerImage:
         try:
             bleu, rouge_l, cider = (np.asarray(values[key], np.float64) for key in ("bleu", "rouge_l", "cider"))
             meteor = None if values["meteor"] is None else np.asarray(values["meteor"], np.float64)
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             raise DataError("expected lists bleu, rouge_l, cider and meteor, a row for each image") from None
         found = cls(bleu, rouge_l, cider, meteor)
         shapes = [(bleu, (len(cider), COUNTS)), (rouge_l, (len(cider),)), (cider, (len(cider),))]
