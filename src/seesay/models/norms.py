@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from seesay.assets import demo_photos
 from seesay.data.augment import Augmentation
@@ -18,9 +17,13 @@ if TYPE_CHECKING:
     from seesay.models.encoder import Encoder
 
 
-def batch_norms(module: nn.Module) -> list[_BatchNorm]:
+# timm's own are subclasses of these
+BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
+
+
+def batch_norms(module: nn.Module) -> list[BatchNorm]:
     """Every batch norm of a module, timm's own kinds included."""
-    return [inner for inner in module.modules() if isinstance(inner, _BatchNorm)]
+    return [inner for inner in module.modules() if isinstance(inner, BatchNorm)]
 
 
 @torch.no_grad()

@@ -19,10 +19,10 @@ import torch
 from lightning.fabric import Fabric
 from rich.console import Console
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from seesay.config import Recipe
 from seesay.errors import RecipeError, SeesayError
+from seesay.models.norms import BatchNorm
 from seesay.progress import progress
 from seesay.training.batches import CaptionBatch, CaptionBatches, PhotoBatch, ahead
 from seesay.training.run import RunFolder, fitting
@@ -334,7 +334,7 @@ def _learnt(module: nn.Module) -> dict[str, Tensor]:
     learnt: dict[str, Tensor] = {name: p for name, p in module.named_parameters() if p.requires_grad}
     module.train()
     for name, inner in module.named_modules():
-        if isinstance(inner, _BatchNorm) and inner.training:
+        if isinstance(inner, BatchNorm) and inner.training:
             learnt |= {f"{name}.{key}": buffer for key, buffer in inner.named_buffers() if buffer.is_floating_point()}
     return learnt
 
