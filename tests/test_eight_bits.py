@@ -13,6 +13,7 @@ from conftest import ONE_LAYER
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 
+from seesay.assets import demo_photos
 from seesay.bundle import eight_bits, graphs
 from seesay.bundle.eight_bits import SPARE, convolved, multiplied, photo_in_8_bits, step_in_8_bits
 from seesay.bundle.onnx_module import export_graph
@@ -140,7 +141,7 @@ def test_a_step_in_8_bits_is_nearly_the_step(parts: dict) -> None:
         if matrix.ndim > 1:
             nn.init.normal_(matrix, std=2 * matrix.shape[1] ** -0.5)
     photo, exact = graphs._export_photo(captioner), graphs._export_step(captioner)
-    images = encoder.noise(3).numpy()
+    images = np.stack([encoder.transform(photo) for photo in demo_photos()[:3]])
     coarse = step_in_8_bits(exact, step_ranges(photo, exact, multiplied(exact), images))
     assert [i.name for i in exact.graph.input] == [i.name for i in coarse.graph.input]
     assert [o.name for o in exact.graph.output] == [o.name for o in coarse.graph.output]

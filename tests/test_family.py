@@ -66,7 +66,7 @@ def check_weights(folder: Path, photos: list[Path]) -> None:
     """Torch captions with it."""
     bundle = open_bundle(folder)
     for found in on_torch(bundle, photos):
-        assert bundle.tokenizer.decode(found.tokens)
+        assert np.isfinite(found.score)  # after two steps a sentence may well end before its first word
         np.testing.assert_allclose(found.attention.sum(1), 1.0, atol=1e-4)
 
 
