@@ -54,7 +54,7 @@ def main() -> None:
         write_json(scratch / "scores.json", scores)
         notes = "\n" + NOTES.read_text(encoding="utf-8") if NOTES.exists() else ""
         (scratch / "README.md").write_text(model_card(recipe, scores, notes), encoding="utf-8")
-        write_manifest(scratch, bundle.grid)
+        write_manifest(scratch, bundle.grid, bundle.attention)
     print(
         f"{MODELS / arguments.name}: {sum(f.stat().st_size for f in (MODELS / arguments.name).iterdir()) / 1e6:.1f} MB"
     )

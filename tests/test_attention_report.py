@@ -13,19 +13,27 @@ import torch
 from conftest import SENTENCES
 from PIL import Image
 
+import seesay
+from seesay.bundle.write import write_bundle
 from seesay.caption import Caption, Word
 from seesay.data.hiding import hide
+from seesay.data.images import open_photo
 from seesay.data.records import BoxedObject, CaptionRecord
 from seesay.data.tokens import BOS
 from seesay.evaluation.attention import evaluate_attention
 from seesay.evaluation.deletion import Sentence, deletion
 from seesay.evaluation.naming import absent_words, mentioned_words, named_words
+from seesay.evaluation.randomised import randomised
 from seesay.evaluation.swap import swap
+from seesay.evaluation.torch_sentences import TorchSentences
+from seesay.explain import render_page
 from seesay.metrics.localisation import NamedWord
 from seesay.models.build import build_decoder
+from seesay.models.captioner import Captioner
 from seesay.models.encoder import load_encoder
 from seesay.runtime import CaptionModel
 from seesay.runtime.occlusion import patch_grid, word_logprobs
+from seesay.search import BeamOptions
 
 LEFT = (0.0, 0.0, 0.5, 1.0)
 
@@ -101,7 +109,7 @@ def test_swap_replaces_what_the_word_is_made_of(decoder):
     regions = [torch.randn(int(np.prod(decoder.grid)), decoder.region_size) for _ in range(3)]
     sentences = [[4, 9, 6], [5, 4, 7, 8], [6, 7]]
     positions = [[0, 2], [1, 3], [1]]
-    found = swap(decoder, regions, sentences, positions, ["a", "b", "c"])
+    found = swap(decoder, TorchSentences(regions, sentences, positions, ["a", "b", "c"]))
     assert found.own < 1e-4
     assert [found.falls[kind].words for kind in ("uniform", "other_word", "other_photo")] == [5, 4, 4]
     if not getattr(decoder, "hard", False):
@@ -111,6 +119,22 @@ def test_swap_replaces_what_the_word_is_made_of(decoder):
         assert found.falls["uniform"].mean == pytest.approx(expected, abs=1e-5)
         assert abs(expected) > 1e-3
     assert not decoder.region_weights._forward_hooks, "nothing stays behind"
+
+
+def test_random_weights_change_maps_once_they_reach_the_attention(decoder):
+    """What is behind the attention cannot: with the words given, maps stay as they are."""
+    torch.manual_seed(1)
+    regions = [torch.randn(int(np.prod(decoder.grid)), decoder.region_size) for _ in range(3)]
+    sentences = TorchSentences(regions, [[4, 9, 6], [5, 4, 7, 8], [6, 7]], [[0, 2], [1, 3], [1]], ["a", "b", "c"])
+    before = {name: tensor.clone() for name, tensor in decoder.state_dict().items()}
+    found = randomised(decoder, sentences)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in decoder.state_dict().items())
+    correlations = [share.mean for share in found.values()]
+    output = [name for name in found if name in ("deep_out", "norm_out")]
+    assert output and all(found[name].mean == pytest.approx(1, abs=1e-6) for name in output[:1])
+    assert correlations[-1] < 0.9
+    assert {share.words for share in found.values()} == {5}
+    assert {name.split(".")[0] for name in found} <= set(dict(decoder.named_children()))
 
 
 @torch.no_grad()
@@ -180,7 +204,7 @@ def test_the_whole_report(model, tiny_photos):
     captions = {r.id: model.caption(r.image) for r in records}
     report = evaluate_attention(model, records, captions, photos=2)
     found = json.loads(json.dumps(report.to_dict()))
-    assert set(found) == {"localisation", "deletion", "insertion", "occlusion", "absent", "swap"}
+    assert set(found) == {"localisation", "deletion", "insertion", "occlusion", "absent", "swap", "randomised"}
     own = found["localisation"]["own"]["all"]["attention"]["pointing"]
     words = [word for r in records for word in named_words(captions[r.id], r)]
     hits = [
@@ -189,6 +213,7 @@ def test_the_whole_report(model, tiny_photos):
     assert own["words"] == len(words) > 0 and own["mean"] == pytest.approx(np.mean(hits), abs=1e-3)
     assert found["localisation"]["references"]["all"]["attention"]["pointing"]["words"] == 3
     assert len(found["deletion"]) == len(found["insertion"]) == 9
+    assert all(-1 <= part["mean"] <= 1 for part in found["randomised"].values())
     assert found["swap"]["own"] < 1e-3 and found["swap"]["falls"]["uniform"]["words"] > 0
     assert any("pointing, own captions" in line for line in report.lines())
 
@@ -199,3 +224,33 @@ def test_word_logprobs_of_many_pictures(model, tiny_photos):
     assert found.shape[0] == 2
     expected = [word.logprob for word in model.score(tiny_photos[1], SENTENCES[0]).words]
     np.testing.assert_allclose(found[1], expected, atol=1e-4)
+
+
+def test_the_region_that_hard_attention_took_is_framed(
+    tmp_path: Path, tiny_recipe: Any, tiny_captioner: Any, tiny_tokenizer: Any, tiny_photos: list[Path]
+) -> None:
+    """In the JSON, the figure and the page; a model with soft attention frames nothing."""
+    recipe = replace(tiny_recipe, attention=replace(tiny_recipe.attention, kind="hard"))
+    decoder = build_decoder(recipe, tiny_captioner.encoder, len(tiny_tokenizer)).eval()
+    decoder.load_state_dict(tiny_captioner.decoder.state_dict())
+    hard = Captioner(tiny_captioner.encoder, decoder)
+    model = seesay.load(write_bundle(tmp_path / "hard", recipe, hard, tiny_tokenizer, BeamOptions(max_words=5)))
+    caption = model.caption(tiny_photos[0])
+    assert caption.words
+    for word in caption.words:
+        row, column = np.unravel_index(word.attention.argmax(), word.attention.shape)
+        assert word.chosen == ((row, column),)
+    assert caption.to_dict(attention=True)["words"][0]["chosen"] == [list(caption.words[0].chosen[0])]
+    assert "chosen" not in caption.to_dict()["words"][0]
+    soft = replace(caption, words=tuple(replace(word, chosen=()) for word in caption.words))
+    assert "chosen" not in soft.to_dict(attention=True)["words"][0]
+    row, column = caption.words[0].chosen[0]
+    framed, plain = (np.asarray(c.overlay(tiny_photos[0], 0)).astype(int) for c in (caption, soft))
+    rows, cols = np.nonzero(np.abs(framed - plain).sum(-1))
+    high, wide = framed.shape[0] / 3, framed.shape[1] / 3
+    assert rows.min() == pytest.approx(row * high, abs=1) and rows.max() + 1 == pytest.approx((row + 1) * high, abs=1)
+    assert cols.min() == pytest.approx(column * wide, abs=1)
+    assert caption.figure(tiny_photos[0]).tobytes() != soft.figure(tiny_photos[0]).tobytes()
+    picture = open_photo(tiny_photos[0])
+    assert f'data-chosen="[[{row}, {column}]]"' in render_page([(picture, caption)])
+    assert "data-chosen=" not in render_page([(picture, soft)])

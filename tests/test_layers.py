@@ -45,7 +45,14 @@ NARROW = {  # what a room may import, where that is less than all above it
 }
 DOORS = {"caption": {"explain"}}  # rooms below that a method may open when it is called
 TORCH_ROOMS = ("models", "training", "bundle.graphs", "bundle.onnx_module", "bundle.eight_bits", "bundle.ranges")
-TORCH_ROOMS += ("evaluation.swap", "bundle.write", "bench.training", "bench.device")
+TORCH_ROOMS += (
+    "evaluation.swap",
+    "evaluation.randomised",
+    "evaluation.torch_sentences",
+    "bundle.write",
+    "bench.training",
+    "bench.device",
+)
 HEAVY = (
     "torch",
     "torchvision",

@@ -22,11 +22,14 @@ class Word:
         text: the word as shown.
         logprob: its natural log-probability given the photo and the words before, <= 0.
         attention: (rows, cols) float32 weights over the photo's regions, >= 0, summing to 1.
+        chosen: (row, column) of the region from which each of the word's tokens was written, where
+            the model has hard attention; empty for soft attention, where every region counts.
     """
 
     text: str
     logprob: float
     attention: np.ndarray
+    chosen: tuple[tuple[int, int], ...] = ()
 
     def __repr__(self) -> str:
         shape = " x ".join(map(str, self.attention.shape))
@@ -86,7 +89,8 @@ class Caption:
         """
         from seesay.explain import draw_overlay, picture_of
 
-        return draw_overlay(picture_of(photo), self._word(word).attention)
+        shown = self._word(word)
+        return draw_overlay(picture_of(photo), shown.attention, chosen=shown.chosen)
 
     def _word(self, word: Word | str | int) -> Word:
         if isinstance(word, Word):
@@ -99,13 +103,16 @@ class Caption:
     def to_dict(self, attention: bool = False) -> dict[str, Any]:
         """The JSON form: image, caption, score and words, and the warning if there is one.
 
-        `attention` adds each word's rows x cols list.
+        `attention` adds each word's rows x cols list, and for hard attention the regions that were
+        chosen, as [row, column].
         """
         words = []
         for word in self.words:
             entry: dict[str, Any] = {"text": word.text, "logprob": round(float(word.logprob), 5)}
             if attention:
                 entry["attention"] = [[round(float(w), 6) for w in row] for row in word.attention]
+                if word.chosen:
+                    entry["chosen"] = [list(region) for region in word.chosen]
             words.append(entry)
         entry = {"image": self.image, "caption": self.text, "score": round(float(self.score), 5), "words": words}
         return entry if self.warning is None else {**entry, "warning": self.warning}

@@ -52,6 +52,7 @@ FILES = (
     "README.md",
 )
 LARGEST_WEIGHTS, LARGEST_GRAPH = 2**35, 2**31  # bytes; protobuf has no larger messages
+ATTENTION = ("soft", "hard")
 OPTIONAL = ("encoder.int8.onnx", "decoder.int8.onnx")
 
 
@@ -65,6 +66,7 @@ class Bundle:
         transform: photo -> encoder input.
         search: default search options.
         grid: (rows, cols) of the attention.
+        attention: "soft", or "hard": each token has been written from a single region.
         scores: figures on the dev split, may be empty.
     """
 
@@ -73,6 +75,7 @@ class Bundle:
     transform: ImageTransform
     search: BeamOptions
     grid: tuple[int, int]
+    attention: str
     scores: dict[str, Any]
 
     @cached_property
@@ -107,7 +110,7 @@ def open_bundle(folder: str | Path) -> Bundle:
             it that has another type or is out of range (of the recipe: see `Bundle.recipe`).
     """
     folder = Path(folder)
-    grid, files = _read_manifest(folder)
+    grid, attention, files = _read_manifest(folder)
     for name, (size, digest) in files.items():
         _verify(folder / name, size, digest)
     tokenizer = read_tokenizer(folder / "tokenizer.json")
@@ -117,12 +120,13 @@ def open_bundle(folder: str | Path) -> Bundle:
         transform=read_preprocessing(folder / "preprocessing.json"),
         search=read_search(folder / "search.json", len(tokenizer)),
         grid=grid,
+        attention=attention,
         scores=read_scores(folder / "scores.json"),
     )
 
 
-def _read_manifest(folder: Path) -> tuple[tuple[int, int], dict[str, tuple[int, str]]]:
-    """The grid, and size and SHA-256 of each file."""
+def _read_manifest(folder: Path) -> tuple[tuple[int, int], str, dict[str, tuple[int, str]]]:
+    """The grid, the kind of attention, and size and SHA-256 of each file."""
     path, shown_folder = folder / MANIFEST, printable(folder)
     if not folder.is_dir():
         raise BundleError(f"bundle {shown_folder}: no such folder")
@@ -147,10 +151,15 @@ def _read_manifest(folder: Path) -> tuple[tuple[int, int], dict[str, tuple[int, 
     rows, cols = fields.wholes("grid", 1, LARGEST_SIDE, (2, 2))
     if rows != cols:
         fields.refuse(f"grid=[{rows}, {cols}]: a photo is made square, so expected as many rows as columns")
-    return (rows, cols), {
-        name: (entry.whole("bytes", 0, _most_bytes(name)), entry.text("sha256", longest=64))
-        for name, entry in entries.items()
-    }
+    attention = fields.text("attention", choices=ATTENTION, default="soft")
+    return (
+        (rows, cols),
+        attention,
+        {
+            name: (entry.whole("bytes", 0, _most_bytes(name)), entry.text("sha256", longest=64))
+            for name, entry in entries.items()
+        },
+    )
 
 
 def _most_bytes(name: str) -> int:
@@ -192,8 +201,14 @@ def bundle_being_written(folder: Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def write_manifest(folder: Path, grid: tuple[int, int]) -> None:
-    """Seal a folder that holds all of `FILES`, and of `OPTIONAL` what there is."""
+def write_manifest(folder: Path, grid: tuple[int, int], attention: str = "soft") -> None:
+    """Seal a folder that holds all of `FILES`, and of `OPTIONAL` what there is.
+
+    Args:
+        folder: of the bundle.
+        grid: (rows, cols) of the regions.
+        attention: "soft" or "hard".
+    """
     names = (*FILES, *(name for name in OPTIONAL if (folder / name).is_file()))
     files = {name: {"bytes": (folder / name).stat().st_size, "sha256": _sha256(folder / name)} for name in names}
     manifest = {
@@ -201,6 +216,7 @@ def write_manifest(folder: Path, grid: tuple[int, int]) -> None:
         "format_version": FORMAT_VERSION,
         "seesay": seesay.__version__,
         "grid": list(grid),
+        "attention": attention,
         "files": files,
     }
     write_json(folder / MANIFEST, manifest)

@@ -60,7 +60,7 @@ def write_bundle(
         write_json(scratch / "scores.json", scores)
         write_graphs(model.cpu(), scratch)  # scoring may have taken it to a GPU
         (scratch / "README.md").write_text(model_card(recipe, scores), encoding="utf-8")
-        write_manifest(scratch, model.encoder.grid)
+        write_manifest(scratch, model.encoder.grid, recipe.attention.kind)
     return folder
 
 

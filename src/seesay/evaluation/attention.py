@@ -35,7 +35,8 @@ class AttentionReport:
         insertion: what hiding everything else costs them.
         occlusion: rank correlation, -1 to 1, of each word's map with the fall that hiding each region costs.
         absent: how well flat maps and small falls tell named things that are not there (`absent_words`).
-        swap: the falls where the weights are replaced, or why they were not measured.
+        torch: what needs the torch model, or why it was not measured: `swap`, the falls where the weights are
+            replaced, and `randomised`, how much of the maps is left where the decoder's weights are random.
     """
 
     own: dict[str, dict[str, MapScores]]
@@ -44,7 +45,7 @@ class AttentionReport:
     insertion: list[Fall]
     occlusion: Share
     absent: dict[str, Any]
-    swap: dict[str, Any] = field(default_factory=dict)
+    torch: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -54,7 +55,7 @@ class AttentionReport:
             "insertion": [_fall(fall) for fall in self.insertion],
             "occlusion": self.occlusion.to_dict(),
             "absent": self.absent,
-            "swap": self.swap,
+            **self.torch,
         }
 
     def lines(self) -> list[str]:
@@ -121,7 +122,7 @@ def evaluate_attention(
         shown,
         _occlusion(model, sentences, captions, advance),
         _absent(model, drawn, captions, seed),
-        _swap(model, drawn, captions),
+        _in_torch(model, drawn, captions, seed),
     )
 
 
@@ -202,16 +203,28 @@ def deletion_falls(model: CaptionModel, sentences: Sequence[Sentence], seed: int
     return falls
 
 
-def _swap(model: CaptionModel, records: Sequence[CaptionRecord], captions: Mapping[str, Caption]) -> dict[str, Any]:
-    """The falls of `seesay.evaluation.swap`, by the torch model of the bundle; or why there are none."""
+def _in_torch(
+    model: CaptionModel, records: Sequence[CaptionRecord], captions: Mapping[str, Caption], seed: int
+) -> dict[str, Any]:
+    """What needs the torch model of the bundle, in float32; or why it was not measured."""
     try:
-        from seesay.evaluation.swap import swap_captions
+        from seesay.bundle.write import load_captioner
+        from seesay.evaluation.randomised import randomised
+        from seesay.evaluation.swap import swap
+        from seesay.evaluation.torch_sentences import torch_sentences
     except ModuleNotFoundError as error:
-        return {"left_out": f"needs {error.name}: pip install 'seesay[train]'"}
+        reason = {"left_out": f"needs {error.name}: pip install 'seesay[train]'"}
+        return {"swap": reason, "randomised": reason}
+    captioner, tokenizer = load_captioner(model.bundle), model.bundle.tokenizer
     words = [named_words(captions[record.id], record) for record in records]
-    found = swap_captions(model.bundle, records, [captions[r.id] for r in records], words)
-    falls = {kind: share.to_dict() for kind, share in found.falls.items()}
-    return {"falls": falls, "own": round(found.own, 7)}
+    sentences = torch_sentences(captioner, tokenizer, records, [captions[r.id] for r in records], words)
+    swapped = swap(captioner.decoder, sentences)
+    falls = {kind: share.to_dict() for kind, share in swapped.falls.items()}
+    left = randomised(captioner.decoder, sentences, seed)
+    return {
+        "swap": {"falls": falls, "own": round(swapped.own, 7)},
+        "randomised": {part: share.to_dict() for part, share in left.items()},
+    }
 
 
 def _entropy(weights: np.ndarray) -> float:

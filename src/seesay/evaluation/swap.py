@@ -8,12 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from seesay.bundle.format import Bundle
-from seesay.bundle.write import load_captioner
-from seesay.caption import Caption
-from seesay.data.records import CaptionRecord
 from seesay.data.tokens import BOS
-from seesay.metrics.localisation import NamedWord, Share
+from seesay.evaluation.torch_sentences import TorchSentences
+from seesay.metrics.localisation import Share
 from seesay.models.decoder import Decoder
 
 Weights = list[Tensor]  # of one photo, for each step those of every head: whatever the module gives
@@ -34,31 +31,23 @@ class Swap:
 
 
 @torch.inference_mode()
-def swap(
-    decoder: Decoder,
-    regions: Sequence[Tensor],
-    sentences: Sequence[Sequence[int]],
-    positions: Sequence[Sequence[int]],
-    names: Sequence[str],
-) -> Swap:
+def swap(decoder: Decoder, sentences: TorchSentences) -> Swap:
     """Replace the weights of the attention that is shown, step by step, by `step` itself.
 
-    Every step starts from the state of the untouched model, so each fall is that of one replaced map. Another
-    word's weights are those of the next of the sentence's `positions`, another photo's those at the same
-    step of the next sentence that is long enough.
+    Every step starts from the state of the untouched model, so each fall is that of one replaced
+    map. Another word's weights are those of the next of the sentence's `positions`, another
+    photo's those at the same step of the next sentence that is long enough.
 
     Args:
         decoder: in eval mode.
-        regions: of each photo (P, D).
-        sentences: ids of each, without start and end.
-        positions: of each sentence the tokens to look at.
-        names: of the photos.
+        sentences: with the words to look at.
     """
-    runs = [_run(decoder, part, ids) for part, ids in zip(regions, sentences, strict=True)]
+    positions = sentences.positions
+    runs = [_run(decoder, part, ids) for part, ids in zip(sentences.regions, sentences.ids, strict=True)]
     falls: dict[str, list[float]] = {"uniform": [], "other_word": [], "other_photo": []}
     photos: dict[str, list[str]] = {kind: [] for kind in falls}
     own = 0.0
-    for number, (run, name) in enumerate(zip(runs, names, strict=True)):
+    for number, (run, name) in enumerate(zip(runs, sentences.photos, strict=True)):
         for t in positions[number]:
             others = [p for p in positions[number] if p != t]
             later = [p for p in others if p > t] or others
@@ -75,33 +64,6 @@ def swap(
                     falls[kind].append(run.logprobs[t] - run.again(t, weights))
                     photos[kind].append(name)
     return Swap({kind: Share.of(values, photos[kind]) for kind, values in falls.items()}, own)
-
-
-def swap_captions(
-    bundle: Bundle,
-    records: Sequence[CaptionRecord],
-    captions: Sequence[Caption],
-    words: Sequence[Sequence[NamedWord]],
-) -> Swap:
-    """`swap` of a bundle's own captions, at the words that name things.
-
-    Args:
-        bundle: its weights are read into torch, in float32.
-        records: the photos.
-        captions: of the photos.
-        words: of each caption.
-    """
-    captioner = load_captioner(bundle)
-    tokenizer = bundle.tokenizer
-    regions, sentences, positions = [], [], []
-    for record, caption, named in zip(records, captions, words, strict=True):
-        pixels = torch.from_numpy(captioner.encoder.transform(record.image)).unsqueeze(0)
-        with torch.inference_mode():
-            regions.append(captioner.encoder(pixels).regions[0])
-        sentences.append(tokenizer.encode(caption.text))
-        spans = tokenizer.words(sentences[-1])
-        positions.append([spans[word.position].start for word in named])
-    return swap(captioner.decoder, regions, sentences, positions, [record.id for record in records])
 
 
 @dataclass

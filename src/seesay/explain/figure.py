@@ -68,7 +68,7 @@ def _tiles(photo: Image.Image, caption: Caption, cell: tuple[int, int]) -> list[
     name = PurePath(caption.image).name if caption.image else "photo"
     first = _tile(photo, cell, name, "", MUTED)
     return [first] + [
-        _tile(draw_overlay(photo, word.attention), cell, word.text, percent(word.logprob), INK)
+        _tile(draw_overlay(photo, word.attention, chosen=word.chosen), cell, word.text, percent(word.logprob), INK)
         for word in caption.words
     ]
 

@@ -17,7 +17,7 @@ from collections.abc import Iterable
 import numpy as np
 from PIL import Image, ImageDraw
 
-from seesay.geometry import Box
+from seesay.geometry import Box, region_box
 
 SHADE, SHADE_OPACITY = (0, 0, 0), 0.74
 GLOW, GLOW_OPACITY = (255, 170, 20), 0.42
@@ -61,13 +61,19 @@ def heat_map(attention: np.ndarray, size: tuple[int, int], smooth: bool = True) 
     return np.asarray(Image.fromarray(heat(attention)).resize(size, method))
 
 
-def draw_overlay(image: Image.Image, attention: np.ndarray, smooth: bool = True) -> Image.Image:
+def draw_overlay(
+    image: Image.Image,
+    attention: np.ndarray,
+    smooth: bool = True,
+    chosen: Iterable[tuple[int, int]] = (),
+) -> Image.Image:
     """The photo with the regions that count less than uniform in shade and those that count more aglow.
 
     Args:
         image: the upright photo, any mode and size.
         attention: (rows, cols) weights, >= 0, summing to 1.
         smooth: as in `heat_map`.
+        chosen: (row, column) of regions to frame: those that hard attention took.
 
     Returns:
         a new RGB image of the same size.
@@ -76,7 +82,8 @@ def draw_overlay(image: Image.Image, attention: np.ndarray, smooth: bool = True)
     drawn = image.convert("RGB")
     drawn.paste(SHADE, mask=_mask(-lit * SHADE_OPACITY))
     drawn.paste(GLOW, mask=_mask(lit * GLOW_OPACITY))
-    return drawn
+    frames = [region_box(row, column, attention.shape, (1, 1)) for row, column in chosen]
+    return draw_boxes(drawn, frames) if frames else drawn
 
 
 def draw_boxes(image: Image.Image, boxes: Iterable[Box]) -> Image.Image:

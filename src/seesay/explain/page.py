@@ -139,8 +139,13 @@ def _word(word: Word) -> str:
     text, sure = escape(word.text), escape(percent(word.logprob))
     return (
         f'<button type="button" class="word" style="--p:{math.exp(min(word.logprob, 0.0)):.3f}" '
-        f'data-percent="{sure}" aria-pressed="false" aria-label="{text}, {sure} sure">{text}</button>'
+        f'data-percent="{sure}"{_chosen(word)} aria-pressed="false" aria-label="{text}, {sure} sure">{text}</button>'
     )
+
+
+def _chosen(word: Word) -> str:
+    """The regions that hard attention took, for the page to frame."""
+    return f' data-chosen="{json.dumps(word.chosen)}"' if word.chosen else ""
 
 
 def _heat_json(caption: Caption) -> str:

@@ -346,9 +346,18 @@ class CaptionModel:
         spans = self.bundle.tokenizer.words(sentence.tokens)
         words = []
         for span in spans:
-            attention = sentence.attention[span.start : span.stop].mean(axis=0).reshape(self.bundle.grid)
-            words.append(Word(span.text, sum(sentence.logprobs[span.start : span.stop]), attention))
+            maps = sentence.attention[span.start : span.stop]  # (tokens, P)
+            logprob = sum(sentence.logprobs[span.start : span.stop])
+            attention = maps.mean(axis=0).reshape(self.bundle.grid)
+            words.append(Word(span.text, logprob, attention, self._chosen(maps)))
         return Caption(join_words(span.text for span in spans), sentence.score, tuple(words), image, warning)
+
+    def _chosen(self, maps: np.ndarray) -> tuple[tuple[int, int], ...]:
+        """The region that hard attention took for each token: at inference the most likely one."""
+        if self.bundle.attention != "hard":
+            return ()
+        columns = self.bundle.grid[1]
+        return tuple(divmod(int(region), columns) for region in maps.argmax(axis=1))
 
 
 def _in_words_of(text: str, caption: Caption) -> Caption:

@@ -29,11 +29,22 @@
     context.putImageData(picture, 0, 0);
   }
 
+  // Frames the regions that hard attention chose: white, edged in black.
+  function outline(canvas, chosen, map) {
+    const context = canvas.getContext("2d"), wide = canvas.width / map[0].length, high = canvas.height / map.length;
+    for (const [width, colour] of [[3, "black"], [1.5, "white"]]) {
+      context.lineWidth = width;
+      context.strokeStyle = colour;
+      for (const [row, column] of chosen) context.strokeRect(column * wide + 1.5, row * high + 1.5, wide - 3, high - 3);
+    }
+  }
+
   function wire(figure) {
     const image = figure.querySelector("img"), canvas = figure.querySelector("canvas");
     const words = [...figure.querySelectorAll(".word")], play = figure.querySelector(".play");
     const readout = figure.querySelector(".readout");
     const maps = JSON.parse(figure.querySelector("script").textContent).map((map) => map.map((row) => row.map((v) => v / 255)));
+    const chosen = words.map((word) => JSON.parse(word.dataset.chosen ?? "[]"));
     const scale = SIDE / Math.max(image.getAttribute("width"), image.getAttribute("height"));
     canvas.width = Math.max(1, Math.round(image.getAttribute("width") * scale));
     canvas.height = Math.max(1, Math.round(image.getAttribute("height") * scale));
@@ -51,6 +62,7 @@
           strength: mix(from.strength, strength, t),
         };
         paint(canvas, now.map, now.strength);
+        outline(canvas, chosen[shown] ?? [], now.map);
         if (t < 1) frame = requestAnimationFrame(tick);
         else if (!strength) now = null;
       };
