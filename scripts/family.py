@@ -2,6 +2,8 @@
 
 python scripts/family.py PATH/TO/flickr8k --out runs/family                 all of them, then the table
 python scripts/family.py PATH/TO/flickr8k --out runs/family dot gru         these only
+python scripts/family.py PATH/TO/flickr8k --boxes PATH/TO/entities base taught
+                                                  taught by boxes, and a second table: attention
 
 A variant that is finished is left as it is (remove its folder to train it anew) and one that was stopped goes on, so
 run it again after a stop. Each takes a few minutes on one core.
@@ -10,6 +12,7 @@ run it again after a stop. Each takes a few minutes on one core.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import subprocess
 import sys
@@ -39,6 +42,9 @@ VARIANTS: dict[str, list[str]] = {
     "word2vec": ["embedding.kind=word2vec"],
     "scheduled-sampling": ["train.scheduled_sampling=0.25"],
 }
+COLUMNS = ("variant", "pointing", "small boxes", "centre", "another word's map", "deletion gap")
+TAUGHT = {"base": "taught", "hard": "hard-taught", "gru": "gru-taught", "transformer": "transformer-taught"}
+VARIANTS |= {taught: [*VARIANTS[plain], "train.grounding=0.6"] for plain, taught in TAUGHT.items()}
 
 
 def train(name: str, arguments: argparse.Namespace) -> str:
@@ -47,12 +53,29 @@ def train(name: str, arguments: argparse.Namespace) -> str:
     if (folder / "bundle").is_dir():
         return f"{name}: finished already"
     folder.mkdir(parents=True, exist_ok=True)
-    values = [f"data.path={arguments.data}", *BASE, *VARIANTS[name], f"name={name}", f"out={folder}"]
+    boxes = [f"data.boxes={arguments.boxes}"] if name in TAUGHT.values() else []
+    values = [f"data.path={arguments.data}", *boxes, *BASE, *VARIANTS[name], f"name={name}", f"out={folder}"]
     command = [sys.executable, "-m", "seesay", "train", "flickr8k", *values, "--resume"]
     threads = str(max(1, (os.cpu_count() or 1) // arguments.jobs))
     with (folder / "log.txt").open("a", encoding="utf-8") as log:
         done = subprocess.run(command, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": threads})
     return f"{name}: {'finished' if done.returncode == 0 else f'failed, see {log.name}'}"
+
+
+def measure_attention(name: str, arguments: argparse.Namespace) -> list[str]:
+    """A row of the table of attention: pointing (small boxes), another word's map, deletion gap."""
+    scores = arguments.out / name / "attention.json"
+    if not scores.is_file():
+        command = [sys.executable, "-m", "seesay", "evaluate", "--model", str(arguments.out / name / "bundle")]
+        command += ["--data", str(arguments.data), "--split", "dev", "--attention", "--boxes", str(arguments.boxes)]
+        command += ["--attention-photos", "30", "--json", str(scores)]
+        subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    measured = json.loads(scores.read_text("utf-8"))["attention"]
+    words, small = (measured["localisation"]["own"][size] for size in ("all", "small"))
+    gap = next(f for f in measured["deletion"] if f["share"] == 0.25 and f["fill"] == "mean")["gaps"]["random"]
+    figures = [words["attention"]["pointing"], small["attention"]["pointing"], words["centre"]["pointing"]]
+    figures += [words["other_word"]["pointing"], gap]
+    return [name, *(f"{f['mean']:.2f} ({f['interval'][0]:.2f} to {f['interval'][1]:.2f})" for f in figures)]
 
 
 def main() -> None:
@@ -61,20 +84,30 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("variants", nargs="*", metavar="VARIANT", help=f"default all: {', '.join(VARIANTS)}")
     parser.add_argument("--out", type=Path, default=Path("runs/family"))
+    parser.add_argument("--boxes", type=Path, help="Flickr30k Entities' layout, for the taught variants")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="variants at once")
     arguments = parser.parse_intermixed_args()
     if unknown := set(arguments.variants) - set(VARIANTS):
         parser.error(f"no such variant: {', '.join(sorted(unknown))}; there are {', '.join(VARIANTS)}")
+    wanted = arguments.variants or [name for name in VARIANTS if arguments.boxes or name not in TAUGHT.values()]
+    if not arguments.boxes and (taught := set(wanted) & set(TAUGHT.values())):
+        parser.error(f"{', '.join(sorted(taught))}: give --boxes")
     with ThreadPoolExecutor(arguments.jobs) as pool:
-        for said in pool.map(lambda name: train(name, arguments), arguments.variants or VARIANTS):
+        for said in pool.map(lambda name: train(name, arguments), wanted):
             print(said, flush=True)
-    failed = [name for name in arguments.variants or VARIANTS if not (arguments.out / name / "bundle").is_dir()]
+    failed = [name for name in wanted if not (arguments.out / name / "bundle").is_dir()]
     if failed:
         sys.exit(f"not finished: {', '.join(failed)}")
     runs = [str(arguments.out / name) for name in VARIANTS if (arguments.out / name / "bundle").is_dir()]
     files = ["--markdown", str(arguments.out / "family.md"), "--csv", str(arguments.out / "family.csv")]
     files += ["--chart", str(arguments.out / "family.png")]
     subprocess.run([sys.executable, "-m", "seesay", "compare", *runs, *files], check=True)
+    if arguments.boxes:
+        compared = [name for name in wanted if name in TAUGHT or name in TAUGHT.values()]
+        rows = [list(COLUMNS), ["---"] * len(COLUMNS), *(measure_attention(name, arguments) for name in compared)]
+        table = "".join(f"| {' | '.join(row)} |\n" for row in rows)
+        (arguments.out / "attention.md").write_text(table, encoding="utf-8")
+        print(table)
 
 
 if __name__ == "__main__":
