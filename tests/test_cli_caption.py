@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import html
 import json
+import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from conftest import SENTENCES, Cli, lines_of, write_photo
 
@@ -37,6 +39,19 @@ def test_alternatives(cli: Cli, tiny_bundle: Path, tiny_photos: list[Path], tmp_
     page = html.unescape((tmp_path / "o.html").read_text("utf-8"))
     assert page.count("<figure>") == len(tiny_photos)
     assert all(f"<li>{each['caption']} <span>" in page for entry in entries for each in entry["alternatives"][1:])
+
+
+def test_the_page_shows_what_each_word_needed(
+    cli: Cli, tiny_bundle: Path, tiny_photos: list[Path], tmp_path: Path
+) -> None:
+    page = tmp_path / "o.html"
+    done = cli("caption", tiny_photos[0], "--model", tiny_bundle, "--page", page, "--needed")
+    assert (done.code, done.err) == (0, "")
+    (maps,) = re.findall(r'<script type="application/json">(\{.*?\})</script>', page.read_text("utf-8"))
+    maps = json.loads(maps)
+    assert np.array(maps["needed"]).shape == np.array(maps["looked"]).shape == (len(maps["looked"]), 3, 3)
+    done = cli("caption", tiny_photos[0], "--model", tiny_bundle, "--needed")
+    assert done.err.startswith("seesay: --needed puts maps onto the page; without --page it does nothing")
 
 
 def test_samples(cli: Cli, tiny_bundle: Path, tiny_photos: list[Path], tmp_path: Path) -> None:

@@ -35,6 +35,8 @@ from seesay.explain import (
     write_page,
     write_report,
 )
+from seesay.explain.overlay import FULL_FALL
+from seesay.explain.page import item_html
 from seesay.explain.text import percent, width, wrap
 from seesay.geometry import region_box
 
@@ -191,7 +193,7 @@ class Page(HTMLParser):
 
 
 def heat_numbers(page: Page) -> list[np.ndarray]:
-    return [np.array(json.loads(text)) for text in page.data("script") if text.startswith("[")]
+    return [np.array(json.loads(text)["looked"]) for text in page.data("script") if text.startswith("{")]
 
 
 def test_page_holds_photo_caption_and_numbers() -> None:
@@ -204,6 +206,20 @@ def test_page_holds_photo_caption_and_numbers() -> None:
     assert page.data("title") == page.data("h1") == ["My photos"]
     expected = np.stack([np.rint(heat(word.attention) * 255) for word in said.words])
     assert np.array_equal(heat_numbers(page)[0], expected)
+
+
+def test_page_shows_what_each_word_needed_where_it_is_given() -> None:
+    said = caption("a dog")
+    falls = np.zeros((2, 3, 4), np.float32)
+    falls[1, 2, 0], falls[1, 0, 3] = FULL_FALL, -2.0
+    html = item_html(photo(), said, needed=falls)
+    page = Page(html)
+    (numbers,) = [json.loads(text) for text in page.data("script") if text.startswith("{")]
+    assert np.array(numbers["needed"]).shape == (2, 3, 4)
+    assert (numbers["needed"][1][2][0], numbers["needed"][1][0][3], numbers["needed"][0][0][0]) == (255, 0, 128)
+    (switch,) = page.attributes("button", **{"class": "switch"})
+    assert switch["aria-pressed"] == "false"
+    assert not Page(item_html(photo(), said)).attributes("button", **{"class": "switch"})
 
 
 @pytest.mark.parametrize(("size", "shown"), [((1280, 320), (640, 160)), ((50, 20), (50, 20)), ((1, 3000), (1, 640))])

@@ -195,6 +195,9 @@ def caption(
         list[str] | None, typer.Option(metavar="WORDS", help="Words that are not written; may be given again.")
     ] = None,
     attention: Annotated[bool, typer.Option("--attention", help="Put each word's attention into the JSON.")] = False,
+    needed: Annotated[
+        bool, typer.Option("--needed", help="On the page, what each word needed too; a second or so a photo.")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Leave out photos that the JSON file has already.")] = False,
     precision: Precision = "auto",
     threads: Threads = None,
@@ -206,6 +209,8 @@ def caption(
     check_outputs(outputs, resume)
     if attention and "json" not in outputs:
         say("seesay: --attention puts maps into the JSON; without --json it does nothing")
+    if needed and "page" not in outputs:
+        say("seesay: --needed puts maps onto the page; without --page it does nothing")
 
     from seesay.cli.caption import CaptionOptions, caption_photos
 
@@ -224,6 +229,7 @@ def caption(
         forbid=forbid or (),
         outputs=outputs,
         attention=attention,
+        needed=needed and "page" in outputs,
         resume=resume,
         pipes=pipes,
     )

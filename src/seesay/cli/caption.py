@@ -37,6 +37,7 @@ class CaptionOptions:
         prefix, max_words, forbid: as for `CaptionModel.caption`.
         outputs: name of a writer -> its file; "-" is standard output, which then has nothing else.
         attention: put each word's map into the JSON.
+        needed: show on the page what each word needed.
         resume: leave out photos that the JSON file has a caption of.
         pipes: photos that are no files, by name.
     """
@@ -53,6 +54,7 @@ class CaptionOptions:
     forbid: Sequence[str] = ()
     outputs: Mapping[str, Path] = field(default_factory=dict)
     attention: bool = False
+    needed: bool = False
     resume: bool = False
     pipes: Mapping[str, Pipe] = field(default_factory=dict)
 
@@ -83,7 +85,8 @@ def caption_photos(photos: Sequence[Path | str], options: CaptionOptions) -> int
     def captioner() -> CaptionModel:
         return load_model(options.model, options.threads, options.precision, options.device)
 
-    job = replace(job, made_by=lambda: made_by(captioner(), options))
+    needed = (lambda photo, caption: captioner().occlusion(photo, caption)) if options.needed else None
+    job = replace(job, made_by=lambda: made_by(captioner(), options), needed=needed)
     with ExitStack() as stack:
         writers = [stack.enter_context(writer) for writer in _open_writers(options, job, captioner)]
         return _write_all(names, options, captioner(), writers)

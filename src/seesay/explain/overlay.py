@@ -21,6 +21,7 @@ from seesay.geometry import Box, region_box
 
 SHADE, SHADE_OPACITY = (0, 0, 0), 0.74
 GLOW, GLOW_OPACITY = (255, 170, 20), 0.42
+FULL_FALL = 0.25  # of a log-probability: the word is a fifth less likely; one patch of 64 seldom costs more
 
 
 def heat(attention: np.ndarray) -> np.ndarray:
@@ -44,6 +45,19 @@ def heat(attention: np.ndarray) -> np.ndarray:
     span = np.log(max(weights.size, 4))
     relative = np.maximum(weights * weights.size, 1e-9)
     return np.clip(0.5 + np.log(relative) / span, 0, 1).astype(np.float32)
+
+
+def fall_heat(falls: np.ndarray) -> np.ndarray:
+    """How strongly each patch is lit by what hiding it cost a word.
+
+    Args:
+        falls: (rows, cols) of the log-probability, from `CaptionModel.occlusion`.
+
+    Returns:
+        (rows, cols) float32 in [0, 1]; 0.5 where nothing changed, 1 at a fall of `FULL_FALL` or more,
+        below 0.5 where the word became likelier.
+    """
+    return np.clip(0.5 + np.asarray(falls) / (2 * FULL_FALL), 0, 1).astype(np.float32)
 
 
 def heat_map(attention: np.ndarray, size: tuple[int, int], smooth: bool = True) -> np.ndarray:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from seesay.caption import Caption, Failure, Word
 from seesay.errors import SeesayError
-from seesay.explain.overlay import GLOW, GLOW_OPACITY, SHADE, SHADE_OPACITY, heat
+from seesay.explain.overlay import GLOW, GLOW_OPACITY, SHADE, SHADE_OPACITY, fall_heat, heat
 from seesay.explain.text import percent
 from seesay.writing import write_text
 
@@ -91,6 +91,7 @@ def item_html(
     long_side: int = LONG_SIDE,
     below: str = "",
     several: str = "alternatives",
+    needed: np.ndarray | None = None,
 ) -> str:
     """One photo with its caption, the words of which light it up in a page with the page's script.
 
@@ -100,6 +101,8 @@ def item_html(
         long_side: pixels; larger photos are shrunk to it.
         below: HTML under the caption.
         several: what several captions are called.
+        needed: (words, rows, cols) falls of `CaptionModel.occlusion` of the caption shown word by word;
+            the page then shows them as a second map.
     """
     if isinstance(result, Failure):
         name = f"{PurePath(result.image).name}: " if result.image else ""
@@ -112,6 +115,8 @@ def item_html(
     photo, alt = _shrunk(image, long_side), escape(caption.text)
     wide, high = photo.size
     play = '<button type="button" class="play">Play</button>' if caption.words else ""
+    if needed is not None and caption.words:
+        play += '<button type="button" class="switch" aria-pressed="false">What it needed</button>'
     return f"""<figure>
 <div class="photo" style="--aspect:{wide / high:.4f}">
 <img src="{_data_url(photo)}" width="{wide}" height="{high}" alt="{alt}"><canvas aria-hidden="true"></canvas>
@@ -119,7 +124,7 @@ def item_html(
 <figcaption>
 <p class="caption" role="group" aria-label="Caption, word by word">{_sentence(caption)}</p>
 <p class="meta"><span class="name">{escape(name)}</span>{play}<span class="readout" aria-hidden="true"></span></p>
-{below}<script type="application/json">{_heat_json(caption)}</script>
+{below}<script type="application/json">{_heat_json(caption, needed)}</script>
 </figcaption>
 </figure>"""
 
@@ -148,10 +153,13 @@ def _chosen(word: Word) -> str:
     return f' data-chosen="{json.dumps(word.chosen)}"' if word.chosen else ""
 
 
-def _heat_json(caption: Caption) -> str:
-    """(words, rows, cols) heat as whole numbers 0-255, safe inside a script element."""
-    maps = [np.rint(heat(word.attention) * 255).astype(int).tolist() for word in caption.words]
-    return json.dumps(maps, separators=(",", ":")).replace("<", "\\u003c")
+def _heat_json(caption: Caption, needed: np.ndarray | None = None) -> str:
+    """(words, rows, cols) heat as whole numbers 0-255, of attention and, where they are given, of the falls."""
+    kinds = {"looked": [heat(word.attention) for word in caption.words]}
+    if needed is not None:
+        kinds["needed"] = [fall_heat(falls) for falls in needed]
+    maps = {kind: [np.rint(each * 255).astype(int).tolist() for each in maps] for kind, maps in kinds.items()}
+    return json.dumps(maps, separators=(",", ":"))
 
 
 def photo_data(image: Image.Image, long_side: int) -> tuple[str, int, int]:

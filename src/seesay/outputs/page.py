@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from seesay.caption import Failure
 from seesay.errors import PhotoError
-from seesay.outputs.writer import Job, Result, Writer
+from seesay.outputs.writer import Job, Result, Writer, captions_of
 
 if TYPE_CHECKING:
     from seesay.data.images import HasPicture, ImageSource
@@ -26,14 +26,16 @@ class Page(Writer):
         from seesay import explain
         from seesay.data.images import picture_of
 
-        picture = None
+        picture = needed = None
         if not isinstance(result, Failure):
             try:
                 picture = picture_of(photo)
+                if self.job.needed:
+                    needed = self.job.needed(picture, captions_of(result)[0])
             except PhotoError as error:
                 image = result[0].image if isinstance(result, list) else result.image
                 result = Failure(image, error.reason if image else str(error))
-        self._items.append(explain.item_html(picture, result, several=self.job.several))
+        self._items.append(explain.item_html(picture, result, several=self.job.several, needed=needed))
 
     def close(self) -> None:
         from seesay import explain

@@ -15,6 +15,9 @@ from seesay.errors import SeesayError
 from seesay.writing import STANDARD_OUTPUT, naming
 
 if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
+
     from seesay.data.images import HasPicture, ImageSource
 
 Result = Caption | list[Caption] | Failure
@@ -33,6 +36,7 @@ class Job:
         several: what a list of captions is: the model's alternatives, or samples.
         attention: put each word's attention into the JSON.
         resume: go on with the JSON lines that are there.
+        needed: what each word of a caption needed, (words, rows, cols), for pages; None leaves it out.
         made_by: gives the model and the options, which each JSON line says, so that `resume` does not mix others in.
             It is asked once the file is reserved and before it is changed, so it may be what loads the model.
     """
@@ -42,6 +46,7 @@ class Job:
     attention: bool = False
     resume: bool = False
     made_by: Callable[[], Mapping[str, Any]] = dict
+    needed: Callable[[Image.Image, Caption], np.ndarray] | None = None
 
 
 class Writer:

@@ -43,7 +43,10 @@
     const image = figure.querySelector("img"), canvas = figure.querySelector("canvas");
     const words = [...figure.querySelectorAll(".word")], play = figure.querySelector(".play");
     const readout = figure.querySelector(".readout");
-    const maps = JSON.parse(figure.querySelector("script").textContent).map((map) => map.map((row) => row.map((v) => v / 255)));
+    const kinds = JSON.parse(figure.querySelector("script").textContent); // looked, perhaps needed
+    const read = (kind) => kind.map((map) => map.map((row) => row.map((v) => v / 255)));
+    const toggle = figure.querySelector(".switch");
+    let maps = read(kinds.looked);
     const chosen = words.map((word) => JSON.parse(word.dataset.chosen ?? "[]"));
     const scale = SIDE / Math.max(image.getAttribute("width"), image.getAttribute("height"));
     canvas.width = Math.max(1, Math.round(image.getAttribute("width") * scale));
@@ -62,7 +65,7 @@
           strength: mix(from.strength, strength, t),
         };
         paint(canvas, now.map, now.strength);
-        outline(canvas, chosen[shown] ?? [], now.map);
+        if (toggle?.getAttribute("aria-pressed") !== "true") outline(canvas, chosen[shown] ?? [], now.map);
         if (t < 1) frame = requestAnimationFrame(tick);
         else if (!strength) now = null;
       };
@@ -108,6 +111,12 @@
         if (move) { words[index + move]?.focus(); event.preventDefault(); }
         if (event.key === "Escape") pin(-1);
       });
+    });
+    toggle?.addEventListener("click", () => {
+      const needed = toggle.getAttribute("aria-pressed") !== "true";
+      toggle.setAttribute("aria-pressed", String(needed));
+      maps = read(needed ? kinds.needed : kinds.looked);
+      if (shown >= 0) fade(maps[shown], 1);
     });
     play.addEventListener("click", () => {
       if (timer) { stop(); show(pinned); return; }
