@@ -18,7 +18,7 @@ from seesay.data.readers import read_dataset
 from seesay.data.tokens import split_words
 from seesay.metrics import CiderD
 from seesay.runtime import CaptionModel, Engine
-from seesay.runtime.graphs import Encoded
+from seesay.runtime.sessions import Encoded
 from seesay.search import Hypothesis
 
 BATCH = 25

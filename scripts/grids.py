@@ -6,7 +6,7 @@ import sys
 
 import torch
 
-from seesay.models.encoder import load_encoder
+from seesay.models.encoder_weights import load_encoder
 from seesay.models.stages import stages
 
 KNOWN = ("vgg16@224", "resnet50@224", "resnet101@224", "resnet152@224", "inception_v3@299", "efficientnet_b0@224")

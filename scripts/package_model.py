@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from seesay.bundle.card import model_card
-from seesay.bundle.find import find_bundle
 from seesay.bundle.format import bundle_being_written, open_bundle, write_manifest
+from seesay.bundle.names import find_bundle
 from seesay.config import Recipe
 from seesay.data.readers import read_dataset
 from seesay.evaluation import evaluate

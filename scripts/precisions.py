@@ -17,7 +17,7 @@ from seesay.data.readers import read_dataset
 from seesay.data.tokens import split_words
 from seesay.metrics import CiderD
 from seesay.runtime import CaptionModel, Engine
-from seesay.runtime.graphs import Precision
+from seesay.runtime.sessions import Precision
 
 
 def mixed(folder: str, encoder: Precision, decoder: Precision) -> CaptionModel:

@@ -26,7 +26,7 @@ import seesay
 from seesay.config import load_recipe
 from seesay.data.boxes import read_boxes
 from seesay.data.readers import read_dataset
-from seesay.evaluation.naming import mentioned_captions, mentioned_words
+from seesay.evaluation.named_words import mentioned_captions, mentioned_words
 from seesay.metrics.statistics import rank_correlation
 from seesay.models.attention import RegionWeights
 from seesay.runtime import CaptionModel

@@ -18,8 +18,8 @@ from PIL import Image
 from transformers import BlipConfig, BlipForConditionalGeneration, BlipImageProcessor  # pyright: ignore[reportMissingImports]
 
 import seesay
-from seesay.bench.figures import interleaved
-from seesay.bench.photos import make_photos
+from seesay.bench.make_photos import make_photos
+from seesay.bench.timing import interleaved
 
 WORDS = 15
 

@@ -20,11 +20,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 
-from seesay.bench.figures import interleaved, rates
+from seesay.bench.timing import interleaved, rates
 from seesay.bench.training import VOCABULARY, Training
 from seesay.config import load_recipe
 from seesay.models.build import build_encoder
-from seesay.training.batches import CaptionBatch
+from seesay.training.inputs.batches import CaptionBatch
 
 
 class Field:

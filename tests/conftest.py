@@ -99,7 +99,7 @@ def no_graphs(monkeypatch: pytest.MonkeyPatch) -> None:
         for name in ("encoder.onnx", "decoder.onnx"):
             (folder / name).touch()
 
-    monkeypatch.setattr("seesay.bundle.write.write_graphs", weights_only)
+    monkeypatch.setattr("seesay.export.write.write_graphs", weights_only)
 
 
 def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
@@ -198,7 +198,7 @@ def tiny_captioner(tmp_path_factory: pytest.TempPathFactory, tiny_recipe, tiny_t
 
     from seesay.models.build import build_decoder
     from seesay.models.captioner import Captioner
-    from seesay.models.encoder import load_encoder
+    from seesay.models.encoder_weights import load_encoder
 
     torch.manual_seed(5)
     encoder = load_encoder(TINY_ENCODER, "none", 96)
@@ -238,9 +238,9 @@ def _learn(decoder, regions, sentences: list[list[int]]) -> None:
     """Teach a decoder one sentence for each photo, and to look at another region with each word."""
     import torch
 
-    from seesay.data.features import PhotoFeatures
-    from seesay.training.batches import CaptionBatches
-    from seesay.training.objective import CrossEntropy
+    from seesay.data.feature_cache import PhotoFeatures
+    from seesay.training.inputs.batches import CaptionBatches
+    from seesay.training.objectives.cross_entropy import CrossEntropy
 
     photos, count = np.arange(len(regions)), regions.shape[1]
     features = PhotoFeatures(regions.numpy(), photos, (1, count), ())
@@ -264,7 +264,7 @@ def _learn(decoder, regions, sentences: list[list[int]]) -> None:
 @pytest.fixture(scope="session")
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_recipe, tiny_captioner, tiny_tokenizer) -> Path:
     """`tiny_captioner` as a bundle; copy it before you damage it."""
-    from seesay.bundle.write import write_bundle
+    from seesay.export.write import write_bundle
     from seesay.search import BeamOptions
 
     def write(folder: Path) -> None:

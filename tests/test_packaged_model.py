@@ -92,7 +92,7 @@ def test_the_figures_of_the_card_hold_on_photos_of_dev(result):
 @needs_shared
 def test_torch_and_onnx_write_the_same_captions(records):
     torch = pytest.importorskip("torch")
-    from seesay.bundle.write import load_captioner
+    from seesay.export.load import load_captioner
     from seesay.training.generate import generate
 
     photos = [record.image for record in records[:25]]

@@ -12,10 +12,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from seesay.version import __version__
+
 if TYPE_CHECKING:
     from seesay.runtime import CaptionModel, EncodedPhoto, SampleOptions
     from seesay.runtime.device import Wanted
-    from seesay.runtime.graphs import Precision
+    from seesay.runtime.sessions import Precision
 
 # Libraries that report to their makers unless told not to. They read these variables when they are first imported,
 # which nothing in seesay does before this line; a value that the user has set is obeyed.
@@ -23,7 +25,6 @@ TELEMETRY_OFF = {"ORT_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 for _name, _value in TELEMETRY_OFF.items():
     os.environ.setdefault(_name, _value)
 
-__version__ = "0.1.0"
 __all__ = ["CaptionModel", "EncodedPhoto", "SampleOptions", "__version__", "load"]
 
 

@@ -1,6 +1,6 @@
 """`seesay bench`: how fast this machine captions, trains and scores, each figure beside its limit of the same run."""
 
-from seesay.bench.report import Report
+from seesay.bench.results import Report
 from seesay.bench.run import PARTS, Options, run_bench
 
 __all__ = ["PARTS", "Options", "Report", "run_bench"]

@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from seesay.bench.figures import BEAMS, Figure, by_beam, figure, interleaved, timed
 from seesay.bench.machine import peak_memory
+from seesay.bench.timing import BEAMS, Figure, by_beam, figure, interleaved, timed
 from seesay.runtime import CaptionModel
 from seesay.runtime.device import Wanted
 from seesay.runtime.engine import Engine
-from seesay.runtime.graphs import Encoded, Precision
+from seesay.runtime.sessions import Encoded, Precision
 from seesay.search import BeamOptions, Hypothesis
 
 BATCH = 16

@@ -8,8 +8,8 @@ import platform
 from pathlib import Path
 from typing import Any
 
-import seesay
-from seesay.runtime.processor import cores
+from seesay.runtime.device import cores
+from seesay.version import __version__
 
 PACKAGES = ("onnxruntime", "numpy", "pillow", "torch", "pycocoevalcap")
 # what decides the speed of matrix products, as Linux names it on x86 and on ARM
@@ -28,7 +28,7 @@ def machine() -> dict[str, Any]:
         "instructions": [name for name in INSTRUCTIONS if name in flags],
         "memory_bytes": _memory(),
         "system": platform.platform(),
-        "versions": {"seesay": seesay.__version__, "python": platform.python_version(), **_versions()},
+        "versions": {"seesay": __version__, "python": platform.python_version(), **_versions()},
     }
 
 

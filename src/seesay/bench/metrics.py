@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from seesay.bench.figures import Figure, figure, interleaved, rates
+from seesay.bench.timing import Figure, figure, interleaved, rates
 from seesay.errors import MissingExtraError, require
 from seesay.metrics import CiderD, bleu, rouge_l
 

@@ -15,16 +15,16 @@ from types import ModuleType
 from rich.console import Console
 
 from seesay.bench.captioning import latency, linear, memory, stages, start_up, throughput
-from seesay.bench.figures import Figure
 from seesay.bench.machine import machine
+from seesay.bench.make_photos import make_photos
 from seesay.bench.metrics import metrics
-from seesay.bench.photos import make_photos
-from seesay.bench.report import Report
+from seesay.bench.results import Report
+from seesay.bench.timing import Figure
 from seesay.errors import MissingExtraError, require
 from seesay.progress import progress
 from seesay.runtime import CaptionModel
 from seesay.runtime.device import Wanted
-from seesay.runtime.graphs import Precision
+from seesay.runtime.sessions import Precision
 
 PARTS = ("captioning", "latency", "stages", "startup", "memory", "linear", "training", "features", "device", "metrics")
 FEW = 32  # photos where each is measured alone, or all are one batch
@@ -98,7 +98,7 @@ def _parts(
         "linear": lambda: linear(options.model, photos, precision=options.precision, device=options.device),
         "training": lambda: _torch("training", "training").training(repeats),
         "features": lambda: _torch("training", "the feature cache").features(model, photos, repeats),
-        "device": lambda: _torch("device", "a graphics card").captioning_on_device(model, few, repeats),
+        "device": lambda: _torch("on_gpu", "a graphics card").captioning_on_device(model, few, repeats),
         "metrics": lambda: metrics(options.images, repeats),
     }
     assert tuple(parts) == PARTS

@@ -15,19 +15,19 @@ from rich.console import Console
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from seesay.bench.figures import Figure, figure, interleaved, rates, timed
+from seesay.bench.timing import Figure, figure, interleaved, rates, timed
 from seesay.config import Recipe, load_recipe
-from seesay.data.features import FeatureCache, PhotoFeatures
+from seesay.data.feature_cache import FeatureCache, PhotoFeatures
 from seesay.data.tokens import CaptionTokenizer
 from seesay.models.build import build_decoder, build_encoder
 from seesay.models.encoder import Encoder
 from seesay.models.stem import Stem
 from seesay.runtime import CaptionModel
-from seesay.training.batches import CaptionBatch, CaptionBatches
-from seesay.training.build import build_objective
-from seesay.training.features import encode_on
+from seesay.training.inputs.batches import CaptionBatch, CaptionBatches
+from seesay.training.inputs.features import encode_on
 from seesay.training.loop import StoppedError, Trainer
-from seesay.training.run import RunFolder
+from seesay.training.objectives.from_recipe import build_objective
+from seesay.training.run_folder import RunFolder
 from seesay.training.train import precision_for
 
 VOCABULARY = 3000

@@ -1,1 +1,1 @@
-"""The model bundle: written from torch, opened without it."""
+"""A bundle: the folder that holds a trained model, written and read as a whole (no torch)."""

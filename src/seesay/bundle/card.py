@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from seesay.bundle.find import short_name
+from seesay.bundle.names import short_name
 from seesay.config import Recipe
 
 Scores = Mapping[str, Mapping[str, Any]]

@@ -27,7 +27,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import seesay
 from seesay.bundle.fields import LARGEST, Fields
 from seesay.bundle.search_file import read_search
 from seesay.bundle.text_files import LARGEST_SIDE, read_preprocessing, read_scores, read_tokenizer
@@ -35,6 +34,7 @@ from seesay.data.images import ImageTransform
 from seesay.data.tokens import CaptionTokenizer
 from seesay.errors import BundleError, printable, shown
 from seesay.search import BeamOptions
+from seesay.version import __version__
 from seesay.writing import write_json
 
 FORMAT = "seesay-bundle"
@@ -141,7 +141,7 @@ def _read_manifest(folder: Path) -> tuple[tuple[int, int], str, dict[str, tuple[
     writer = fields.text("seesay", longest=40, default="?")
     if version != FORMAT_VERSION:
         raise BundleError(
-            f"bundle {shown_folder}: format version {version}, this seesay ({seesay.__version__}) reads "
+            f"bundle {shown_folder}: format version {version}, this seesay ({__version__}) reads "
             f"{FORMAT_VERSION}; it was written by seesay {printable(writer)}"
         )
     files = fields.section("files")
@@ -214,7 +214,7 @@ def write_manifest(folder: Path, grid: tuple[int, int], attention: str = "soft")
     manifest = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        "seesay": seesay.__version__,
+        "seesay": __version__,
         "grid": list(grid),
         "attention": attention,
         "files": files,

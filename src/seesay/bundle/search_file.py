@@ -18,10 +18,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import seesay
 from seesay.bundle.fields import Fields
 from seesay.search import BeamOptions, Constraint, NoRepeatedNgrams, NoRepeatedWords
 from seesay.search.constraints import LIMITS
+from seesay.version import __version__
 from seesay.writing import write_json
 
 VERSION = 1
@@ -40,9 +40,7 @@ def read_search(path: Path, vocab_size: int) -> BeamOptions:
     fields = Fields(path)
     version = fields.whole("version", 1, 1_000_000, default=1)
     if version not in READERS:
-        fields.refuse(
-            f"version {version}, this seesay ({seesay.__version__}) reads up to {VERSION}; install a newer one"
-        )
+        fields.refuse(f"version {version}, this seesay ({__version__}) reads up to {VERSION}; install a newer one")
     return READERS[version](fields, vocab_size)
 
 

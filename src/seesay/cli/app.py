@@ -531,7 +531,7 @@ def export(
     out: Annotated[Path, typer.Argument(help="Folder for the graphs.")],
 ) -> None:
     """Write the ONNX graphs alone, for other runtimes, with a README of their inputs and outputs."""
-    from seesay.bundle.export import export_graphs
-    from seesay.bundle.find import find_bundle
+    from seesay.bundle.copy_graphs import export_graphs
+    from seesay.bundle.names import find_bundle
 
     print(printable(export_graphs(find_bundle(bundle), out)))

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 
 from seesay.bench import PARTS, Options, run_bench
-from seesay.cli.outputs import emit_json, refuse_unwritable, tell
+from seesay.cli.writable import emit_json, refuse_unwritable, tell
 from seesay.errors import did_you_mean
 
 

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seesay.caption import Failure
-from seesay.cli.model import load_model
-from seesay.cli.outputs import STANDARD_OUTPUT, refuse_unwritable
+from seesay.cli.load_model import load_model
+from seesay.cli.writable import STANDARD_OUTPUT, refuse_unwritable
 from seesay.errors import printable
 from seesay.outputs import WRITERS, Job, LeftOutError, OpenedOnce, Result, Writer
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from seesay.cli.pipes import Pipe
     from seesay.runtime import CaptionModel
     from seesay.runtime.device import Wanted
-    from seesay.runtime.graphs import Precision
+    from seesay.runtime.sessions import Precision
     from seesay.search import SampleOptions
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from seesay.cli.outputs import refuse_unwritable
-from seesay.comparison import compare, measure_speed, read_run
+from seesay.cli.writable import refuse_unwritable
 from seesay.errors import SeesayError
+from seesay.evaluation.comparison import compare, measure_speed, read_run
 from seesay.outputs.figures import FIGURE_SUFFIXES
 from seesay.writing import write_image, write_text
 

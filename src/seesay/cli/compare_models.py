@@ -8,11 +8,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from seesay.bundle.find import find_bundle, short_name
-from seesay.cli.outputs import refuse_unwritable
-from seesay.comparison import compare_models, read_scores, score_model
+from seesay.bundle.names import find_bundle, short_name
+from seesay.cli.writable import refuse_unwritable
 from seesay.data.readers import read_dataset, unpack_photos
 from seesay.data.splits import limit_splits
+from seesay.evaluation.comparison import compare_models, read_scores, score_model
 from seesay.progress import progress
 from seesay.runtime.engine import Precision
 from seesay.writing import write_text

@@ -9,7 +9,7 @@ from random import Random
 
 from rich.console import Console
 
-from seesay.cli.outputs import refuse_unwritable
+from seesay.cli.writable import refuse_unwritable
 from seesay.data.boxes import read_boxes
 from seesay.data.check import check_dataset
 from seesay.data.images import open_photo

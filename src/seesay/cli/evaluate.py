@@ -9,8 +9,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from seesay.cli.model import load_model
-from seesay.cli.outputs import emit_json, refuse_unwritable, tell
+from seesay.cli.load_model import load_model
+from seesay.cli.writable import emit_json, refuse_unwritable, tell
 from seesay.data.boxes import read_boxes
 from seesay.data.readers import read_dataset, unpack_photos
 from seesay.data.records import CaptionRecord, Dataset
@@ -18,12 +18,12 @@ from seesay.data.shapes import grounding_of
 from seesay.data.splits import limit_splits
 from seesay.errors import printable
 from seesay.evaluation import Evaluation, evaluate
-from seesay.evaluation.attention import PHOTOS, AttentionReport, evaluate_attention, steps
+from seesay.evaluation.attention_report import PHOTOS, AttentionReport, evaluate_attention, steps
+from seesay.evaluation.report import report
 from seesay.progress import progress
-from seesay.report import report
 from seesay.runtime import CaptionModel
 from seesay.runtime.device import Wanted
-from seesay.runtime.graphs import Precision
+from seesay.runtime.sessions import Precision
 
 
 @dataclass(frozen=True, kw_only=True)

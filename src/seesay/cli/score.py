@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seesay.caption import Caption, Failure
-from seesay.cli.model import load_model
+from seesay.cli.load_model import load_model
 from seesay.errors import printable
 
 if TYPE_CHECKING:
     from seesay.cli.pipes import Pipe
     from seesay.runtime.device import Wanted
-    from seesay.runtime.graphs import Precision
+    from seesay.runtime.sessions import Precision
 
 
 def score_photos(

@@ -41,7 +41,7 @@ class Images:
 
 @dataclass(frozen=True)
 class EncoderPart:
-    """A timm model; see `seesay.models.encoder.load_encoder`."""
+    """A timm model; see `seesay.models.encoder_weights.load_encoder`."""
 
     name: str = "tf_efficientnet_lite2"
     layer: int | str | None = None

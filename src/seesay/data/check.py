@@ -14,8 +14,8 @@ from typing import NamedTuple
 import numpy as np
 
 from seesay.data.boxes import read_boxes
+from seesay.data.caption_figures import CaptionFigures, caption_figures
 from seesay.data.duplicates import copies_across_splits, photo_hash
-from seesay.data.figures import CaptionFigures, caption_figures
 from seesay.data.images import open_photo
 from seesay.data.problems import grouped
 from seesay.data.readers import read_dataset

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 
-from seesay.data.features import digest_photos
+from seesay.data.feature_cache import digest_photos
 from seesay.data.records import CaptionRecord
 
 

@@ -6,13 +6,10 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
+from seesay.data.packed import Packed
 from seesay.errors import DataError, printable
-
-if TYPE_CHECKING:
-    from seesay.data.readers.packed import Packed
-
 from seesay.geometry import Box
 
 SPLITS = ("train", "dev", "test")

@@ -1,5 +1,5 @@
 """Bundle + data -> scores of its captions, and how far its attention can be trusted."""
 
-from seesay.evaluation.scoring import Evaluation, evaluate
+from seesay.evaluation.caption_scores import Evaluation, evaluate
 
 __all__ = ["Evaluation", "evaluate"]

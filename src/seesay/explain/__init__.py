@@ -5,7 +5,7 @@ from seesay.explain.figure import draw_figure
 from seesay.explain.notebook import display
 from seesay.explain.overlay import draw_boxes, draw_overlay, heat, heat_map
 from seesay.explain.page import fill_page, item_html, render_page, write_html, write_page
-from seesay.explain.report import Figures, Judged, Section, render_report, write_report
+from seesay.explain.report_page import Figures, Judged, Section, render_report, write_report
 
 __all__ = [
     "Figures",

@@ -8,8 +8,8 @@ from pathlib import PurePath
 from PIL import Image, ImageDraw
 
 from seesay.caption import Caption
+from seesay.explain.lettering import drawable, fit, percent, width, wrap
 from seesay.explain.overlay import draw_overlay
-from seesay.explain.text import drawable, fit, percent, width, wrap
 
 INK, MUTED, PAPER = (28, 27, 25), (128, 122, 112), (255, 255, 255)
 MARGIN, GAP = 36, 20

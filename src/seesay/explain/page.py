@@ -17,8 +17,8 @@ from PIL import Image
 
 from seesay.caption import Caption, Failure, Word
 from seesay.errors import SeesayError
+from seesay.explain.lettering import percent
 from seesay.explain.overlay import GLOW, GLOW_OPACITY, SHADE, SHADE_OPACITY, fall_heat, heat
-from seesay.explain.text import percent
 from seesay.writing import write_text
 
 Result = Caption | list[Caption] | Failure

@@ -10,7 +10,7 @@ from abc import abstractmethod
 import torch
 from torch import Tensor, nn
 
-from seesay.models.additive import additive_scores, is_faster
+from seesay.models.kernels.additive import additive_scores, is_faster
 
 
 class Attention(nn.Module):

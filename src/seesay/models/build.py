@@ -9,7 +9,8 @@ from seesay.config import Recipe
 from seesay.models.adaptive import Adaptive
 from seesay.models.decoder import Decoder
 from seesay.models.embedding import WordEmbedding
-from seesay.models.encoder import Encoder, load_encoder
+from seesay.models.encoder import Encoder
+from seesay.models.encoder_weights import load_encoder
 from seesay.models.recurrent import RecurrentDecoder
 from seesay.models.show_attend_tell import ShowAttendTell
 from seesay.models.transformer import TransformerDecoder

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,10 +11,7 @@ from torch import Tensor, nn
 from seesay.assets import demo_photos
 from seesay.data.augment import Augmentation
 from seesay.data.images import ImageTransform, open_photo
-
-if TYPE_CHECKING:
-    from seesay.models.encoder import Encoder
-
+from seesay.models.encoder import Encoder
 
 # timm's own are subclasses of these
 BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from seesay.models.attention import SCORES, RegionWeights, bring
 from seesay.models.cells import CELLS
 from seesay.models.decoder import Decoded, Decoder, Memory, Step
-from seesay.models.dropout import Dropout
 from seesay.models.embedding import WordEmbedding
+from seesay.models.kernels.dropout import Dropout
 from seesay.models.packing import Running
 from seesay.models.regions import Regions
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
-from seesay.config.recipe import most_heads
 from seesay.models.attention import attend, split_heads
-from seesay.models.dropout import Dropout
+from seesay.models.kernels.dropout import Dropout
 
 
 class Regions(nn.Module):
@@ -29,7 +30,8 @@ class Regions(nn.Module):
         super().__init__()
         self.grid = grid
         self.value = nn.Linear(region_size, size)
-        self.layers = nn.ModuleList(SelfAttention(size, most_heads(size), min(dropout, 0.1)) for _ in range(layers))
+        heads = math.gcd(size, 8)  # the most of 8, 4, 2, 1 that have equal shares
+        self.layers = nn.ModuleList(SelfAttention(size, heads, min(dropout, 0.1)) for _ in range(layers))
         self.dropout = Dropout(dropout)
         self.register_buffer("places", grid_places(grid, size) if layers else torch.zeros(0), persistent=False)
 

@@ -15,7 +15,7 @@ class Stem(nn.Module):
     """An encoder up to its first trained weight; all of it where nothing is trained.
 
     Args:
-        encoder: `seesay.models.stages.finetune` said what of it is trained; its modules are shared, not copied.
+        encoder: `seesay.models.finetune.finetune` said what of it is trained; its modules are shared, not copied.
         links: how many of `chain(encoder)` belong to the stem; None: the whole encoder is the stem.
 
     Attributes:

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from seesay.models.attention import RegionWeights, attend, split_heads
 from seesay.models.decoder import Decoded, Decoder, Step
-from seesay.models.dropout import Dropout
 from seesay.models.embedding import WordEmbedding
+from seesay.models.kernels.dropout import Dropout
 from seesay.models.packing import Row
 from seesay.models.regions import Regions, feed_forward, sinusoids
 

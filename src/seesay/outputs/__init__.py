@@ -11,9 +11,9 @@ name too, which takes the file to write.
 
 from seesay.outputs.csv_table import CsvTable
 from seesay.outputs.figures import Figures
+from seesay.outputs.html_page import Page
 from seesay.outputs.jsonl import JsonLines
-from seesay.outputs.page import Page
-from seesay.outputs.picture import OpenedOnce
+from seesay.outputs.opened_once import OpenedOnce
 from seesay.outputs.writer import Job, LeftOutError, Result, Writer
 
 WRITERS: dict[str, type[Writer]] = {"json": JsonLines, "csv": CsvTable, "figure": Figures, "page": Page}

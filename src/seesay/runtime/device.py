@@ -1,8 +1,10 @@
-"""Where the graphs run: ONNX Runtime's execution providers, by short names."""
+"""Where the graphs run: ONNX Runtime's execution providers, by short names, and how many cores there are."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Literal
 
 import onnxruntime
@@ -52,3 +54,17 @@ def active_device(session: onnxruntime.InferenceSession) -> Device:
     first, *_ = session.get_providers()
     devices: dict[str, Device] = {provider: device for device, provider in PROVIDERS.items()}
     return devices.get(first, "cpu")
+
+
+def cores(limit: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Cores that this process may run on, as far as the system tells, and no more than its container's share of them.
+
+    Args:
+        limit: where Linux has that share, as microseconds of each period (control groups, version 2).
+    """
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        share, period = map(int, limit.read_text().split())
+    except (OSError, ValueError):  # none, or "max"
+        return allowed
+    return max(1, min(allowed, share // period))

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from seesay.runtime.graphs import Encoded
+from seesay.runtime.sessions import Encoded
 
 
 class PhotoInput(NamedTuple):

@@ -12,7 +12,7 @@ import numpy as np
 from seesay.data.tokens import BOS, EOS, NEVER_WRITTEN
 from seesay.errors import DeviceError
 from seesay.runtime.device import Device, Wanted, choose_device
-from seesay.runtime.graphs import DECODERS, Encoded, Precision, open_decoder, open_encoder
+from seesay.runtime.sessions import DECODERS, Encoded, Precision, open_decoder, open_encoder
 from seesay.search import BeamOptions, Hypothesis, SampleOptions, StepModel, beam_search, sample, score
 from seesay.search.step import Step
 

@@ -14,22 +14,21 @@ from typing import Any, Unpack, overload
 import numpy as np
 
 from seesay.bundle.agreement import check_parts
-from seesay.bundle.find import find_bundle
 from seesay.bundle.format import Bundle, open_bundle
+from seesay.bundle.names import find_bundle
 from seesay.caption import Caption, Failure, Word
 from seesay.data.images import ImageSource, as_photos, name_of, open_photo
 from seesay.data.tokens import join_words, split_words
 from seesay.errors import PhotoError, whole_number
 from seesay.runtime import asks
 from seesay.runtime.asks import Ask, answer
-from seesay.runtime.batches import batches_of, on_threads
-from seesay.runtime.device import Device, Wanted
+from seesay.runtime.device import Device, Wanted, cores
 from seesay.runtime.encoded import EncodedPhoto, PhotoInput, key_of
 from seesay.runtime.engine import Engine
-from seesay.runtime.graphs import Precision
 from seesay.runtime.occlusion import occlusion_falls
-from seesay.runtime.processor import cores
 from seesay.runtime.rules import Wishes
+from seesay.runtime.sessions import Precision
+from seesay.runtime.threads import batches_of, on_threads
 from seesay.search import Hypothesis, SampleOptions
 
 Photo = ImageSource | EncodedPhoto

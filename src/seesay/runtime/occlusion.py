@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Iterator
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
 
-from seesay.caption import Failure
+from seesay.bundle.format import Bundle
+from seesay.caption import Caption, Failure
 from seesay.data.hiding import hide
 from seesay.errors import PhotoError
 
-if TYPE_CHECKING:
-    from seesay.runtime.model import CaptionModel
-
 MOST_PATCHES = 64
+
+
+class SentenceScorer(Protocol):
+    """What is needed here of a `CaptionModel`."""
+
+    @property
+    def bundle(self) -> Bundle: ...
+
+    def score_many(self, images: Iterable[Image.Image], text: str) -> Iterator[Caption | Failure]: ...
 
 
 def patch_grid(grid: tuple[int, int]) -> tuple[int, int]:
@@ -27,7 +34,7 @@ def patch_grid(grid: tuple[int, int]) -> tuple[int, int]:
     return rows, cols
 
 
-def occlusion_falls(model: CaptionModel, picture: Image.Image, text: str) -> np.ndarray:
+def occlusion_falls(model: SentenceScorer, picture: Image.Image, text: str) -> np.ndarray:
     """How far each word's log-probability falls with each patch hidden by the photo's mean colour.
 
     The idea is of Zeiler and Fergus 2014 (https://arxiv.org/abs/1311.2901, section 4.2).
@@ -48,7 +55,7 @@ def occlusion_falls(model: CaptionModel, picture: Image.Image, text: str) -> np.
     return falls.T.reshape(-1, rows, cols).astype(np.float32)
 
 
-def word_logprobs(model: CaptionModel, pictures: Iterable[Image.Image], text: str) -> np.ndarray:
+def word_logprobs(model: SentenceScorer, pictures: Iterable[Image.Image], text: str) -> np.ndarray:
     """The log-probability of each word of a sentence on each picture: (pictures, words).
 
     Raises:

@@ -24,8 +24,8 @@ from seesay.config import Recipe
 from seesay.errors import RecipeError, SeesayError
 from seesay.models.norms import BatchNorm
 from seesay.progress import progress
-from seesay.training.batches import CaptionBatch, CaptionBatches, PhotoBatch, ahead
-from seesay.training.run import RunFolder, fitting
+from seesay.training.inputs.batches import CaptionBatch, CaptionBatches, PhotoBatch, ahead
+from seesay.training.run_folder import RunFolder, fitting
 
 Validate = Callable[[], tuple[dict[str, float], list[str]]]
 

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from seesay.bundle.find import find_bundle
 from seesay.bundle.format import open_bundle
+from seesay.bundle.names import find_bundle
 from seesay.config import Recipe
 from seesay.config.recipe import contradictions
 from seesay.data.readers.columns import Columns
@@ -16,9 +16,9 @@ from seesay.data.vectors import check_vectors
 from seesay.errors import DataError, RecipeError, SeesayError
 from seesay.models.build import build_encoder
 from seesay.models.encoder import Encoder
-from seesay.models.stages import finetune
+from seesay.models.finetune import finetune
 from seesay.models.stem import Stem, stem_of
-from seesay.training.init import Initial, open_initial
+from seesay.training.starting_point import Initial, open_initial
 
 
 class Ready(NamedTuple):

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from lightning.fabric import Fabric
 from rich.console import Console
 
-from seesay.bundle.write import write_bundle
 from seesay.config import Recipe
 from seesay.config.recipe import parse_part
 from seesay.data.boxes import read_boxes
@@ -22,27 +19,23 @@ from seesay.data.problems import grouped
 from seesay.data.readers import read_dataset
 from seesay.data.records import CaptionRecord, Dataset, count_captions
 from seesay.data.splits import part_of
-from seesay.data.tokens import CaptionTokenizer, split_words
+from seesay.data.tokens import CaptionTokenizer
 from seesay.data.vectors import word_vectors
 from seesay.errors import DataError, RecipeError
-from seesay.metrics import CiderD, basic_scores, score_captions
+from seesay.export.write import write_bundle
 from seesay.models.build import build_decoder
 from seesay.models.captioner import Captioner
 from seesay.models.decoder import Decoder
 from seesay.models.encoder import Encoder
-from seesay.models.stem import Stem
-from seesay.search import BeamOptions
-from seesay.training.batches import CaptionBatches
-from seesay.training.build import build_objective, search_options
-from seesay.training.distill import let_see, open_teachers, soft_targets, teacher_sentences
-from seesay.training.finetune import FromPhotos
-from seesay.training.generate import generate
+from seesay.training.inputs.batches import CaptionBatches
+from seesay.training.inputs.photos import PhotoFiles, see_photos
 from seesay.training.loop import Trainer
-from seesay.training.photos import PhotoFiles, Photos, see_photos
+from seesay.training.objectives.distillation import let_see, open_teachers, soft_targets, teacher_sentences
+from seesay.training.objectives.from_photos import FromPhotos
+from seesay.training.objectives.from_recipe import build_objective, search_options
 from seesay.training.preflight import Ready, preflight
-from seesay.training.run import RunFolder, fitting, open_run
-
-DEV_BATCH = 100  # photos searched together
+from seesay.training.run_folder import RunFolder, fitting, open_run
+from seesay.training.validate import Validator
 
 
 def train(recipe: Recipe, resume: bool = False, console: Console | None = None) -> Path:
@@ -106,7 +99,7 @@ def _train(recipe: Recipe, resume: bool, run: RunFolder, fabric: Fabric, ready: 
         from_scratch = recipe.encoder.finetune == "all" and recipe.encoder.weights == "none" and not initial
         objective = FromPhotos(encoder, objective, stem, train_norms=from_scratch)
     captioner = Captioner(encoder, decoder)
-    judge = DevJudge(captioner, tokenizer, dev_photos, search, fabric.device, stem)
+    judge = Validator(captioner, tokenizer, dev_photos, search, fabric.device, stem)
     trainer = Trainer(recipe, run, fabric, objective, batches, judge, console)
     if resume:
         trainer.resume()
@@ -200,73 +193,6 @@ def embedding_table(
     unit = "words" if recipe.tokens.kind == "word" else "pieces"
     console.print(vectors.summary(kind, unit), highlight=False, markup=False, soft_wrap=True)
     return vectors.table
-
-
-class DevJudge:
-    """Generates captions for the dev photos and scores the text, as whoever uses the model would see it.
-
-    Args:
-        captioner: as it is trained; weights are taken as they are when called.
-        tokenizer: ids -> text.
-        dev: photos with references.
-        search: as the bundle will search.
-        device: where the captioner is.
-        stem: of its encoder, where features of the dev photos are kept.
-    """
-
-    def __init__(
-        self,
-        captioner: Captioner,
-        tokenizer: CaptionTokenizer,
-        dev: Photos,
-        search: BeamOptions,
-        device: torch.device,
-        stem: Stem | None = None,
-    ) -> None:
-        self.captioner, self.tokenizer, self.dev, self.search, self.device = captioner, tokenizer, dev, search, device
-        self.stem = stem
-        self.references = [[split_words(caption) for caption in record.captions] for record in dev.records]
-        self.cider = CiderD(self.references)
-
-    def __call__(self) -> tuple[dict[str, float], list[str]]:
-        """(CIDEr-D and BLEU-4 of generated captions, three sample captions); tokens as `split_words` has them."""
-        captions = self.captions()
-        words = [split_words(caption) for caption in captions]
-        figures = {
-            "cider": float(np.mean(self.cider.score(words))),
-            "bleu4": basic_scores(words, self.references).bleu[3],
-        }
-        shown = np.linspace(0, len(captions) - 1, num=min(3, len(captions)), dtype=int)
-        return figures, [f"{self.dev.records[i].image.name}: {captions[i]}" for i in shown]
-
-    def captions(self) -> list[str]:
-        """The best caption of each dev photo."""
-        found: list[str] = []
-        for memory in self._memories():
-            best = [beams[0] for beams in generate(self.captioner.decoder, memory, self.search)]
-            found += [self.tokenizer.decode(hypothesis.tokens) for hypothesis in best]
-        return found
-
-    @torch.inference_mode()
-    def _memories(self) -> Iterator[Any]:
-        """What the decoder keeps of the dev photos, some at a time."""
-        numbers, features = np.arange(len(self.dev.records)), self.dev.features
-        groups = [numbers[start : start + DEV_BATCH] for start in range(0, len(numbers), DEV_BATCH)]
-        if isinstance(features, PhotoFiles):
-            for images in features.read(groups):
-                yield self.captioner.prepare(torch.from_numpy(images).to(self.device))
-            return
-        for group in groups:
-            regions = torch.from_numpy(features.take(group).astype(np.float32)).to(self.device)
-            yield self.captioner.decoder.prepare(self.stem.finish(regions) if self.stem else regions)
-
-    def scores(self, captioner: Captioner) -> dict[str, Any]:
-        """Figures of a captioner's dev captions, official ones where the extra `eval` is installed."""
-        self.captioner = captioner.eval().to(self.device)
-        self.stem = Stem(captioner.encoder, self.stem.links) if self.stem else None
-        hypotheses = {r.id: caption for r, caption in zip(self.dev.records, self.captions(), strict=True)}
-        references = {r.id: list(r.captions) for r in self.dev.records}
-        return {"dev": score_captions(hypotheses, references, split_words).to_dict()}
 
 
 def describe(

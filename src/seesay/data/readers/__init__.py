@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 
+from seesay.data.packed import Packed, unpack
 from seesay.data.readers import (
     coco,
     flickr8k,
@@ -28,7 +29,6 @@ from seesay.data.readers import (
 from seesay.data.readers.assemble import Assembler
 from seesay.data.readers.columns import Columns, ColumnSpec
 from seesay.data.readers.join import join
-from seesay.data.readers.packed import Packed, unpack
 from seesay.data.readers.photo_finder import listed_folders
 from seesay.data.readers.source import CaptionFile, Layout, Source
 from seesay.data.records import Dataset, Problem

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from seesay.data.features import digest_photos
+from seesay.data.feature_cache import digest_photos
 from seesay.data.records import SPLITS, CaptionRecord, Dataset, Problem
 from seesay.data.split_lists import photo_key
 from seesay.data.text import count_of, first_few

@@ -10,9 +10,9 @@ from typing import Any
 
 from seesay.data.boxes.plain import KEY, from_plain
 from seesay.data.images import photo_bytes
+from seesay.data.packed import Packed, unpacked_folder
 from seesay.data.readers.columns import IMAGE, SPLIT_LIKE, Columns, Found, captions_in, find_columns, split_hint
 from seesay.data.readers.folder import with_split
-from seesay.data.readers.packed import Packed, unpacked_folder
 from seesay.data.readers.photo_finder import listed_files, normal_name
 from seesay.data.readers.samples import is_photo
 from seesay.data.readers.source import CaptionFile, Layout, Row, Source, photo_folders, split_folders, split_in_name

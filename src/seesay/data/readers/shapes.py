@@ -7,7 +7,7 @@ from pathlib import Path
 from seesay.data.readers.columns import Columns
 from seesay.data.readers.json_files import item_rows, line_items
 from seesay.data.readers.source import CaptionFile, Layout, Source
-from seesay.data.shapes.folder import LINES, MARKER, PHOTOS
+from seesay.data.shapes.dataset import LINES, MARKER, PHOTOS
 
 
 def _find(folder: Path, _: Columns) -> list[Path]:

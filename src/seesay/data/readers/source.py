@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from seesay.data.packed import Packed
 from seesay.data.readers.columns import Columns
-from seesay.data.readers.packed import Packed
 from seesay.data.readers.photo_finder import listed_folders
 from seesay.data.records import SPLIT_ALIASES, BoxedObject, Problem
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from seesay.data.packed import Packed, unpacked_folder
 from seesay.data.readers.columns import Columns
-from seesay.data.readers.packed import Packed, unpacked_folder
 from seesay.data.readers.photo_finder import is_hidden, listed_files, normal_name
 from seesay.data.readers.samples import TEXTS, is_photo, sample_rows, split_key
 from seesay.data.readers.source import CaptionFile, Layout, Row, Source, split_folders, split_in_name

@@ -1,6 +1,6 @@
 """The synthetic grounded set: pictures of coloured shapes, true captions, and the exact box of every noun."""
 
-from seesay.data.shapes.folder import ensure_shapes, grounded, grounding_of, load_grounding, write_shapes
+from seesay.data.shapes.dataset import ensure_shapes, grounded, grounding_of, load_grounding, write_shapes
 from seesay.data.shapes.grammar import write_captions
 from seesay.data.shapes.picture import ShapeObject, draw_picture
 

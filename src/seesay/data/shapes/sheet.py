@@ -8,7 +8,7 @@ from collections.abc import Iterable
 
 from PIL import Image, ImageDraw, ImageFont
 
-from seesay.data.shapes.folder import HELD_OUT_COUNTS, STARTS
+from seesay.data.shapes.dataset import HELD_OUT_COUNTS, STARTS
 from seesay.data.shapes.grammar import write_captions
 from seesay.data.shapes.picture import SIDE, draw_picture
 

@@ -1,0 +1,320 @@
+"""The feature cache: what a frozen encoder sees in each photo, computed once and memory-mapped for ever after.
+
+One folder per encoder, weights and preprocessing holds append-only files: `rows.f16`, the features of one photo after
+the other, `rows.index`, 16 bytes a row: the digest of the photo file's content, and `rows.crc`, 4 bytes a row: the
+checksum of both. So a photo is found again whatever data set, path or split it comes from; a damaged row is encoded
+anew; a killed run leaves a whole prefix; and readers are never in the way of the one writer, who holds a lock.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from filelock import FileLock
+
+from seesay.data.cache_folder import cache_folder
+from seesay.data.images import photo_bytes
+from seesay.data.records import Problem
+from seesay.errors import DataError, PhotoError
+
+DIGEST_BYTES = 16
+SUM = np.dtype("<u4")
+T = TypeVar("T")  # what names a photo
+Encode = Callable[[np.ndarray], np.ndarray]
+Advance = Callable[[int], None]
+
+
+def photo_digest(photo: Path) -> bytes:
+    """16 bytes that name the content of a photo's file, or the file itself where it cannot be read."""
+    try:
+        about = photo.stat()
+        return _digest_of_file(photo, about.st_size, about.st_mtime_ns)
+    except (OSError, PhotoError):
+        return hashlib.blake2b(os.fsencode(photo), digest_size=DIGEST_BYTES, person=b"unreadable").digest()
+
+
+@lru_cache(maxsize=2**18)  # a run asks several times: for its data, its features, and those of each teacher
+def _digest_of_file(photo: Path, size: int, modified: int) -> bytes:
+    return hashlib.blake2b(photo_bytes(photo), digest_size=DIGEST_BYTES).digest()
+
+
+@dataclass(frozen=True)
+class PhotoFeatures:
+    """Features of a list of photos, on disk.
+
+    Attributes:
+        rows: (N, P, D) float16 memory map of the whole cache.
+        place: (photos,) the row of each photo asked for, -1 where it could not be read; or (photos, views), where
+            several variants of each are kept.
+        grid: (rows, cols) of the regions, P = rows * cols.
+        problems: one for each photo that could not be read.
+        repaired: how many rows were found damaged and encoded anew.
+    """
+
+    rows: np.ndarray
+    place: np.ndarray
+    grid: tuple[int, int]
+    problems: tuple[Problem, ...]
+    repaired: int = 0
+
+    @property
+    def readable(self) -> np.ndarray:
+        """(photos,) bool."""
+        return np.asarray((self._views >= 0).all(axis=1))
+
+    @property
+    def _views(self) -> np.ndarray:
+        return self.place if self.place.ndim == 2 else self.place[:, None]
+
+    def take(self, photos: np.ndarray, epoch: int = 0) -> np.ndarray:
+        """(B, P, D) float16 features of the photos with these numbers (all of them readable).
+
+        Of several variants, each photo's are taken in turn from epoch to epoch, beginning with another one.
+        """
+        return self.rows[self._views[photos, self.view(photos, epoch)]]
+
+    def view(self, photos: Any, epoch: int) -> Any:
+        """The number of the variant of each photo (a number or an array of them) that `take` gives."""
+        return (photos + epoch) % self._views.shape[1]
+
+
+@dataclass
+class FeatureCache:
+    """Features of one encoder with its weights and preprocessing.
+
+    Attributes:
+        identity: everything that the features depend on besides the photo; hashed into the folder's name.
+        grid: (rows, cols) of the encoder's regions.
+        depth: D, features per region.
+        root: the folder of all caches; default `cache_folder() / "features"`.
+    """
+
+    identity: dict[str, Any]
+    grid: tuple[int, int]
+    depth: int
+    root: Path | None = None
+    folder: Path = field(init=False)
+
+    def __post_init__(self) -> None:
+        text = json.dumps({**self.identity, "grid": self.grid, "depth": self.depth}, sort_keys=True)
+        root = self.root or cache_folder() / "features"
+        self.folder = root / hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes on disk of one photo's features."""
+        return self.grid[0] * self.grid[1] * self.depth * 2
+
+    def missing(self, digests: Sequence[bytes]) -> list[int]:
+        """The first place of each digest that has no row yet."""
+        known = set(self._index())
+        first = {digest: i for i, digest in reversed(list(enumerate(digests))) if digest not in known}
+        return sorted(first.values())
+
+    def get(
+        self,
+        photos: Sequence[T],
+        load: Callable[[T], np.ndarray],
+        encode: Encode,
+        batch_size: int = 32,
+        advance: Advance | None = None,
+        digests: Sequence[bytes] | None = None,
+    ) -> PhotoFeatures:
+        """Features of the photos; those that are not in the cache yet, or are damaged there, are encoded and kept.
+
+        Args:
+            photos: files; or whatever `load` takes, whose text names the file, with `digests`.
+            load: photo -> what `encode` reads, one item; raises PhotoError.
+            encode: (B, ...) -> (B, P, D).
+            batch_size: photos an `encode` call.
+            advance: called with the number of photos done since the last call.
+            digests: of the photos, where they are known already.
+
+        Raises:
+            DataError: the disk has no room, or may not be written; or the encoder gives numbers that are not finite.
+        """
+        digests = list(digests) if digests is not None else digest_photos(photos)
+        with _writing(self.folder):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(self.folder / "lock").acquire()  # a second process waits here, then finds the rows made
+        failures: dict[bytes, str] = {}
+        with lock:
+            self._drop_torn_tail()
+            self._add_missing_sums()
+            damaged = self._damaged(set(digests))
+            self._forget(damaged)
+            todo = self.missing(digests)
+            self._refuse_if_full(len(todo))
+            for batch in _batches(todo, batch_size):
+                failures |= self._append([photos[i] for i in batch], [digests[i] for i in batch], load, encode)
+                if advance is not None:
+                    advance(len(batch))
+        index = self._index()
+        row_of = {digest: row for row, digest in enumerate(index)}
+        place = np.array([row_of.get(digest, -1) for digest in digests], dtype=np.int64)
+        problems = tuple(
+            Problem("error", str(photo), failures[digest])
+            for photo, digest, row in zip(photos, digests, place, strict=True)
+            if row < 0
+        )
+        return PhotoFeatures(self._rows(len(index)), place, self.grid, problems, len(damaged))
+
+    def _append(
+        self, photos: list[T], digests: list[bytes], load: Callable[[T], np.ndarray], encode: Encode
+    ) -> dict[bytes, str]:
+        """Encode one batch and write its rows, and the index last: the order makes a torn write harmless."""
+        loaded: list[tuple[bytes, np.ndarray]] = []
+        failures: dict[bytes, str] = {}
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            for digest, item in zip(digests, pool.map(_attempt(load), photos), strict=True):
+                if isinstance(item, PhotoError):
+                    failures[digest] = item.reason
+                else:
+                    loaded.append((digest, item))
+        if loaded:
+            with np.errstate(over="ignore"):
+                rows = encode(np.stack([item for _, item in loaded])).astype(np.float16)
+            expected = (len(loaded), self.grid[0] * self.grid[1], self.depth)
+            assert rows.shape == expected, f"encode gave {rows.shape}, expected {expected}"
+            if not np.isfinite(rows).all():
+                raise DataError(
+                    f"feature cache {self.folder}: the encoder gives numbers that are not finite in half precision "
+                    f"(of {photos[0]} or another photo near it); give other encoder.weights, or another encoder.layer"
+                )
+            _write_through(self._rows_file, rows.tobytes())
+            sums = [_checksum(digest, row) for (digest, _), row in zip(loaded, rows, strict=True)]
+            _write_through(self._sums_file, np.array(sums, SUM).tobytes())
+            _write_through(self._index_file, b"".join(digest for digest, _ in loaded))
+        return failures
+
+    @property
+    def _rows_file(self) -> Path:
+        return self.folder / "rows.f16"
+
+    @property
+    def _index_file(self) -> Path:
+        return self.folder / "rows.index"
+
+    @property
+    def _sums_file(self) -> Path:
+        return self.folder / "rows.crc"
+
+    def _index(self) -> list[bytes]:
+        if not self._index_file.exists():
+            return []
+        data = self._index_file.read_bytes()
+        return [data[i : i + DIGEST_BYTES] for i in range(0, len(data) - DIGEST_BYTES + 1, DIGEST_BYTES)]
+
+    def _drop_torn_tail(self) -> None:
+        """After a kill in the middle of a write: keep the rows that index and rows hold in whole."""
+        if not (self._index_file.exists() and self._rows_file.exists()):
+            self._index_file.unlink(missing_ok=True)
+            self._rows_file.unlink(missing_ok=True)
+            self._sums_file.unlink(missing_ok=True)
+            return
+        whole = min(len(self._index()), self._rows_file.stat().st_size // self.row_bytes)
+        os.truncate(self._index_file, whole * DIGEST_BYTES)
+        os.truncate(self._rows_file, whole * self.row_bytes)
+        if self._sums_file.exists() and self._sums_file.stat().st_size > whole * SUM.itemsize:
+            os.truncate(self._sums_file, whole * SUM.itemsize)
+
+    def _add_missing_sums(self) -> None:
+        """Of rows that an early version wrote, which had no checksums: they are believed."""
+        index = self._index()
+        have = self._sums_file.stat().st_size // SUM.itemsize if self._sums_file.exists() else 0
+        if have < len(index):
+            rows = self._rows(len(index))
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                sums = list(pool.map(_checksum, index[have:], rows[have:]))
+            if have:
+                os.truncate(self._sums_file, have * SUM.itemsize)  # a torn one
+            _write_through(self._sums_file, np.array(sums, SUM).tobytes())
+
+    def _damaged(self, wanted: set[bytes]) -> list[int]:
+        """Rows of these digests whose checksum is wrong."""
+        index = self._index()
+        numbers = [number for number, digest in enumerate(index) if digest in wanted]
+        if not numbers:
+            return []
+        rows, sums = self._rows(len(index)), np.fromfile(self._sums_file, SUM)
+
+        def damaged(number: int) -> bool:
+            return _checksum(index[number], rows[number]) != sums[number]
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            return [number for number, wrong in zip(numbers, pool.map(damaged, numbers), strict=True) if wrong]
+
+    def _forget(self, rows: Sequence[int]) -> None:
+        """Give up rows: no photo has the digest that they get."""
+        if rows:
+            with _writing(self._index_file), self._index_file.open("r+b") as file:
+                for row in rows:
+                    file.seek(row * DIGEST_BYTES)
+                    file.write(bytes(DIGEST_BYTES))
+
+    def _rows(self, count: int) -> np.ndarray:
+        """(count, P, D) float16, on disk."""
+        shape = (count, self.grid[0] * self.grid[1], self.depth)
+        return np.memmap(self._rows_file, np.float16, "r", shape=shape) if count else np.zeros(shape, np.float16)
+
+    def _refuse_if_full(self, photos: int) -> None:
+        needed, free = photos * self.row_bytes, shutil.disk_usage(self.folder).free
+        if needed > free:
+            raise DataError(
+                f"feature cache {self.folder}: {photos:,} photos need {needed / 1e9:.1f} GB and the disk has "
+                f"{free / 1e9:.1f} GB free; set SEESAY_CACHE to a folder on a larger disk"
+            )
+
+
+def digest_photos(photos: Sequence[object]) -> list[bytes]:
+    """Digest of each photo's content, read in threads; a photo's text names its file."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(photo_digest, (Path(str(photo)) for photo in photos)))
+
+
+def _checksum(digest: bytes, row: np.ndarray) -> int:
+    return zlib.crc32(row.tobytes(), zlib.crc32(digest))
+
+
+def _attempt(load: Callable[[T], np.ndarray]) -> Callable[[T], np.ndarray | PhotoError]:
+    def attempt(photo: T) -> np.ndarray | PhotoError:
+        try:
+            return load(photo)
+        except PhotoError as error:
+            return error
+
+    return attempt
+
+
+def _batches(items: list[int], size: int) -> Iterator[list[int]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise DataError(
+            f"feature cache {path}: cannot be written ({error.strerror}); set SEESAY_CACHE to a folder that can be"
+        ) from None
+
+
+def _write_through(path: Path, data: bytes) -> None:
+    with _writing(path), path.open("ab") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())

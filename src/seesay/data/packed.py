@@ -1,0 +1,120 @@
+"""Photos that lie inside a tar or a table: unpacked once into the cache, so that every photo is a file on disk.
+
+Training reads a photo many times and in any order, digests name it by its bytes, and every other part of the package
+opens paths. A file in the cache serves them all at once; opening rows of a compressed table at random does not.
+Photos are written one by one under their final names only when they are whole, so a killed run loses one photo, the
+next goes on from there, and two processes may unpack the same set.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from seesay.data.cache_folder import cache_folder
+from seesay.data.text import count_of, size_of
+from seesay.errors import DataError, printable
+from seesay.progress import progress
+
+
+@dataclass(frozen=True)
+class Packed:
+    """The photos inside one file.
+
+    Attributes:
+        folder: where they are unpacked to.
+        sizes: name of each photo -> its bytes, or about so many.
+        read: (name, bytes) of each of the photos named, in the order of the file.
+    """
+
+    folder: Path
+    sizes: Mapping[str, int]
+    read: Callable[[Collection[str]], Iterator[tuple[str, bytes]]]
+
+    def path(self, name: str) -> str:
+        """The file that a photo is, once it is unpacked."""
+        return f"{self.folder}/{name}"
+
+
+def unpacked_folder(file: Path) -> Path:
+    """The place in the cache of a file's photos; a file that is written anew has another one."""
+    file = file.resolve()
+    state = file.stat()
+    text = f"{file}\n{state.st_size}\n{state.st_mtime_ns}"
+    digest = hashlib.blake2b(text.encode(errors="surrogatepass"), digest_size=8).hexdigest()
+    return cache_folder() / "unpacked" / f"{file.name.partition('.')[0]}-{digest}"
+
+
+def unpack(packs: Sequence[Packed], photos: Iterable[Path], console: Console | None = None) -> None:
+    """Write those of the photos that lie inside `packs` and are not in the cache yet; says how much that is.
+
+    Args:
+        packs: files that hold photos.
+        photos: paths of records.
+        console: where progress is shown; None: standard error.
+
+    Raises:
+        DataError: the disk has no room, or a file cannot be read or written.
+    """
+    asked = {str(photo) for photo in photos} if packs else set()
+    missing = [(pack, names) for pack in packs if (names := _missing(pack, asked))]
+    if not missing:
+        return
+    console = console or Console(stderr=True)
+    count = sum(len(names) for _, names in missing)
+    size = sum(pack.sizes[name] for pack, names in missing for name in names)
+    root = missing[0][0].folder.parent
+    _refuse_if_full(root, count, size)
+    console.print(
+        f"unpacking {count_of(count, 'photo')} once: about {size_of(size)} in {printable(root)}",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+    with progress("unpacking photos", count, console) as advance:
+        for pack, names in missing:
+            for name, data in pack.read(names):
+                _write(pack.path(name), data)
+                advance()
+
+
+def _missing(pack: Packed, asked: Collection[str]) -> list[str]:
+    names = [name for name in pack.sizes if pack.path(name) in asked]
+    return [name for name in names if not _is_there(pack.path(name))]
+
+
+def _is_there(path: str) -> bool:
+    try:
+        return os.stat(path).st_size > 0  # noqa: PTH116
+    except OSError:
+        return False
+
+
+def _write(path: str, data: bytes) -> None:
+    target = Path(path)
+    scratch = target.with_name(f".{target.name}.{os.getpid()}")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        scratch.write_bytes(data)
+        scratch.replace(target)
+    except OSError as error:
+        scratch.unlink(missing_ok=True)
+        raise DataError(
+            f"{path}: cannot be written ({error.strerror}); set SEESAY_CACHE to a folder that can be"
+        ) from None
+
+
+def _refuse_if_full(root: Path, count: int, size: int) -> None:
+    there = next(folder for folder in (root, *root.parents) if folder.exists())
+    free = shutil.disk_usage(there).free
+    if size > free:
+        raise DataError(
+            f"{root}: {count_of(count, 'photo')} to unpack need {size_of(size)} and the disk has "
+            f"{size_of(free)} free; set SEESAY_CACHE to a folder on a larger disk, or data.limit"
+        )

@@ -1,0 +1,138 @@
+"""Bundle + data -> scores: the captions are generated as they are served, on ONNX Runtime."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+import numpy as np
+
+from seesay.caption import Caption, Failure
+from seesay.data.check import refuse_if_too_many_unreadable
+from seesay.data.records import CaptionRecord, Problem, count_captions
+from seesay.data.tokens import split_words
+from seesay.metrics import CaptionStatistics, Scores, caption_statistics, score_captions
+from seesay.metrics.attention_maps import AttentionStatistics, attention_statistics
+from seesay.metrics.pointing import Pointing, Shown, pointing_accuracy
+from seesay.runtime import CaptionModel
+from seesay.version import __version__
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What one model did on one split.
+
+    Attributes:
+        scores: of the captions.
+        statistics: length and variety of the captions.
+        attention: how the maps look.
+        captions: by record id.
+        failures: photos that could not be read; they are not scored.
+        about: model, beam, precision, version and counts.
+        pointing: whether attention lies on what is named; None where the data does not tell where things are.
+    """
+
+    scores: Scores
+    statistics: CaptionStatistics
+    attention: AttentionStatistics
+    captions: dict[str, Caption]
+    failures: list[Problem]
+    about: dict[str, Any]
+    pointing: Pointing | None = None
+
+    @property
+    def per_photo(self) -> dict[str, dict[str, Any]]:
+        """Record id -> its `caption` as text and that caption's `cider` (CIDEr-D, 0 to 10)."""
+        pairs = zip(self.captions.items(), self.scores.cider_each, strict=True)
+        return {name: {"caption": caption.text, "cider": cider} for (name, caption), cider in pairs}
+
+    def examples(self, photos: int = 12, seed: int = 0) -> list[dict[str, Any]]:
+        """Photos that nobody chose: `id`, `caption` and `cider` of a random draw, the best first.
+
+        Args:
+            photos: how many; all where there are fewer.
+            seed: of the draw, which depends on the ids and nothing else.
+        """
+        drawn = Random(seed).sample(sorted(self.captions), min(photos, len(self.captions)))
+        judged = self.per_photo
+        return sorted(({"id": name, **judged[name]} for name in drawn), key=lambda found: -found["cider"])
+
+    def to_dict(self, attention: bool = False) -> dict[str, Any]:
+        """Everything for JSON, the captions' text included."""
+        result = {
+            **self.about,
+            "scores": self.scores.to_dict(),
+            "statistics": self.statistics.to_dict(),
+            "failures": [str(problem) for problem in self.failures],
+            "captions": {name: caption.text for name, caption in self.captions.items()},
+            "per_photo": self.per_photo,
+        }
+        if attention:
+            result["attention"] = self.attention.to_dict()
+            if self.pointing:
+                result["pointing"] = self.pointing.to_dict()
+        return result
+
+
+def evaluate(
+    model: CaptionModel,
+    records: Sequence[CaptionRecord],
+    beam: int | None = None,
+    official: bool | None = None,
+    training_captions: Sequence[str] | None = None,
+    advance: Callable[..., None] | None = None,
+    grounding: Mapping[str, Sequence[Shown]] | None = None,
+) -> Evaluation:
+    """Caption the photos of the records and score the text.
+
+    Args:
+        model: what captions.
+        records: photos with references.
+        beam: None takes the bundle's own.
+        official: True demands pycocoevalcap's tokeniser and METEOR, False leaves them out, None takes what is there.
+        training_captions: to tell which captions are new.
+        advance: called after each photo.
+        grounding: the objects of each picture by record id, with their boxes, where the data tells them.
+
+    Raises:
+        DataError: more than a tenth of the photos cannot be read.
+    """
+    captions: dict[str, Caption] = {}
+    failures: list[Problem] = []
+    results = model.caption_many([record.image for record in records], beam=beam)
+    for record, result in zip(records, results, strict=True):
+        if isinstance(result, Failure):
+            failures.append(Problem("error", str(record.image), result.reason))
+        else:
+            captions[record.id] = result
+        if advance is not None:
+            advance()
+    refuse_if_too_many_unreadable(failures, len(records))
+    scored = [record for record in records if record.id in captions]
+    scores = score_captions(
+        {name: caption.text for name, caption in captions.items()},
+        {record.id: record.captions for record in scored},
+        split_words,
+        official,
+    )
+    words = [split_words(caption.text) for caption in captions.values()]
+    known = [split_words(caption) for caption in training_captions] if training_captions else None
+    about = {
+        "model": model.bundle.name,
+        "seesay": __version__,
+        "beam": beam or model.bundle.search.beam,
+        "precision": model.precision,
+        "encoder_precision": model.encoder_precision,
+        "images": len(scored),
+        "references": count_captions(scored),
+    }
+    maps = [_maps(caption) for caption in captions.values()]
+    looks, pointing = attention_statistics(maps), pointing_accuracy(captions, grounding) if grounding else None
+    return Evaluation(scores, caption_statistics(words, known), looks, captions, failures, about, pointing)
+
+
+def _maps(caption: Caption) -> np.ndarray:
+    """(words, rows, cols)."""
+    return np.stack([word.attention for word in caption.words]) if caption.words else np.zeros((0, 1, 1))

@@ -1,0 +1,1 @@
+"""Tests of attention that need the torch model."""

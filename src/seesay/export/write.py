@@ -1,0 +1,51 @@
+"""Torch model -> bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from seesay.bundle.card import model_card
+from seesay.bundle.format import bundle_being_written, write_manifest
+from seesay.bundle.search_file import write_search
+from seesay.config import Recipe
+from seesay.data.tokens import CaptionTokenizer
+from seesay.export.graphs import half_precision, write_graphs
+from seesay.models.captioner import Captioner
+from seesay.search import BeamOptions
+from seesay.writing import write_json
+
+Score = Callable[[Captioner], dict[str, Any]]
+
+
+def write_bundle(
+    folder: Path,
+    recipe: Recipe,
+    captioner: Captioner,
+    tokenizer: CaptionTokenizer,
+    search: BeamOptions,
+    score: Score | None = None,
+) -> Path:
+    """Write everything that captioning, evaluation, serving and fine-tuning need; all of it or nothing.
+
+    Args:
+        folder: replaced if it is there.
+        recipe: how the model was made.
+        captioner: any device; left as it is.
+        tokenizer: its vocabulary.
+        search: the search it should be used with.
+        score: figures of the model exactly as it is written (half precision).
+    """
+    model = half_precision(captioner)
+    scores = score(model) if score else {}
+    with bundle_being_written(folder) as scratch:
+        (scratch / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+        (scratch / "tokenizer.json").write_text(tokenizer.to_json(), encoding="utf-8")
+        write_json(scratch / "preprocessing.json", model.encoder.transform.to_dict())
+        write_search(scratch / "search.json", search)
+        write_json(scratch / "scores.json", scores)
+        write_graphs(model.cpu(), scratch)  # scoring may have taken it to a GPU
+        (scratch / "README.md").write_text(model_card(recipe, scores), encoding="utf-8")
+        write_manifest(scratch, model.encoder.grid, recipe.attention.kind)
+    return folder

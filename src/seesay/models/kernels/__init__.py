@@ -1,0 +1,1 @@
+"""Operations with gradients written by hand: faster than autograd's, equal to them by test (torch)."""

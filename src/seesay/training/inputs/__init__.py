@@ -1,0 +1,1 @@
+"""What training reads: photos, features and batches of them with their captions."""

@@ -1,0 +1,130 @@
+"""What training minimises."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from seesay.data.tokens import BOS, EOS, NEVER_WRITTEN, PAD, UNK
+from seesay.models.decoder import Decoded, Decoder
+from seesay.models.kernels.linear_cross_entropy import linear_cross_entropy
+from seesay.training.inputs.batches import CaptionBatch
+from seesay.training.objectives.grounding import Grounding
+
+
+class CrossEntropy(nn.Module):
+    """Mean negative log-likelihood of the real tokens, teacher-forced.
+
+    Padding counts for nothing; unknown words are read and never asked for, since they are never written.
+
+        L = 1/N sum over captions ( -sum_t log p(y_t | y_<t, photo)  +  lambda sum_i (1 - sum_t alpha_ti)^2 )
+
+    The second term is the doubly stochastic penalty of Show, Attend and Tell (equation 14), over real steps only; N
+    counts the words of the batch.
+    With scheduled sampling some of the words read are the decoder's own, see `mix_in_own_words`; those asked for stay.
+
+    Args:
+        decoder: what is trained.
+        label_smoothing: share of the probability spread over all words (https://arxiv.org/abs/1512.00567).
+        doubly_stochastic: lambda.
+        scheduled_sampling: the probability at the end of the run that a word read is the decoder's own.
+        word_dropout: the probability that a word is read as an unknown one (https://arxiv.org/abs/1511.06349, section
+            3.1), so that more has to be seen and less guessed from the words before. The start is always read.
+        grounding: a further term that teaches attention where named things are; None: none.
+    """
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        label_smoothing: float = 0.0,
+        doubly_stochastic: float = 0.0,
+        scheduled_sampling: float = 0.0,
+        word_dropout: float = 0.0,
+        grounding: Grounding | None = None,
+    ) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.word_dropout = word_dropout
+        self.label_smoothing = label_smoothing
+        self.doubly_stochastic = doubly_stochastic
+        self.scheduled_sampling = scheduled_sampling
+        self.grounding = grounding
+
+    def forward(self, batch: CaptionBatch, progress: float = 0.0) -> Tensor:
+        """The loss of a batch, a scalar; `progress` is the share of the run that is done, 0 to 1."""
+        decoded = self.read_captions(batch, progress)
+        loss = self.caption_loss(decoded, batch)
+        if self.grounding:
+            loss = loss + self.grounding(decoded.attention, batch.targets, batch.photos, batch.crops)
+        return loss
+
+    def read_captions(self, batch: CaptionBatch, progress: float) -> Decoded:
+        """A teacher-forced pass over the batch's captions, some words of which are replaced."""
+        memory = self.decoder.prepare(batch.regions)
+        inputs = batch.inputs
+        if own := self.scheduled_sampling * progress:
+            inputs = mix_in_own_words(self.decoder, inputs, batch.lengths, memory, own)
+        if self.word_dropout and self.training:
+            hidden = torch.rand_like(inputs, dtype=torch.float32) < self.word_dropout
+            inputs = inputs.masked_fill(hidden & (inputs != BOS) & (inputs != PAD), UNK)
+        return self.decoder(inputs, batch.lengths, memory)
+
+    def caption_loss(self, decoded: Decoded, batch: CaptionBatch) -> Tensor:
+        """The loss without grounding."""
+        loss = self.word_loss(decoded, batch)
+        if self.doubly_stochastic:
+            loss = loss + self.doubly_stochastic * attention_penalty(decoded.attention, batch.lengths)
+        return loss
+
+    def word_loss(self, decoded: Decoded, batch: CaptionBatch) -> Tensor:
+        """The first term: of the words asked for, the mean."""
+        embedding, asked = self.decoder.embedding, batch.asked
+        written_from = embedding.written_from(decoded.hidden[asked])
+        weights = None
+        if batch.weights.numel():
+            weights = batch.weights.unsqueeze(-1).expand_as(batch.targets)[asked]
+        return linear_cross_entropy(*written_from, embedding.bias, batch.targets[asked], self.label_smoothing, weights)
+
+
+@torch.no_grad()
+def mix_in_own_words(decoder: Decoder, inputs: Tensor, lengths: Tensor, memory: Any, probability: float) -> Tensor:
+    """Scheduled sampling (https://arxiv.org/abs/1506.03099) in its parallel form (https://arxiv.org/abs/1906.07651).
+
+    A first pass over the real words says what the decoder would have written at each place; each word but the start
+    is then replaced, with the probability given, by one drawn from there. An end is never read, so none is drawn.
+
+    Args:
+        decoder: used in the mode that it is in.
+        inputs: (B, K, L) ids, start token first.
+        lengths: (B, K).
+        memory: of the B photos.
+        probability: 0 to 1.
+
+    Returns:
+        (B, K, L) ids.
+    """
+    places = torch.arange(inputs.shape[-1] - 1, device=inputs.device)
+    replaced = (places < lengths.unsqueeze(-1) - 1) & (
+        torch.rand_like(inputs[..., 1:], dtype=torch.float32) < probability
+    )
+    logits = decoder.logits(decoder(inputs, lengths, memory).hidden[..., :-1, :][replaced]).float()
+    logits[:, [*NEVER_WRITTEN, EOS]] = -torch.inf
+    mixed = inputs.clone()
+    mixed[..., 1:][replaced] = logits.softmax(dim=-1).multinomial(1).squeeze(-1)
+    torch.clear_autocast_cache()  # older torch would use these casts, made without gradient, in the pass that needs one
+    return mixed
+
+
+def attention_penalty(attention: Tensor, lengths: Tensor) -> Tensor:
+    """sum over captions and regions of (1 - sum over real steps of alpha)^2, divided by the number of real steps.
+
+    Args:
+        attention: (B, K, L, P).
+        lengths: (B, K) real steps; captions of length 0 do not count.
+    """
+    steps = torch.arange(attention.shape[2], device=lengths.device)
+    real = steps < lengths.unsqueeze(-1)  # (B, K, L)
+    looked = (attention * real.unsqueeze(-1)).sum(dim=2)  # (B, K, P)
+    return ((1 - looked) ** 2)[lengths > 0].sum() / real.sum()
