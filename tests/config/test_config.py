@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import runpy
+from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,10 @@ import pytest
 import yaml
 
 from seesay.config import Recipe, find_recipe, flat_recipe, load_recipe, packaged_recipes
-from seesay.config.recipe import Train
-from seesay.config.schema import LONGEST_TEXT, flat_keys, flatten, to_mapping
+from seesay.config.keys import meanings
+from seesay.config.recipe import keys_with, known_values
+from seesay.config.schema import LONGEST_TEXT, aliases, flat_fields, flatten, to_mapping
+from seesay.config.sections import TrainSection
 from seesay.errors import RecipeError
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "recipes.md"
@@ -147,7 +151,7 @@ def test_values_that_are_fine() -> None:
     assert recipe.name == "7"
     assert recipe.folder == "runs/7"
     assert recipe.data.path == ("one",)
-    assert recipe.train == Train(lr=0.001, max_steps=5, devices=2, clip=0.0)
+    assert recipe.train == TrainSection(lr=0.001, max_steps=5, devices=2, clip=0.0)
     assert isinstance(recipe.train.clip, float)
     assert Recipe.from_dict({"data": {"path": None}}).data.path == ()
     assert Recipe.from_dict({"out": "there"}).folder == "there"
@@ -160,7 +164,7 @@ def test_round_trip_through_yaml(tmp_path: Path) -> None:
     path = tmp_path / "again.yaml"
     path.write_text(recipe.to_yaml(), encoding="utf-8")
     assert load_recipe(path) == recipe
-    assert set(recipe.to_dict()["train"]) == set(Train.__dataclass_fields__)
+    assert set(recipe.to_dict()["train"]) == set(TrainSection.__dataclass_fields__)
 
 
 # files and overrides
@@ -170,7 +174,7 @@ def test_yaml_reads_numbers_as_people_write_them(recipe_file: Path) -> None:
     recipe = load_recipe(recipe_file)
     assert recipe.train.lr == 0.001
     assert recipe.name == "mine"
-    assert recipe.train.batch_size == Train().batch_size
+    assert recipe.train.batch_size == TrainSection().batch_size
 
 
 def test_overrides_are_laid_on_top(recipe_file: Path) -> None:
@@ -249,7 +253,7 @@ def test_names_in_a_file_are_the_text_that_was_written(tmp_path: Path) -> None:
 def test_override_into_an_empty_section(tmp_path: Path) -> None:
     path = tmp_path / "a.yaml"
     path.write_text("train:\n  # nothing yet\n", encoding="utf-8")
-    assert load_recipe(path).train == Train()
+    assert load_recipe(path).train == TrainSection()
     assert load_recipe(path, ["train.epochs=3"]).train.epochs == 3
 
 
@@ -345,14 +349,95 @@ def test_empty_file_and_byte_order_mark(tmp_path: Path) -> None:
 # the docs
 
 
-def test_docs_list_every_key_with_its_default() -> None:
-    rows = re.findall(r"^\| `([a-z_.]+)` \| (.+?) \| (.+) \|$", DOCS.read_text("utf-8"), flags=re.MULTILINE)
-    keys = dict(flat_keys(Recipe))
-    assert [key for key, *_ in rows] == list(keys)
-    for key, default, meaning in rows:
+def test_docs_list_every_key_with_its_default_and_meaning() -> None:
+    rows = re.findall(r"^\| `([a-z_.]+)` \| (.+?) \| (.+?) \| (.+) \|$", DOCS.read_text("utf-8"), flags=re.MULTILINE)
+    defaults = {key: field.default for key, field, _ in flat_fields(Recipe)}
+    assert [key for key, *_ in rows] == list(defaults)
+    for key, default, _, meaning in rows:
         assert len(meaning) > 10
-        if key != "name":
-            assert yaml.safe_load(default.strip("`")) == to_mapping(keys[key]), key
+        assert yaml.safe_load(default.strip("`")) == to_mapping(defaults[key]), key
+
+
+def test_the_tables_of_the_docs_are_made_from_the_fields() -> None:
+    text = DOCS.read_text("utf-8")
+    made = runpy.run_path(str(DOCS.parents[1] / "scripts" / "recipe_keys.py"))["with_tables"](text)
+    assert made == text, "run python scripts/recipe_keys.py"
+
+
+@pytest.mark.parametrize("cls", [Recipe, *(type(value) for value in vars(Recipe()).values() if is_dataclass(value))])
+def test_every_field_has_its_meaning_below_it(cls: type) -> None:
+    plain = [field.name for field in fields(cls) if not is_dataclass(getattr(cls(), field.name))]
+    assert list(meanings(cls)) == plain
+    assert all(text.endswith((".", ")")) and len(text) > 10 for text in meanings(cls).values())
+
+
+# two names
+
+
+ALIASES = [
+    ("train", "bag_of_words", "words_seen", 0.5),
+    ("train", "expectation_share", "half_soft", 0.25),
+    ("search", "no_repeat_words", "block_words", True),
+]
+
+
+def test_second_names() -> None:
+    assert aliases(Recipe) == {f"{section}.{alias}": f"{section}.{key}" for section, alias, key, _ in ALIASES}
+
+
+@pytest.mark.parametrize(("section", "alias", "key", "value"), ALIASES)
+def test_a_second_name_means_the_same_key(section: str, alias: str, key: str, value: Any, tmp_path: Path) -> None:
+    values = {"encoder": {"finetune": 1}, section: {alias: value}}
+    recipe = Recipe.from_dict(values)
+    assert recipe == Recipe.from_dict({"encoder": {"finetune": 1}, section: {key: value}})
+    assert key in recipe.to_dict()[section]
+    assert alias not in recipe.to_dict()[section]
+    assert flat_recipe(values) == flat_recipe(recipe.to_dict())
+    assert known_values(values, []) == recipe.to_dict()
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"encoder: {{finetune: 1}}\n{section}: {{{alias}: {value}}}\n", encoding="utf-8")
+    assert load_recipe(file) == replace(recipe, name="mine")
+
+
+@pytest.mark.parametrize(("section", "alias", "key", "value"), ALIASES)
+def test_a_key_under_both_names_is_refused(section: str, alias: str, key: str, value: Any, tmp_path: Path) -> None:
+    both = f"{section}.{alias} and {section}.{key} are two names of one key: give one of them"
+    for names in ((alias, key), (key, alias)):
+        assert both in problems_of({section: dict.fromkeys(names, value), "encoder": {"finetune": 1}})
+    with pytest.raises(RecipeError, match=re.escape(both)):
+        load_recipe("flickr8k", [f"{section}.{alias}={value}", f"{section}.{key}={value}", "encoder.finetune=1"])
+
+
+@pytest.mark.parametrize(("in_file", "typed"), [("bag_of_words", "words_seen"), ("words_seen", "bag_of_words")])
+def test_an_override_counts_under_either_name(in_file: str, typed: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"encoder: {{finetune: 1}}\ntrain: {{{in_file}: 0.5}}\n", encoding="utf-8")
+    assert load_recipe(file, [f"train.{typed}=0.25"]).train.words_seen == 0.25
+
+
+def test_a_wrong_value_is_named_as_it_was_given() -> None:
+    assert problems_of({"train": {"bag_of_words": -1}}) == ["train.bag_of_words=-1: expected 0 to 100"]
+    (said,) = problems_of({"train": {"bag_of_word": 1}})
+    assert said.endswith("Did you mean 'train.bag_of_words'?")
+
+
+# what other rooms know of keys
+
+
+def test_keys_that_describe_the_model() -> None:
+    """A new key of the model needs the mark, or a run starts from a model that is not its own."""
+    sections = ("images.size", "encoder.", "tokens.", "embedding.", "attention.", "decoder.")
+    training = {"encoder.weights", "encoder.finetune", "encoder.lr", "embedding.path", "embedding.train"}
+    training |= {"tokens.min_count", "tokens.vocab_size", "attention.kind", "decoder.dropout"}
+    keys = [key for key, *_ in flat_fields(Recipe) if key.startswith(sections)]
+    assert [key for key in keys if key not in training] == list(keys_with("of_model"))
+
+
+def test_marks_agree() -> None:
+    assert set(keys_with("changes_result")) < set(keys_with("may_change"))
+    assert set(keys_with("chooses_sentences")) < set(keys_with("may_change"))
+    assert not set(keys_with("of_model")) & set(keys_with("may_change"))
+    assert keys_with("per_run") == ("name", "out")
 
 
 @pytest.mark.parametrize(

@@ -195,6 +195,15 @@ def test_a_run_goes_on_with_the_captions_that_it_began_with_only(no_export, tiny
         train(recipe_for(tiny_recipe, **keys, epochs=2), resume=True, console=QUIET)
 
 
+@pytest.mark.parametrize("key", ["path", "boxes", "splits"])
+def test_a_run_resumes_where_its_data_lie_now(key, tiny_recipe, tmp_path):
+    """That they are the same data is what data.json is for."""
+    value = "elsewhere" if key == "splits" else ("elsewhere",)
+    recipe = replace(tiny_recipe, out=str(tmp_path))
+    RunFolder(recipe, resume=False).save_last({})
+    RunFolder(replace(recipe, data=replace(recipe.data, **{key: value})), resume=True)
+
+
 @pytest.mark.parametrize("objective", ["cross_entropy", "self_critical"])
 def test_what_sentences_are_learnt_from_does_not_change_on_the_way(objective, tiny_recipe, tmp_path):
     critical = {"objective": objective, "init": ("x",)}

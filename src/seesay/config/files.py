@@ -8,7 +8,7 @@ from typing import Any
 
 from seesay.config.plain_yaml import read_yaml
 from seesay.config.recipe import Recipe
-from seesay.config.schema import from_command_line, text_keys
+from seesay.config.schema import aliases, from_command_line, given_twice, text_keys
 from seesay.errors import RecipeError, did_you_mean
 
 PACKAGED = Path(__file__).parent / "recipes"
@@ -48,7 +48,9 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = (), check_together:
     """
     path = find_recipe(name)
     values = _read(path)
-    problems = [problem for override in overrides if (problem := _lay(values, override))]
+    typed = {override.partition("=")[0].strip() for override in overrides}
+    problems = [given_twice(alias, key) for alias, key in aliases(Recipe).items() if {alias, key} <= typed]
+    problems += [problem for override in overrides if (problem := _lay(values, override))]
     return Recipe.from_dict({"name": path.stem, **values}, problems, check_together)
 
 
@@ -76,5 +78,9 @@ def _lay(values: dict[str, Any], override: str) -> str:
         if inner is not None and not isinstance(inner, dict):
             return f"'{override}': {section} is a value, not a section"
         values[section] = values = {} if inner is None else inner
+    for names in aliases(Recipe).items():
+        if key in names:  # the file may give it under its other name
+            other = names[names.index(key) - 1]
+            values.pop(other.rpartition(".")[2], None)
     values[last] = from_command_line(Recipe, key, text)
     return ""

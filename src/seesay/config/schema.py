@@ -18,16 +18,6 @@ QUOTED = r"""(?:"(?:[^"\\]|\\.)*"|'(?:[^']|'')*')"""
 LONGEST_TEXT = 4096  # characters: the longest path that Linux knows
 
 
-def at_least(low: int, default: int | str | None, most: int = 10**9) -> Any:
-    """A whole number >= low, and no larger than anything sensible."""
-    return dataclasses.field(default=default, metadata={"low": low, "most": most})
-
-
-def between(low: float, high: float, default: float) -> Any:
-    """A number in low..high."""
-    return dataclasses.field(default=default, metadata={"low": low, "high": high})
-
-
 T = TypeVar("T")
 
 
@@ -54,23 +44,33 @@ def from_mapping(
     if not isinstance(values, Mapping):
         problems.append(f"{prefix.rstrip('.') or 'recipe'}={_said(values)}: expected keys and values")
         return cls()
-    known = known or [key for key, _ in flat_keys(cls)]
+    known = known or [key for key, *_ in flat_fields(cls)]
     hints = typing.get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls)}  # pyright: ignore[reportArgumentType]
+    names = {f.metadata["alias"]: f.name for f in fields.values() if "alias" in f.metadata}
     built: dict[str, Any] = {}
     for key, value in values.items():
-        if key not in fields:
+        name = names.get(key, key)
+        if name not in fields:
             if not unknown_pass:
-                problems.append(f"{prefix}{_said(key)}: no such key.{_meant(str(key), prefix, list(fields), known)}")
-        elif dataclasses.is_dataclass(hints[key]):
-            inner = typing.cast(type, hints[key])
-            built[key] = from_mapping(inner, value, problems, f"{prefix}{key}.", known, unknown_pass)
+                siblings = [*fields, *names]
+                problems.append(f"{prefix}{_said(key)}: no such key.{_meant(str(key), prefix, siblings, known)}")
+        elif name != key and name in values:
+            problems.append(given_twice(f"{prefix}{key}", f"{prefix}{name}"))
+        elif dataclasses.is_dataclass(hints[name]):
+            inner = typing.cast(type, hints[name])
+            built[name] = from_mapping(inner, value, problems, f"{prefix}{name}.", known, unknown_pass)
         else:
             try:
-                built[key] = _convert(value, hints[key], fields[key].metadata)
+                built[name] = _convert(value, hints[name], fields[name].metadata)
             except ValueError as error:
                 problems.append(f"{prefix}{key}={_said(value)}: expected {error}")
     return cls(**built)
+
+
+def given_twice(alias: str, key: str) -> str:
+    """The problem of a recipe that has a key under both of its names."""
+    return f"{alias} and {key} are two names of one key: give one of them"
 
 
 def to_mapping(value: Any) -> Any:
@@ -88,19 +88,28 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def flat_keys(cls: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted key, default) of every plain field, in order."""
+def flat_fields(cls: type, prefix: str = "") -> Iterator[tuple[str, dataclasses.Field[Any], Any]]:
+    """(dotted key, field, type) of every plain field, in order."""
     hints = typing.get_type_hints(cls)
     for f in dataclasses.fields(cls):
         if dataclasses.is_dataclass(hints[f.name]):
-            yield from flat_keys(typing.cast(type, hints[f.name]), f"{prefix}{f.name}.")
+            yield from flat_fields(typing.cast(type, hints[f.name]), f"{prefix}{f.name}.")
         else:
-            yield f"{prefix}{f.name}", f.default
+            yield f"{prefix}{f.name}", f, hints[f.name]
+
+
+def aliases(cls: type) -> dict[str, str]:
+    """Second names of keys, dotted -> the keys, dotted."""
+    return {
+        f"{key.removesuffix(f.name)}{alias}": key
+        for key, f, _ in flat_fields(cls)
+        if (alias := f.metadata.get("alias"))
+    }
 
 
 def text_keys(cls: type) -> set[str]:
     """Dotted keys of names and paths, and of lists of them: what a person writes there is text."""
-    return {key for key, hint in _flat_hints(cls) if _is_text(hint)}
+    return {key for key, hint in _flat_hints(cls).items() if _is_text(hint)}
 
 
 def from_command_line(cls: type, key: str, text: str) -> Any:
@@ -112,7 +121,7 @@ def from_command_line(cls: type, key: str, text: str) -> Any:
         text: "null", or nothing, is None where the key may be left out. A list of names or paths is `[A,B]`, in which
             those with commas are put in quotes.
     """
-    hint = dict(_flat_hints(cls)).get(key)
+    hint = _flat_hints(cls).get(key)
     kinds = (hint, *typing.get_args(hint)) if hint is not None else ()
     is_list = typing.get_origin(hint) is tuple
     if str not in kinds:
@@ -137,15 +146,10 @@ def _items(text: str) -> list[str]:
     return [str(read_yaml(item)) if re.fullmatch(QUOTED, item, re.DOTALL) else item for item in items]
 
 
-def _flat_hints(cls: type, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted key, type) of every plain field but those of pairs, which have a form of their own."""
-    hints = typing.get_type_hints(cls)
-    for f in dataclasses.fields(cls):
-        hint = hints[f.name]
-        if dataclasses.is_dataclass(hint):
-            yield from _flat_hints(typing.cast(type, hint), f"{prefix}{f.name}.")
-        elif not f.metadata.get("pairs"):
-            yield f"{prefix}{f.name}", hint
+def _flat_hints(cls: type) -> dict[str, Any]:
+    """Dotted key or alias -> type, without lists of pairs, which have a form of their own."""
+    hints = {key: hint for key, f, hint in flat_fields(cls) if not f.metadata.get("pairs")}
+    return hints | {alias: hints[key] for alias, key in aliases(cls).items() if key in hints}
 
 
 def _is_text(hint: Any) -> bool:

@@ -18,25 +18,9 @@ from torch import Tensor
 
 from seesay.config import Recipe, flat_recipe
 from seesay.config.plain_yaml import read_yaml
+from seesay.config.recipe import keys_with
 from seesay.errors import RecipeError, RunError, SeesayError, first_line
 from seesay.writing import SCRATCH, only_writer, written_whole
-
-# What may differ between a run and its resumption without making it another run.
-MAY_CHANGE = ("name", "out", "data.path", "train.epochs", "train.max_steps", "train.lr", "train.patience")
-MAY_CHANGE += (
-    "encoder.lr",
-    "search.beam",
-    "search.length_penalty",
-    "search.block_ngrams",
-    "search.block_words",
-    "train.save_minutes",
-    "train.devices",
-    "train.nodes",
-    "train.precision",
-)
-# With self-critical training they decide which sentences are learnt from.
-LEARNT_FROM = ("search.block_ngrams", "search.block_words")
-
 
 LOCK = ".lock"
 # What to do where a file of a run that is to be resumed is damaged or missing.
@@ -237,8 +221,10 @@ class RunFolder:
         # a run from before a key existed was made with its default
         old = flat_recipe(self._recipe_before())
         new = flat_recipe(recipe.to_dict())
-        fixed = LEARNT_FROM if recipe.train.objective == "self_critical" else ()
-        changed = [key for key in new if old.get(key) != new[key] and (key not in MAY_CHANGE or key in fixed)]
+        may_change = set(keys_with("may_change"))
+        if recipe.train.objective == "self_critical":
+            may_change -= set(keys_with("chooses_sentences"))
+        changed = [key for key in new if old.get(key) != new[key] and key not in may_change]
         if changed:
             lines = [f"  {key}: was {old.get(key)}, now {new[key]}" for key in changed]
             raise RecipeError(

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from seesay.bundle.format import open_bundle
 from seesay.bundle.names import find_bundle
 from seesay.config import Recipe
+from seesay.config.recipe import keys_with
 from seesay.config.schema import flatten
 from seesay.data.tokens import CaptionTokenizer
 from seesay.errors import RecipeError, SeesayError, printable, shown
@@ -23,12 +24,6 @@ from seesay.models.decoder import Decoder
 from seesay.models.encoder import Encoder
 from seesay.models.finetune import finetune
 from seesay.models.stem import stem_of
-
-SECTIONS = ("images.size", "encoder.", "tokens.", "embedding.", "attention.", "decoder.")
-# They say where weights came from and how they are trained, and may be other ones now.
-FREE = ("encoder.weights", "encoder.finetune", "encoder.lr", "embedding.path", "embedding.train", "decoder.dropout")
-FREE += ("tokens.min_count", "tokens.vocab_size")  # the vocabulary is the bundle's
-FREE += ("attention.kind",)  # hard attention has the weights of soft, and may start from it
 
 
 class Initial(NamedTuple):
@@ -90,8 +85,9 @@ def _refuse_another_model(recipe: Recipe, name: str, trained: Recipe) -> None:
 
 
 def _model_keys(recipe: Recipe) -> dict[str, Any]:
-    """Every key that says what the model is, null replaced by what it means, so that saying it or not is the same."""
-    keys = {key: v for key, v in flatten(recipe.to_dict()).items() if key.startswith(SECTIONS) and key not in FREE}
+    """Every key that describes the model, null replaced by the default that it stands for."""
+    values = flatten(recipe.to_dict())
+    keys = {key: values[key] for key in keys_with("of_model")}
     meant = {"attention.score": recipe.score, "attention.heads": recipe.heads, "decoder.design": recipe.design}
     if recipe.embedding.kind == "learned":
         meant["embedding.size"] = recipe.embedding.size or LEARNED_SIZE

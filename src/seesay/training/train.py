@@ -11,7 +11,7 @@ from lightning.fabric import Fabric
 from rich.console import Console
 
 from seesay.config import Recipe
-from seesay.config.recipe import parse_part
+from seesay.config.rules import parse_part
 from seesay.data.boxes import read_boxes
 from seesay.data.check import lacking_for_training
 from seesay.data.digests import digest_data

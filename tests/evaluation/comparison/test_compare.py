@@ -18,7 +18,7 @@ from safetensors.numpy import save_file
 
 from seesay.bundle.format import FILES, write_json, write_manifest
 from seesay.cli import main
-from seesay.config import Recipe
+from seesay.config import Recipe, load_recipe
 from seesay.data.images import ImageTransform
 from seesay.data.tokens import CaptionTokenizer
 from seesay.errors import BundleError, DataError, RecipeError, RunError
@@ -123,6 +123,13 @@ def test_a_running_run_has_the_best_epochs_cider(runs: list[Path]):
     assert (run.cider, run.interval, run.tokeniser) == (0.52, None, "seesay")
 
 
+@pytest.mark.parametrize("changed", ["train.epochs", "train.lr", "encoder.lr", "train.patience"])
+def test_a_bundle_of_before_the_run_was_resumed_is_not_its_result(changed: str, runs: list[Path]):
+    recipe = load_recipe(runs[0] / "recipe.yaml", [f"{changed}=9"])
+    (runs[0] / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+    assert (read_run(runs[0]).state, read_run(runs[0]).scores) == ("running", None)
+
+
 def test_a_run_in_its_first_epoch_has_no_figures(tmp_path: Path):
     folder = write_run(tmp_path / "young")
     (folder / "metrics.csv").unlink()
@@ -192,6 +199,14 @@ def test_own_names_and_places_are_no_differences(tmp_path: Path):
     comparison = compare([read_run(one), read_run(two)])
     assert comparison.differences == ()
     assert not any("equal terms" in warning for warning in comparison.warnings)
+
+
+@pytest.mark.parametrize("key", ["data__path", "data__boxes", "train__init", "train__teachers"])
+def test_paths_are_compared_by_their_last_names(key: str, tmp_path: Path):
+    folders = {"one": "/here/a", "two": "/elsewhere/a", "three": "/here/b"}
+    one, two, three = (write_run(tmp_path / name, None, **{key: [path]}) for name, path in folders.items())
+    assert compare(map(read_run, (one, two))).differences == ()
+    assert compare(map(read_run, (one, three))).differences == (key.replace("__", "."),)
 
 
 def test_keys_of_other_versions_are_compared(tmp_path: Path):

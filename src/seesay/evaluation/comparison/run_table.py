@@ -15,11 +15,10 @@ from typing import Any, NamedTuple
 from PIL import Image
 
 from seesay.bundle.names import short_name
+from seesay.config.recipe import keys_with
 from seesay.errors import RunError, did_you_mean, printable
 from seesay.evaluation.comparison.runs import TRAINING_TOKENISER, RunSummary
 
-OWN_KEYS = ("name", "out")  # they differ between any two runs
-PATH_KEYS = ("data.path", "data.splits", "train.init", "embedding.path", "encoder.weights")
 FALLING = ("cider", "cider_low", "cider_high", "bleu_", "meteor", "rouge_l", "captions_per_second")  # best first
 LONGEST_CELL = 40
 
@@ -120,7 +119,7 @@ def compare(runs: Iterable[RunSummary], sort: str | None = None) -> Comparison:
         raise RunError("no runs to compare: expected one folder or more")
     if sort is not None:
         runs = _sorted(runs, sort)
-    keys = dict.fromkeys(key for run in runs for key in run.recipe if key not in OWN_KEYS)
+    keys = dict.fromkeys(key for run in runs for key in run.recipe if key not in keys_with("per_run"))
     differences = tuple(key for key in keys if len({_shown(run, key) for run in runs}) > 1)
     return Comparison(runs, differences, (*_unequal_terms(runs), *_remarks(runs)))
 
@@ -160,7 +159,7 @@ def _shown(run: RunSummary, key: str) -> str:
     value = run.recipe.get(key)
     values = value if isinstance(value, list | tuple) else [value]
     # shares such as 0.8/0.1/0.1 are no path
-    paths = key in PATH_KEYS and not _drawn(value)
+    paths = key in keys_with("is_path") and not _drawn(value)
     return (
         "+".join(printable(short_name(item)) if paths and isinstance(item, str) else _plain(item) for item in values)
         or "-"

@@ -15,11 +15,11 @@ from seesay.bundle.format import MANIFEST, Bundle, open_bundle
 from seesay.bundle.weights_file import check_weights
 from seesay.config import flat_recipe
 from seesay.config.plain_yaml import read_yaml
+from seesay.config.recipe import keys_with
 from seesay.errors import DataError, RecipeError, RunError, did_you_mean
 
 FIGURES = ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "meteor", "rouge_l", "cider")
 SCORE_KEYS = {*FIGURES, "cider_interval", "tokeniser", "images", "references", "notes"}
-LENGTH_KEYS = ("train.epochs", "train.max_steps", "train.lr", "train.patience")  # what a resumed run may change
 BUFFERS = ("running_mean", "running_var", "num_batches_tracked")  # of batch norms: saved, but not learnt
 TRAINING_TOKENISER = "seesay"  # metrics.csv has the scores of `split_words`
 
@@ -120,7 +120,7 @@ def read_run(folder: str | Path) -> RunSummary:
     bundle = open_bundle(folder / "bundle")
     # A run resumed for more epochs still has the bundle, and its scores, of the time before.
     written = flat_recipe(bundle.recipe)
-    finished = all(written.get(key) == summary.recipe.get(key) for key in LENGTH_KEYS)
+    finished = all(written.get(key) == summary.recipe.get(key) for key in keys_with("changes_result"))
     return _with_bundle(replace(summary, state="finished" if finished else "running"), bundle, with_scores=finished)
 
 
