@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,8 +16,10 @@ from seesay.data.tokens import split_words
 from seesay.metrics import CaptionStatistics, Scores, caption_statistics, score_captions
 from seesay.metrics.attention_maps import AttentionStatistics, attention_statistics
 from seesay.metrics.pointing import Pointing, Shown, pointing_accuracy
-from seesay.runtime import CaptionModel
 from seesay.version import __version__
+
+if TYPE_CHECKING:
+    from seesay.runtime import CaptionModel
 
 
 @dataclass(frozen=True)
