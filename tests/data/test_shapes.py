@@ -21,7 +21,6 @@ from seesay.data.readers import read_dataset
 from seesay.data.records import Dataset
 from seesay.data.shapes import ShapeObject, draw_picture, grounding_of, load_grounding, write_shapes
 from seesay.data.shapes.picture import COLOURS, GAP, SHAPES, SIDE
-from seesay.data.shapes.sheet import contact_sheet
 from seesay.errors import DataError
 from seesay.evaluation import evaluate
 from seesay.geometry import box_coverage
@@ -231,11 +230,6 @@ def test_damaged_grounding(folder: Path, tmp_path: Path) -> None:
         (tmp_path / "pictures.jsonl").write_text(f"{lines[1]}\n{bad}\n")
         with pytest.raises(DataError, match="damaged"):
             load_grounding(tmp_path)
-
-
-def test_contact_sheet() -> None:
-    width, height = contact_sheet(range(3), columns=2).size
-    assert width > 4 * SIDE and height > 4 * SIDE
 
 
 RED_CIRCLE = ShapeObject("red", "circle", "large", (0.0, 0.0, 0.5, 0.5))
