@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import importlib
 import re
 import shlex
 from collections.abc import Iterator
@@ -68,3 +70,22 @@ def test_training_commands_are_valid_recipes(document: Path) -> None:
 def test_scripts_exist(document: Path) -> None:
     for script in re.findall(r"scripts/\w+\.py", document.read_text("utf-8")):
         assert (ROOT / script).exists(), f"{script} is missing"
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=names)
+def test_names_of_the_package_exist(document: Path) -> None:
+    """Modules, classes and functions in code quotes, such as `seesay.metrics.pointing`."""
+    for name in set(re.findall(r"`(seesay(?:\.\w+)+)", document.read_text("utf-8"))):
+        assert exists(name), f"{name} is missing"
+
+
+def exists(name: str) -> bool:
+    """Whether a dotted name is a module, or an attribute of the longest part that is one."""
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:length]))
+        except ModuleNotFoundError:
+            continue
+        return functools.reduce(lambda value, part: getattr(value, part, None), parts[length:], found) is not None
+    return False
