@@ -1,4 +1,4 @@
-"""Caption: the one thing that every output (text, JSON, figure, page) is made from."""
+"""Caption: the result for one photo, from which every output (text, JSON, figure, page) is made."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Word:
-    """One displayed word, how likely it was, and where the model looked when it wrote it.
+    """One displayed word with its probability and its attention.
 
     Attributes:
         text: the word as shown.
         logprob: its natural log-probability given the photo and the words before, <= 0.
-        attention: (rows, cols) float32 weights over the photo's regions, >= 0, summing to 1.
-        chosen: (row, column) of the region from which each of the word's tokens was written, where
-            the model has hard attention; empty for soft attention, where every region counts.
+        attention: (rows, cols) float32 attention weights over the photo's regions, >= 0, summing to 1.
+        chosen: for hard attention, (row, column) of the region that was chosen for each of the word's tokens; empty for
+            soft attention.
     """
 
     text: str
@@ -38,14 +38,14 @@ class Word:
 
 @dataclass(frozen=True, eq=False)
 class Caption:
-    """A sentence about one photo.
+    """A caption of one photo.
 
     Attributes:
         text: the sentence.
-        score: its natural log-probability, the end-of-sentence token included, <= 0.
-        words: the sentence's words in order, each with probability and attention.
-        image: where the photo came from, when it had a name.
-        warning: what was wrong with the photo that did not keep it from being read, such as a file cut short.
+        score: its natural log-probability, including the end token, <= 0.
+        words: its words in order, each with probability and attention.
+        image: the photo's name or path, if it has one.
+        warning: a defect of the photo that did not keep it from being read, such as a truncated file.
     """
 
     text: str
@@ -63,7 +63,7 @@ class Caption:
         return f"Caption({', '.join(parts)})"
 
     def figure(self, photo: ImageSource | HasPicture, columns: int | None = None) -> Image.Image:
-        """The caption word by word on the photo: a picture of the photo and of what each word looked at.
+        """A picture with the photo and, for each word, the photo lit by the word's attention.
 
         Args:
             photo: the captioned photo, as it was given to the model or as `CaptionModel.encode` gives it.
@@ -77,7 +77,7 @@ class Caption:
         return draw_figure(picture_of(photo), self, columns)
 
     def overlay(self, photo: ImageSource | HasPicture, word: Word | str | int) -> Image.Image:
-        """The photo, lit up where the model looked for one word.
+        """The photo, lit by the attention of one word.
 
         Args:
             photo: as for `figure`.

@@ -306,9 +306,9 @@ def test_other_encoders_export(tmp_path, name):
 
 def test_a_plain_encoder_is_written_in_8_bits_too(tmp_path, monkeypatch):
     half = half_precision(_with_encoder("resnet18", "layer2"))
-    photo, step = graphs._export_photo(fold_norms.norms_as_biases(half)), graphs._export_step(half)
-    monkeypatch.setattr(graphs, "_export_photo", lambda model: copy.deepcopy(photo))
-    monkeypatch.setattr(graphs, "_export_step", lambda model: copy.deepcopy(step))
+    photo, step = graphs._export_encoder(fold_norms.norms_as_biases(half)), graphs._export_decoder(half)
+    monkeypatch.setattr(graphs, "_export_encoder", lambda model: copy.deepcopy(photo))
+    monkeypatch.setattr(graphs, "_export_decoder", lambda model: copy.deepcopy(step))
     monkeypatch.setattr(graphs, "_demo_images", lambda model: images_like(model, 4).numpy())
     write_graphs(half, tmp_path)
     images = images_like(half, 2).numpy()
@@ -318,11 +318,11 @@ def test_a_plain_encoder_is_written_in_8_bits_too(tmp_path, monkeypatch):
     )
     assert 1e-4 < np.sqrt(((coarse - exact) ** 2).sum() / (exact**2).sum()) < 0.12
     (tmp_path / "encoder.int8.onnx").unlink()
-    monkeypatch.setattr(graphs, "TOO_ROUGH", 0.0)
+    monkeypatch.setattr(graphs, "MAX_ERROR", 0.0)
     write_graphs(half, tmp_path)
     assert not (tmp_path / "encoder.int8.onnx").exists()
-    monkeypatch.setattr(graphs, "LARGEST", 10)
-    assert graphs._in_8_bits(photo, step, images) == {}
+    monkeypatch.setattr(graphs, "MAX_GRAPH_BYTES", 10)
+    assert graphs._quantised(photo, step, images) == {}
 
 
 def test_integer_buffers_are_not_rounded():
@@ -487,9 +487,9 @@ def test_every_file_can_be_read_by_others(tmp_path, half):
     try:
         (tmp_path / "plain").write_text("")
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(graphs, "_export_photo", lambda model: onnx.ModelProto())
-            patch.setattr(graphs, "_export_step", lambda model: onnx.ModelProto())
-            patch.setattr(graphs, "_in_8_bits", lambda *_: {"decoder.int8.onnx": onnx.ModelProto()})
+            patch.setattr(graphs, "_export_encoder", lambda model: onnx.ModelProto())
+            patch.setattr(graphs, "_export_decoder", lambda model: onnx.ModelProto())
+            patch.setattr(graphs, "_quantised", lambda *_: {"decoder.int8.onnx": onnx.ModelProto()})
             write_graphs(half, tmp_path)
     finally:
         os.umask(mask)

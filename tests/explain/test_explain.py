@@ -22,9 +22,9 @@ from PIL import Image
 from seesay.caption import Caption, Failure, Word
 from seesay.errors import SeesayError
 from seesay.explain import (
-    Figures,
-    Judged,
+    ScoredPhoto,
     Section,
+    Summary,
     display,
     draw_figure,
     draw_overlay,
@@ -319,12 +319,12 @@ def test_write_page(tmp_path: Path) -> None:
 # --- report ----------------------------------------------------------------------------------------------------------
 
 
-def judged(text: str, cider: float = 1.0, image: str = "photo.jpg") -> Judged:
-    return Judged(photo((700, 350)), caption(text, image), cider, [f"people wrote {text}", HOSTILE])
+def judged(text: str, cider: float = 1.0, image: str = "photo.jpg") -> ScoredPhoto:
+    return ScoredPhoto(photo((700, 350)), caption(text, image), cider, [f"people wrote {text}", HOSTILE])
 
 
 def test_report_shows_figures_photos_and_references() -> None:
-    figures = Figures({"CIDEr": "63.4"}, {"Length": "10.2 words"}, {"Words": {"3": 1, "4": 0, "5": 2}}, ["Few images"])
+    figures = Summary({"CIDEr": "63.4"}, {"Length": "10.2 words"}, {"Words": {"3": 1, "4": 0, "5": 2}}, ["Few images"])
     sections = [
         Section("The best", "First.", [judged("a dog", 1.234)]),
         Section("None", "Nothing to see.", []),
@@ -348,13 +348,13 @@ def test_report_shows_figures_photos_and_references() -> None:
 
 
 def test_report_of_nothing() -> None:
-    page = Page(render_report("Empty", Figures({}, charts={"Words": {}}), []))
+    page = Page(render_report("Empty", Summary({}, charts={"Words": {}}), []))
     assert page.data("h1") == ["Empty"] and not page.attributes("figure")
 
 
 def test_report_shows_why_a_photo_is_not_there() -> None:
-    gone = Judged(None, Failure("a.jpg", "no such file"), 0.5, ["a cat sits"])
-    page = render_report("t", Figures({}), [Section("All", "", [gone, judged("a dog")])])
+    gone = ScoredPhoto(None, Failure("a.jpg", "no such file"), 0.5, ["a cat sits"])
+    page = render_report("t", Summary({}), [Section("All", "", [gone, judged("a dog")])])
     assert '<p class="failed">a.jpg: no such file</p>' in page
     assert page.count("<figure>") == 1
 
@@ -371,7 +371,7 @@ def test_report_opens_one_photo_at_a_time(tmp_path: Path) -> None:
             del item
             assert sum(image() is not None for image in handed_out) <= 1
 
-    path = write_report(tmp_path / "new" / "report.html", "t", Figures({}), [Section("All", "", photos())])
+    path = write_report(tmp_path / "new" / "report.html", "t", Summary({}), [Section("All", "", photos())])
     assert path.read_text("utf-8").count("<figure>") == 3
 
 

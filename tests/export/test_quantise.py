@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from seesay.assets import demo_photos
 from seesay.config import Recipe
 from seesay.export import graphs, quantise
-from seesay.export.calibrate import WORDS, Range, Watched, channel_means, photo_ranges, step_ranges
+from seesay.export.calibrate import WORDS, Observer, Range, channel_means, decoder_ranges, encoder_ranges
 from seesay.export.fold_norms import norms_as_biases
 from seesay.export.onnx_module import export_graph
-from seesay.export.quantise import SPARE, convolved, multiplied, photo_in_8_bits, step_in_8_bits
+from seesay.export.quantise import RANGE_MARGIN, conv_inputs, matmul_inputs, quantise_decoder, quantise_encoder
 from seesay.models.build import build_decoder
 from seesay.models.captioner import Captioner
 from seesay.models.encoder_weights import load_encoder
@@ -80,12 +80,12 @@ def test_numbers_are_rounded_as_said(turned: bool, per_row: bool, with_bias: boo
     bias = random.standard_normal(67).astype(np.float32) if with_bias else None
     low, high = -0.5, 2.0
     x = random.uniform(low, high, (5, 71)).astype(np.float32)
-    step = SPARE * (high - low) / 255
-    zero = np.rint(-SPARE * low / step)
+    step = RANGE_MARGIN * (high - low) / 255
+    zero = np.rint(-RANGE_MARGIN * low / step)
     near = (np.clip(np.rint(x / step) + zero, 0, 255) - zero) * step
     y = near @ rounded(weight, per_row).T
     expected = np.maximum(y, 0) if bias is None else y + bias
-    [found] = run(step_in_8_bits(product(weight, turned, bias), {"x": Range(low, high)}), x=x)
+    [found] = run(quantise_decoder(product(weight, turned, bias), {"x": Range(low, high)}), x=x)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
     [exact] = run(product(weight, turned, bias), x=x)
     assert 1e-3 < np.abs(found - exact).max() < 0.2
@@ -93,34 +93,34 @@ def test_numbers_are_rounded_as_said(turned: bool, per_row: bool, with_bias: boo
 
 def test_what_lies_beyond_the_range_is_its_end() -> None:
     weight = np.eye(71, dtype=np.float32)
-    model = step_in_8_bits(product(weight, bias=np.zeros(71, np.float32)), {"x": Range(-1.0, 1.0)})
+    model = quantise_decoder(product(weight, bias=np.zeros(71, np.float32)), {"x": Range(-1.0, 1.0)})
     [found] = run(model, x=np.array([[-9, 9] + 69 * [0]], np.float32))
-    np.testing.assert_allclose(found[0, :3], [-SPARE, SPARE, 0], atol=0.01)
+    np.testing.assert_allclose(found[0, :3], [-RANGE_MARGIN, RANGE_MARGIN, 0], atol=0.01)
 
 
 def test_the_largest_sums_are_exact_on_every_processor() -> None:
     """Two neighbours may be as large as they get: x86 without VNNI adds them in 16 bits first."""
     weight = np.tile(np.array([64, 63], np.float32), (80, 30))
-    [found] = run(step_in_8_bits(product(weight), {"x": Range(0.0, 1.0)}), x=np.full((3, 60), 9, np.float32))
-    np.testing.assert_allclose(found, 30 * 127 * SPARE, rtol=1e-5)
+    [found] = run(quantise_decoder(product(weight), {"x": Range(0.0, 1.0)}), x=np.full((3, 60), 9, np.float32))
+    np.testing.assert_allclose(found, 30 * 127 * RANGE_MARGIN, rtol=1e-5)
 
 
 def test_what_is_small_or_no_matrix_of_weights_stays() -> None:
     small = product(np.ones((3, 5), np.float32))
-    assert not multiplied(small)
-    made = step_in_8_bits(small, {})
+    assert not matmul_inputs(small)
+    made = quantise_decoder(small, {})
     assert [node.op_type for node in made.graph.node] == ["Transpose", "MatMul", "Relu"]
     assert not any(opset.domain for opset in made.opset_import)
     large = product(np.ones((90, 50), np.float32))
-    assert multiplied(large) == {"x"}
-    made = step_in_8_bits(large, {"x": Range(0.0, 1.0)})
+    assert matmul_inputs(large) == {"x"}
+    made = quantise_decoder(large, {"x": Range(0.0, 1.0)})
     assert "w" not in {tensor.name for tensor in made.graph.initializer}, "nothing reads it any more"
 
 
 def test_a_row_depends_on_no_other() -> None:
     random = np.random.default_rng(1)
     model = product(random.standard_normal((40, 113)).astype(np.float32))
-    model = step_in_8_bits(model, {"x": Range(-3.0, 3.0)})
+    model = quantise_decoder(model, {"x": Range(-3.0, 3.0)})
     x = random.standard_normal((7, 113)).astype(np.float32)
     x[2] *= 1000
     [together] = run(model, x=x)
@@ -141,14 +141,14 @@ def test_a_step_in_8_bits_is_nearly_the_step(parts: dict) -> None:
     for matrix in captioner.decoder.parameters():  # so that words and regions differ by more than a rounding
         if matrix.ndim > 1:
             nn.init.normal_(matrix, std=2 * matrix.shape[1] ** -0.5)
-    photo, exact = graphs._export_photo(captioner), graphs._export_step(captioner)
+    photo, exact = graphs._export_encoder(captioner), graphs._export_decoder(captioner)
     images = np.stack([encoder.transform(photo) for photo in demo_photos()[:3]])
-    coarse = step_in_8_bits(exact, step_ranges(photo, exact, multiplied(exact), images))
+    coarse = quantise_decoder(exact, decoder_ranges(photo, exact, matmul_inputs(exact), images))
     assert [i.name for i in exact.graph.input] == [i.name for i in coarse.graph.input]
     assert [o.name for o in exact.graph.output] == [o.name for o in coarse.graph.output]
     products = [node for node in coarse.graph.node if node.op_type == "MatMulIntegerToFloat"]
     assert len(products) >= 4
-    encoded = Watched(photo, ())({"images": images[:2]})
+    encoded = Observer(photo, ())({"images": images[:2]})
     feed = {name: part for name, part in encoded.items() if name.startswith("memory.")}
     ours = theirs = {name: np.repeat(part, 3, 1) for name, part in encoded.items() if name.startswith("state.")}
     outputs = [o.name for o in exact.graph.output]
@@ -218,13 +218,13 @@ def photo(plain: bytes) -> onnx.ModelProto:
 def test_a_photo_in_8_bits_is_nearly_the_photo(
     first: int, photo: onnx.ModelProto, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(quantise, "FIRST", first)
+    monkeypatch.setattr(quantise, "FLOAT_CONVS", first)
     images = np.random.default_rng(0).uniform(-2, 2, (5, 3, 67, 67)).astype(np.float32)
-    inner = convolved(photo)
+    inner = conv_inputs(photo)
     if not first:  # the photo itself is 8 bits already, in its file
         assert not inner
         return
-    coarse = photo_in_8_bits(photo, photo_ranges(photo, inner, images), channel_means(photo, inner, images))
+    coarse = quantise_encoder(photo, encoder_ranges(photo, inner, images), channel_means(photo, inner, images))
     kinds = [node.op_type for node in coarse.graph.node]
     assert kinds.count("QuantizeLinear") == len(inner) + 10 - first, "each tensor once, and the filters"
     exact, near = run(photo, images=images), run(coarse, images=images)
@@ -236,7 +236,7 @@ def test_a_photo_in_8_bits_is_nearly_the_photo(
 
 
 def test_the_largest_sums_of_convolutions_are_exact_on_every_processor(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quantise, "FIRST", 1)
+    monkeypatch.setattr(quantise, "FLOAT_CONVS", 1)
     net = Net(nn.Identity())
     with torch.no_grad():
         for conv in (module for module in net.modules() if isinstance(module, nn.Conv2d)):
@@ -244,28 +244,28 @@ def test_the_largest_sums_of_convolutions_are_exact_on_every_processor(monkeypat
             if conv.bias is not None:
                 conv.bias.zero_()
     photo, images = exported(net), np.ones((1, 3, 67, 67), np.float32)
-    inner = convolved(photo)
-    coarse = photo_in_8_bits(photo, photo_ranges(photo, inner, images), channel_means(photo, inner, images))
+    inner = conv_inputs(photo)
+    coarse = quantise_encoder(photo, encoder_ranges(photo, inner, images), channel_means(photo, inner, images))
     for exact, near in zip(run(photo, images=images), run(coarse, images=images), strict=True):
         np.testing.assert_allclose(near, exact, rtol=0.1, atol=0.03)  # a sum that is cut is half of what it was
 
 
 def test_onnx_runtime_makes_operations_of_8_bits_of_it(photo: onnx.ModelProto, tmp_path: Path) -> None:
     images = np.random.default_rng(0).uniform(-2, 2, (2, 3, 67, 67)).astype(np.float32)
-    inner = convolved(photo)
-    coarse = photo_in_8_bits(photo, photo_ranges(photo, inner, images), channel_means(photo, inner, images))
+    inner = conv_inputs(photo)
+    coarse = quantise_encoder(photo, encoder_ranges(photo, inner, images), channel_means(photo, inner, images))
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
     onnxruntime.InferenceSession(coarse.SerializeToString(), options, providers=["CPUExecutionProvider"])
     kinds = [node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node]
-    assert kinds.count("QLinearConv") == 10 - quantise.FIRST
+    assert kinds.count("QLinearConv") == 10 - quantise.FLOAT_CONVS
     assert kinds.count("QLinearAdd") >= 1
 
 
 def test_biases_take_back_what_rounded_filters_add(monkeypatch: pytest.MonkeyPatch) -> None:
     """Filters that are all rounded down give too little of what is never negative."""
-    monkeypatch.setattr(quantise, "FIRST", 1)
+    monkeypatch.setattr(quantise, "FLOAT_CONVS", 1)
     torch.manual_seed(0)
     net = Net(nn.Identity())
     with torch.no_grad():
@@ -274,12 +274,12 @@ def test_biases_take_back_what_rounded_filters_add(monkeypatch: pytest.MonkeyPat
             conv.weight.copy_((torch.floor(conv.weight / step).clamp(max=126) + 0.45) * step)
     photo = exported(net)
     images = np.random.default_rng(0).uniform(-2, 2, (5, 3, 67, 67)).astype(np.float32)
-    inner = convolved(photo)
-    ranges, means = photo_ranges(photo, inner, images), channel_means(photo, inner, images)
+    inner = conv_inputs(photo)
+    ranges, means = encoder_ranges(photo, inner, images), channel_means(photo, inner, images)
     none = {name: np.zeros_like(mean) for name, mean in means.items()}
     exact = run(photo, images=images)
     plain, corrected = (
-        np.abs(np.mean(run(photo_in_8_bits(photo, ranges, each), images=images)[1] - exact[1], axis=(0, 1))).mean()
+        np.abs(np.mean(run(quantise_encoder(photo, ranges, each), images=images)[1] - exact[1], axis=(0, 1))).mean()
         for each in (none, means)
     )
     assert corrected < 0.3 * plain
@@ -287,7 +287,7 @@ def test_biases_take_back_what_rounded_filters_add(monkeypatch: pytest.MonkeyPat
 
 @pytest.mark.parametrize("between", [nn.SiLU(), nn.AvgPool2d(2), nn.BatchNorm2d(16)], ids=lambda m: type(m).__name__)
 def test_what_is_no_plain_network_is_left_alone(between: nn.Module) -> None:
-    assert not convolved(exported(Net(between)))
+    assert not conv_inputs(exported(Net(between)))
 
 
 @pytest.mark.parametrize(
@@ -305,7 +305,7 @@ def test_encoders_that_are_plain(name: str, layer: int | None, plain: bool) -> N
     recipe = Recipe.from_dict({"encoder": {"name": name, "weights": "none"}, "decoder": {"size": 16}})
     encoder = load_encoder(name, "none", 96, layer)
     model = norms_as_biases(graphs.half_precision(Captioner(encoder, build_decoder(recipe, encoder, VOCAB))))
-    assert bool(convolved(graphs._export_photo(model))) == plain
+    assert bool(conv_inputs(graphs._export_encoder(model))) == plain
 
 
 # ---- ranges
@@ -313,7 +313,7 @@ def test_encoders_that_are_plain(name: str, layer: int | None, plain: bool) -> N
 
 def test_ranges_are_those_of_all_photos_and_hold_zero(photo: onnx.ModelProto) -> None:
     images = np.stack([np.full((3, 67, 67), value, np.float32) for value in (0.5, 2.0, 1.0)])
-    found = photo_ranges(photo, ["images", "state.h"], images)
+    found = encoder_ranges(photo, ["images", "state.h"], images)
     assert found["images"] == (0.0, 2.0)
     states = run(photo, images=images)[1]
     np.testing.assert_allclose(found["state.h"], (min(0, states.min()), states.max()), rtol=1e-5)
@@ -338,5 +338,5 @@ def test_sentences_go_on_from_their_own_state() -> None:
     example = torch.zeros(2, 3, dtype=torch.int64), torch.zeros(2, 3, 1), torch.ones(2, 1)
     names = ["tokens", "state.n", "memory.x"], ["logprobs", "attention", "next.n"]
     step = export_graph(Counting(), example, ({0: dim, 1: dim}, {0: dim, 1: dim}, {0: dim}), *names)
-    found = step_ranges(photo, step, ["state.n", "next.n", "memory.x"], np.full((2, 3, 5, 5), 0.25, np.float32))
+    found = decoder_ranges(photo, step, ["state.n", "next.n", "memory.x"], np.full((2, 3, 5, 5), 0.25, np.float32))
     assert found == {"state.n": (0, WORDS - 1), "next.n": (0, WORDS), "memory.x": (0, 0.25)}

@@ -11,15 +11,15 @@ import pytest
 import torch
 
 from seesay.config import Recipe
-from seesay.models.attention import SCORES, AdditiveAttention, ScaledDotAttention, attend, bring, split_heads
+from seesay.models.attention import SCORES, AdditiveAttention, ScaledDotAttention, attend, split_heads, weighted_sum
 from seesay.models.build import build_decoder
 from seesay.models.cells import CELLS, GruCell, LstmCell, RnnCell
 from seesay.models.decoder import Decoder
 from seesay.models.embedding import WordEmbedding
 from seesay.models.kernels import additive
 from seesay.models.kernels.additive import additive_scores
-from seesay.models.packing import Row, Running
-from seesay.models.regions import SelfAttention, grid_places, sinusoids
+from seesay.models.packing import PackedRow, PackedSteps
+from seesay.models.regions import SelfAttention, grid_positions, sinusoidal_encoding
 from seesay.models.show_attend_tell import ShowAttendTell
 from seesay.training.inputs.batches import CaptionBatch
 from seesay.training.objectives.cross_entropy import CrossEntropy
@@ -118,24 +118,24 @@ def test_running_captions_by_hand():
     """Five words at first, then the second photo (a quarter and more of two) leaves with its caption of one word."""
     lengths = torch.tensor([[3, 2], [1, 0]])
     tokens = torch.arange(12).reshape(2, 2, 3)
-    run = Running.of(tokens, lengths)
-    assert run.sizes == [(2, 2), (1, 2), (1, 1)]
-    assert run.take(tokens).tolist() == [0, 3, 6, 9, 1, 4, 2]
-    assert [step.shape[:2] for step in run.steps(torch.zeros(7, 5))] == [*map(torch.Size, run.sizes)]
-    put = run.put(run.take(tokens), fill=-1)
-    assert put.tolist() == [[[0, 1, 2], [3, 4, -1]], [[6, -1, -1], [9, -1, -1]]]
+    packed = PackedSteps.of(tokens, lengths)
+    assert packed.sizes == [(2, 2), (1, 2), (1, 1)]
+    assert packed.pack(tokens).tolist() == [0, 3, 6, 9, 1, 4, 2]
+    assert [step.shape[:2] for step in packed.split(torch.zeros(7, 5))] == [*map(torch.Size, packed.sizes)]
+    unpacked = packed.unpack(packed.pack(tokens), fill=-1)
+    assert unpacked.tolist() == [[[0, 1, 2], [3, 4, -1]], [[6, -1, -1], [9, -1, -1]]]
 
 
 def test_a_row_of_captions_by_hand():
     lengths = torch.tensor([[3, 1], [1, 0]])
     tokens = torch.arange(12).reshape(2, 2, 3)
-    row = Row.of(tokens, lengths)
-    assert row.take(tokens)[0].tolist() == [0, 1, 2, 3]
-    assert row.take(tokens)[1, 0] == 6
-    assert row.place[0].tolist() == [0, 1, 2, 0]
-    assert (~row.hidden[0]).int().tolist() == [[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [0, 0, 0, 1]]
-    put = row.put(row.take(tokens).unsqueeze(-1)).squeeze(-1)
-    assert put[0].tolist() == [[0, 1, 2], [3, 0, 0]]
+    row = PackedRow.of(tokens, lengths)
+    assert row.pack(tokens)[0].tolist() == [0, 1, 2, 3]
+    assert row.pack(tokens)[1, 0] == 6
+    assert row.position[0].tolist() == [0, 1, 2, 0]
+    assert (~row.mask[0]).int().tolist() == [[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0], [0, 0, 0, 1]]
+    unpacked = row.unpack(row.pack(tokens).unsqueeze(-1)).squeeze(-1)
+    assert unpacked[0].tolist() == [[0, 1, 2], [3, 0, 0]]
 
 
 def compare_forward_with_steps(decoder: Decoder, lengths: list[list[int]]) -> None:
@@ -318,12 +318,12 @@ def test_dot_attention_by_hand(score, scale):
 @pytest.mark.parametrize(("score", "heads"), list(product(SCORES, [1, 3])))
 @torch.no_grad()
 def test_a_key_of_ones_own_is_scored_like_a_region(score, heads):
-    """`match` on the key of a region gives the score that the region has."""
+    """`score_one_key` on the key of a region gives the score that the region has."""
     attention = SCORES[score](region_size=7, query_size=5, size=12, heads=heads)
     query, keys = torch.randn(2, 3, 5), attention.project(torch.randn(2, 4, 7))
     scores = attention(query, keys)
     assert scores.shape == (2, 3, heads, 4)
-    own = attention.match(query, keys[:, 1:2].expand(-1, 3, -1))
+    own = attention.score_one_key(query, keys[:, 1:2].expand(-1, 3, -1))
     torch.testing.assert_close(own, scores[..., 1])
 
 
@@ -356,7 +356,7 @@ def test_scaled_dot_scores_with_bring_equal_torchs_multihead_attention(heads):
     query, regions = torch.randn(3, 5, size), torch.randn(3, 11, size)
     expected, expected_weights = reference(query, regions, regions)
     weights = attention(query, attention.project(regions)).softmax(-1)
-    context = bring(weights, torch.nn.functional.linear(regions, value_weight))
+    context = weighted_sum(weights, torch.nn.functional.linear(regions, value_weight))
     torch.testing.assert_close(reference.out_proj(context), expected)
     torch.testing.assert_close(weights.mean(2), expected_weights)
 
@@ -530,11 +530,11 @@ def test_reinforce_is_the_gradient_of_the_lower_bound_on_average(monkeypatch):
     objective = HardAttention(decoder, reinforce=1.0, entropy=0.0, half_soft=0.0)
     monkeypatch.setattr(objective, "_update_baseline", lambda rewards: torch.tensor(baseline))
 
-    def take(weights: torch.Tensor, sample: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def choose(weights: torch.Tensor, sampled: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         chosen = torch.tensor([[[left.pop(0)]]])
         return torch.nn.functional.one_hot(chosen, regions).to(weights), chosen.squeeze(2)
 
-    monkeypatch.setattr(decoder, "_take", take)
+    monkeypatch.setattr(decoder, "_choose", choose)
     bound, estimates, probabilities = torch.zeros(()), [], []
     left: list[int] = []
     for choices in product(range(regions), repeat=words):
@@ -574,11 +574,11 @@ def test_the_entropy_term_flattens_attention():
     assert float(objective(batch)) == pytest.approx(float(plain(batch)) - float(entropy), rel=1e-5)
 
 
-# --- self-attention over regions, and places
+# --- self-attention over regions, and positions
 
 
 @torch.no_grad()
-def test_region_self_attention_mixes_regions_and_knows_places(lstm):
+def test_region_self_attention_mixes_regions_and_knows_positions(lstm):
     layer = SelfAttention(12, 4, 0.0).eval()
     values = torch.randn(2, 7, 12)
     changed = values.clone()
@@ -596,13 +596,13 @@ def test_region_self_attention_mixes_regions_and_knows_places(lstm):
 
 
 def test_places_are_all_different():
-    assert sinusoids(torch.arange(3), 4).tolist()[1] == pytest.approx(
+    assert sinusoidal_encoding(torch.arange(3), 4).tolist()[1] == pytest.approx(
         [np.sin(1), np.sin(0.01), np.cos(1), np.cos(0.01)]
     )
     for size in (6, 13):
-        places = grid_places(GRID, size)
-        assert places.shape == (REGIONS, size)
-        assert float((torch.cdist(places, places) + torch.eye(REGIONS)).min()) > 0.1
+        positions = grid_positions(GRID, size)
+        assert positions.shape == (REGIONS, size)
+        assert float((torch.cdist(positions, positions) + torch.eye(REGIONS)).min()) > 0.1
 
 
 @torch.no_grad()

@@ -19,8 +19,8 @@ from seesay.models.captioner import Captioner
 from seesay.models.encoder import Encoder
 from seesay.models.encoder_weights import load_encoder
 from seesay.models.finetune import finetune, stage_parameters
+from seesay.models.frozen import FrozenPart
 from seesay.models.norms import batch_norms
-from seesay.models.stem import Stem
 from seesay.runtime import CaptionModel
 from seesay.search import BeamOptions
 from seesay.training.inputs.features import feature_cache
@@ -150,15 +150,15 @@ def test_the_cache_of_the_end_stays_where_it_was_and_each_layer_has_its_own():
     torch.manual_seed(0)
     end = load_encoder("test_resnet", "none", 64)
     identity = {"encoder": "test_resnet", "weights": end.digest(), "transform": end.transform.to_dict()}
-    assert feature_cache(Stem(end)).identity == identity
+    assert feature_cache(FrozenPart(end)).identity == identity
     # the last stage is the end here, grid and weights included; only the layer's name tells them apart
     last = Encoder("test_resnet", end.transform, -1)
     last.backbone.load_state_dict(end.backbone.state_dict())
     assert last.digest() == end.digest()
-    assert feature_cache(Stem(last)).folder != feature_cache(Stem(end)).folder
+    assert feature_cache(FrozenPart(last)).folder != feature_cache(FrozenPart(end)).folder
     by_name = Encoder("test_resnet", end.transform, "layer4")
     by_name.backbone.load_state_dict(end.backbone.state_dict())
-    assert feature_cache(Stem(by_name)).folder == feature_cache(Stem(last)).folder
+    assert feature_cache(FrozenPart(by_name)).folder == feature_cache(FrozenPart(last)).folder
 
 
 @pytest.mark.parametrize(

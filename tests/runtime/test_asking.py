@@ -17,7 +17,7 @@ from seesay.caption import Caption, Failure
 from seesay.data.tokens import CaptionTokenizer, split_words
 from seesay.errors import TextError
 from seesay.runtime import CaptionModel, EncodedPhoto
-from seesay.runtime.rules import ForbiddenPieces, forbidden_words, with_wishes
+from seesay.runtime.rules import ForbiddenPieces, forbidden_words, with_rules
 from seesay.search import BeamOptions, NoRepeatedNgrams, SampleOptions
 from seesay.search.step import FORBIDDEN
 
@@ -278,8 +278,8 @@ def test_a_constraint_of_ones_own(model: CaptionModel, tiny_photos: list[Path]) 
 
 def test_wishes_leave_the_options_alone(model: CaptionModel) -> None:
     options = BeamOptions(4, 0.5, max_words=9)
-    assert with_wishes(options, model.bundle.tokenizer) is options
-    assert with_wishes(options, model.bundle.tokenizer, max_words=3) == BeamOptions(4, 0.5, max_words=3)
+    assert with_rules(options, model.bundle.tokenizer) is options
+    assert with_rules(options, model.bundle.tokenizer, max_words=3) == BeamOptions(4, 0.5, max_words=3)
 
 
 def test_names_of_the_package() -> None:

@@ -69,7 +69,7 @@ def test_auto_goes_back_to_the_processor_and_says_so(
     model = seesay.load(tiny_bundle, device="auto", threads=1)
     assert model.device == "cpu"
     expected = "device=cuda: ONNX Runtime could not start it (its driver or its libraries are missing); "
-    assert model.engine.note == f"{expected}the processor works instead"
+    assert model.engine.note == f"{expected}the processor is used instead"
     assert pretended[0] == [CUDA, CPU], "what CUDA lacks is left to the processor"
     assert [CPU] in pretended
     assert model.caption(tiny_photos[0]).text == seesay.load(tiny_bundle).caption(tiny_photos[0]).text
@@ -117,7 +117,7 @@ def test_the_command_line_says_where_it_ran(
         done = cli(*command, "--model", tiny_bundle, "--device", "auto")
         assert done.code == 0 and len(done.out.splitlines()) == 1
         assert done.err.startswith("seesay: device=cuda: ONNX Runtime could not start it")
-        assert done.err.endswith("; the processor works instead\n")
+        assert done.err.endswith("; the processor is used instead\n")
         done = cli(*command, "--model", tiny_bundle, "--device", "cuda")
         assert (done.code, done.out) == (1, "")
         assert done.err.startswith("seesay: device=cuda: ")
@@ -130,7 +130,5 @@ def test_auto_without_an_accelerator(tiny_bundle: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["AzureExecutionProvider", CPU])
     model = seesay.load(tiny_bundle, device="auto")
     assert model.device == "cpu"
-    assert model.engine.note == (
-        "device=auto: the ONNX Runtime that is installed has no accelerator, so the processor works"
-    )
+    assert model.engine.note == ("device=auto: the installed ONNX Runtime has no accelerator, so the processor is used")
     assert seesay.load(tiny_bundle).engine.note is None

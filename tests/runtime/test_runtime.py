@@ -542,7 +542,7 @@ def test_opening_is_quick(tiny_bundle):
 def test_a_word_of_pieces_has_their_mean_attention_and_their_cost_together():
     tokenizer = CaptionTokenizer.build(SENTENCES, kind="bpe", vocab_size=50)
     model = CaptionModel.__new__(CaptionModel)
-    model.bundle = cast(Bundle, SimpleNamespace(tokenizer=tokenizer, grid=(1, 2)))
+    model.bundle = cast(Bundle, SimpleNamespace(tokenizer=tokenizer, grid=(1, 2), attention="soft"))
     ids = tokenizer.encode("Fence's dog")
     pieces = len(tokenizer.encode("fence's"))
     assert pieces > 2

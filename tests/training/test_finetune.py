@@ -29,8 +29,8 @@ from seesay.models.captioner import Captioner
 from seesay.models.embedding import WordEmbedding
 from seesay.models.encoder_weights import load_encoder
 from seesay.models.finetune import finetune
+from seesay.models.frozen import FrozenPart, frozen_part, module_chain
 from seesay.models.show_attend_tell import ShowAttendTell
-from seesay.models.stem import Stem, chain, stem_of
 from seesay.training.inputs.batches import CaptionBatches
 from seesay.training.inputs.features import cached_features, encode_on, feature_cache
 from seesay.training.inputs.photos import PhotoFiles, encode_views, readable_photos
@@ -92,7 +92,7 @@ def from_photos(which: str | int, train_norms: bool = False) -> FromPhotos:
 
 def test_cached_features_and_photos_give_the_same_loss(records):
     objective = from_photos("none")
-    features = cached_features(Stem(objective.encoder), [record.image for record in records])
+    features = cached_features(FrozenPart(objective.encoder), [record.image for record in records])
     cached = CaptionBatches(features, CAPTIONS, 3, 9, seed=2)
     read = CaptionBatches(PhotoFiles(records, objective.encoder.transform), CAPTIONS, 3, 9, seed=2)
     with torch.no_grad():
@@ -132,7 +132,7 @@ def test_who_stops_in_the_middle_leaves_no_threads(records):
     assert threading.active_count() == before
 
 
-# what is kept: the stem
+# what is cached: the features of the frozen part
 
 
 @pytest.mark.parametrize(
@@ -142,38 +142,38 @@ def test_who_stops_in_the_middle_leaves_no_threads(records):
 def test_a_chain_makes_the_grid(name, layer):
     encoder = load_encoder(name, "none", 64, layer).eval()
     images = torch.rand(2, 3, 64, 64)
-    maps = torch.nn.Sequential(*chain(encoder))(images)
+    maps = torch.nn.Sequential(*module_chain(encoder))(images)
     assert torch.allclose(maps.flatten(2).transpose(1, 2), encoder(images).regions, atol=1e-5)
 
 
 @pytest.mark.parametrize("which", ["none", 1, 2])
 def test_stem_and_rest_are_the_encoder(which):
     encoder = from_photos(which).encoder
-    stem = stem_of(encoder)
-    assert stem is not None
+    frozen = frozen_part(encoder)
+    assert frozen is not None
     images = torch.rand(3, 3, 64, 64)
-    seen = stem(images)
-    assert seen.shape == (3, stem.grid[0] * stem.grid[1], stem.depth)
-    assert torch.allclose(stem.finish(seen), encoder(images).regions, atol=1e-5)
-    assert not any(p.requires_grad for p in (stem.frozen if which != "none" else encoder).parameters())
+    seen = frozen(images)
+    assert seen.shape == (3, frozen.grid[0] * frozen.grid[1], frozen.depth)
+    assert torch.allclose(frozen.finish(seen), encoder(images).regions, atol=1e-5)
+    assert not any(p.requires_grad for p in (frozen.frozen if which != "none" else encoder).parameters())
 
 
 def test_no_stem_where_the_first_weights_are_trained_or_the_model_is_no_chain():
-    assert stem_of(from_photos("all").encoder) is None
+    assert frozen_part(from_photos("all").encoder) is None
     transformer = load_encoder("test_vit", "none", 64)
-    assert chain(transformer.eval()) == []
+    assert module_chain(transformer.eval()) == []
     finetune(transformer, 1)
-    assert stem_of(transformer) is None
+    assert frozen_part(transformer) is None
     finetune(transformer, "none")
-    assert stem_of(transformer) is not None
+    assert frozen_part(transformer) is not None
 
 
 def test_stems_that_differ_have_caches_of_their_own():
     names = set()
     for which in ("none", 1, 2):
-        stem = stem_of(from_photos(which).encoder)
-        assert stem is not None
-        names.add(feature_cache(stem).folder)
+        frozen = frozen_part(from_photos(which).encoder)
+        assert frozen is not None
+        names.add(feature_cache(frozen).folder)
     assert len(names) == 3
 
 
@@ -181,12 +181,12 @@ def test_a_kept_stem_and_photos_give_the_same_loss_and_gradient(records):
     losses, gradients = [], []
     for kept in (True, False):
         objective = from_photos("last")
-        stem = stem_of(objective.encoder)
-        assert stem is not None
+        frozen = frozen_part(objective.encoder)
+        assert frozen is not None
         features = PhotoFiles(records, objective.encoder.transform)
         if kept:
-            objective = FromPhotos(objective.encoder, objective.objective, stem)
-            features = cached_features(stem, [record.image for record in records])
+            objective = FromPhotos(objective.encoder, objective.objective, frozen)
+            features = cached_features(frozen, [record.image for record in records])
         batches = CaptionBatches(features, CAPTIONS, 3, 9, seed=2)
         losses.append([objective.train()(batch) for batch in batches.epoch(1)])
         losses[-1][0].backward()
@@ -198,11 +198,11 @@ def test_a_kept_stem_and_photos_give_the_same_loss_and_gradient(records):
 
 
 def test_onnx_runtime_and_torch_encode_alike(records):
-    stem = stem_of(from_photos(1).encoder)
-    assert stem is not None
-    images = np.stack([stem.encoder.transform(record.image) for record in records])
-    one, other = (encode_on(stem, torch.device("cpu"), many)(images) for many in (True, False))
-    assert one.shape == other.shape == (7, stem.grid[0] * stem.grid[1], stem.depth)
+    frozen = frozen_part(from_photos(1).encoder)
+    assert frozen is not None
+    images = np.stack([frozen.encoder.transform(record.image) for record in records])
+    one, other = (encode_on(frozen, torch.device("cpu"), many)(images) for many in (True, False))
+    assert one.shape == other.shape == (7, frozen.grid[0] * frozen.grid[1], frozen.depth)
     assert np.abs(one - other).max() < 1e-4 * np.abs(other).max()
 
 
@@ -381,12 +381,12 @@ def test_a_broken_photo_is_left_out_before_training(records, tmp_path):
 
 
 def test_views_are_what_the_first_epochs_would_see_and_are_taken_in_turn(recipe, records):
-    made, stem = recipe(augment=True, views=3), stem_of(from_photos("none").encoder)
-    assert stem is not None
-    seen = encode_views(stem, records, made, torch.device("cpu"), QUIET)
+    made, frozen = recipe(augment=True, views=3), frozen_part(from_photos("none").encoder)
+    assert frozen is not None
+    seen = encode_views(frozen, records, made, torch.device("cpu"), QUIET)
     assert isinstance(seen.features, PhotoFeatures)
-    files = PhotoFiles(records, stem.encoder.transform, Augmentation(), made.seed)
-    encode = encode_on(stem, torch.device("cpu"), many=False)
+    files = PhotoFiles(records, frozen.encoder.transform, Augmentation(), made.seed)
+    encode = encode_on(frozen, torch.device("cpu"), many=False)
     for epoch in range(5):
         found = seen.features.take(np.arange(7), epoch)
         wanted = encode(np.stack([files.image(photo, (photo + epoch) % 3) for photo in range(7)]))
@@ -397,10 +397,10 @@ def test_views_are_what_the_first_epochs_would_see_and_are_taken_in_turn(recipe,
 def test_a_photo_that_is_broken_in_all_its_views_is_said_once(recipe, records, tmp_path):
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"\xff\xd8\xff no photo")
-    stem, said = stem_of(from_photos("none").encoder), Console(record=True, width=200, file=io.StringIO())
-    assert stem is not None
+    frozen, said = frozen_part(from_photos("none").encoder), Console(record=True, width=200, file=io.StringIO())
+    assert frozen is not None
     many = [CaptionRecord("x", broken, ("A photo .",), "train"), *records, *records]
-    seen = encode_views(stem, many, recipe(augment=True, views=2), torch.device("cpu"), said)
+    seen = encode_views(frozen, many, recipe(augment=True, views=2), torch.device("cpu"), said)
     assert seen.records == many[1:]
     assert isinstance(seen.features, PhotoFeatures)
     assert seen.features.place.shape == (14, 2)
@@ -471,11 +471,11 @@ def test_variants_depend_on_seed_epoch_and_name_alone(records, tmp_path):
 
 
 def test_a_part_of_the_photos_is_encoded_already(recipe, records):
-    stem, said = stem_of(from_photos("none").encoder), Console(record=True, width=200, file=io.StringIO())
-    assert stem is not None
+    frozen, said = frozen_part(from_photos("none").encoder), Console(record=True, width=200, file=io.StringIO())
+    assert frozen is not None
     made, cpu = recipe(augment=True, views=2), torch.device("cpu")
-    whole = encode_views(stem, records, made, cpu, QUIET).features
-    part = encode_views(stem, part_of(records, 2, 3), made, cpu, said).features
+    whole = encode_views(frozen, records, made, cpu, QUIET).features
+    part = encode_views(frozen, part_of(records, 2, 3), made, cpu, said).features
     assert isinstance(whole, PhotoFeatures)
     assert isinstance(part, PhotoFeatures)
     assert np.array_equal(part.rows[part.place], whole.rows[whole.place[[1, 4]]])

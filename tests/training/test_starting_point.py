@@ -21,7 +21,7 @@ from seesay.errors import BundleError, RecipeError
 from seesay.export.load import load_captioner
 from seesay.export.write import write_bundle
 from seesay.models.finetune import finetune
-from seesay.models.stem import stem_of
+from seesay.models.frozen import frozen_part
 from seesay.search import BeamOptions
 from seesay.training.starting_point import open_initial
 from seesay.training.train import train
@@ -206,9 +206,9 @@ def test_of_a_tuned_encoder_the_original_stem_is_found_again(from_file, tiny_cap
     initial = open_initial(starting(recipe, bundle))
     assert initial is not None
     finetune(initial.encoder, 1)
-    stems = [stem_of(encoder) for encoder in (initial.encoder, tuned.encoder)]
-    assert stems[0] is not None and stems[1] is not None
-    assert stems[0].identity() == stems[1].identity()
+    frozen_parts = [frozen_part(encoder) for encoder in (initial.encoder, tuned.encoder)]
+    assert frozen_parts[0] is not None and frozen_parts[1] is not None
+    assert frozen_parts[0].identity() == frozen_parts[1].identity()
     images = torch.rand(2, 3, tuned.encoder.transform.size, tuned.encoder.transform.size)
     with torch.no_grad():
         ours, theirs, untuned = (

@@ -21,7 +21,7 @@ from seesay.data.feature_cache import FeatureCache, PhotoFeatures
 from seesay.data.tokens import CaptionTokenizer
 from seesay.models.build import build_decoder, build_encoder
 from seesay.models.encoder import Encoder
-from seesay.models.stem import Stem
+from seesay.models.frozen import FrozenPart
 from seesay.runtime import CaptionModel
 from seesay.training.inputs.batches import CaptionBatch, CaptionBatches
 from seesay.training.inputs.features import encode_on
@@ -122,15 +122,15 @@ def features(model: CaptionModel, photos: Sequence[Path], repeats: int, batch: i
     The encoder's graph is made beforehand: a data set needs it once.
     """
     recipe = {**model.bundle.recipe, "encoder": {**model.bundle.recipe.get("encoder", {}), "weights": "none"}}
-    stem = Stem(build_encoder(Recipe.from_dict(recipe)))
+    frozen = FrozenPart(build_encoder(Recipe.from_dict(recipe)))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    encode, load = encode_on(stem, device), stem.encoder.transform
+    encode, load = encode_on(frozen, device), frozen.encoder.transform
     pixels = np.stack([load(photo) for photo in photos[:batch]])
     passes = -(-len(photos) // len(pixels))
     with tempfile.TemporaryDirectory(prefix="seesay-bench-") as root:
 
         def cached() -> None:
-            cache = FeatureCache(stem.identity(), stem.grid, stem.depth, Path(tempfile.mkdtemp(dir=root)))
+            cache = FeatureCache(frozen.identity(), frozen.grid, frozen.depth, Path(tempfile.mkdtemp(dir=root)))
             cache.get(photos, load, encode, batch)
 
         def alone() -> None:

@@ -59,10 +59,10 @@ class CaptionOptions:
     pipes: Mapping[str, Pipe] = field(default_factory=dict)
 
     @property
-    def wishes(self) -> dict[str, Any]:
+    def rules(self) -> dict[str, Any]:
         """What is asked of each sentence, where anything is."""
-        wishes = {"prefix": self.prefix, "max_words": self.max_words, "forbid": list(self.forbid)}
-        return {name: wish for name, wish in wishes.items() if wish not in (None, [])}
+        rules = {"prefix": self.prefix, "max_words": self.max_words, "forbid": list(self.forbid)}
+        return {name: value for name, value in rules.items() if value not in (None, [])}
 
 
 def caption_photos(photos: Sequence[Path | str], options: CaptionOptions) -> int:
@@ -114,7 +114,7 @@ def made_by(captioner: CaptionModel, options: CaptionOptions) -> dict[str, Any]:
     if options.alternatives:
         made["alternatives"] = options.alternatives
     made["precision"] = decoder if encoder == decoder else f"{encoder}, {decoder}"
-    return made | options.wishes
+    return made | options.rules
 
 
 def _write_all(
@@ -141,10 +141,10 @@ def _write_all(
 
 def _results(captioner: CaptionModel, sources: Iterable[Any], options: CaptionOptions) -> Iterator[Result]:
     if options.sample:
-        return captioner.caption_many(sources, sample=options.sample, **options.wishes)
+        return captioner.caption_many(sources, sample=options.sample, **options.rules)
     if options.alternatives:
-        return captioner.caption_many(sources, beam=options.beam, alternatives=options.alternatives, **options.wishes)
-    return captioner.caption_many(sources, beam=options.beam, **options.wishes)
+        return captioner.caption_many(sources, beam=options.beam, alternatives=options.alternatives, **options.rules)
+    return captioner.caption_many(sources, beam=options.beam, **options.rules)
 
 
 def _counted(results: Iterator[Result], total: int, done: int) -> Iterator[Result]:

@@ -13,7 +13,7 @@ from seesay.data.images import open_photo
 from seesay.data.records import CaptionRecord
 from seesay.errors import PhotoError
 from seesay.evaluation import Evaluation
-from seesay.explain import Figures, Judged, Section, draw_boxes, write_report
+from seesay.explain import ScoredPhoto, Section, Summary, draw_boxes, write_report
 from seesay.metrics import Scores
 
 BOXED = 20  # photos with boxes on the page
@@ -79,7 +79,7 @@ def by_cider(cider: Mapping[str, float], photos: int) -> dict[str, list[str]]:
 
 def _judged(
     ids: Iterable[str], result: Evaluation, records: Mapping[str, CaptionRecord], boxes: bool = False
-) -> Iterator[Judged]:
+) -> Iterator[ScoredPhoto]:
     judged = result.per_photo
     for name in ids:
         caption = result.captions[name]
@@ -89,10 +89,10 @@ def _judged(
                 image = draw_boxes(image, (box for thing in records[name].objects for box in thing.boxes))
         except PhotoError as error:  # memory for its full size is short, or it is gone meanwhile
             image, caption = None, Failure(caption.image, error.reason)
-        yield Judged(image, caption, judged[name]["cider"], records[name].captions)
+        yield ScoredPhoto(image, caption, judged[name]["cider"], records[name].captions)
 
 
-def _figures(result: Evaluation) -> Figures:
+def _figures(result: Evaluation) -> Summary:
     about, looks = result.about, result.attention
     precisions = f"encoder in {about['encoder_precision']}, decoder in {about['precision']}"
     facts = {
@@ -113,7 +113,7 @@ def _figures(result: Evaluation) -> Figures:
         "CIDEr of each photo": _cider_counts(result.scores),
         "Words a caption": {str(n): lengths.get(n, 0) for n in range(min(lengths), max(lengths) + 1)},
     }
-    return Figures(_shown(result.scores), facts, charts, result.scores.notes)
+    return Summary(_shown(result.scores), facts, charts, result.scores.notes)
 
 
 def _shown(scores: Scores) -> dict[str, str]:

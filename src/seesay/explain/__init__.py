@@ -1,16 +1,16 @@
-"""Caption -> figure, HTML page with hover, notebook display. Needs numpy and Pillow only."""
+"""Caption -> figure, interactive HTML page, notebook display. Needs numpy and Pillow only."""
 
 from seesay.data.images import picture_of
 from seesay.explain.figure import draw_figure
 from seesay.explain.notebook import display
 from seesay.explain.overlay import draw_boxes, draw_overlay, heat, heat_map
 from seesay.explain.page import fill_page, item_html, render_page, write_html, write_page
-from seesay.explain.report_page import Figures, Judged, Section, render_report, write_report
+from seesay.explain.report_page import ScoredPhoto, Section, Summary, render_report, write_report
 
 __all__ = [
-    "Figures",
-    "Judged",
+    "ScoredPhoto",
     "Section",
+    "Summary",
     "display",
     "draw_boxes",
     "draw_figure",

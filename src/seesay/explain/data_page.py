@@ -1,4 +1,4 @@
-"""The page of a data set: photos with what people wrote of them, and the boxes that they drew."""
+"""The HTML page of a data set: photos with their captions and boxes."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ class Sample:
     """One photo of the page.
 
     Attributes:
-        image: upright, any mode and size; or, where the photo cannot be read, why.
-        name: what stands below it.
-        captions: what people wrote.
+        image: upright, any mode and size; or the reason why the photo cannot be read.
+        name: shown below the photo.
+        captions: shown below the name.
         boxes: label -> boxes in fractions of the photo's width and height.
     """
 
@@ -39,8 +39,8 @@ def render_data_page(title: str, about: Sequence[str], samples: Iterable[Sample]
 
     Args:
         title: heading and window title, plain text.
-        about: lines that stand above the photos, plain text.
-        samples: read once, one at a time, so that they need not be in memory together.
+        about: lines above the photos, plain text.
+        samples: iterated once, so that the photos need not be in memory together.
     """
     lines = "".join(f"<p>{escape(line)}</p>" for line in about)
     style = "".join(map(read_template, ("page.css", "report.css", "data.css")))
@@ -49,7 +49,7 @@ def render_data_page(title: str, about: Sequence[str], samples: Iterable[Sample]
 
 
 def write_data_page(path: str | Path, title: str, about: Sequence[str], samples: Iterable[Sample]) -> Path:
-    """Write `render_data_page` to a file, whose folder is made if need be, and return its path.
+    """Write `render_data_page` to a file, creating its folder, and return the path.
 
     Raises:
         SeesayError: the file cannot be written.
@@ -64,7 +64,7 @@ def _card(sample: Sample) -> str:
     if isinstance(sample.image, str):
         return f'<figure><p class="unreadable">{escape(sample.image)}</p><figcaption>{name}{text}</figcaption></figure>'
     url, wide, high = photo_data(sample.image, LONG_SIDE)
-    boxes = "".join(_box(label, box) for label, found in sample.boxes.items() for box in found)
+    boxes = "".join(_box(label, box) for label, boxes in sample.boxes.items() for box in boxes)
     alt = escape(sample.captions[0] if sample.captions else "")
     image = f'<img src="{url}" width="{wide}" height="{high}" alt="{alt}">'
     return f"""<figure>
@@ -76,5 +76,5 @@ def _card(sample: Sample) -> str:
 def _box(label: str, box: Box) -> str:
     left, top, right, bottom = (100 * edge for edge in box)
     colour = COLOURS[zlib.crc32(label.encode(errors="replace")) % len(COLOURS)]  # the same for a label on every photo
-    place = f"left:{left:.2f}%;top:{top:.2f}%;width:{right - left:.2f}%;height:{bottom - top:.2f}%;--c:{colour}"
-    return f'<span class="box" style="{place}" title="{escape(label)}"><b>{escape(label)}</b></span>'
+    position = f"left:{left:.2f}%;top:{top:.2f}%;width:{right - left:.2f}%;height:{bottom - top:.2f}%;--c:{colour}"
+    return f'<span class="box" style="{position}" title="{escape(label)}"><b>{escape(label)}</b></span>'

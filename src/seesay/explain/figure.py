@@ -1,4 +1,4 @@
-"""draw_figure: the caption word by word on the photo, as a picture."""
+"""draw_figure: a picture that shows the attention of each word of a caption."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from seesay.explain.overlay import draw_overlay
 
 INK, MUTED, PAPER = (28, 27, 25), (128, 122, 112), (255, 255, 255)
 MARGIN, GAP = 36, 20
-TILE_AREA, LONGEST, NARROWEST = 248 * 186, 400, 132  # every photo gets one area, but for long thin ones
+TILE_AREA, LONGEST, NARROWEST = 248 * 186, 400, 132  # the same area for every photo, except very elongated ones
 HEADING, LABEL, SMALL = 30, 20, 15
 LABEL_HEIGHT = 38
 
 
 def draw_figure(image: Image.Image, caption: Caption, columns: int | None = None) -> Image.Image:
-    """The panel of Show, Attend and Tell: the caption, the photo, then what each word looked at.
+    """The panel of Show, Attend and Tell: the caption, the photo, then a tile for each word with its attention.
 
     Args:
         image: the upright photo, any mode and size.
-        caption: its caption; every word becomes a tile with its probability.
-        columns: tiles in a row; None picks 4 to 6, whichever leaves the fewest empty places.
+        caption: its caption; the tile of each word also has its probability.
+        columns: tiles in a row; None: 4 to 6, whichever leaves the fewest gaps.
 
     Returns:
         an RGB image on white. Tiles have about 248 x 186 pixels whatever the photo's size.
@@ -43,21 +43,21 @@ def draw_figure(image: Image.Image, caption: Caption, columns: int | None = None
     canvas = Image.new("RGB", (inner + 2 * MARGIN, top + rows * (cell[1] + GAP) - GAP + MARGIN), PAPER)
     for line, text in enumerate(heading):
         _write(canvas, (MARGIN, MARGIN + round(line * HEADING * 1.3)), text, HEADING, INK)
-    for place, tile in enumerate(_tiles(photo, caption, cell)):
-        row, column = divmod(place, columns)
+    for index, tile in enumerate(_tiles(photo, caption, cell)):
+        row, column = divmod(index, columns)
         canvas.paste(tile, (MARGIN + column * (cell[0] + GAP), top + row * (cell[1] + GAP)))
     return canvas
 
 
-def _columns(tiles: int, wanted: int | None) -> int:
-    if wanted is not None and wanted < 1:
-        raise ValueError(f"columns must be at least 1, got {wanted}")
-    best = min((5, 6, 4), key=lambda columns: -tiles % columns)
-    return min(wanted or best, tiles)
+def _columns(tiles: int, columns: int | None) -> int:
+    if columns is not None and columns < 1:
+        raise ValueError(f"columns must be at least 1, got {columns}")
+    best = min((5, 6, 4), key=lambda number: -tiles % number)
+    return min(columns or best, tiles)
 
 
 def _resized(image: Image.Image) -> Image.Image:
-    """The photo at a tile's size, its aspect kept (to a pixel at least)."""
+    """The photo at the size of a tile, with its aspect ratio; at least one pixel wide and high."""
     aspect = image.width / image.height
     wide = min(math.sqrt(TILE_AREA * aspect), LONGEST, LONGEST * aspect)
     size = (max(1, round(wide)), max(1, round(wide / aspect)))
@@ -74,7 +74,7 @@ def _tiles(photo: Image.Image, caption: Caption, cell: tuple[int, int]) -> list[
 
 
 def _tile(photo: Image.Image, cell: tuple[int, int], label: str, note: str, ink: tuple[int, int, int]) -> Image.Image:
-    """A photo with a label under its left edge and a note under its right one."""
+    """A photo with a label below it on the left and a note on the right."""
     tile = Image.new("RGB", cell, PAPER)
     tile.paste(photo, (0, 0))
     size = LABEL if note else SMALL

@@ -1,4 +1,4 @@
-"""Words drawn with Pillow: a font that has their letters, lines that fit a width."""
+"""Text for Pillow: fonts that have the letters, and lines that fit a width."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
-# Pillow's own font has hardly more than ASCII; these are looked up by name where the system keeps its fonts.
+# Pillow's bundled font covers little more than ASCII; these are looked up by name among the system's fonts.
 SYSTEM_FONTS = (
     "DejaVuSans.ttf",
     "NotoSans-Regular.ttf",
@@ -29,15 +29,15 @@ SYSTEM_FONTS = (
 
 
 def percent(logprob: float) -> str:
-    """A log-probability as a reader wants it: '87%', '<1%'."""
+    """A log-probability as a percentage for readers: '87%', '<1%'."""
     value = 100 * math.exp(min(logprob, 0.0))
     return "<1%" if value < 1 else f"{value:.0f}%"
 
 
 def drawable(text: str, size: float) -> tuple[str, Font]:
-    """The text as it can be drawn, and the font to draw it with.
+    """Choose a font for a text, and return the text with what the font cannot draw replaced.
 
-    Pillow's bundled font where it has every letter, else the font of this machine that lacks the fewest. Letters it
+    The font is Pillow's bundled one if it has every letter, else the system font that lacks the fewest. Letters that it
     lacks lose their accents, which reads better than empty boxes.
     """
     fonts = (bundled(size), *(() if text.isascii() else system_fonts(size)))
@@ -51,25 +51,25 @@ def _plain(letter: str) -> str:
 
 @lru_cache(maxsize=32)
 def bundled(size: float) -> Font:
-    """Pillow's own scalable font."""
+    """Pillow's bundled scalable font."""
     return ImageFont.load_default(size)
 
 
 @lru_cache(maxsize=32)
 def system_fonts(size: float) -> tuple[Font, ...]:
-    """Those of `SYSTEM_FONTS` that this machine has."""
-    found: list[Font] = []
+    """Those of `SYSTEM_FONTS` that are installed."""
+    fonts: list[Font] = []
     for name in SYSTEM_FONTS:
         try:
-            found.append(ImageFont.truetype(name, size))
+            fonts.append(ImageFont.truetype(name, size))
         except OSError:
             continue
-    return tuple(found)
+    return tuple(fonts)
 
 
 @lru_cache(maxsize=4096)
 def has_glyph(font: Font, letter: str) -> bool:
-    """Whether the font draws something else than its box for missing letters (U+FFFF never has a glyph)."""
+    """Whether a font has a letter: it draws it differently from U+FFFF, which no font has."""
     return letter.isspace() or _drawn(font, letter) != _drawn(font, "\uffff")
 
 
@@ -80,13 +80,13 @@ def _drawn(font: Font, letter: str) -> bytes:
 
 
 def width(text: str, size: float) -> float:
-    """Pixels from the text's left to its right."""
+    """The width of a text in pixels."""
     text, font = drawable(text, size)
     return font.getlength(text)
 
 
 def fit(text: str, size: float, room: float) -> str:
-    """The text, its end replaced by an ellipsis where it is wider than `room` pixels."""
+    """The text, shortened with an ellipsis if it is wider than `room` pixels."""
     if width(text, size) <= room:
         return text
     while text and width(f"{text}...", size) > room:
@@ -95,7 +95,7 @@ def fit(text: str, size: float, room: float) -> str:
 
 
 def wrap(text: str, size: float, room: float) -> list[str]:
-    """Lines of at most `room` pixels, broken at blanks; a word wider than a line is cut short."""
+    """Break a text at spaces into lines of at most `room` pixels; wider words are shortened."""
     lines: list[str] = []
     for word in text.split():
         joined = f"{lines[-1]} {word}" if lines else word

@@ -1,4 +1,4 @@
-"""Captions in a notebook: the page's photo and words in an output cell."""
+"""Captions in notebooks: the interactive photo and caption in an output cell."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from seesay.explain.page import render_fragment
 
 
 @dataclass(frozen=True, repr=False)
-class Shown:
-    """A captioned photo that notebooks draw and consoles print as its sentence."""
+class NotebookDisplay:
+    """A captioned photo: notebooks show it, consoles print its caption."""
 
     html: str
     text: str
@@ -24,11 +24,11 @@ class Shown:
         return self.text
 
 
-def display(image: Image.Image, caption: Caption) -> Shown:
-    """The photo with its caption, for the last line of a notebook cell.
+def display(image: Image.Image, caption: Caption) -> NotebookDisplay:
+    """A photo with its caption, for the last line of a notebook cell.
 
     Args:
         image: the upright photo, any mode and size.
-        caption: its caption; pointing at a word lights up where the model looked.
+        caption: its caption; hovering over a word shows its attention.
     """
-    return Shown(render_fragment(image, caption), caption.text)
+    return NotebookDisplay(render_fragment(image, caption), caption.text)

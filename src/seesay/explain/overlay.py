@@ -1,13 +1,12 @@
 """Attention weights -> light and shade on the photo.
 
-How a weight becomes light: it is measured against the uniform weight 1/P (P regions, what a model that looks nowhere
-in particular would give each) on a log scale:
+A weight's brightness is its ratio to the uniform weight 1/P (of P regions attended to equally) on a log scale:
 
     heat = 1/2 + log(weight * P) / log(P), clipped to [0, 1]
 
-0 is 1/sqrt(P) of the uniform weight or less (in the dark), 1/2 is the uniform weight (the photo as it is), 1 is
-sqrt(P) times it or more (fully lit). The scale never depends on the map's own extremes, so that noise around uniform
-looks like noise, and two words' maps can be compared.
+0 (dark) is 1/sqrt(P) of the uniform weight or less, 1/2 (the photo unchanged) the uniform weight, and 1 (fully lit)
+sqrt(P) times the uniform weight or more. The scale does not depend on the map's extremes, so that noise around uniform
+looks like noise, and the maps of two words can be compared.
 """
 
 from __future__ import annotations
@@ -25,13 +24,13 @@ FULL_FALL = 0.25  # of a log-probability: the word is a fifth less likely; one p
 
 
 def heat(attention: np.ndarray) -> np.ndarray:
-    """How strongly each region is lit.
+    """The brightness of each region.
 
     Args:
         attention: (rows, cols) weights, >= 0, summing to 1.
 
     Returns:
-        (rows, cols) float32 in [0, 1]; 0.5 is the uniform weight (see the module's text).
+        (rows, cols) float32 in [0, 1]; 0.5 is the uniform weight (see the module's docstring).
 
     Raises:
         ValueError: not two-dimensional, empty, or with negative or non-finite weights.
@@ -48,25 +47,25 @@ def heat(attention: np.ndarray) -> np.ndarray:
 
 
 def fall_heat(falls: np.ndarray) -> np.ndarray:
-    """How strongly each patch is lit by what hiding it cost a word.
+    """The brightness of each patch from the fall of a word's log-probability when it is hidden.
 
     Args:
-        falls: (rows, cols) of the log-probability, from `CaptionModel.occlusion`.
+        falls: (rows, cols), from `CaptionModel.occlusion`.
 
     Returns:
-        (rows, cols) float32 in [0, 1]; 0.5 where nothing changed, 1 at a fall of `FULL_FALL` or more,
-        below 0.5 where the word became likelier.
+        (rows, cols) float32 in [0, 1]; 0.5 for no change, 1 for a fall of `FULL_FALL` or more, below 0.5 where the
+        word became likelier.
     """
     return np.clip(0.5 + np.asarray(falls) / (2 * FULL_FALL), 0, 1).astype(np.float32)
 
 
 def heat_map(attention: np.ndarray, size: tuple[int, int], smooth: bool = True) -> np.ndarray:
-    """`heat` stretched over a photo: region (r, c) covers `seesay.geometry.region_box`, whatever the aspect.
+    """`heat` resized to a photo: region (r, c) covers its `seesay.geometry.region_box`, whatever the aspect ratio.
 
     Args:
         attention: (rows, cols) weights, >= 0, summing to 1.
         size: (width, height) of the photo in pixels.
-        smooth: bilinear between the regions' centres, which bleeds half a region at most; False gives blocks.
+        smooth: interpolate bilinearly between the centres of regions; False gives blocks.
 
     Returns:
         (height, width) float32 in [0, 1].
@@ -81,13 +80,13 @@ def draw_overlay(
     smooth: bool = True,
     chosen: Iterable[tuple[int, int]] = (),
 ) -> Image.Image:
-    """The photo with the regions that count less than uniform in shade and those that count more aglow.
+    """The photo with regions below the uniform weight darkened and those above it lit.
 
     Args:
         image: the upright photo, any mode and size.
         attention: (rows, cols) weights, >= 0, summing to 1.
         smooth: as in `heat_map`.
-        chosen: (row, column) of regions to frame: those that hard attention took.
+        chosen: (row, column) of regions to frame: those that hard attention chose.
 
     Returns:
         a new RGB image of the same size.
@@ -101,7 +100,11 @@ def draw_overlay(
 
 
 def draw_boxes(image: Image.Image, boxes: Iterable[Box]) -> Image.Image:
-    """The photo with a light frame, edged in black, around each box (in fractions of its width and height).
+    """The photo with a white frame, edged in black, around each box.
+
+    Args:
+        image: any mode and size.
+        boxes: in fractions of the photo's width and height.
 
     Returns:
         a new RGB image of the same size.

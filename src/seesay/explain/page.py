@@ -1,4 +1,4 @@
-"""One HTML file that shows photos, captions, and where the model looked for each word; it needs no network."""
+"""A self-contained HTML page of photos and captions that shows the attention of each word; it needs no network."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from seesay.explain.overlay import GLOW, GLOW_OPACITY, SHADE, SHADE_OPACITY, fal
 from seesay.writing import write_text
 
 Result = Caption | list[Caption] | Failure
-Item = tuple[Image.Image | None, Result]  # the picture may be None where there is no caption
+Item = tuple[Image.Image | None, Result]  # the picture may be None for a Failure
 
 LONG_SIDE = 640  # pixels; larger photos are shrunk to it
-QUALITY = 82
+QUALITY = 82  # of the JPEGs
 
 
 def render_page(items: Iterable[Item], title: str = "seesay") -> str:
     """The page as one self-contained HTML document.
 
     Args:
-        items: upright photos (any mode and size) with their captions, shown in this order, or with the reason why
-            there is none. Of several captions the first one is shown word by word, the others below it.
+        items: upright photos (any mode and size), in this order, with their captions or a Failure. Of a list of
+            captions the first one is shown word by word, the others below it.
         title: heading and window title, plain text.
 
     Raises:
@@ -43,19 +43,19 @@ def render_page(items: Iterable[Item], title: str = "seesay") -> str:
 
 
 def fill_page(title: str, items: str, style: str = "") -> str:
-    """The page around what stands on it.
+    """Put HTML of photos into the page.
 
     Args:
         title: heading and window title, plain text.
-        items: HTML, from `item_html` and around it.
-        style: CSS beside the page's own.
+        items: HTML, as `item_html` returns it.
+        style: additional CSS.
     """
     css = read_template("page.css") + style
     return fill_template("page.html", title=escape(title), style=css, script=_script(), items=items)
 
 
 def write_page(path: str | Path, items: Iterable[Item], title: str = "seesay") -> Path:
-    """Write `render_page` to a file, whose folder is made if need be, and return its path.
+    """Write `render_page` to a file, creating its folder, and return the path.
 
     Raises:
         SeesayError: the file cannot be written.
@@ -65,7 +65,7 @@ def write_page(path: str | Path, items: Iterable[Item], title: str = "seesay") -
 
 
 def write_html(path: str | Path, page: str) -> Path:
-    """Write a page to a file, whose folder is made if need be, and return its path.
+    """Write a page to a file, creating its folder, and return the path.
 
     Raises:
         SeesayError: the file cannot be written.
@@ -80,7 +80,7 @@ def write_html(path: str | Path, page: str) -> Path:
 
 
 def render_fragment(image: Image.Image, caption: Caption) -> str:
-    """One photo and its caption as HTML to be put into another page, with its own style and script."""
+    """One photo and its caption as HTML for use in another page, with style and script."""
     style, script = read_template("page.css"), _script()
     return f'<div class="seesay"><style>{style}</style>{item_html(image, caption)}</div><script>{script}</script>'
 
@@ -93,16 +93,16 @@ def item_html(
     several: str = "alternatives",
     needed: np.ndarray | None = None,
 ) -> str:
-    """One photo with its caption, the words of which light it up in a page with the page's script.
+    """One photo and its caption as HTML; the page's script lights up the photo for each word.
 
     Args:
-        image: the upright photo; None where it could not be read.
-        result: its caption, several of them, or a Failure, of which the file's name and the reason are shown.
+        image: the upright photo; None for a Failure.
+        result: its caption, a list of captions, or a Failure, whose file name and reason are shown.
         long_side: pixels; larger photos are shrunk to it.
         below: HTML under the caption.
-        several: what several captions are called.
-        needed: (words, rows, cols) falls of `CaptionModel.occlusion` of the caption shown word by word;
-            the page then shows them as a second map.
+        several: what a list of captions is called.
+        needed: (words, rows, cols) falls from `CaptionModel.occlusion` for the first caption, which the page can show
+            in place of the attention.
     """
     if isinstance(result, Failure):
         name = f"{PurePath(result.image).name}: " if result.image else ""
@@ -130,8 +130,8 @@ def item_html(
 
 
 def _others_html(first: Caption, others: list[Caption], several: str) -> str:
-    """Captions beside the first one, each with its log-probability."""
-    rows = "".join(f"<li>{escape(each.text)} <span>{each.score:.1f}</span></li>" for each in others)
+    """The other captions, each with its log-probability."""
+    rows = "".join(f"<li>{escape(other.text)} <span>{other.score:.1f}</span></li>" for other in others)
     about = f"{several.capitalize()}, with their log-probabilities (the caption above: {first.score:.1f})"
     return f'<div class="others"><p>{escape(about)}</p><ul>{rows}</ul></div>'
 
@@ -141,29 +141,30 @@ def _sentence(caption: Caption) -> str:
 
 
 def _word(word: Word) -> str:
-    text, sure = escape(word.text), escape(percent(word.logprob))
+    text, probability = escape(word.text), escape(percent(word.logprob))
     return (
         f'<button type="button" class="word" style="--p:{math.exp(min(word.logprob, 0.0)):.3f}" '
-        f'data-percent="{sure}"{_chosen(word)} aria-pressed="false" aria-label="{text}, {sure} sure">{text}</button>'
+        f'data-percent="{probability}"{_chosen(word)} aria-pressed="false" '
+        f'aria-label="{text}, {probability} sure">{text}</button>'
     )
 
 
 def _chosen(word: Word) -> str:
-    """The regions that hard attention took, for the page to frame."""
+    """The regions that hard attention chose, as an attribute: the page frames them."""
     return f' data-chosen="{json.dumps(word.chosen)}"' if word.chosen else ""
 
 
 def _heat_json(caption: Caption, needed: np.ndarray | None = None) -> str:
-    """(words, rows, cols) heat as whole numbers 0-255, of attention and, where they are given, of the falls."""
+    """Heat (words, rows, cols) as integers 0-255, of the attention and, if given, of the falls."""
     kinds = {"looked": [heat(word.attention) for word in caption.words]}
     if needed is not None:
         kinds["needed"] = [fall_heat(falls) for falls in needed]
-    maps = {kind: [np.rint(each * 255).astype(int).tolist() for each in maps] for kind, maps in kinds.items()}
+    maps = {kind: [np.rint(255 * heat_).astype(int).tolist() for heat_ in of_words] for kind, of_words in kinds.items()}
     return json.dumps(maps, separators=(",", ":"))
 
 
 def photo_data(image: Image.Image, long_side: int) -> tuple[str, int, int]:
-    """A photo as the address of an `img`, with the width and height that it has there.
+    """A photo as a data URL, with the width and height of the encoded picture.
 
     Args:
         image: upright, any mode and size.
@@ -187,7 +188,7 @@ def _data_url(image: Image.Image) -> str:
 
 @cache
 def read_template(name: str) -> str:
-    """A file of the folder `template`."""
+    """The text of a file in the folder `template`."""
     return (Path(__file__).parent / "template" / name).read_text("utf-8")
 
 
@@ -197,5 +198,5 @@ def _script() -> str:
 
 
 def fill_template(template: str, **values: str) -> str:
-    """Put the values into a template's {{names}}, in one pass: values may hold braces of their own."""
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: values[found[1]], read_template(template))
+    """Replace the {{names}} of a template by values; braces in the values are left alone."""
+    return re.sub(r"\{\{(\w+)\}\}", lambda name: values[name[1]], read_template(template))

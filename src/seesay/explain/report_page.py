@@ -1,4 +1,4 @@
-"""The page of an evaluation: its figures, then photos with the caption, its CIDEr-D, and what people wrote."""
+"""The HTML report of an evaluation: figures, then photos with caption, CIDEr-D and references."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ LONG_SIDE = 320  # pixels; there are dozens of photos on the page
 
 
 @dataclass(frozen=True)
-class Judged:
+class ScoredPhoto:
     """One photo of the page.
 
     Attributes:
         image: upright, any mode and size; None where it cannot be opened.
-        caption: the model's, with attention; a Failure says why the photo is not there.
+        caption: the model's, with attention; or a Failure with the reason why the photo is missing.
         cider: CIDEr-D of the caption, 0 to 10; shown x100.
-        references: what people wrote.
+        references: captions that people wrote.
     """
 
     image: Image.Image | None
@@ -39,24 +39,24 @@ class Section:
 
     Attributes:
         title: plain text.
-        about: a sentence on how the photos were chosen.
-        photos: read once, one at a time, so that they need not be in memory together.
+        about: how the photos were chosen, one sentence.
+        photos: iterated once, so that they need not be in memory together.
     """
 
     title: str
     about: str
-    photos: Iterable[Judged]
+    photos: Iterable[ScoredPhoto]
 
 
 @dataclass(frozen=True)
-class Figures:
-    """What stands above the photos, all plain text.
+class Summary:
+    """The part above the photos, in plain text.
 
     Attributes:
-        scores: name -> figure, as it is to be shown.
+        scores: name -> value as text.
         facts: heading -> a line.
-        charts: heading -> label -> how many photos; each becomes a row of bars.
-        notes: what must be known to read the scores.
+        charts: heading -> label -> number of photos; each becomes a bar chart.
+        notes: remarks on how to read the scores.
     """
 
     scores: Mapping[str, str]
@@ -65,33 +65,33 @@ class Figures:
     notes: Sequence[str] = ()
 
 
-def render_report(title: str, figures: Figures, sections: Iterable[Section]) -> str:
+def render_report(title: str, summary: Summary, sections: Iterable[Section]) -> str:
     """The page as one self-contained HTML document; sections without photos are left out.
 
     Raises:
         ValueError: a word's attention is not (rows, cols) weights.
     """
-    shown = {section.title: html for section in sections if (html := _section(section))}
-    links = " ".join(f'<a href="#{_anchor(name)}">{escape(name)}</a>' for name in shown)
-    items = [_summary(figures), f'<nav aria-label="Parts of the page">{links}</nav>', *shown.values()]
+    parts = {section.title: html for section in sections if (html := _section(section))}
+    links = " ".join(f'<a href="#{_anchor(name)}">{escape(name)}</a>' for name in parts)
+    items = [_summary_html(summary), f'<nav aria-label="Parts of the page">{links}</nav>', *parts.values()]
     return fill_page(title, "\n".join(items), read_template("report.css"))
 
 
-def write_report(path: str | Path, title: str, figures: Figures, sections: Iterable[Section]) -> Path:
-    """Write `render_report` to a file, whose folder is made if need be, and return its path.
+def write_report(path: str | Path, title: str, summary: Summary, sections: Iterable[Section]) -> Path:
+    """Write `render_report` to a file, creating its folder, and return the path.
 
     Raises:
         SeesayError: the file cannot be written.
         ValueError: a word's attention is not (rows, cols) weights.
     """
-    return write_html(path, render_report(title, figures, sections))
+    return write_html(path, render_report(title, summary, sections))
 
 
-def _summary(figures: Figures) -> str:
-    scores = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in figures.scores.items())
-    notes = "".join(f"<p>{escape(note)}</p>" for note in figures.notes)
-    facts = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in figures.facts.items())
-    charts = "".join(_chart(name, counts) for name, counts in figures.charts.items())
+def _summary_html(summary: Summary) -> str:
+    scores = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in summary.scores.items())
+    notes = "".join(f"<p>{escape(note)}</p>" for note in summary.notes)
+    facts = "".join(f"<div><dt>{escape(k)}</dt><dd>{escape(v)}</dd></div>" for k, v in summary.facts.items())
+    charts = "".join(_chart(name, counts) for name, counts in summary.charts.items())
     return f"""<section class="summary">
 <dl class="scores">{scores}</dl>
 <div class="notes">{notes}</div>
@@ -106,15 +106,15 @@ def _chart(name: str, counts: Mapping[str, int]) -> str:
         f'<i title="{escape(label)}: {count:,}" style="--h:{count / most:.3f}"></i>' for label, count in counts.items()
     )
     first, last = (next(iter(order), "") for order in (counts, reversed(list(counts))))
-    said = escape(f"{name}, {', '.join(f'{label}: {count:,}' for label, count in counts.items())}")
+    description = escape(f"{name}, {', '.join(f'{label}: {count:,}' for label, count in counts.items())}")
     return f"""<div class="chart"><h2>{escape(name)}</h2>
-<div class="bars" role="img" aria-label="{said}">{bars}</div>
+<div class="bars" role="img" aria-label="{description}">{bars}</div>
 <p><span>{escape(first)}</span><span>{escape(last)}</span></p></div>"""
 
 
 def _section(section: Section) -> str:
     items = [
-        item_html(photo.image, photo.caption, LONG_SIDE, _judgement(photo.cider, photo.references))
+        item_html(photo.image, photo.caption, LONG_SIDE, _references(photo.cider, photo.references))
         for photo in section.photos
     ]
     if not items:
@@ -132,7 +132,7 @@ def _anchor(title: str) -> str:
     return re.sub(r"\W+", "-", title.lower())
 
 
-def _judgement(cider: float, references: Sequence[str]) -> str:
+def _references(cider: float, references: Sequence[str]) -> str:
     lines = "".join(f"<li>{escape(text)}</li>" for text in references)
     return f"""<p class="cider">CIDEr {100 * cider:.1f}</p>
 <ul class="references" aria-label="What people wrote">{lines}</ul>

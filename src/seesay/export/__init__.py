@@ -1,1 +1,1 @@
-"""Torch model -> bundle: graphs, weights, the graphs in 8 bits; and back (torch, onnx)."""
+"""Torch model -> bundle (weights, ONNX graphs, quantised graphs), and back. Needs torch and onnx."""

@@ -1,4 +1,4 @@
-"""Between which values the tensors of a graph lie: photos, and words about them, pass through and are watched."""
+"""Calibration: the range of each activation that is quantised, over photos and sentences about them."""
 
 from __future__ import annotations
 
@@ -13,106 +13,109 @@ from onnx import TensorProto, helper
 
 from seesay.data.tokens import BOS, EOS
 
-BEAMS, WORDS = 16, 12  # about each photo
+BEAMS, WORDS = 16, 12  # calibration sentences of each photo, and their words
 
 
 class Range(NamedTuple):
-    """The least and the largest value of a tensor that was seen, and zero between them."""
+    """The smallest and the largest value that a tensor had; 0 always lies between them."""
 
     low: float
     high: float
 
 
-def photo_ranges(photo: onnx.ModelProto, tensors: Iterable[str], images: np.ndarray) -> dict[str, Range]:
-    """Ranges in the graph that reads photos.
+def encoder_ranges(encoder: onnx.ModelProto, tensors: Iterable[str], images: np.ndarray) -> dict[str, Range]:
+    """Ranges of tensors in the encoder's graph.
 
     Args:
-        photo: from `seesay.export.onnx_module.export_graph`, its weights inside.
-        tensors: whose ranges; of the graph or its input.
-        images: (N, 3, size, size) float32, as the graph reads them.
+        encoder: from `seesay.export.onnx_module.export_graph`, its weights inside.
+        tensors: names of tensors of the graph, or of its input.
+        images: (N, 3, size, size) float32, preprocessed.
     """
-    watched = set(tensors)
-    graph = Watched(photo, watched)
-    return _ranges(watched, (graph({"images": image[None]}) for image in images))
+    names = set(tensors)
+    observer = Observer(encoder, names)
+    return _ranges(names, (observer({"images": image[None]}) for image in images))
 
 
-def channel_means(photo: onnx.ModelProto, tensors: Iterable[str], images: np.ndarray) -> dict[str, np.ndarray]:
-    """(C,) for each of the tensors, which are (1, C, ...): arguments as for `photo_ranges`."""
-    watched = sorted(tensors)
-    graph = Watched(photo, watched)
-    means: dict[str, list[np.ndarray]] = {name: [] for name in watched}
+def channel_means(encoder: onnx.ModelProto, tensors: Iterable[str], images: np.ndarray) -> dict[str, np.ndarray]:
+    """Means (C,) of the channels of tensors (1, C, ...); arguments as for `encoder_ranges`."""
+    names = sorted(tensors)
+    observer = Observer(encoder, names)
+    means: dict[str, list[np.ndarray]] = {name: [] for name in names}
     for image in images:
-        found = graph({"images": image[None]})
-        for name, each in means.items():
-            each.append(found[name].reshape(found[name].shape[1], -1).mean(axis=1))
-    return {name: np.mean(each, axis=0) for name, each in means.items()}
+        values = observer({"images": image[None]})
+        for name in names:
+            channels = values[name].reshape(values[name].shape[1], -1)  # (C, rows * cols)
+            means[name].append(channels.mean(axis=1))
+    return {name: np.mean(of_images, axis=0) for name, of_images in means.items()}
 
 
-def step_ranges(
-    photo: onnx.ModelProto, step: onnx.ModelProto, tensors: Iterable[str], images: np.ndarray
+def decoder_ranges(
+    encoder: onnx.ModelProto, decoder: onnx.ModelProto, tensors: Iterable[str], images: np.ndarray
 ) -> dict[str, Range]:
-    """Ranges in the graph of one word, while sentences are written about each photo, always the same ones.
+    """Ranges of tensors in the decoder's graph, while it reads the same sentences about each photo.
 
     Args:
-        photo, step: both graphs, their weights inside.
-        tensors: of the second one or its inputs.
-        images: as for `photo_ranges`.
+        encoder, decoder: both graphs, their weights inside.
+        tensors: names of tensors of the decoder's graph, or of its inputs.
+        images: as for `encoder_ranges`.
     """
-    watched = set(tensors)
-    return _ranges(watched, _steps(Watched(photo), Watched(step, watched), images))
+    names = set(tensors)
+    return _ranges(names, _decoder_steps(Observer(encoder), Observer(decoder, names), images))
 
 
-class Watched:
-    """A graph that shows its inputs and tensors beside its outputs.
+class Observer:
+    """Runs a graph and returns its inputs, its outputs and any other tensors by name.
 
     Args:
         model: its weights inside.
-        tensors: which.
-        as_written: roundings are done apart from what they stand around, in float32 and alike on every processor.
+        tensors: the other tensors.
+        optimise: whether ONNX Runtime may fuse operations. Without, quantisation is simulated in float32, alike on
+            every CPU.
     """
 
-    def __init__(self, model: onnx.ModelProto, tensors: Iterable[str] = (), as_written: bool = False) -> None:
+    def __init__(self, model: onnx.ModelProto, tensors: Iterable[str] = (), optimise: bool = True) -> None:
         model = copy.deepcopy(model)
-        shown = {value.name for value in (*model.graph.output, *model.graph.input)}
-        more = [name for name in tensors if name not in shown]
+        known = {value.name for value in (*model.graph.output, *model.graph.input)}
+        more = [name for name in tensors if name not in known]
         model.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in more)
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors only
-        if as_written:
+        if not optimise:
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         self._session = onnxruntime.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )
         self._outputs = [output.name for output in self._session.get_outputs()]
 
-    def __call__(self, feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        found = map(np.asarray, self._session.run(self._outputs, dict(feed)))
-        return {**feed, **dict(zip(self._outputs, found, strict=True))}
+    def __call__(self, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        outputs = map(np.asarray, self._session.run(self._outputs, dict(inputs)))
+        return {**inputs, **dict(zip(self._outputs, outputs, strict=True))}
 
 
-def _steps(photo: Watched, step: Watched, images: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
+def _decoder_steps(encoder: Observer, decoder: Observer, images: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
+    """What the decoder's observer gives at each step of BEAMS sentences about each photo."""
     random = np.random.default_rng(0)
     for image in images:
-        encoded = photo({"images": image[None]})
+        encoded = encoder({"images": image[None]})
         memory = {name: part for name, part in encoded.items() if name.startswith("memory.")}
         state = {name: np.repeat(part, BEAMS, 1) for name, part in encoded.items() if name.startswith("state.")}
         tokens = np.full((1, BEAMS), BOS)
         for _ in range(WORDS):
-            found = step({"tokens": tokens, **state, **memory})
-            yield found
-            state = {name: found[f"next.{name.removeprefix('state.')}"] for name in state}
-            tokens = _words(found["logprobs"], random)
+            values = decoder({"tokens": tokens, **state, **memory})
+            yield values
+            state = {name: values[f"next.{name.removeprefix('state.')}"] for name in state}
+            tokens = _next_tokens(values["logprobs"], random)
 
 
-def _words(logprobs: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """(1, K, V) -> (1, K): half of the words as the model would choose, half of all alike."""
-    drawn = (logprobs + random.gumbel(size=logprobs.shape)).argmax(-1)
-    return np.where(np.arange(BEAMS) % 2, drawn, random.integers(EOS, logprobs.shape[-1], drawn.shape))
+def _next_tokens(logprobs: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """(1, K, V) -> (1, K): sampled from the model for every second sentence, uniformly for the others."""
+    sampled = (logprobs + random.gumbel(size=logprobs.shape)).argmax(-1)
+    return np.where(np.arange(BEAMS) % 2, sampled, random.integers(EOS, logprobs.shape[-1], sampled.shape))
 
 
-def _ranges(names: Iterable[str], seen: Iterable[Mapping[str, np.ndarray]]) -> dict[str, Range]:
-    found = {name: Range(0.0, 0.0) for name in names}
-    for parts in seen:
-        for name, (low, high) in found.items():
-            found[name] = Range(min(low, float(parts[name].min())), max(high, float(parts[name].max())))
-    return found
+def _ranges(names: Iterable[str], runs: Iterable[Mapping[str, np.ndarray]]) -> dict[str, Range]:
+    ranges = {name: Range(0.0, 0.0) for name in names}
+    for values in runs:
+        for name, (low, high) in ranges.items():
+            ranges[name] = Range(min(low, float(values[name].min())), max(high, float(values[name].max())))
+    return ranges

@@ -27,32 +27,32 @@ def load_captioner(bundle: Bundle, recipe: Recipe | None = None) -> Captioner:
 
     Args:
         bundle: opened.
-        recipe: another recipe of the same model (with its own dropout, say) to build it by; None: the bundle's.
+        recipe: to build the model by in place of the bundle's: the same model, with another dropout, say.
 
     Raises:
-        BundleError: its recipe cannot be used by this version, or its weights are not those of the recipe's model: the
-            bundle is a forgery, or another version of timm builds the encoder differently.
+        BundleError: this version cannot use the recipe, or the weights do not fit the recipe's model: the bundle is
+            forged, or another version of timm builds the encoder differently.
     """
     recipe = recipe or bundle_recipe(bundle)
     stored = {name: entry.shape for name, entry in check_weights(bundle.folder).items()}
     vocabulary = _refuse_misfits(bundle, recipe, stored)
     encoder = _build_encoder(bundle, recipe, stored)
-    with torch.device("meta"):  # names and shapes without the memory, which a forged recipe may ask any amount of
+    with torch.device("meta"):  # shapes without memory, of which a forged recipe may ask any amount
         table = torch.zeros(1, 1, device="cpu").expand(vocabulary).numpy()
         sketch = build_decoder(recipe, encoder, len(bundle.tokenizer), table)
     _compare(bundle, "decoder.", sketch, stored)
     state = load_file(bundle.folder / WEIGHTS)
-    table = state[WORDS].float().numpy()  # their width is that of vectors which may be gone by now
+    table = state[WORDS].float().numpy()  # for their width: the file of pretrained vectors may be gone by now
     captioner = Captioner(encoder, build_decoder(recipe, encoder, len(bundle.tokenizer), table))
     captioner.load_state_dict(state)  # copies half into single
     return captioner.eval()
 
 
 def bundle_recipe(bundle: Bundle) -> Recipe:
-    """The recipe of a bundle, checked as one that is to be trained.
+    """The recipe of a bundle, checked like one for training.
 
     Raises:
-        BundleError: it has keys of another version, or contradicts itself.
+        BundleError: it has keys of another version, or contradictions.
     """
     try:
         return Recipe.from_dict(bundle.recipe)
@@ -62,7 +62,7 @@ def bundle_recipe(bundle: Bundle) -> Recipe:
 
 
 def _refuse_misfits(bundle: Bundle, recipe: Recipe, stored: Mapping[str, Shape]) -> Shape:
-    """What can be said before anything is built; the shape of the words' vectors, (V, m)."""
+    """Check what can be checked before a model is built; returns the shape of the word vectors, (V, m)."""
     if bundle.transform.size != recipe.images.size:
         expected = f"size={bundle.transform.size}: expected {recipe.images.size}, which is images.size of the recipe"
         raise refused(bundle.folder / "preprocessing.json", expected)
@@ -76,12 +76,12 @@ def _refuse_misfits(bundle: Bundle, recipe: Recipe, stored: Mapping[str, Shape])
 
 
 def _build_encoder(bundle: Bundle, recipe: Recipe, stored: Mapping[str, Shape]) -> Encoder:
-    """The encoder, compared with the weights before memory is taken for it, where its model can be built so."""
+    """The encoder; its shapes are compared with the weights before it takes memory, where the model allows that."""
     arguments = recipe.encoder.name, bundle.transform, recipe.encoder.layer
     try:
         with torch.device("meta"):
             _compare(bundle, "encoder.", Encoder(*arguments), stored)
-    except RecipeError:  # some models need their numbers, and are compared below
+    except RecipeError:  # some models cannot be built on the meta device; they are compared below
         pass
     try:
         encoder = Encoder(*arguments)
@@ -92,12 +92,12 @@ def _build_encoder(bundle: Bundle, recipe: Recipe, stored: Mapping[str, Shape]) 
 
 
 def _compare(bundle: Bundle, prefix: str, part: nn.Module, stored: Mapping[str, Shape]) -> None:
-    """Names and shapes of a part of the model with those in the file."""
-    wanted = {f"{prefix}{name}": tuple(tensor.shape) for name, tensor in part.state_dict().items()}
-    found = {name: shape for name, shape in stored.items() if name.startswith(prefix)}
-    misfits = [name for name in sorted(wanted | found) if wanted.get(name) != found.get(name)]
+    """Compare names and shapes of a part of the model with those in the file."""
+    expected = {f"{prefix}{name}": tuple(tensor.shape) for name, tensor in part.state_dict().items()}
+    given = {name: shape for name, shape in stored.items() if name.startswith(prefix)}
+    misfits = [name for name in sorted(expected | given) if expected.get(name) != given.get(name)]
     if misfits:
-        shapes = f"{_axes(found.get(misfits[0]))}, expected {_axes(wanted.get(misfits[0]))}"
+        shapes = f"{_axes(given.get(misfits[0]))}, expected {_axes(expected.get(misfits[0]))}"
         raise refused(
             bundle.folder / WEIGHTS,
             f"{len(misfits):,} tensors do not fit the model of its recipe, as timm {timm.__version__} builds it: "

@@ -1,4 +1,4 @@
-"""A torch module as an ONNX graph, or run by ONNX Runtime."""
+"""torch module -> ONNX graph, or a function that ONNX Runtime computes."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-SMALL = 256  # matrices of fewer elements stay inside the graph, as they are
+SMALL = 256  # matrices with fewer elements stay inside the graph, in float32
 
 
 def run_on_onnx(module: nn.Module, example: Tensor) -> Callable[[np.ndarray], np.ndarray]:
-    """A module as a function on numpy arrays, (B, ...) float32 -> (B, ...), computed by ONNX Runtime on the CPU.
+    """A module as a function of numpy arrays, (B, ...) float32 -> (B, ...), that ONNX Runtime computes on the CPU.
 
     Args:
-        module: in eval mode, one tensor in and one out, B of any length.
-        example: of its input, B at least 2.
+        module: in eval mode; takes one tensor and returns one, for any B.
+        example: an input, with B of at least 2.
     """
     graph = export_graph(module, (example,), ({0: torch.export.Dim.DYNAMIC},), ["input"], ["output"])
     options = onnxruntime.SessionOptions()
@@ -32,13 +32,13 @@ def run_on_onnx(module: nn.Module, example: Tensor) -> Callable[[np.ndarray], np
 def export_graph(
     graph: nn.Module, args: tuple, dynamic: tuple, inputs: list[str], outputs: list[str]
 ) -> onnx.ModelProto:
-    """A module as an ONNX graph that says nothing of the machine that made it.
+    """Export a module as an ONNX graph, without metadata of the exporting machine.
 
     Args:
-        graph: tensors in, a tensor or a tuple of tensors out.
-        args: an example of its inputs.
-        dynamic: for each input its axes of any length, as `torch.export` takes them.
-        inputs, outputs: their names.
+        graph: takes tensors, returns a tensor or a tuple of tensors.
+        args: example inputs.
+        dynamic: for each input its axes of variable length, as `torch.export` takes them.
+        inputs, outputs: names.
     """
     program = torch.onnx.export(
         graph.eval(),
@@ -53,7 +53,7 @@ def export_graph(
     model = program.model_proto
     model.producer_name, model.producer_version = "seesay", ""
     del model.metadata_props[:], model.graph.metadata_props[:]
-    for node in model.graph.node:  # stack traces of the exporting machine
+    for node in model.graph.node:  # these hold stack traces
         del node.metadata_props[:]
         node.doc_string = ""
     for value in (*model.graph.value_info, *model.graph.input, *model.graph.output):
@@ -62,7 +62,7 @@ def export_graph(
 
 
 def replace_all(repeated: Any, items: Iterable[Any]) -> None:
-    """Give a graph's nodes or initializers (a repeated field) other content."""
+    """Replace the content of a repeated field, such as a graph's nodes or initializers."""
     items = [copy.deepcopy(item) for item in items]
     del repeated[:]
     repeated.extend(items)

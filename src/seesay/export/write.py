@@ -27,15 +27,15 @@ def write_bundle(
     search: BeamOptions,
     score: Score | None = None,
 ) -> Path:
-    """Write everything that captioning, evaluation, serving and fine-tuning need; all of it or nothing.
+    """Write a bundle, everything that captioning, evaluation, serving and fine-tuning need; all of it or nothing.
 
     Args:
-        folder: replaced if it is there.
-        recipe: how the model was made.
-        captioner: any device; left as it is.
+        folder: replaced if it exists.
+        recipe: how the model was trained.
+        captioner: on any device; not changed.
         tokenizer: its vocabulary.
-        search: the search it should be used with.
-        score: figures of the model exactly as it is written (half precision).
+        search: the default search options of the bundle.
+        score: computes scores.json from the model exactly as it is written (half precision).
     """
     model = half_precision(captioner)
     scores = score(model) if score else {}

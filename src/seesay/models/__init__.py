@@ -1,1 +1,1 @@
-"""Encoder, attention, decoder and the captioner made of them (torch)."""
+"""The models: encoder, attention, decoders, and the captioner that joins them. Needs torch."""

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from seesay.models.embedding import WordEmbedding
-from seesay.models.recurrent import Advanced, WholePhotoDecoder
+from seesay.models.recurrent import MeanRegionDecoder, RecurrentStep
 
 
-class Adaptive(WholePhotoDecoder):
-    """Read the word, look with the state after it, and weigh what was seen against what the LSTM remembers.
+class Adaptive(MeanRegionDecoder):
+    """Read the word, attend with the new state, and weigh the context against a sentinel made of the LSTM's cell state.
 
     With x = [E y; mean values] (numbers of the paper's equations in brackets):
 
@@ -22,12 +22,12 @@ class Adaptive(WholePhotoDecoder):
         beta  = the sentinel's share in softmax([score(values_i, h); score(s, h)])   [12]
         p     = softmax(O tanh(W (beta s + (1 - beta) v + h)))           [11, 13, with a tanh]
 
-    The attention that is shown is alpha: where it looked, however much of it went into the word.
+    The attention that is shown is alpha, whatever the share 1 - beta of the context is.
 
     Args: those of `RecurrentDecoder`; an LSTM of one layer.
     """
 
-    inputs_extra = 1  # the sentinel's gate
+    extra_inputs = 1  # the sentinel's gate
 
     def __init__(self, embedding: WordEmbedding, region_size: int, grid: tuple[int, int], **options: Any) -> None:
         super().__init__(embedding, region_size, grid, **options)
@@ -35,12 +35,13 @@ class Adaptive(WholePhotoDecoder):
         self.sentinel_gate = nn.Linear(size, size, bias=False)
         self.sentinel_key = nn.Linear(size, self.attention.key.out_features, bias=False)
 
-    def advance(self, words_in: Tensor, state: Any, memory: Any, sample: Tensor | None = None) -> Advanced:
-        """See the class."""
+    def recurrence(self, words_in: Tensor, state: Any, memory: Any, sampled: Tensor | None = None) -> RecurrentStep:
+        """Equations 3, 9, 10, 6 to 8, 12 and 11."""
         inputs, gate = (words_in + memory.whole).split([4 * self.size, self.size], dim=-1)
-        after = self._cells(inputs, state, nn.ModuleList())
+        after = self._run_cells(inputs, state, nn.ModuleList())
         sentinel = torch.sigmoid(gate + self.sentinel_gate(state.h)) * torch.tanh(after.c)
-        look = self.look(after.h, memory, sample)
-        own = self.attention.match(after.h, self.sentinel_key(sentinel))  # (B, K, 1)
-        beta = torch.sigmoid(own - look.scores.squeeze(2).logsumexp(dim=-1, keepdim=True))
-        return Advanced(beta * sentinel + (1 - beta) * look.context + after.h, after, look)
+        attended = self.attend(after.h, memory, sampled)
+        sentinel_score = self.attention.score_one_key(after.h, self.sentinel_key(sentinel))  # (B, K, 1)
+        # the sentinel's share of a softmax over all scores is a sigmoid of its distance to their logsumexp
+        beta = torch.sigmoid(sentinel_score - attended.scores.squeeze(2).logsumexp(dim=-1, keepdim=True))
+        return RecurrentStep(beta * sentinel + (1 - beta) * attended.context + after.h, after, attended)

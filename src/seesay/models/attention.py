@@ -1,6 +1,7 @@
-"""Attention over the regions of the grid: scores of regions for queries, and what their weights bring.
+"""Attention scores, and the weighted sum of the values.
 
-Every score meets regions and state after projections to A numbers; N heads have A / N of them each.
+Regions and decoder state are both projected to A dimensions, where they are compared; each of N
+heads compares its own A / N of them.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from seesay.models.kernels.additive import additive_scores, is_faster
 
 
 class Attention(nn.Module):
-    """What the scores share: a key for each region, a query from the decoder's state.
+    """Base class of the scores: a key for each region, a query from the decoder's state.
 
     Args:
         region_size: features of a region.
         query_size: features of the decoder's state.
-        size: A, the space where regions and state meet (`attention.size`).
-        heads: N, looks at once (https://arxiv.org/abs/1706.03762); divides A.
+        size: A, the dimensions in which keys and queries are compared (`attention.size`).
+        heads: N, the attention heads (https://arxiv.org/abs/1706.03762); divides A.
     """
 
     def __init__(self, region_size: int, query_size: int, size: int, heads: int = 1) -> None:
@@ -30,7 +31,7 @@ class Attention(nn.Module):
         self.query = nn.Linear(query_size, size)
 
     def project(self, regions: Tensor) -> Tensor:
-        """The half that does not change from word to word: (B, P, D) -> keys (B, P, A)."""
+        """The keys, which are the same at every step: (B, P, D) -> (B, P, A)."""
         return self.key(regions)
 
     @abstractmethod
@@ -38,22 +39,31 @@ class Attention(nn.Module):
         """Scores of every region for every query, before the softmax.
 
         Args:
-            query: (B, K, H), one state per beam or caption.
-            keys: (B, P, A) from `project`; shared by the K queries of a photo.
+            query: (B, K, H), the decoder's state for each beam or caption.
+            keys: (B, P, A) from `project`; the K queries of a photo share them.
 
         Returns:
             (B, K, N, P), any real numbers.
         """
 
     @abstractmethod
-    def match(self, query: Tensor, key: Tensor) -> Tensor:
-        """Scores of one key of each query's own: (B, K, H), (B, K, A) -> (B, K, N)."""
+    def score_one_key(self, query: Tensor, key: Tensor) -> Tensor:
+        """Score each query against one key of its own, as the adaptive decoder does its sentinel.
+
+        Args:
+            query: (B, K, H).
+            key: (B, K, A), as `project` makes keys: in a score whose `project` does more than a
+                linear map, the caller has to do the same.
+
+        Returns:
+            (B, K, N).
+        """
 
 
 class AdditiveAttention(Attention):
-    """Bahdanau's score (https://arxiv.org/abs/1409.0473), as in Show, Attend and Tell (https://arxiv.org/abs/1502.03044).
+    """Bahdanau's score (https://arxiv.org/abs/1409.0473), used by Show, Attend and Tell.
 
-    e_i = v . tanh(W_a a_i + W_h h + b)          (SAT, equation 4)
+    e_i = v . tanh(W_a a_i + W_h h + b)          (https://arxiv.org/abs/1502.03044, equation 4)
     """
 
     def __init__(self, region_size: int, query_size: int, size: int, heads: int = 1) -> None:
@@ -61,46 +71,50 @@ class AdditiveAttention(Attention):
         self.score = nn.Linear(size // heads, heads, bias=False)  # one v for each head
 
     def forward(self, query: Tensor, keys: Tensor) -> Tensor:
-        query = self.query(query)
-        if self.training and is_faster(query):  # not where a graph is made of it
+        query = self.query(query)  # (B, K, A)
+        if self.training and is_faster(query):  # in eval mode torch.export traces this method
             return additive_scores(query, keys, self.score.weight)
-        met = (keys.unsqueeze(1) + query.unsqueeze(2)).tanh_()  # (B, K, P, A), the largest of all: in place
-        return self._weigh(met).transpose(-1, -2)
+        # (B, K, P, A) is the largest tensor of a step, hence the in-place tanh
+        activations = (keys.unsqueeze(1) + query.unsqueeze(2)).tanh_()
+        return self._score(activations).transpose(-1, -2)
 
-    def match(self, query: Tensor, key: Tensor) -> Tensor:
-        return self._weigh(torch.tanh(key + self.query(query)))
+    def score_one_key(self, query: Tensor, key: Tensor) -> Tensor:
+        return self._score(torch.tanh(key + self.query(query)))
 
-    def _weigh(self, met: Tensor) -> Tensor:
-        """(..., A) -> (..., N)."""
+    def _score(self, activations: Tensor) -> Tensor:
+        """Each head's dot product with its v: (..., A) -> (..., N)."""
         if self.heads == 1:
-            return self.score(met)
-        return (met.unflatten(-1, (self.heads, -1)) * self.score.weight).sum(dim=-1)
+            return self.score(activations)
+        by_head = activations.unflatten(-1, (self.heads, -1))  # (..., N, A / N)
+        return (by_head * self.score.weight).sum(dim=-1)
 
 
 class DotAttention(Attention):
-    """Luong's product, between projections (https://arxiv.org/abs/1508.04025, section 3.1).
+    """Luong's dot product of projections (https://arxiv.org/abs/1508.04025, section 3.1).
 
     e_i = (W_h h + b) . (W_a a_i)
     """
 
     def forward(self, query: Tensor, keys: Tensor) -> Tensor:
-        query, keys = (split_heads(part, self.heads) for part in (self._ask(query), keys))
-        return (query @ keys.transpose(-1, -2)).transpose(1, 2)
+        queries = split_heads(self._project_query(query), self.heads)  # (B, N, K, A / N)
+        keys = split_heads(keys, self.heads)  # (B, N, P, A / N)
+        return (queries @ keys.transpose(-1, -2)).transpose(1, 2)
 
-    def match(self, query: Tensor, key: Tensor) -> Tensor:
-        return (self._ask(query) * key).unflatten(-1, (self.heads, -1)).sum(dim=-1)
+    def score_one_key(self, query: Tensor, key: Tensor) -> Tensor:
+        return (self._project_query(query) * key).unflatten(-1, (self.heads, -1)).sum(dim=-1)
 
-    def _ask(self, query: Tensor) -> Tensor:
+    def _project_query(self, query: Tensor) -> Tensor:
+        """(B, K, H) -> (B, K, A)."""
         return self.query(query)
 
 
 class ScaledDotAttention(DotAttention):
-    """The Transformer's score (https://arxiv.org/abs/1706.03762, equation 1): scores of unit variance whatever A is.
+    """The Transformer's score: the dot product, scaled so that its variance does not grow with A.
 
-    e_i = (W_h h + b) . (W_a a_i) / sqrt(A / N)
+    e_i = (W_h h + b) . (W_a a_i) / sqrt(A / N)  (https://arxiv.org/abs/1706.03762, equation 1)
     """
 
-    def _ask(self, query: Tensor) -> Tensor:
+    def _project_query(self, query: Tensor) -> Tensor:
         return self.query(query) * (self.query.out_features // self.heads) ** -0.5
 
 
@@ -116,8 +130,8 @@ def split_heads(vectors: Tensor, heads: int) -> Tensor:
     return vectors.unflatten(-1, (heads, -1)).transpose(-3, -2)
 
 
-def bring(weights: Tensor, values: Tensor) -> Tensor:
-    """The context: each head's mean of its share of the values, one head after the other.
+def weighted_sum(weights: Tensor, values: Tensor) -> Tensor:
+    """The context vector: each head sums its share of the values; the heads are concatenated.
 
     Args:
         weights: (B, K, N, P), rows summing to 1.
@@ -128,13 +142,15 @@ def bring(weights: Tensor, values: Tensor) -> Tensor:
     """
     if weights.shape[2] == 1:
         return weights.squeeze(2) @ values
-    return (weights.transpose(1, 2) @ split_heads(values, weights.shape[2])).transpose(1, 2).flatten(2)
+    by_head = weights.transpose(1, 2) @ split_heads(values, weights.shape[2])  # (B, N, K, H / N)
+    return by_head.transpose(1, 2).flatten(2)
 
 
 class RegionWeights(nn.Softmax):
-    """Scores -> the weights of the regions: a softmax, and the one place where weights can be read or replaced.
+    """The softmax from scores to attention weights: the one place to read or replace the weights.
 
-    A forward hook on it sees the weights of every head and may return others, from which the context is then made.
+    A forward hook on it sees the weights of every head and may return others; the context is then
+    made from those.
     """
 
     def __init__(self) -> None:
@@ -145,22 +161,22 @@ def attend(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    hidden: Tensor | None = None,
-    weigh: RegionWeights | None = None,
+    mask: Tensor | None = None,
+    softmax: RegionWeights | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Multi-head attention: softmax(q . k / sqrt(H / N)) v (https://arxiv.org/abs/1706.03762, equation 1).
 
     Args:
         query: (..., N, T, H / N), see `split_heads`.
         key, value: (..., N, S, H / N).
-        hidden: (..., T, S) True where not to look; None hides nothing.
-        weigh: the softmax, where it is to be read or replaced.
+        mask: (..., T, S), True where a query must not attend; None masks nothing.
+        softmax: used in place of torch's, so that hooks on it can read or replace the weights.
 
     Returns:
-        context (..., N, T, H / N) and weights (..., T, S), the mean over the heads, rows summing to 1.
+        context (..., N, T, H / N), and weights (..., T, S) averaged over the heads, rows summing to 1.
     """
-    scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5
-    if hidden is not None:
-        scores = scores.masked_fill(hidden.unsqueeze(-3), float("-inf"))
-    weights = scores.softmax(dim=-1) if weigh is None else weigh(scores)
+    scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5  # (..., N, T, S)
+    if mask is not None:
+        scores = scores.masked_fill(mask.unsqueeze(-3), float("-inf"))
+    weights = scores.softmax(dim=-1) if softmax is None else softmax(scores)
     return weights @ value, weights.mean(dim=-3)

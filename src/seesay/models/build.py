@@ -1,4 +1,4 @@
-"""Recipe -> model."""
+"""Recipe -> encoder and decoder."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ DESIGNS: dict[str, type[RecurrentDecoder]] = {
     "adaptive": Adaptive,
     "up_down": UpDown,
 }
-LEARNED_SIZE = 300  # of word vectors that a recipe says nothing about
+LEARNED_SIZE = 300  # width of the word vectors where embedding.size is null
 
 
 def build_encoder(recipe: Recipe) -> Encoder:
-    """The encoder that a recipe asks for, with its weights; see `load_encoder`."""
+    """The recipe's encoder with its weights; see `load_encoder`."""
     encoder = recipe.encoder
     return load_encoder(encoder.name, encoder.weights, recipe.images.size, encoder.layer)
 
 
 def build_decoder(recipe: Recipe, encoder: Encoder, vocab_size: int, table: np.ndarray | None = None) -> Decoder:
-    """The decoder that a recipe asks for, with fresh weights.
+    """The recipe's decoder with random weights.
 
     Args:
-        recipe: sections embedding, attention and decoder, and `encoder.self_attention`.
-        encoder: whose regions it reads.
+        recipe: its sections embedding, attention and decoder, and `encoder.self_attention`.
+        encoder: determines the size of the regions and the grid.
         vocab_size: V.
-        table: (V, m) word vectors to start from; None: random ones.
+        table: (V, m) initial word vectors; None: random ones.
     """
     embedding = build_embedding(recipe, vocab_size, table)
     attention, decoder = recipe.attention, recipe.decoder
@@ -70,10 +70,10 @@ def build_decoder(recipe: Recipe, encoder: Encoder, vocab_size: int, table: np.n
 
 
 def build_embedding(recipe: Recipe, vocab_size: int, table: np.ndarray | None = None) -> WordEmbedding:
-    """The words' vectors that a recipe asks for; see `build_decoder`."""
-    asked = recipe.embedding
-    width = asked.size or LEARNED_SIZE if table is None else table.shape[1]
-    embedding = WordEmbedding(vocab_size, asked.size or width, width, asked.tied, asked.train)
+    """The recipe's word embedding; see `build_decoder`."""
+    part = recipe.embedding
+    table_size = part.size or LEARNED_SIZE if table is None else table.shape[1]
+    embedding = WordEmbedding(vocab_size, part.size or table_size, table_size, part.tied, part.train)
     if table is not None:
         with torch.no_grad():
             embedding.weight.copy_(torch.from_numpy(table))

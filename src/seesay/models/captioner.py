@@ -1,4 +1,4 @@
-"""Captioner: an encoder and a decoder, built apart and joined here."""
+"""Captioner: an encoder and a decoder joined."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ class Captioner(nn.Module):
     """Photo -> regions -> words.
 
     Args:
-        encoder: reads photos into regions.
-        decoder: writes words from regions.
+        encoder: photos -> regions.
+        decoder: regions -> words.
     """
 
     def __init__(self, encoder: Encoder, decoder: Decoder) -> None:
@@ -24,5 +24,5 @@ class Captioner(nn.Module):
         self.decoder = decoder
 
     def prepare(self, images: Tensor) -> Any:
-        """(B, 3, size, size) normalised photos -> what the decoder keeps of them, its `Memory`."""
+        """(B, 3, size, size) normalised photos -> the decoder's `Memory` of them."""
         return self.decoder.prepare(self.encoder(images).regions)

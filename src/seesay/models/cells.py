@@ -1,4 +1,7 @@
-"""Recurrent cells: one layer, one word further. Inputs come projected, so that words are projected all at once."""
+"""Recurrent cells: one step of one layer.
+
+Their inputs are projected by the caller, so that the words of whole captions are projected at once.
+"""
 
 from __future__ import annotations
 
@@ -9,31 +12,31 @@ import torch
 from torch import Tensor, nn
 
 
-class Hidden(NamedTuple):
-    """The state of cells without a memory of their own, (B, K, layers * H): layer after layer."""
+class HiddenState(NamedTuple):
+    """The state of RNN and GRU cells, (B, K, layers * H): the layers' hidden states, concatenated."""
 
     h: Tensor
 
 
-class HiddenAndMemory(NamedTuple):
-    """The LSTM's state, both (B, K, layers * H): layer after layer."""
+class LstmState(NamedTuple):
+    """Hidden and cell state of LSTM cells, both (B, K, layers * H): the layers', concatenated."""
 
     h: Tensor
     c: Tensor
 
 
 class Cell(nn.Module):
-    """h' = cell(x, h).
+    """A recurrent cell: h' = cell(x, h).
 
     Args:
         size: H.
 
     Attributes:
         State: NamedTuple of the state's parts, h first.
-        gates: numbers that x has for each of the H.
+        gates: how many gates (and candidates) the cell has: its input x is gates * H wide.
     """
 
-    State: ClassVar[type[Hidden] | type[HiddenAndMemory]]
+    State: ClassVar[type[HiddenState] | type[LstmState]]
     gates: ClassVar[int]
 
     def __init__(self, size: int) -> None:
@@ -42,25 +45,25 @@ class Cell(nn.Module):
 
     @staticmethod
     def initialise(inputs: nn.Linear, size: int) -> None:
-        """Set what a cell of this size wants of the biases of the layer that makes its inputs."""
+        """Initialise the biases of the layer that makes the inputs of a cell of this size."""
 
     @abstractmethod
     def forward(self, inputs: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
-        """One word further.
+        """One step.
 
         Args:
-            inputs: (B, K, gates * H), everything but the recurrence, biases included.
-            state: parts (B, K, H).
+            inputs: (B, K, gates * H), projected and with their biases; the cell adds W h to them.
+            state: its parts, each (B, K, H).
 
         Returns:
-            The parts after it.
+            The parts of the next state.
         """
 
 
 class RnnCell(Cell):
     """Elman's network: h' = tanh(x + W h)."""
 
-    State = Hidden
+    State = HiddenState
     gates = 1
 
     def forward(self, inputs: Tensor, *state: Tensor) -> tuple[Tensor, ...]:
@@ -73,12 +76,12 @@ class LstmCell(Cell):
     i, f, g, o = x + W h,    c' = sigmoid(f) c + sigmoid(i) tanh(g),    h' = sigmoid(o) tanh(c')
     """
 
-    State = HiddenAndMemory
+    State = LstmState
     gates = 4
 
     @staticmethod
     def initialise(inputs: nn.Linear, size: int) -> None:
-        """An open forget gate at the start (https://proceedings.mlr.press/v37/jozefowicz15.html)."""
+        """Biases of 1 for the forget gate (https://proceedings.mlr.press/v37/jozefowicz15.html)."""
         with torch.no_grad():
             inputs.bias[size : 2 * size].fill_(1.0)
 
@@ -90,12 +93,12 @@ class LstmCell(Cell):
 
 
 class GruCell(Cell):
-    """Gated recurrent unit (https://arxiv.org/abs/1406.1078), the reset after the product, as cuDNN and torch have it.
+    """Gated recurrent unit (https://arxiv.org/abs/1406.1078); resets after the product, as in cuDNN.
 
     r, u, n = x,    r', u', n' = W h + b,    n = tanh(n + sigmoid(r + r') n'),    h' = n + sigmoid(u + u') (h - n)
     """
 
-    State = Hidden
+    State = HiddenState
     gates = 3
 
     def __init__(self, size: int) -> None:

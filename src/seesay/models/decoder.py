@@ -1,4 +1,4 @@
-"""What every decoder is: `prepare`, `start`, then `step` by `step`; `forward` is its equal for whole captions."""
+"""The interface of every decoder: `prepare` and `start`, then `step` by `step`; `forward` for whole captions."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from seesay.models.regions import Regions
 
 
 class Memory(NamedTuple):
-    """What a decoder keeps of a photo; the same for all of its beams or captions.
+    """What a decoder keeps of a photo; all beams and captions of the photo share it.
 
     Attributes:
-        values: (B, P, ...) regions in the decoder's own space.
-        keys: (B, P, ...) regions as the attention compares them.
+        values: (B, P, ...) the regions that contexts are weighted sums of.
+        keys: (B, P, ...) the regions as attention scores compare them.
     """
 
     values: Tensor
@@ -25,12 +25,12 @@ class Memory(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What one word costs and brings.
+    """The result of one decoding step.
 
     Attributes:
         logprobs: (B, K, V) natural log-probabilities of the next token.
-        state: a tuple of tensors (B, K, ...), of the decoder's own kind: the state after this step.
-        attention: (B, K, P) where it looked, rows summing to 1.
+        state: the decoder's state after the step, a tuple of tensors (B, K, ...).
+        attention: (B, K, P) attention weights over the regions, rows summing to 1.
     """
 
     logprobs: Tensor
@@ -39,12 +39,13 @@ class Step(NamedTuple):
 
 
 class Decoded(NamedTuple):
-    """A teacher-forced pass.
+    """The result of a teacher-forced pass over whole captions.
 
     Attributes:
-        hidden: (B, K, L, M) what `logits` turns into words.
-        attention: (B, K, L, P).
-        chosen: (B, K, L) the region that hard attention took, -1 where it took the expectation; None: soft attention.
+        hidden: (B, K, L, M) hidden states, from which `logits` predicts the next token.
+        attention: (B, K, L, P) attention weights.
+        chosen: (B, K, L) the region that hard attention chose, -1 where it took the expectation; None for soft
+            attention.
     """
 
     hidden: Tensor
@@ -53,15 +54,15 @@ class Decoded(NamedTuple):
 
 
 class Decoder(nn.Module):
-    """The contract. `step` defines the model: greedy, beam, sampling, figures and the exported graph are all `step`.
+    """The interface. `step` defines the model: every search, figure and exported graph is made of it.
 
     Attributes:
-        Memory: the NamedTuple of this decoder, of tensors or of tuples of them.
-        State: its tuple of tensors, made of them one by one; fields (or places) of both name inputs and outputs of the
-            graphs.
-        embedding: of the words, read and written.
-        regions: makes the encoder's regions its own.
-        region_weights: gives the weights of the attention that is shown, (B, K, N, P) or (B, N, K, P) for N heads.
+        Memory: the NamedTuple that `prepare` returns, of tensors or of tuples of them.
+        State: its state, a tuple of tensors that takes them one by one. The fields (or indices) of memory and state
+            name the inputs and outputs of the exported graphs.
+        embedding: of the words, read and predicted.
+        regions: projects the encoder's regions.
+        region_weights: the softmax of the attention that is shown: (B, K, N, P), or (B, N, K, P), for N heads.
     """
 
     Memory: ClassVar[Any] = Memory
@@ -82,19 +83,19 @@ class Decoder(nn.Module):
 
     @abstractmethod
     def prepare(self, regions: Tensor) -> Any:
-        """Everything that is the same at each step: (B, P, D) -> Memory, or a NamedTuple that has more."""
+        """Compute once what every step needs of a photo: (B, P, D) -> `Memory`."""
 
     @abstractmethod
     def start(self, memory: Any, beams: int = 1) -> Any:
-        """The state before the first word, parts (B, beams, ...)."""
+        """The state before the first word, its parts (B, beams, ...)."""
 
     @abstractmethod
     def step(self, tokens: Tensor, state: Any, memory: Any) -> Step:
-        """One word further.
+        """Read one token of each beam and predict the next.
 
         Args:
-            tokens: (B, K) ids of the words just read.
-            state: parts (B, K, ...).
+            tokens: (B, K) ids of the previous tokens.
+            state: its parts (B, K, ...).
             memory: of the B photos, without K.
         """
 
@@ -103,14 +104,14 @@ class Decoder(nn.Module):
         """Read whole captions (teacher forcing); equal to repeated `step`.
 
         Args:
-            tokens: (B, K, L) ids, start token first; each photo's captions the longest first.
-            lengths: (B, K) real tokens of each caption; what comes after is padding.
+            tokens: (B, K, L) ids, start token first; each photo's captions in order of falling length.
+            lengths: (B, K) real tokens of each caption; the rest is padding.
             memory: of the B photos.
 
         Returns:
-            hidden and attention; what stands there after a caption's end means nothing.
+            Hidden states and attention weights; those of padding are undefined.
         """
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """(..., M) -> (..., V), before the softmax."""
+        """Scores of all tokens before the softmax: (..., M) -> (..., V)."""
         return self.embedding.logits(hidden)

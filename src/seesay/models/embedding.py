@@ -1,4 +1,4 @@
-"""Word vectors, read and written."""
+"""Word embeddings and the output projection, which may share their weights."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from torch import Tensor, nn
 
 
 class WordEmbedding(nn.Module):
-    """Token ids -> vectors, and vectors -> a score for each token.
+    """Token ids -> vectors, and hidden states -> a score for each token.
 
-        E = T P         T: the table (V, m); P: a projection (m, M), where m is another width than M
-        o = O h + b     O = E where tied (https://arxiv.org/abs/1611.01462), else a matrix of its own
+        E = T P         T: the table (V, m); P: a projection (m, M), where m differs from M
+        o = O h + b     O = E where tied (https://arxiv.org/abs/1611.01462), else its own matrix
 
-    Every row of T, E and O starts with a length of about 1.
+    Every row of T, E and O has an expected length of 1 at the start.
 
     Args:
         vocab_size: V.
-        size: M, the width of what the decoder reads and writes.
+        size: M, the width of what the decoder reads and predicts from.
         table_size: m, the width of the vectors in the table; None: M.
-        tied: words are written with the vectors that they are read with.
+        tied: whether the output projection is the embedding matrix.
         train: whether the table is trained.
     """
 
@@ -37,17 +37,24 @@ class WordEmbedding(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """(...) ids -> (..., M)."""
-        vectors = nn.functional.embedding(tokens, self.weight)
+        vectors = nn.functional.embedding(tokens, self.weight)  # (..., m)
         return vectors if self.project is None else self.project(vectors)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """(..., M) -> (..., V), before the softmax."""
-        return nn.functional.linear(*self.written_from(hidden), self.bias)
+        """Scores of all tokens before the softmax: (..., M) -> (..., V)."""
+        return nn.functional.linear(*self.output_projection(hidden), self.bias)
 
-    def written_from(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """(..., M) -> the vectors and the matrix that words are written from: their product, with the bias, is o."""
+    def output_projection(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """The two factors of the scores: their product, plus the bias, is o.
+
+        Args:
+            hidden: (..., M).
+
+        Returns:
+            Vectors (..., n) and a matrix (V, n), where n is M or, for a tied table with a projection, m.
+        """
         if self.write is not None:
             return hidden, self.write
         if self.project is not None:
-            hidden = hidden @ self.project.weight  # (T P) h = T (P h): E, V x M, is never made
+            hidden = hidden @ self.project.weight  # (T P) h = T (P h): E (V, M) is never computed
         return hidden, self.weight

@@ -1,4 +1,4 @@
-"""Encoder: any timm model, read before its pooling, or at an earlier layer, as a grid of regions."""
+"""Encoder: any timm model; its feature map before pooling, or at an earlier layer, is the grid of regions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from seesay.models.stages import find_stage, intermediates, stages
 
 
 class Features(NamedTuple):
-    """What the encoder says of a batch of photos.
+    """The encoder's output for a batch of photos.
 
     Attributes:
         regions: (B, P, D), row by row, P = rows * cols.
@@ -28,22 +28,22 @@ class Features(NamedTuple):
 
 
 class Encoder(nn.Module):
-    """A timm backbone without its classifier, and without what comes after the grid that is read.
+    """A timm backbone without its classifier and without the layers after the grid that is read.
 
     Args:
-        name: any timm model with a grid: convolutional, or a transformer, whose patches are the regions (class and
-            register tokens are left out).
-        transform: the preprocessing that belongs to the weights; `load_encoder` finds it.
-        layer: where the grid is read: one of timm's stages by number (negative from the end) or by the name of its
-            module; None: at the end.
+        name: a timm model that yields a grid: a convolutional network, or a vision transformer, whose patch tokens
+            are the regions (class and register tokens are left out).
+        transform: the preprocessing that the weights were trained with; `load_encoder` finds it.
+        layer: the stage whose feature map is read: timm's number of it (negative from the end) or the name of its
+            module; None: the last one, before pooling.
 
     Attributes:
         grid: (rows, cols).
-        depth: D.
-        layer: the module's name, None for the end.
+        depth: D, channels of the feature map.
+        layer: the name of the stage's module, None for the last one.
 
     Raises:
-        RecipeError: timm does not know the name, the model gives no grid at this size, or has no such layer.
+        RecipeError: timm has no such model, the model yields no grid at this size, or it has no such layer.
     """
 
     def __init__(self, name: str, transform: ImageTransform, layer: int | str | None = None) -> None:
@@ -52,7 +52,7 @@ class Encoder(nn.Module):
             raise RecipeError(f"encoder.name={name}: timm has no such model.{did_you_mean(name, timm.list_models())}")
         self.name, self.transform = name, transform
         self.layer: str | None = None
-        self._stage: int | None = None  # None: what `forward_features` gives
+        self._stage: int | None = None  # None: the output of `forward_features`
         blank = torch.zeros(1, 3, transform.size, transform.size)
         try:
             self.backbone = build_backbone(name, transform.size)
@@ -62,7 +62,7 @@ class Encoder(nn.Module):
                 maps = self._maps(blank)
         except RecipeError:
             raise
-        except Exception as error:  # timm's models say in many ways that a size is not theirs
+        except Exception as error:  # timm's models raise many kinds of errors for a size that they cannot take
             raise RecipeError(
                 f"encoder.name={name}: gives no grid at images.size={transform.size} ({first_line(error)})"
             ) from error
@@ -72,7 +72,7 @@ class Encoder(nn.Module):
 
     @property
     def last_stage(self) -> int:
-        """timm's number of the stage that the grid comes from."""
+        """timm's number of the stage whose feature map is read."""
         return len(self.backbone.feature_info) - 1 if self._stage is None else self._stage
 
     def forward(self, images: Tensor) -> Features:
@@ -81,7 +81,7 @@ class Encoder(nn.Module):
         return Features(rows_of(maps), (maps.shape[2], maps.shape[3]))
 
     def _read_at(self, layer: int | str | None, blank: Tensor) -> None:
-        """Find the layer and drop what comes after it."""
+        """Find the layer and drop the layers after it."""
         if layer is not None:
             stage = find_stage(stages(self.backbone, blank), layer, self.name)
             self._stage, self.layer = stage.number, stage.module
@@ -90,43 +90,43 @@ class Encoder(nn.Module):
             self._stage = self.last_stage
 
     def _maps(self, images: Tensor) -> Tensor:
-        """(B, D, rows, cols)."""
+        """The feature map: (B, 3, size, size) -> (B, D, rows, cols)."""
         if self._stage is not None:
             return intermediates(self.backbone, images, [self._stage], norm=self.layer is None)[0]
         maps = self.backbone.forward_features(images)
-        # Swin and its kin give (B, rows, cols, D), and say so
+        # Swin and similar models give (B, rows, cols, D) and declare it
         return maps.permute(0, 3, 1, 2) if getattr(self.backbone, "output_fmt", "NCHW") == "NHWC" else maps
 
     def noise(self, batch: int = 1) -> Tensor:
-        """Photos of noise, (B, 3, size, size), always the same: examples to try the model on."""
+        """Example inputs for tracing and probing: noise (B, 3, size, size), always the same."""
         size, first = self.transform.size, next(self.parameters())
         images = torch.rand(batch, 3, size, size, generator=torch.Generator().manual_seed(0))
         return images.to(first.device, first.dtype)
 
     def digest(self) -> str:
-        """A name for these very weights (hex)."""
+        """A hexadecimal digest of the weights."""
         return digest(self.backbone.state_dict())
 
 
 def rows_of(maps: Tensor) -> Tensor:
-    """(B, D, rows, cols) -> (B, rows * cols, D), row by row."""
+    """Feature map to regions: (B, D, rows, cols) -> (B, rows * cols, D), row by row."""
     return maps.flatten(2).transpose(1, 2)
 
 
 def digest(weights: Mapping[str, Tensor]) -> str:
-    """A name for these very weights (hex)."""
-    found = hashlib.sha256()
+    """A hexadecimal digest of weights by name."""
+    sha = hashlib.sha256()
     for name, tensor in sorted(weights.items()):
-        found.update(name.encode())
-        found.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return found.hexdigest()[:16]
+        sha.update(name.encode())
+        sha.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return sha.hexdigest()[:16]
 
 
 def build_backbone(name: str, size: int, pretrained: bool = False) -> Any:
-    """timm's model without its classifier; one that is built for one size is built for this one."""
+    """timm's model without classifier and pooling, built for this image size where the model has a fixed one."""
     config = timm.get_pretrained_cfg(name, allow_unregistered=True)
-    built_for: dict[str, Any] = {"img_size": size} if config is not None and config.fixed_input_size else {}
+    options: dict[str, Any] = {"img_size": size} if config is not None and config.fixed_input_size else {}
     try:
-        return timm.create_model(name, pretrained=pretrained, num_classes=0, global_pool="", **built_for)
-    except AssertionError:  # a few cannot be built without their pooling; it is never called
-        return timm.create_model(name, pretrained=pretrained, num_classes=0, **built_for)
+        return timm.create_model(name, pretrained=pretrained, num_classes=0, global_pool="", **options)
+    except AssertionError:  # a few cannot be built without pooling, which is then never called
+        return timm.create_model(name, pretrained=pretrained, num_classes=0, **options)

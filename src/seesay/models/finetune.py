@@ -1,4 +1,4 @@
-"""Which stages of an encoder are trained."""
+"""Fine-tuning: which stages of an encoder are trained."""
 
 from __future__ import annotations
 
@@ -14,34 +14,34 @@ from seesay.models.stages import intermediates
 
 
 def stage_parameters(encoder: Encoder) -> list[list[str]]:
-    """Names of the parameters of each stage, from the first to the grid that is read; stages without any are left out.
+    """Names of the parameters of each stage, first to last; stages without parameters are left out.
 
-    A stage owns what its grid depends on and no earlier grid does, as autograd tells on a copy without data: timm's
-    names differ between models, gradients do not. What comes between the last stage and the grid that is read (a head
-    convolution, a final normalisation) belongs to the last stage.
+    A stage owns the parameters that its feature map depends on and no earlier one does. Autograd finds them, on a copy
+    of the model on the meta device, since parameter names follow no common scheme. Layers between the last stage and
+    the grid that is read (a head convolution, a final norm) belong to the last stage.
     """
     model = copy.deepcopy(encoder).to("meta").eval().requires_grad_(True)
     images = torch.zeros(1, 3, encoder.transform.size, encoder.transform.size, device="meta")
     outputs = [*intermediates(model.backbone, images, range(model.last_stage)), model(images).regions]
     names, parameters = zip(*model.named_parameters(), strict=True)
-    found: list[list[str]] = []
+    owned: list[list[str]] = []
     for output in outputs:
         gradients = torch.autograd.grad(output.sum(), parameters, allow_unused=True, retain_graph=True)
         used = (name for name, gradient in zip(names, gradients, strict=True) if gradient is not None)
-        found.append([name for name in used if name not in set(chain(*found))])
-    return [stage for stage in found if stage]
+        owned.append([name for name in used if name not in set(chain(*owned))])
+    return [names for names in owned if names]
 
 
 def finetune(encoder: Encoder, which: Literal["none", "last", "all"] | int) -> None:
-    """Freeze the encoder but for its last stages.
+    """Freeze the encoder except for its last stages.
 
     Args:
         encoder: `requires_grad` of its parameters is set.
-        which: "none", "last" (two stages), how many stages, or "all"; weights that the grid does not depend on stay
-            frozen in any case.
+        which: "none", "last" (two stages), the number of stages, or "all"; parameters that the grid does not depend on
+            are always frozen.
 
     Raises:
-        RecipeError: it has fewer stages.
+        RecipeError: the encoder has fewer stages.
     """
     encoder.requires_grad_(False)
     if which == "none":

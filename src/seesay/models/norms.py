@@ -1,4 +1,4 @@
-"""Batch norms of encoders that start from random weights."""
+"""Batch norms: finding them, and initialising those of an encoder with random weights."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ from seesay.data.augment import Augmentation
 from seesay.data.images import ImageTransform, open_photo
 from seesay.models.encoder import Encoder
 
-# timm's own are subclasses of these
+# timm's batch norms are subclasses of these
 BatchNorm = nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d | nn.SyncBatchNorm
 
 
 def batch_norms(module: nn.Module) -> list[BatchNorm]:
-    """Every batch norm of a module, timm's own kinds included."""
+    """All batch norms inside a module, timm's included."""
     return [inner for inner in module.modules() if isinstance(inner, BatchNorm)]
 
 
 @torch.no_grad()
-def settle(encoder: Encoder) -> None:
-    """Give the batch norms of random weights the statistics of the packaged photos and of some variants of them.
+def initialise_batch_norms(encoder: Encoder) -> None:
+    """Set the running statistics of an encoder with random weights to those of the packaged photos.
 
-    Those that they are born with, mean 0 and variance 1, normalise nothing: through the 94 layers of Inception-v3
-    activations grow beyond what a decoder can learn from, in others they vanish.
+    The default statistics, mean 0 and variance 1, normalise nothing: activations grow through the 94 layers of
+    Inception-v3 beyond what a decoder can learn from; in other models they vanish.
     """
     norms = batch_norms(encoder)
     momenta, training = [norm.momentum for norm in norms], encoder.training
-    encoder.eval()  # no dropout
+    encoder.eval()  # without dropout
     for norm in norms:
-        norm.momentum = 1.0  # the statistics are those of one batch
+        norm.momentum = 1.0  # replace the statistics by those of the next batch
         norm.train()
     if norms:
         encoder(_photos(encoder.transform).to(next(encoder.parameters()).device))
@@ -44,8 +44,11 @@ def settle(encoder: Encoder) -> None:
 
 @lru_cache(maxsize=2)
 def _photos(transform: ImageTransform) -> Tensor:
-    """(20, 3, size, size); the five photos alone are too few where the last grid is a single region."""
-    random, vary = np.random.default_rng(0), Augmentation()
+    """The packaged photos and three augmented variants of each, (20, 3, size, size).
+
+    Five photos alone are too few for statistics where the last feature map is a single region.
+    """
+    random, augment = np.random.default_rng(0), Augmentation()
     photos = [open_photo(photo) for photo in demo_photos()]
-    variants = [vary(photo, random) for photo in photos for _ in range(3)]
+    variants = [augment(photo, random) for photo in photos for _ in range(3)]
     return torch.from_numpy(np.stack([transform(photo) for photo in [*photos, *variants]]))

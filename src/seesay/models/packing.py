@@ -1,7 +1,7 @@
-"""Captions of different lengths, put together so that their padding costs nothing.
+"""Captions of different lengths, packed so that padding costs nothing.
 
-Half of a batch (B, K, L) is padding: its longest caption is twice as long as the mean. Both forms hold the real words
-and few others, and `put` lays what was made of them back into (B, K, L).
+Half of a batch (B, K, L) is padding, since its longest caption is twice as long as the mean. Both
+packed forms hold the real words and few others; `unpack` puts results back into (B, K, L).
 """
 
 from __future__ import annotations
@@ -12,54 +12,60 @@ import numpy as np
 import torch
 from torch import Tensor
 
-STAY = 0.75  # finished photos leave once no more than this share still runs: each leaving costs a copy in the gradient
+# The batch shrinks once no more than this share of its photos still has words to read: each time
+# costs a copy in the backward pass.
+SHRINK_AT = 0.75
 
 
-class Row(NamedTuple):
-    """The real words of each photo's captions, one caption after the other, W words at most.
+class PackedRow(NamedTuple):
+    """The real words of each photo's captions in one row, W words at most: the Transformer reads these.
 
     Attributes:
-        slot: (B, W) where each word stands among the K * L; photos with fewer words are filled up with padding.
-        place: (B, W) where in its caption.
-        hidden: (B, W, W) True where a word must not look: what comes later, and other captions.
+        slot: (B, W) index of each word among the K * L; rows with fewer words end in padding.
+        position: (B, W) index of each word in its caption.
+        mask: (B, W, W) True where a word must not attend: later words, and other captions.
         captions: K.
         length: L.
     """
 
     slot: Tensor
-    place: Tensor
-    hidden: Tensor
+    position: Tensor
+    mask: Tensor
     captions: int
     length: int
 
     @classmethod
-    def of(cls, tokens: Tensor, lengths: Tensor) -> Row:
-        """The row of (B, K, L) tokens of which the first (B, K) `lengths` are real."""
+    def of(cls, tokens: Tensor, lengths: Tensor) -> PackedRow:
+        """Pack (B, K, L) tokens, of which the first `lengths` (B, K) of each caption are real."""
         captions, length = tokens.shape[1:]
-        padding = (torch.arange(length, device=tokens.device) >= lengths.unsqueeze(-1)).flatten(1)
-        longest = int((~padding).sum(dim=1).max())
+        padding = (torch.arange(length, device=tokens.device) >= lengths.unsqueeze(-1)).flatten(1)  # (B, K * L)
+        longest = int((~padding).sum(dim=1).max())  # W
+        # a stable sort moves the padding to the end and keeps the order of the words
         slot = padding.to(torch.uint8).argsort(dim=1, stable=True)[:, :longest]
-        caption, place = slot // length, slot % length
-        hidden = (caption.unsqueeze(2) != caption.unsqueeze(1)) | (place.unsqueeze(2) < place.unsqueeze(1))
-        return cls(slot, place, hidden, captions, length)
+        caption, position = slot // length, slot % length
+        other_caption = caption.unsqueeze(2) != caption.unsqueeze(1)  # (B, W, W)
+        later = position.unsqueeze(2) < position.unsqueeze(1)
+        return cls(slot, position, other_caption | later, captions, length)
 
-    def take(self, tokens: Tensor) -> Tensor:
+    def pack(self, tokens: Tensor) -> Tensor:
         """(B, K, L) -> (B, W)."""
         return tokens.flatten(1).gather(1, self.slot)
 
-    def put(self, vectors: Tensor) -> Tensor:
-        """(B, W, H) -> (B, K, L, H), 0 elsewhere."""
+    def unpack(self, vectors: Tensor) -> Tensor:
+        """(B, W, H) -> (B, K, L, H), 0 where there is no word."""
         empty = vectors.new_zeros(len(vectors), self.captions * self.length, vectors.shape[2])
         index = self.slot.unsqueeze(2).expand_as(vectors)
         return empty.scatter(1, index, vectors).unflatten(1, (self.captions, self.length))
 
 
-class Running(NamedTuple):
-    """The words that are read at each step, step by step: a rectangle of the photos and captions that still run.
+class PackedSteps(NamedTuple):
+    """The words that are read at each step: a rectangle of photos and captions that have not ended.
+
+    Recurrent decoders read these, step by step.
 
     Attributes:
         sizes: (photos, captions) of each step's rectangle, which holds the first of both.
-        slot: (N,) where each word of all rectangles stands among the B * K * L.
+        slot: (N,) index of each word of all rectangles among the B * K * L.
         shape: (B, K, L).
     """
 
@@ -68,33 +74,36 @@ class Running(NamedTuple):
     shape: tuple[int, int, int]
 
     @classmethod
-    def of(cls, tokens: Tensor, lengths: Tensor) -> Running:
-        """Of (B, K, L) tokens of which the first (B, K) `lengths` are real; least where the longest come first."""
-        batch, captions, length = tokens.shape
-        runs = lengths.cpu().numpy()
-        places = np.arange(batch * captions * length).reshape(tokens.shape)
-        sizes, slots = [], []
-        for step in range(int(runs.max())):
-            still = runs > step
-            last = int(np.flatnonzero(still.any(axis=1))[-1]) + 1
-            batch = last if last <= STAY * batch else batch
-            k = int(np.flatnonzero(still[:batch].any(axis=0))[-1]) + 1
-            sizes.append((batch, k))
-            slots.append(places[:batch, :k, step].ravel())
-        slot = torch.from_numpy(np.concatenate(slots)).to(tokens.device)
-        return cls(sizes, slot, (len(runs), captions, length))
+    def of(cls, tokens: Tensor, lengths: Tensor) -> PackedSteps:
+        """Pack (B, K, L) tokens, of which the first `lengths` (B, K) of each caption are real.
 
-    def take(self, tokens: Tensor) -> Tensor:
+        The rectangles are smallest where the longest come first, photos and captions.
+        """
+        batch, captions, length = tokens.shape
+        ends = lengths.cpu().numpy()
+        slots_of = np.arange(batch * captions * length).reshape(tokens.shape)
+        sizes, slots = [], []
+        for step in range(int(ends.max())):
+            running = ends > step  # (B, K)
+            last = int(np.flatnonzero(running.any(axis=1))[-1]) + 1
+            batch = last if last <= SHRINK_AT * batch else batch
+            widest = int(np.flatnonzero(running[:batch].any(axis=0))[-1]) + 1
+            sizes.append((batch, widest))
+            slots.append(slots_of[:batch, :widest, step].ravel())
+        slot = torch.from_numpy(np.concatenate(slots)).to(tokens.device)
+        return cls(sizes, slot, (len(ends), captions, length))
+
+    def pack(self, tokens: Tensor) -> Tensor:
         """(B, K, L) -> (N,)."""
         return tokens.flatten()[self.slot]
 
-    def steps(self, vectors: Tensor) -> list[Tensor]:
-        """(N, ...) -> for each step (photos, captions, ...)."""
+    def split(self, vectors: Tensor) -> list[Tensor]:
+        """(N, ...) -> for each step its (photos, captions, ...)."""
         parts = vectors.split([photos * captions for photos, captions in self.sizes])
         return [part.unflatten(0, size) for part, size in zip(parts, self.sizes, strict=True)]
 
-    def put(self, vectors: Tensor, fill: float = 0.0) -> Tensor:
-        """(N, ...) -> (B, K, L, ...), `fill` elsewhere."""
+    def unpack(self, vectors: Tensor, fill: float = 0.0) -> Tensor:
+        """(N, ...) -> (B, K, L, ...), `fill` where there is no word."""
         batch, captions, length = self.shape
         empty = vectors.new_full((batch * captions * length, *vectors.shape[1:]), fill)
         return empty.index_copy(0, self.slot, vectors).unflatten(0, self.shape)

@@ -1,4 +1,4 @@
-"""What the recurrent decoders share: words in, cells, a look, words out. Each design has its own file."""
+"""Base classes of the recurrent decoders; each design has its own file."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from seesay.models.attention import SCORES, RegionWeights, bring
+from seesay.models.attention import SCORES, RegionWeights, weighted_sum
 from seesay.models.cells import CELLS
 from seesay.models.decoder import Decoded, Decoder, Memory, Step
 from seesay.models.embedding import WordEmbedding
 from seesay.models.kernels.dropout import Dropout
-from seesay.models.packing import Running
+from seesay.models.packing import PackedSteps
 from seesay.models.regions import Regions
 
 
-class Look(NamedTuple):
-    """One look at a photo.
+class Attended(NamedTuple):
+    """The result of attending to the regions once.
 
     Attributes:
-        context: (B, K, H) what was seen.
-        attention: (B, K, P) where, the mean over the heads; rows sum to 1.
-        chosen: (B, K) the one region that was taken, -1 where it was the expectation; None: soft attention.
+        context: (B, K, H) the weighted sum of the values.
+        attention: (B, K, P) the weights, averaged over the heads; rows sum to 1.
+        chosen: (B, K) the region that hard attention chose, -1 where it took the expectation; None for soft attention.
         scores: (B, K, N, P) before the softmax.
     """
 
@@ -33,25 +33,25 @@ class Look(NamedTuple):
     scores: Tensor
 
 
-class Advanced(NamedTuple):
-    """One word further.
+class RecurrentStep(NamedTuple):
+    """One step of a design's recurrence.
 
     Attributes:
-        features: (B, K, F) from which `write` makes the next word.
-        state: after this step.
-        look: at the photo.
+        features: (B, K, F) from which `deep_output` predicts the next word.
+        state: after the step.
+        attended: where it attended.
     """
 
     features: Tensor
     state: Any
-    look: Look
+    attended: Attended
 
 
 class RecurrentDecoder(Decoder):
-    """Reads words with recurrent cells and looks at the regions once a word.
+    """A decoder of recurrent cells that attends to the regions once for each word.
 
-    Hard attention (Show, Attend and Tell, section 4.1) takes the value of one region instead of the weighted mean:
-    in training a sampled one, for the photos that `forward` is told, in use the most likely one.
+    Hard attention (Show, Attend and Tell, section 4.1) takes the value of a single region in place of the weighted
+    sum: the most likely one, or in training, for the photos that `forward` is given, a sampled one.
 
     Args:
         embedding: of the words, width M.
@@ -59,16 +59,16 @@ class RecurrentDecoder(Decoder):
         grid: (rows, cols) of the regions.
         size: H, the width of the cells (`decoder.size`).
         cell: "rnn", "lstm" or "gru" (`decoder.kind`).
-        layers: cells on top of each other (`decoder.layers`).
+        layers: stacked cells (`decoder.layers`).
         score: "additive", "dot" or "scaled_dot" (`attention.score`).
         attention_size: A (`attention.size`).
-        heads: looks at once (`attention.heads`).
-        hard: `attention.kind`.
-        self_attention: layers in which regions look at each other (`encoder.self_attention`).
-        dropout: on values, words and the output, each alone, and between layers.
+        heads: N, attention heads (`attention.heads`).
+        hard: whether attention is hard (`attention.kind`).
+        self_attention: layers of self-attention among the regions (`encoder.self_attention`).
+        dropout: on values, words and output, and between layers.
     """
 
-    inputs_extra = 0  # numbers a word brings besides the first cell's gates, in units of H
+    extra_inputs = 0  # inputs that `word_in` makes besides those of the first cell, in units of H
 
     def __init__(
         self,
@@ -95,115 +95,124 @@ class RecurrentDecoder(Decoder):
         self.region_weights = RegionWeights()
         self.cells = nn.ModuleList(kind(size) for _ in range(layers))
         self.start_state = nn.Linear(size, len(kind.State._fields) * layers * size)
-        self.word_in = nn.Linear(embedding.size, (kind.gates + self.inputs_extra) * size)
+        self.word_in = nn.Linear(embedding.size, (kind.gates + self.extra_inputs) * size)
         self.dropout = Dropout(dropout)
         kind.initialise(self.word_in, size)
 
     def prepare(self, regions: Tensor) -> Any:
-        """Everything that is the same at each step: (B, P, D) -> Memory of (B, P, H) values and (B, P, A) keys."""
+        """(B, P, D) -> Memory of values (B, P, H) and keys (B, P, A)."""
         values = self.regions(regions)
         return Memory(values, self.attention.project(values))
 
     def start(self, memory: Any, beams: int = 1) -> Any:
-        """The state before the first word, tanh(W mean(values) + b), parts (B, beams, layers * H)."""
-        parts = torch.tanh(self.start_state(memory.values.mean(dim=1, keepdim=True)))
-        parts = parts.expand(-1, beams, -1).chunk(len(self.State._fields), dim=-1)
+        """The state before the first word, tanh(W mean(values) + b), its parts (B, beams, layers * H)."""
+        state = torch.tanh(self.start_state(memory.values.mean(dim=1, keepdim=True)))  # (B, 1, parts * layers * H)
+        parts = state.expand(-1, beams, -1).chunk(len(self.State._fields), dim=-1)
         return self.State(*(part.contiguous() for part in parts))
 
     @abstractmethod
-    def advance(self, words_in: Tensor, state: Any, memory: Any, sample: Tensor | None = None) -> Advanced:
-        """The recurrence of a design.
+    def recurrence(self, words_in: Tensor, state: Any, memory: Any, sampled: Tensor | None = None) -> RecurrentStep:
+        """One step of the design's recurrence: attention and cells, in the design's order.
 
         Args:
-            words_in: (B, K, ...) from `word_in`.
-            state: parts (B, K, layers * H).
+            words_in: (B, K, ...) the words, projected by `word_in`.
+            state: its parts (B, K, layers * H).
             memory: of the B photos.
-            sample: see `forward`.
+            sampled: see `forward`.
         """
 
     @abstractmethod
-    def write(self, words: Tensor, features: Tensor) -> Tensor:
-        """Words read (..., M) and features (..., F) -> hidden (..., M)."""
-
-    def step(self, tokens: Tensor, state: Any, memory: Any) -> Step:
-        """One word further."""
-        words = self.dropout(self.embedding(tokens))
-        features, state, look = self.advance(self.word_in(words), state, memory)
-        logprobs = self.logits(self.write(words, features)).log_softmax(dim=-1)
-        return Step(logprobs, state, look.attention)
-
-    def forward(self, tokens: Tensor, lengths: Tensor, memory: Any, sample: Tensor | None = None) -> Decoded:
-        """Read whole captions (teacher forcing); equal to repeated `step`, with the words' part done at once.
+    def deep_output(self, words: Tensor, features: Tensor) -> Tensor:
+        """The output layer before the projection to the vocabulary.
 
         Args:
-            tokens: (B, K, L) ids, start token first; least work where the longest come first, photos and captions.
-            lengths: (B, K) real tokens of each caption; what is returned where padding stands means nothing.
-            memory: of the B photos.
-            sample: (B,) bool, for hard attention in training: photos of which a region is sampled; of the others the
-                expectation is taken. None: as `step` does.
+            words: (..., M) embeddings of the words just read.
+            features: (..., F) of a `RecurrentStep`.
+
+        Returns:
+            hidden (..., M), see `Decoded`.
         """
-        run = Running.of(tokens, lengths)
-        words = self.dropout(self.embedding(run.take(tokens)))
+
+    def step(self, tokens: Tensor, state: Any, memory: Any) -> Step:
+        """Read one token of each beam and predict the next; see `Decoder.step`."""
+        words = self.dropout(self.embedding(tokens))  # (B, K, M)
+        features, state, attended = self.recurrence(self.word_in(words), state, memory)
+        logprobs = self.logits(self.deep_output(words, features)).log_softmax(dim=-1)  # (B, K, V)
+        return Step(logprobs, state, attended.attention)
+
+    def forward(self, tokens: Tensor, lengths: Tensor, memory: Any, sampled: Tensor | None = None) -> Decoded:
+        """Read whole captions (teacher forcing); equal to repeated `step`.
+
+        Whatever does not depend on the state is computed for all words at once, before and after the loop.
+
+        Args:
+            tokens: (B, K, L) ids, start token first; fastest with photos and captions in order of falling length.
+            lengths: (B, K) real tokens of each caption; results at padding are undefined.
+            memory: of the B photos.
+            sampled: for hard attention in training, (B,) bool: photos for which a region is sampled; for the others
+                the expectation is taken. None: as in `step`.
+        """
+        packed = PackedSteps.of(tokens, lengths)
+        words = self.dropout(self.embedding(packed.pack(tokens)))  # (N, M): all words of the batch
         state = self.start(memory, tokens.shape[1])
-        features, maps, chosen = [], [], []
-        for (photos, captions), words_in in zip(run.sizes, run.steps(self.word_in(words)), strict=True):
-            if photos < len(memory.values):
-                memory, sample = type(memory)(*(part[:photos] for part in memory)), _first(sample, photos)
+        features, attention, chosen = [], [], []
+        for (photos, captions), words_in in zip(packed.sizes, packed.split(self.word_in(words)), strict=True):
+            if photos < len(memory.values):  # the captions of the last photos have ended
+                memory = type(memory)(*(part[:photos] for part in memory))
+                sampled = None if sampled is None else sampled[:photos]
             state = self.State(*(part[:photos, :captions] for part in state))
-            found, state, look = self.advance(words_in, state, memory, sample)
-            features.append(found.flatten(0, 1))
-            maps.append(look.attention.flatten(0, 1))
-            if look.chosen is not None:
-                chosen.append(look.chosen.flatten())
-        hidden, attention = run.put(self.write(words, torch.cat(features))), run.put(torch.cat(maps))
-        return Decoded(hidden, attention, run.put(torch.cat(chosen), fill=-1) if chosen else None)
+            step_features, state, attended = self.recurrence(words_in, state, memory, sampled)
+            features.append(step_features.flatten(0, 1))  # (photos * captions, F)
+            attention.append(attended.attention.flatten(0, 1))
+            if attended.chosen is not None:
+                chosen.append(attended.chosen.flatten())
+        hidden = packed.unpack(self.deep_output(words, torch.cat(features)))  # (B, K, L, M)
+        chosen_regions = packed.unpack(torch.cat(chosen), fill=-1) if chosen else None
+        return Decoded(hidden, packed.unpack(torch.cat(attention)), chosen_regions)
 
-    def look(self, query: Tensor, memory: Any, sample: Tensor | None = None) -> Look:
-        """Where the query (B, K, H) looks and what it sees there: alpha = softmax(e), z = sum_i alpha_i values_i."""
-        scores = self.attention(query, memory.keys)
+    def attend(self, query: Tensor, memory: Any, sampled: Tensor | None = None) -> Attended:
+        """Attend to the regions: alpha = softmax(e), z = sum_i alpha_i values_i, for queries (B, K, H)."""
+        scores = self.attention(query, memory.keys)  # (B, K, N, P)
         weights = self.region_weights(scores)
-        taken, chosen = self._take(weights, sample)
-        return Look(bring(taken, memory.values), weights.mean(dim=2), chosen, scores)
+        value_weights, chosen = self._choose(weights, sampled)
+        return Attended(weighted_sum(value_weights, memory.values), weights.mean(dim=2), chosen, scores)
 
-    def _take(self, weights: Tensor, sample: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Weights of the values, and the region that has all of it where there is just one."""
+    def _choose(self, weights: Tensor, sampled: Tensor | None) -> tuple[Tensor, Tensor | None]:
+        """Hard attention: weights of the values (B, K, 1, P), and the chosen region (B, K), see `Attended.chosen`."""
         if not self.hard:
             return weights, None
-        if sample is None:
+        if sampled is None:
             chosen = weights.argmax(dim=-1)
         else:  # the Gumbel-max trick: one draw from the softmax of the scores
             noise = -torch.empty_like(weights, dtype=torch.float32).exponential_().log()
             chosen = (weights.float().log() + noise).argmax(dim=-1)
-        one = nn.functional.one_hot(chosen, weights.shape[-1]).to(weights.dtype)
-        if sample is None:
-            return one, chosen.squeeze(2)
-        here = sample.reshape(-1, 1)
-        return torch.where(here[..., None, None], one, weights), chosen.squeeze(2).masked_fill(~here, -1)
+        one_hot = nn.functional.one_hot(chosen, weights.shape[-1]).to(weights.dtype)
+        if sampled is None:
+            return one_hot, chosen.squeeze(2)
+        by_photo = sampled.reshape(-1, 1)  # (B, 1)
+        mixed = torch.where(by_photo[..., None, None], one_hot, weights)
+        return mixed, chosen.squeeze(2).masked_fill(~by_photo, -1)
 
-    def _cells(self, inputs: Tensor, state: Any, between: nn.ModuleList) -> Any:
-        """All layers one word further; `between[n]` projects the output of layer n for the next one."""
-        parts = [part.chunk(len(self.cells), dim=-1) for part in state]
-        after = []
+    def _run_cells(self, inputs: Tensor, state: Any, between: nn.ModuleList) -> Any:
+        """One step of all layers; `between[n]` projects the output of layer n to the input of the next one."""
+        layer_states = [part.chunk(len(self.cells), dim=-1) for part in state]
+        after: list[tuple[Tensor, ...]] = []
         for n, cell in enumerate(self.cells):
-            after.append(cell(inputs, *(part[n] for part in parts)))
+            after.append(cell(inputs, *(layers[n] for layers in layer_states)))
             if n < len(between):
                 inputs = between[n](self.dropout(after[n][0]))
-        return self.State(
-            *(torch.cat(part, dim=-1) if len(self.cells) > 1 else part[0] for part in zip(*after, strict=True))
-        )
+        if len(self.cells) == 1:  # nothing to concatenate
+            return self.State(*after[0])
+        return self.State(*(torch.cat(layers, dim=-1) for layers in zip(*after, strict=True)))
 
 
-def _first(sample: Tensor | None, photos: int) -> Tensor | None:
-    return None if sample is None else sample[:photos]
-
-
-class WholeMemory(NamedTuple):
-    """Regions, and the photo as a whole.
+class MeanRegionMemory(NamedTuple):
+    """Regions, and their mean.
 
     Attributes:
         values: (B, P, H).
         keys: (B, P, A).
-        whole: (B, 1, ...) the mean region as the first cell's input reads it.
+        whole: (B, 1, ...) the mean region, projected to the first cell's input.
     """
 
     values: Tensor
@@ -211,24 +220,24 @@ class WholeMemory(NamedTuple):
     whole: Tensor
 
 
-class WholePhotoDecoder(RecurrentDecoder):
-    """A design whose first cell reads the photo as a whole at every word, and whose output does not read the word.
+class MeanRegionDecoder(RecurrentDecoder):
+    """A design whose first cell reads the mean region at every word; its output layer does not read the word.
 
     Args: those of `RecurrentDecoder`.
     """
 
-    Memory = WholeMemory
+    Memory = MeanRegionMemory
 
     def __init__(self, embedding: WordEmbedding, region_size: int, grid: tuple[int, int], **options: Any) -> None:
         super().__init__(embedding, region_size, grid, **options)
         self.whole_in = nn.Linear(self.size, self.word_in.out_features, bias=False)
         self.deep_out = nn.Linear(self.size, embedding.size)
 
-    def prepare(self, regions: Tensor) -> WholeMemory:
-        """(B, P, D) -> WholeMemory."""
+    def prepare(self, regions: Tensor) -> MeanRegionMemory:
+        """(B, P, D) -> MeanRegionMemory."""
         values, keys = super().prepare(regions)
-        return WholeMemory(values, keys, self.whole_in(values.mean(dim=1, keepdim=True)))
+        return MeanRegionMemory(values, keys, self.whole_in(values.mean(dim=1, keepdim=True)))
 
-    def write(self, words: Tensor, features: Tensor) -> Tensor:
+    def deep_output(self, words: Tensor, features: Tensor) -> Tensor:
         """(..., H) -> hidden (..., M): tanh(W features + b)."""
         return self.dropout(torch.tanh(self.deep_out(self.dropout(features))))

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from seesay.models.embedding import WordEmbedding
-from seesay.models.recurrent import Advanced, RecurrentDecoder
+from seesay.models.recurrent import RecurrentDecoder, RecurrentStep
 
 
 class ShowAttendTell(RecurrentDecoder):
-    """Look with the state before the word, then read word and context together; gated context and deep output.
+    """Attend with the previous state, then read word and context together; gated context, deep output.
 
     With the previous word y, state h (numbers of the paper's equations in brackets; `values` are relu(W a_i)):
 
@@ -22,7 +22,7 @@ class ShowAttendTell(RecurrentDecoder):
         h, c     = cell([E y; z], h, c)                                  [1, 2, 3]
         p(y')    = softmax(O tanh(L_y E y + L_h h + L_z z))              [7, with a tanh]
 
-    With several layers z goes into the first one and the last one's h looks and writes.
+    With several layers, the first one reads z; attention and output use the hidden state of the last one.
 
     Args: those of `RecurrentDecoder`.
     """
@@ -39,15 +39,16 @@ class ShowAttendTell(RecurrentDecoder):
             self.kind.initialise(layer, size)
         self.between = nn.ModuleList(between)
 
-    def advance(self, words_in: Tensor, state: Any, memory: Any, sample: Tensor | None = None) -> Advanced:
-        """See the class."""
-        h = state.h[..., -self.size :]
-        look = self.look(h, memory, sample)
-        context = torch.sigmoid(self.gate(h)) * look.context
-        state = self._cells(words_in + self.context_in(context), state, self.between)
-        return Advanced(torch.cat([state.h[..., -self.size :], context], dim=-1), state, look)
+    def recurrence(self, words_in: Tensor, state: Any, memory: Any, sampled: Tensor | None = None) -> RecurrentStep:
+        """Equations 4, 5, 13 and 1 to 3."""
+        h = state.h[..., -self.size :]  # (B, K, H), of the last layer
+        attended = self.attend(h, memory, sampled)
+        context = torch.sigmoid(self.gate(h)) * attended.context  # z
+        state = self._run_cells(words_in + self.context_in(context), state, self.between)
+        features = torch.cat([state.h[..., -self.size :], context], dim=-1)  # (B, K, 2 H)
+        return RecurrentStep(features, state, attended)
 
-    def write(self, words: Tensor, features: Tensor) -> Tensor:
-        """See the class."""
+    def deep_output(self, words: Tensor, features: Tensor) -> Tensor:
+        """Equation 7 before the projection to the vocabulary."""
         deep = self.deep_out(self.dropout(features)) + self.word_out(words)
         return self.dropout(torch.tanh(deep))

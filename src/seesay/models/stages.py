@@ -1,4 +1,4 @@
-"""timm's stages of an encoder, and the grid that each gives."""
+"""timm's stages of an encoder, and their feature maps."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from seesay.errors import RecipeError
 
 
 class Stage(NamedTuple):
-    """Where a grid can be read.
+    """A stage of a timm model, whose feature map can be read as the grid.
 
     Attributes:
         number: timm counts from 0.
         module: the last module of the stage, as timm's `feature_info` names it.
-        rows, cols, depth: of the grid there.
+        rows, cols, depth: of its feature map.
     """
 
     number: int
@@ -30,13 +30,13 @@ class Stage(NamedTuple):
 
 
 def intermediates(backbone: Any, images: Tensor, indices: Sequence[int] | None = None, norm: bool = False) -> Any:
-    """What timm's stages give: a list of (B, D, rows, cols).
+    """The feature maps of a model's stages: a list of (B, D, rows, cols).
 
     Args:
         backbone: a timm model.
         images: (B, 3, size, size).
-        indices: of the stages, None for all.
-        norm: whether a transformer's last normalisation is laid upon them.
+        indices: of the stages; None for all.
+        norm: whether a transformer's final norm is applied to them.
     """
     return backbone.forward_intermediates(
         images,
@@ -48,20 +48,20 @@ def intermediates(backbone: Any, images: Tensor, indices: Sequence[int] | None =
 
 
 def stages(backbone: Any, images: Tensor) -> list[Stage]:
-    """Every stage of a timm model with its grid, from a trial on images (1, 3, size, size)."""
+    """All stages of a timm model with the size of their feature maps, measured on images (1, 3, size, size)."""
     maps = intermediates(backbone, images)
-    places = zip(backbone.feature_info, maps, strict=True)
-    return [Stage(i, info["module"], m.shape[2], m.shape[3], m.shape[1]) for i, (info, m) in enumerate(places)]
+    described = zip(backbone.feature_info, maps, strict=True)
+    return [Stage(i, info["module"], m.shape[2], m.shape[3], m.shape[1]) for i, (info, m) in enumerate(described)]
 
 
-def find_stage(known: Sequence[Stage], wanted: int | str, encoder: str) -> Stage:
-    """The stage that `encoder.layer` means: a number, negative from the end, or a module's name.
+def find_stage(stages: Sequence[Stage], layer: int | str, encoder: str) -> Stage:
+    """Look up `encoder.layer`: a stage's number, negative from the end, or its module's name.
 
     Raises:
-        RecipeError: there is none; the text lists those there are with their grids.
+        RecipeError: no such stage; the message lists the stages with their sizes.
     """
-    for stage in known:
-        if wanted in (stage.number, stage.number - len(known), stage.module):
+    for stage in stages:
+        if layer in (stage.number, stage.number - len(stages), stage.module):
             return stage
-    listed = ", ".join(map(str, known))
-    raise RecipeError(f"encoder.layer={wanted}: {encoder} has no such layer; it has {listed}")
+    listed = ", ".join(map(str, stages))
+    raise RecipeError(f"encoder.layer={layer}: {encoder} has no such layer; it has {listed}")

@@ -12,16 +12,16 @@ from seesay.models.attention import RegionWeights, attend, split_heads
 from seesay.models.decoder import Decoded, Decoder, Step
 from seesay.models.embedding import WordEmbedding
 from seesay.models.kernels.dropout import Dropout
-from seesay.models.packing import Row
-from seesay.models.regions import Regions, feed_forward, sinusoids
+from seesay.models.packing import PackedRow
+from seesay.models.regions import Regions, mlp, sinusoidal_encoding
 
-Pair = Sequence[Tensor]  # keys, values
+KeysAndValues = Sequence[Tensor]  # both (B, heads, P, H / heads)
 
 
 class Cache(tuple[Tensor, ...]):
-    """What stays of the words read so far, of each layer (B, K, 2 heads, T, H / heads): keys, then values.
+    """Keys and values of the words read so far, a tensor (B, K, 2 heads, T, H / heads) for each layer.
 
-    T is 0 before the first word. Layers are apart, keys and values are not, so that a step copies little.
+    T is 0 before the first word. Keys and values share a tensor and layers do not, so that a step copies little.
     """
 
     def __new__(cls, *layers: Tensor) -> Cache:
@@ -29,7 +29,7 @@ class Cache(tuple[Tensor, ...]):
 
 
 class LayeredMemory(NamedTuple):
-    """Regions as each of N layers reads them: apart, so that a step copies nothing to part them.
+    """Keys and values of the regions for each layer; in tensors of their own, so that a step need not slice them.
 
     Attributes:
         values, keys: of each layer (B, heads, P, H / heads).
@@ -40,12 +40,12 @@ class LayeredMemory(NamedTuple):
 
 
 class Block(nn.Module):
-    """One layer: look at the words so far, look at the regions, think; each with a residual and a norm before it.
+    """One pre-norm layer: masked self-attention over the words, cross-attention to the regions, an MLP.
 
     Args:
         size: H.
         heads: divide H.
-        dropout: on each part's result.
+        dropout: on the output of each of the three.
     """
 
     def __init__(self, size: int, heads: int, dropout: float) -> None:
@@ -57,50 +57,56 @@ class Block(nn.Module):
         self.query = nn.Linear(size, size)
         self.region_weights = RegionWeights()
         self.regions_out = nn.Linear(size, size)
-        self.think = feed_forward(size)
+        self.think = mlp(size)
         self.dropout = Dropout(dropout)
 
     def forward(
-        self, words: Tensor, past: Tensor | None, hidden: Tensor | None, regions: Pair
+        self, words: Tensor, past: Tensor | None, mask: Tensor | None, regions: KeysAndValues
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """One layer over N more words of every photo: a row of them, which see each other, or one of each caption.
+        """Run the layer on N more words of every photo.
+
+        The words are either one packed row, whose words attend to each other (`past` is None), or the next word of
+        each of N captions, which attends to itself and to its caption's past.
 
         Args:
             words: (B, N, H).
-            past: what the N captions have, (B, N, 2 heads, T, H / heads), the keys, then the values of T words; None:
-                the words stand in one row.
-            hidden: (B, N, N) True where a word of the row must not look; None hides nothing.
-            regions: keys and values (B, heads, P, H / heads) of the photos for this layer.
+            past: (B, N, 2 heads, T, H / heads), keys, then values of the T words before in each caption; or None.
+            mask: (B, N, N), True where a word of the row must not attend; None masks nothing.
+            regions: the layer's keys and values of the regions.
 
         Returns:
-            words (B, N, H); the keys and values of the row, (B, 2 heads, N, H / heads), or the past with the latest
-            word; and where the words looked, (B, N, P), the mean over the heads.
+            words (B, N, H); keys and values of the row (B, 2 heads, N, H / heads), or the past with the next words
+            appended; and the attention weights over the regions (B, N, P), averaged over the heads.
         """
-        heads, each = self.heads, words.shape[-1] // self.heads
-        latest = self.words_in(self.norm_words(words))
+        heads, head_size = self.heads, words.shape[-1] // self.heads
+        projected = self.words_in(self.norm_words(words))  # (B, N, 3 H)
         if past is None:
-            query, latest = split_heads(latest, 3 * heads).split([heads, 2 * heads], dim=1)
+            # (B, heads, N, H / heads) and (B, 2 heads, N, H / heads)
+            query, cache = split_heads(projected, 3 * heads).split([heads, 2 * heads], dim=1)
         else:
-            query, latest = latest.unflatten(-1, (3 * heads, 1, each)).split([heads, 2 * heads], dim=2)
-            latest = torch.cat([past, latest], dim=3)
-        key, value = latest.chunk(2, dim=-3)
-        context, _ = attend(query, key, value, hidden)
-        context = context.transpose(1, 2) if past is None else context
+            # (B, N, heads, 1, H / heads) and, with the past, (B, N, 2 heads, T + 1, H / heads)
+            query, latest = projected.unflatten(-1, (3 * heads, 1, head_size)).split([heads, 2 * heads], dim=2)
+            cache = torch.cat([past, latest], dim=3)
+        key, value = cache.chunk(2, dim=-3)
+        context, _ = attend(query, key, value, mask)
+        context = context.transpose(1, 2) if past is None else context  # (B, N, heads, ...)
         words = words + self.dropout(self.words_out(context.reshape(words.shape)))
-        query = split_heads(self.query(self.norm_regions(words)), heads)
-        context, looked = attend(query, *regions, weigh=self.region_weights)
+
+        query = split_heads(self.query(self.norm_regions(words)), heads)  # (B, heads, N, H / heads)
+        context, attention = attend(query, *regions, softmax=self.region_weights)
         words = words + self.dropout(self.regions_out(context.transpose(1, 2).reshape(words.shape)))
+
         words = words + self.dropout(self.think(self.norm_think(words)))
-        return words, latest, looked
+        return words, cache, attention
 
 
 class TransformerDecoder(Decoder):
-    """Pre-norm Transformer (https://arxiv.org/abs/2002.04745): each layer looks at the words so far, then at regions.
+    """Pre-norm Transformer (https://arxiv.org/abs/2002.04745): each layer attends to the words, then to the regions.
 
-        x_0 = W E y + place,    x = x + attend(words),    x = x + attend(regions),    x = x + think(x)
+        x_0 = W E y + position,    x = x + attend(words),    x = x + attend(regions),    x = x + mlp(x)
         p(y') = softmax(O (W norm(x) + b))
 
-    The attention that is shown is the last layer's look at the regions, the mean over its heads.
+    The attention that is shown is the last layer's cross-attention, averaged over its heads.
 
     Args:
         embedding: of the words, width M.
@@ -109,7 +115,7 @@ class TransformerDecoder(Decoder):
         size: H, the width of every layer (`decoder.size`).
         layers: N (`decoder.layers`).
         heads: of every attention (`attention.heads`).
-        self_attention: layers in which regions look at each other (`encoder.self_attention`).
+        self_attention: layers of self-attention among the regions (`encoder.self_attention`).
         dropout: on values, words, each part of a layer and the output.
     """
 
@@ -131,7 +137,7 @@ class TransformerDecoder(Decoder):
         self.embedding = embedding
         self.regions = Regions(region_size, size, grid, self_attention, dropout)
         self.norm_values = nn.LayerNorm(size)
-        self.keys = nn.Linear(size, layers * size, bias=False)  # the softmax would not see a bias
+        self.keys = nn.Linear(size, layers * size, bias=False)  # a bias would cancel in the softmax
         self.values = nn.Linear(size, layers * size)
         self.word_in = nn.Linear(embedding.size, size)
         blocks = [Block(size, heads, dropout) for _ in range(layers)]
@@ -148,50 +154,55 @@ class TransformerDecoder(Decoder):
 
     def start(self, memory: LayeredMemory, beams: int = 1) -> Cache:
         """An empty cache."""
-        batch, heads, _, each = memory.values[0].shape
-        return Cache(*(memory.values[0].new_zeros(batch, beams, 2 * heads, 0, each) for _ in self.blocks))
+        batch, heads, _, head_size = memory.values[0].shape
+        return Cache(*(memory.values[0].new_zeros(batch, beams, 2 * heads, 0, head_size) for _ in self.blocks))
 
     def step(self, tokens: Tensor, state: Cache, memory: LayeredMemory) -> Step:
-        """One word further: (B, K) tokens, a cache of T words -> a cache of T + 1."""
-        place = torch.scalar_tensor(state[0].shape[3], device=tokens.device)
-        words = self._read(tokens, sinusoids(place.unsqueeze(0), self.size))
-        words, past, looked = self._run(words, state, None, memory)
-        return Step(self.logits(self._out(words)).log_softmax(dim=-1), Cache(*past), looked)
+        """Read one token of each beam, with a cache of T words, and predict the next; see `Decoder.step`."""
+        position = torch.scalar_tensor(state[0].shape[3], device=tokens.device)  # T
+        words = self._embed(tokens, sinusoidal_encoding(position.unsqueeze(0), self.size))  # (B, K, H)
+        words, caches, attention = self._run_blocks(words, state, None, memory)
+        return Step(self.logits(self._deep_output(words)).log_softmax(dim=-1), Cache(*caches), attention)
 
     def forward(self, tokens: Tensor, lengths: Tensor, memory: LayeredMemory) -> Decoded:
         """Read whole captions at once (teacher forcing); equal to repeated `step`.
 
-        The captions of a photo stand in one row, one after the other without their padding, which would be half of the
-        work: photos of a batch have about as many words, captions of a photo have not.
+        The captions of a photo are packed into one row without their padding, which would be half of the work: the
+        photos of a batch have about the same number of words in all, the captions of a photo do not.
 
         Args:
             tokens: (B, K, L) ids, start token first.
-            lengths: (B, K) real tokens of each caption; what is returned where padding stands means nothing.
+            lengths: (B, K) real tokens of each caption; results at padding are undefined.
             memory: of the B photos.
         """
-        row = Row.of(tokens, lengths)
-        waves = sinusoids(torch.arange(tokens.shape[2], device=tokens.device), self.size)
-        words = self._read(row.take(tokens), waves[row.place])
-        words, _, looked = self._run(words, [None] * len(self.blocks), row.hidden, memory)
-        return Decoded(row.put(self._out(words)), row.put(looked))
+        row = PackedRow.of(tokens, lengths)
+        encoding = sinusoidal_encoding(torch.arange(tokens.shape[2], device=tokens.device), self.size)  # (L, H)
+        words = self._embed(row.pack(tokens), encoding[row.position])  # (B, W, H)
+        words, _, attention = self._run_blocks(words, [None] * len(self.blocks), row.mask, memory)
+        return Decoded(row.unpack(self._deep_output(words)), row.unpack(attention))
 
     def _by_layer(self, projected: Tensor) -> tuple[Tensor, ...]:
         """(B, P, N * H) -> N times (B, heads, P, H / heads)."""
         return tuple(split_heads(part, self.heads) for part in projected.chunk(len(self.blocks), dim=2))
 
-    def _read(self, tokens: Tensor, waves: Tensor) -> Tensor:
-        """Words (B, N) and the waves of their places, broadcast to (B, N, H) -> (B, N, H)."""
-        return self.dropout(self.word_in(self.embedding(tokens) * self.embedding.size**0.5) + waves)
+    def _embed(self, tokens: Tensor, encoding: Tensor) -> Tensor:
+        """Tokens (B, N) and the encoding of their positions, broadcast to (B, N, H) -> (B, N, H)."""
+        return self.dropout(self.word_in(self.embedding(tokens) * self.embedding.size**0.5) + encoding)
 
-    def _run(
-        self, words: Tensor, past: Sequence[Tensor | None], hidden: Tensor | None, memory: LayeredMemory
+    def _run_blocks(
+        self, words: Tensor, pasts: Sequence[Tensor | None], mask: Tensor | None, memory: LayeredMemory
     ) -> tuple[Tensor, list[Tensor], Tensor]:
-        """All layers -> words, the past of each with them, and where the last one looked."""
-        looked, grown = words, []
-        for block, before, *regions in zip(self.blocks, past, memory.keys, memory.values, strict=True):
-            words, after, looked = block(words, before, hidden, regions)
-            grown.append(after)
-        return words, grown, looked
+        """All layers; see `Block.forward`.
 
-    def _out(self, words: Tensor) -> Tensor:
+        Returns:
+            words (B, N, H), the keys and values of each layer, and the attention weights of the last one.
+        """
+        attention, caches = words, []
+        for block, past, *regions in zip(self.blocks, pasts, memory.keys, memory.values, strict=True):
+            words, cache, attention = block(words, past, mask, regions)
+            caches.append(cache)
+        return words, caches, attention
+
+    def _deep_output(self, words: Tensor) -> Tensor:
+        """(..., H) -> hidden (..., M), see `Decoded`."""
         return self.dropout(self.deep_out(self.norm_out(words)))

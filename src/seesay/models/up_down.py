@@ -8,18 +8,18 @@ import torch
 from torch import Tensor, nn
 
 from seesay.models.embedding import WordEmbedding
-from seesay.models.recurrent import Advanced, WholePhotoDecoder
+from seesay.models.recurrent import MeanRegionDecoder, RecurrentStep
 
 
-class UpDown(WholePhotoDecoder):
-    """Two cells: the first decides where to look, the second writes what was seen.
+class UpDown(MeanRegionDecoder):
+    """Two cells: the first attends (top-down attention), the second predicts the word (language model).
 
         h1    = cell1([h2'; mean values; E y], h1')                      [2]
         alpha = softmax(score(values_i, h1)),    v = sum_i alpha_i values_i    [3, 4, 5]
         h2    = cell2([v; h1], h2')                                      [6]
         p     = softmax(O tanh(W h2))                                    [7, with a tanh]
 
-    Args: those of `RecurrentDecoder`, but for `layers`: there are two.
+    Args: those of `RecurrentDecoder`; `layers` is ignored, since there are always two cells.
     """
 
     def __init__(self, embedding: WordEmbedding, region_size: int, grid: tuple[int, int], **options: Any) -> None:
@@ -29,11 +29,11 @@ class UpDown(WholePhotoDecoder):
         self.seen_in = nn.Linear(2 * size, gates * size)  # [v; h1] -> the second cell
         self.kind.initialise(self.seen_in, size)
 
-    def advance(self, words_in: Tensor, state: Any, memory: Any, sample: Tensor | None = None) -> Advanced:
-        """See the class."""
-        first, second = zip(*(part.chunk(2, dim=-1) for part in state), strict=True)
+    def recurrence(self, words_in: Tensor, state: Any, memory: Any, sampled: Tensor | None = None) -> RecurrentStep:
+        """Equations 2 to 6."""
+        first, second = zip(*(part.chunk(2, dim=-1) for part in state), strict=True)  # states of the two cells
         first = self.cells[0](words_in + memory.whole + self.language_in(second[0]), *first)
-        look = self.look(first[0], memory, sample)
-        second = self.cells[1](self.seen_in(torch.cat([look.context, first[0]], dim=-1)), *second)
+        attended = self.attend(first[0], memory, sampled)
+        second = self.cells[1](self.seen_in(torch.cat([attended.context, first[0]], dim=-1)), *second)
         state = self.State(*(torch.cat(parts, dim=-1) for parts in zip(first, second, strict=True)))
-        return Advanced(second[0], state, look)
+        return RecurrentStep(second[0], state, attended)

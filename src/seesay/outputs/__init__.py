@@ -1,12 +1,12 @@
-"""Writers: captions in, files out; the command line and Python share them.
+"""Writers: captions -> files, for the command line and for Python.
 
 >>> from seesay.outputs import WRITERS
 >>> with WRITERS["csv"]("captions.csv") as writer:          # doctest: +SKIP
 ...     for photo, result in zip(photos, model.caption_many(photos)):
 ...         writer.write(photo, result)
 
-To add one, write a class like those of this folder and name it in WRITERS: `seesay caption` then has an option of this
-name too, which takes the file to write.
+To add one, write a class like those of this folder and add it to WRITERS: `seesay caption` then has an option of that
+name, which takes the file to write.
 """
 
 from seesay.outputs.csv_table import CsvTable

@@ -1,4 +1,4 @@
-"""CSV for spreadsheets and content systems: image, caption, score."""
+"""CSV for spreadsheets and content management systems: image, caption, score."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from seesay.writing import naming
 if TYPE_CHECKING:
     from seesay.data.images import HasPicture, ImageSource
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # cells that begin so are programs to a spreadsheet
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # spreadsheets run cells that begin with these
 
 
 class CsvTable(Writer):
-    """A row for each caption, with a heading; a photo that could not be captioned has a row without one."""
+    """A header, then a row for each caption; a photo that could not be captioned has a row without a caption."""
 
     about = "Write a table of image, caption and score here (.csv, or - for stdout)."
     streams = True
@@ -51,6 +51,6 @@ class CsvTable(Writer):
 
 
 def _cell(image: str | None) -> str:
-    """A photo's name; a relative path that a spreadsheet would run is written as the same path from "./"."""
+    """A photo's name; a path that a spreadsheet would run as a formula gets the prefix "./"."""
     name = image or ""
     return f"./{name}" if name.startswith(FORMULA) else name

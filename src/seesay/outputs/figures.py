@@ -1,4 +1,4 @@
-"""A figure of each photo: its caption word by word, and where the model looked."""
+"""A figure for each photo: its caption word by word, with the attention of each word."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FIGURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
 class Figures(Writer):
-    """A picture file of each photo that has a caption: `out.png` of a single one, else `out-NAME.png`."""
+    """A picture file for each captioned photo: `out.png` for a single photo, else `out-NAME.png`."""
 
     about = "Draw the words on the photo here (.png)."
     whole = False
@@ -49,10 +49,10 @@ class Figures(Writer):
 
 
 class Names:
-    """File names of figures, numbered where folders hold photos of one name.
+    """File names of figures; a number is added where photos in several folders have the same name.
 
     Raises:
-        SeesayError: no picture can be written under such a name.
+        SeesayError: the suffix is not that of a picture format.
     """
 
     def __init__(self, path: Path) -> None:
@@ -62,14 +62,14 @@ class Names:
         self._used: set[str] = set()
 
     def of_all(self, photos: Sequence[str]) -> dict[str, Path]:
-        """The figure of each photo."""
+        """Photo -> file of its figure."""
         names = list(dict.fromkeys(photos))
         return {names[0]: self.path} if len(names) == 1 else {name: self.free(name) for name in names}
 
     def free(self, photo: str) -> Path:
-        """A name that no other figure has."""
+        """A file name that is not yet used."""
         stem = f"{self.path.stem}-{Path(photo).stem}"
         numbered = (f"{stem}-{number}" for number in count(2))
         free = next(stem for stem in chain([stem], numbered) if stem.casefold() not in self._used)
-        self._used.add(free.casefold())  # some file systems know one case only
+        self._used.add(free.casefold())  # some file systems ignore case
         return self.path.with_stem(free)

@@ -1,4 +1,4 @@
-"""One self-contained HTML page of all photos and their captions."""
+"""One self-contained HTML page with all photos and their captions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Page(Writer):
-    """The page is kept in memory, photos shrunk as it shows them, and written when the writer is closed."""
+    """The page, with its shrunken photos, is kept in memory and written when the writer is closed."""
 
     about = "Write a page of the photos and their words here (.html)."
 

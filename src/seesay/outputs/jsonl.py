@@ -1,4 +1,4 @@
-"""JSON lines: one object a photo, each written as soon as it is known; an interrupted run can be gone on with."""
+"""JSON lines: one object for each photo, written at once, so that an interrupted run can be resumed."""
 
 from __future__ import annotations
 
@@ -21,14 +21,15 @@ LINE_START = b'{"image": '
 
 
 class JsonLines(Writer):
-    """The JSON form of each result on a line of its own.
+    """The JSON form of each result on its own line.
 
     Attributes:
-        done: with `Job.resume`, names of the photos that the file has a caption of already.
+        done: with `Job.resume`, names of the photos whose captions are in the file already.
 
     Raises:
         BusyError: another process writes to the file.
-        SeesayError: with `Job.resume`, the file is somebody else's, or was made by another model or with other options.
+        SeesayError: with `Job.resume`, the file was not written by this writer, or by another model or with other
+            options.
     """
 
     about = "Write one JSON object a photo here (.jsonl, or - for stdout)."
@@ -75,18 +76,18 @@ class JsonLines(Writer):
 
 
 def captioned_before(path: Path, how: Mapping[str, Any]) -> set[str]:
-    """Photos that an earlier run captioned; a last line torn by a kill, and failures, are dropped from the file.
+    """Photos that an earlier run captioned. Failures and an incomplete last line are removed from the file.
 
     Raises:
-        SeesayError: a line was not written by `JsonLines`, so the file is somebody else's; or it was, but by another
-            model or with other options. The file stays as it was.
+        SeesayError: a line was not written by `JsonLines`, or by another model or with other options; the file is not
+            changed.
     """
     if path == STANDARD_OUTPUT or is_stream(path):
         raise SeesayError(f"{path}: --resume goes on with a file only")
     if not path.exists():
         return set()
     kept: set[str] = set()
-    says_how = True
+    has_origin = True
     with written_whole(path) as scratch, path.open("rb") as old, scratch.open("wb") as new:
         for number, line in enumerate(old, 1):  # with attention it may be larger than memory
             if not line.endswith(b"\n") and line.startswith(LINE_START[: len(line)]):
@@ -95,16 +96,16 @@ def captioned_before(path: Path, how: Mapping[str, Any]) -> set[str]:
                 continue
             entry = _read(line, f"{path}:{number}")
             if "caption" in entry and entry["image"] not in kept:
-                says_how &= _refuse_others(entry, how, f"{path}:{number}")
+                has_origin &= _refuse_others(entry, how, f"{path}:{number}")
                 kept.add(entry["image"])
                 new.write(line)
-    if not says_how:
+    if not has_origin:
         print(f"seesay: note: {printable(path)}: does not say which model made its captions", file=sys.stderr)
     return kept
 
 
 def _read(line: bytes, where: str) -> dict[str, Any]:
-    """A line of the JSON."""
+    """Parse a line of the file."""
     try:
         entry = json.loads(line)
         if isinstance(entry["image"], str) and ("caption" in entry or "error" in entry):
@@ -115,13 +116,13 @@ def _read(line: bytes, where: str) -> dict[str, Any]:
 
 
 def _refuse_others(entry: Mapping[str, Any], how: Mapping[str, Any], where: str) -> bool:
-    """Refuse to add to captions that were made otherwise; False for a line of an early version, which does not say."""
+    """Refuse to append to captions made in another way; returns whether the line says how it was made."""
     before = entry.get("made_by")
     was = dict(before) if isinstance(before, dict) else {}
     now = dict(how)
-    if was:  # an option that is not named was not given
+    if was:  # an option that is missing was not given
         names = dict.fromkeys((*now, *was))
-        was, now = ({name: said.get(name) for name in names} for said in (was, now))
+        was, now = ({name: options.get(name) for name in names} for options in (was, now))
     if (words := entry.get("words")) and isinstance(words, list):
         was["attention"] = "attention" in words[0]
     else:
@@ -130,9 +131,9 @@ def _refuse_others(entry: Mapping[str, Any], how: Mapping[str, Any], where: str)
     if "digest" not in changed and "model" in changed:
         changed.remove("model")  # the same model under another name
     if changed:
-        said = ", ".join(f"{key} {printable(str(was[key])[:40])} (now {printable(now[key])})" for key in changed)
+        differences = ", ".join(f"{key} {printable(str(was[key])[:40])} (now {printable(now[key])})" for key in changed)
         raise SeesayError(
-            f"{where}: was made with {said}; give the same options, another --json file, or leave --resume out to "
-            "begin anew"
+            f"{where}: was made with {differences}; give the same options, another --json file, or leave --resume "
+            "out to begin anew"
         )
     return before is not None

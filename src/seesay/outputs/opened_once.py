@@ -1,4 +1,4 @@
-"""One decoded photo for all writers that show it."""
+"""A photo that is decoded once for all writers."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ if TYPE_CHECKING:
     from seesay.data.images import ImageSource
 
 
-ENOUGH = 1280  # pixels a side: twice what the largest picture of a page has
+ENOUGH = 1280  # pixels a side: twice the size of pictures on a page
 
 
 class OpenedOnce:
-    """A photo that is opened when a writer first needs its picture: upright, and large enough for all of them."""
+    """A photo that is opened when a writer first asks for its picture: upright, and large enough for all writers."""
 
     def __init__(self, source: ImageSource) -> None:
         self.source = source
@@ -22,7 +22,7 @@ class OpenedOnce:
 
     @property
     def picture(self) -> Image.Image:
-        """Raises PhotoError: it cannot be opened (any more)."""
+        """The upright photo. Raises PhotoError: it cannot be opened (any more)."""
         if self._picture is None:
             from seesay.data import images  # Pillow loads only for writers that show photos
 

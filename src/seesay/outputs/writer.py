@@ -1,4 +1,4 @@
-"""What all writers share."""
+"""Writer: the base class, and the options that all writers get."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ Result = Caption | list[Caption] | Failure
 
 
 class LeftOutError(SeesayError):
-    """A writer could not do one photo; those before and after it are written."""
+    """A writer had to leave out one photo; the others are written."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What writers are told beforehand.
+    """Options that writers get in advance.
 
     Attributes:
-        photos: names of all photos, where they are known: a single one gives its figure the plain file name.
-        several: what a list of captions is: the model's alternatives, or samples.
-        attention: put each word's attention into the JSON.
-        resume: go on with the JSON lines that are there.
-        needed: what each word of a caption needed, (words, rows, cols), for pages; None leaves it out.
-        made_by: gives the model and the options, which each JSON line says, so that `resume` does not mix others in.
-            It is asked once the file is reserved and before it is changed, so it may be what loads the model.
+        photos: names of all photos, if known; with a single one its figure gets the plain file name.
+        several: what lists of captions are: alternatives or samples.
+        attention: write each word's attention into the JSON.
+        resume: continue an existing file of JSON lines.
+        made_by: returns the model and the options, which each JSON line contains so that `resume` can compare them.
+            It is called after the file is locked and before it is changed, so it may load the model.
+        needed: (picture, caption) -> (words, rows, cols), see `CaptionModel.occlusion`; pages then show it too.
     """
 
     photos: Sequence[str] = ()
@@ -50,19 +50,19 @@ class Job:
 
 
 class Writer:
-    """Writes results one after the other.
+    """Base class: writes results one after the other.
 
-    As a context manager it is closed at the end of the block, and discarded where an error ends it.
+    A context manager: the writer is closed at the end of the block, or discarded after an error.
 
     Args:
-        path: the file, or what names of several files are made from.
-        job: what is known beforehand.
+        path: the file, or the name from which the names of several files are derived.
+        job: options.
 
     Attributes:
-        about: what it writes, one line for the command line's help.
-        resumes: it can go on with what an earlier run wrote; it gets each result after the other writers.
-        whole: its file has all photos in it, so it cannot be made of those that a resumed run still has to do.
-        streams: its file may be standard output, "-".
+        about: one line for the command line's help.
+        resumes: whether it can continue an earlier run's file; it then gets each result after the other writers.
+        whole: whether one file has all photos, so that a resumed run, which has only some of them, cannot write it.
+        streams: whether the file may be standard output, "-".
     """
 
     about: ClassVar[str]
@@ -75,22 +75,22 @@ class Writer:
 
     @classmethod
     def files(cls, path: Path, job: Job) -> list[Path]:
-        """The files that it will write.
+        """The files that will be written.
 
         Raises:
-            SeesayError: it writes no files of this name.
+            SeesayError: this writer cannot write a file of that name.
         """
         return [path]
 
     def write(self, photo: ImageSource | HasPicture, result: Result) -> None:
-        """Take one result.
+        """Write one result.
 
         Args:
-            photo: what was captioned; opened only by writers that show it, and not again where it has been opened.
-            result: its caption, several of them (the best or first one first), or why there is none.
+            photo: the photo; opened only by writers that show it.
+            result: its caption, a list of captions, or a Failure.
 
         Raises:
-            LeftOutError: this photo is left out.
+            LeftOutError: this photo had to be left out.
             SeesayError: the file cannot be written.
         """
         raise NotImplementedError
@@ -99,7 +99,7 @@ class Writer:
         """Finish the file. Raises SeesayError: it cannot be written."""
 
     def discard(self) -> None:
-        """Let go of everything, because of an error: what is not complete need not be written."""
+        """Release all resources after an error; incomplete files need not be written."""
 
     def __enter__(self) -> Self:
         return self
@@ -112,13 +112,13 @@ class Writer:
 
 
 def captions_of(result: Caption | list[Caption]) -> list[Caption]:
-    """One caption or several as a list."""
+    """The captions of a result as a list."""
     return result if isinstance(result, list) else [result]
 
 
 @contextmanager
 def text_file(path: Path, append: bool = False) -> Iterator[TextIO]:
-    """A file of lines, or standard output; file names that are not text are written as JSON escapes them."""
+    """Open a text file, or standard output; file names that are not valid Unicode are written with escapes."""
     if path == STANDARD_OUTPUT:
         yield sys.stdout
         return
@@ -127,5 +127,5 @@ def text_file(path: Path, append: bool = False) -> Iterator[TextIO]:
     try:
         yield file
     finally:
-        with naming(path):  # closing tries once more to write what a full disk did not take
+        with naming(path):  # closing flushes, which fails if the disk is full
             file.close()

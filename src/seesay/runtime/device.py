@@ -1,4 +1,4 @@
-"""Where the graphs run: ONNX Runtime's execution providers, by short names, and how many cores there are."""
+"""Devices: short names of ONNX Runtime's execution providers, and the number of CPU cores."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PROVIDERS: dict[Device, str] = {
     "directml": "DmlExecutionProvider",
     "coreml": "CoreMLExecutionProvider",
 }
-ACCELERATORS: tuple[Device, ...] = ("cuda", "directml", "coreml")  # the order in which "auto" takes them
+ACCELERATORS: tuple[Device, ...] = ("cuda", "directml", "coreml")  # in the order in which "auto" tries them
 PACKAGES = {"cuda": "onnxruntime-gpu", "directml": "onnxruntime-directml", "coreml": "onnxruntime on a Mac"}
 
 
@@ -29,38 +29,39 @@ def choose_device(wanted: Wanted, available: Sequence[str] | None = None) -> Dev
 
     Args:
         wanted: one of `PROVIDERS`, or "auto": the first accelerator that the installed ONNX Runtime has, else "cpu".
-        available: ONNX Runtime's names of its providers; None asks it.
+        available: names of ONNX Runtime's providers; None: those that are installed.
 
     Raises:
         DeviceError: the installed ONNX Runtime does not have it.
     """
     providers = onnxruntime.get_available_providers() if available is None else available
-    there: list[Device] = [device for device, provider in PROVIDERS.items() if provider in providers]
+    supported: list[Device] = [device for device, provider in PROVIDERS.items() if provider in providers]
     if wanted == "auto":
-        accelerators: list[Device] = [device for device in ACCELERATORS if device in there]
+        accelerators: list[Device] = [device for device in ACCELERATORS if device in supported]
         return accelerators[0] if accelerators else "cpu"
     if wanted not in PROVIDERS:
         raise DeviceError(f"device={wanted}: expected auto, {', '.join(PROVIDERS)}")
-    if wanted not in there:
+    if wanted not in supported:
         raise DeviceError(
-            f"device={wanted}: ONNX Runtime {onnxruntime.__version__} as installed here has only {', '.join(there)}; "
+            f"device={wanted}: ONNX Runtime {onnxruntime.__version__} as installed here has only "
+            f"{', '.join(supported)}; "
             f"{wanted} comes with {PACKAGES[wanted]}"
         )
     return wanted
 
 
 def active_device(session: onnxruntime.InferenceSession) -> Device:
-    """The device that a session ended up on: where an accelerator cannot start, ONNX Runtime takes the processor."""
+    """The device that a session really uses: ONNX Runtime falls back to the CPU if an accelerator cannot start."""
     first, *_ = session.get_providers()
     devices: dict[str, Device] = {provider: device for device, provider in PROVIDERS.items()}
     return devices.get(first, "cpu")
 
 
 def cores(limit: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """Cores that this process may run on, as far as the system tells, and no more than its container's share of them.
+    """The number of cores that this process may use, limited by its container's CPU quota.
 
     Args:
-        limit: where Linux has that share, as microseconds of each period (control groups, version 2).
+        limit: the file of that quota on Linux (control groups, version 2): microseconds in each period.
     """
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:

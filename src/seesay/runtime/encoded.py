@@ -1,4 +1,4 @@
-"""EncodedPhoto: a photo that is read and encoded once, and can be asked about many times."""
+"""EncodedPhoto: a photo that was read and encoded once, for several calls."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from seesay.runtime.sessions import Encoded
 
 
 class PhotoInput(NamedTuple):
-    """What the searches need of a photo.
+    """The input of a search for one photo.
 
     Attributes:
-        arrays: the decoder's state before the first word and its memory of the photo.
-        key: a number made of the pixels; sampling makes its noise from it.
-        image: where the photo came from, when it had a name.
-        warning: what is wrong with the photo although it could be read.
+        arrays: the decoder's initial state and memory.
+        key: a hash of the pixels, from which sampling derives its noise.
+        image: the photo's name or path, if it has one.
+        warning: a defect of the photo that did not keep it from being read.
     """
 
     arrays: Encoded
@@ -31,11 +31,11 @@ class PhotoInput(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class EncodedPhoto:
-    """A photo as one model's decoder reads it; each call of that model takes it in place of the photo.
+    """A photo encoded by one model; every method of that model takes it in place of the photo.
 
     Attributes:
-        input: what the model made of it.
-        picture: upright, RGB; a large JPEG is reduced, to no less than twice what the encoder reads.
+        input: the encoder's output.
+        picture: upright, RGB; large JPEGs are reduced, to at least twice the encoder's size.
         model: the folder of the model's bundle.
     """
 
@@ -45,10 +45,10 @@ class EncodedPhoto:
 
     @property
     def image(self) -> str | None:
-        """Where the photo came from, when it had a name."""
+        """The photo's name or path, if it has one."""
         return self.input.image
 
 
 def key_of(pixels: np.ndarray) -> int:
-    """A number made of a photo's pixels (3, size, size): of every eighth row and column, which tell photos apart."""
+    """A hash of a photo's pixels (3, size, size); every eighth row and column suffice to tell photos apart."""
     return zlib.crc32(pixels[:, ::8, ::8].tobytes())

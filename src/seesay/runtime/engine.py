@@ -1,4 +1,4 @@
-"""The searches of a bundle: what its encoder makes of photos -> sentences, in tokens."""
+"""Engine: encoder and decoder of a bundle, and the searches that run on them."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from seesay.runtime.sessions import DECODERS, Encoded, Precision, open_decoder, 
 from seesay.search import BeamOptions, Hypothesis, SampleOptions, StepModel, beam_search, sample, score
 from seesay.search.step import Step
 
-NO_ACCELERATOR = "device=auto: the ONNX Runtime that is installed has no accelerator, so the processor works"
+NO_ACCELERATOR = "device=auto: the installed ONNX Runtime has no accelerator, so the processor is used"
 
 
 @dataclass(frozen=True)
 class Engine:
-    """An encoder and a decoder, and what can be asked of them. As safe to use from several threads as they are.
+    """An encoder and a decoder with the searches on them; as thread-safe as these are.
 
-    It is made of built parts, so whatever can be called like them may take their place: something that counts their
-    calls, or an average of several models (`dataclasses.replace(engine, decoder=...)`).
+    Any callables with the same signatures may take their place, such as one that counts calls, or an ensemble of
+    several models (`dataclasses.replace(engine, decoder=...)`).
 
     Attributes:
-        encoder: pixels (3, size, size) -> `Encoded`, of one photo.
-        decoder: the step, as `seesay.search.StepModel` has it.
+        encoder: pixels (3, size, size) of one photo -> `Encoded`.
+        decoder: the step function of a `seesay.search.StepModel`.
         precision: the decoder's, "int8" or "float32".
         encoder_precision: the encoder's.
-        device: where both run.
-        note: what a user should know of it: that the processor took the place of an accelerator, for example.
+        device: that both run on.
+        note: for the user: that the CPU is used in place of an accelerator, for example.
     """
 
     encoder: Callable[[np.ndarray], Encoded]
@@ -44,44 +44,44 @@ class Engine:
 
     @classmethod
     def open(cls, folder: Path, threads: int, precision: Precision = "auto", device: Wanted = "cpu") -> Engine:
-        """The engine of a bundle, on ONNX Runtime.
+        """Open a bundle's graphs on ONNX Runtime.
 
         Args:
             folder: the bundle's.
-            threads: that work on one call.
-            precision: "float32", or "int8", which is faster, changes some captions and hardly a score
-                (docs/performance.md). "auto" takes "int8" where the bundle has it and it is known to be faster.
-            device: where the graphs run: "cpu", an accelerator that the installed ONNX Runtime has ("cuda",
-                "directml", "coreml"), or "auto": the first of these that there is and that starts, else "cpu".
+            threads: used by each call.
+            precision: "float32", or "int8", which is faster and changes some captions, but hardly the scores
+                (docs/performance.md). "auto" is "int8" where the bundle has it and it is known to be faster.
+            device: "cpu", an accelerator that the installed ONNX Runtime supports ("cuda", "directml", "coreml"), or
+                "auto": the first of these that starts, else "cpu".
 
         Raises:
-            BundleError: a graph cannot be run, or the bundle lacks the decoder asked for.
-            DeviceError: not on this device, or not in 8 bits on it.
+            BundleError: a graph cannot be run, or the bundle lacks a decoder of this precision.
+            DeviceError: the graphs cannot run on this device, or not in this precision.
         """
         if precision not in ("auto", *DECODERS):
             raise ValueError(f"precision={precision}: expected auto, int8 or float32")
-        taken = choose_device(device)
-        if taken == "cpu":
+        chosen = choose_device(device)
+        if chosen == "cpu":
             return cls._open(folder, threads, precision, "cpu", NO_ACCELERATOR if device == "auto" else None)
         if precision == "int8":
-            raise DeviceError(f"device={taken}: runs in float32; leave precision=int8 out, or take device=cpu")
+            raise DeviceError(f"device={chosen}: runs in float32; leave precision=int8 out, or take device=cpu")
         try:
-            return cls._open(folder, threads, precision, taken)
+            return cls._open(folder, threads, precision, chosen)
         except DeviceError as error:
             if device != "auto":
                 raise
-            return cls._open(folder, threads, precision, "cpu", f"{error}; the processor works instead")
+            return cls._open(folder, threads, precision, "cpu", f"{error}; the processor is used instead")
 
     @classmethod
     def _open(cls, folder: Path, threads: int, precision: Precision, device: Device, note: str | None = None) -> Engine:
-        with ThreadPoolExecutor(1) as pool:  # each graph takes as long as two photos to open, most of it on one core
+        with ThreadPoolExecutor(1) as pool:  # in parallel: each graph takes the time of two photos to open
             opening = pool.submit(open_encoder, folder, threads, precision, device)
             decoder, decoder_precision = open_decoder(folder, threads, precision, device)
             encoder, encoder_precision = opening.result()
         return cls(encoder, decoder, decoder_precision, encoder_precision, device, note)
 
     def encode(self, pixels: np.ndarray) -> Encoded:
-        """What the decoder needs of one photo.
+        """Encode one photo.
 
         Args:
             pixels: (3, size, size) float32, from the bundle's transform.
@@ -89,43 +89,43 @@ class Engine:
         return self.encoder(pixels)
 
     def search(self, photos: Sequence[Encoded], options: BeamOptions, number: int | None = 1) -> list[list[Hypothesis]]:
-        """The best sentences of each photo, best first.
+        """Beam search for each photo; sentences are ranked, best first.
 
         Args:
             photos: from `encode`.
-            options: width, ranking, rules.
-            number: as for `seesay.search.beam_search`: 1 the best alone; None all, ranked at the end of the search.
+            options: beam width, ranking, rules.
+            number: of sentences, see `seesay.search.beam_search`: 1 is the fastest; None: all of the beam.
         """
         return beam_search(self.model(photos), options, number)
 
     def sample(self, photos: Sequence[Encoded], options: SampleOptions, keys: Sequence[int]) -> list[list[Hypothesis]]:
-        """Sentences drawn for each photo.
+        """Sample sentences for each photo.
 
         Args:
             photos: from `encode`.
-            options: how many, from what, and rules.
-            keys: a number for each photo. Its noise depends on this, the seed and the number of the sentence: not on
-                the other photos, nor on how many sentences are drawn.
+            options: how many, temperature, top_p, rules.
+            keys: a number for each photo. The noise depends on it, the seed and the index of the sentence, but neither
+                on other photos nor on the number of sentences.
         """
         return sample(self.model(photos), options, Noise(options.seed, keys, options.n))
 
     def score(self, photos: Sequence[Encoded], tokens: Sequence[int]) -> list[Hypothesis]:
-        """A given sentence, as `seesay.search.score` reads it, for each photo."""
+        """Score a given sentence for each photo; see `seesay.search.score`."""
         return score(self.model(photos), tokens)
 
     def model(self, photos: Sequence[Encoded]) -> StepModel:
-        """The decoder and some photos as a search sees them."""
-        state, memory = photos[0] if len(photos) == 1 else (_joined(parts) for parts in zip(*photos, strict=True))
+        """The decoder and a batch of photos, as a search takes them."""
+        state, memory = photos[0] if len(photos) == 1 else (_concatenated(parts) for parts in zip(*photos, strict=True))
         start = np.full((len(photos), 1), BOS, dtype=np.int64)
         return StepModel(self.decoder, state, memory, start, EOS, NEVER_WRITTEN)
 
 
-def _joined(parts: Sequence[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
+def _concatenated(parts: Sequence[tuple[np.ndarray, ...]]) -> tuple[np.ndarray, ...]:
     return tuple(map(np.concatenate, zip(*parts, strict=True)))
 
 
 class Noise:
-    """Uniform numbers in [0, 1) for sampling: for each photo and each of its sentences a stream of its own."""
+    """Uniform random numbers for sampling; each sentence of each photo has a stream of its own."""
 
     def __init__(self, seed: int, keys: Sequence[int], number: int) -> None:
         self._streams = [[np.random.default_rng([seed, key, n]) for n in range(number)] for key in keys]

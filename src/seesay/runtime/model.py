@@ -20,13 +20,13 @@ from seesay.caption import Caption, Failure, Word
 from seesay.data.images import ImageSource, as_photos, name_of, open_photo
 from seesay.data.tokens import join_words, split_words
 from seesay.errors import PhotoError, whole_number
-from seesay.runtime import asks
-from seesay.runtime.asks import Ask, answer
+from seesay.runtime import requests
 from seesay.runtime.device import Device, Wanted, cores
 from seesay.runtime.encoded import EncodedPhoto, PhotoInput, key_of
 from seesay.runtime.engine import Engine
 from seesay.runtime.occlusion import occlusion_falls
-from seesay.runtime.rules import Wishes
+from seesay.runtime.requests import Request, run_request
+from seesay.runtime.rules import WordRules
 from seesay.runtime.sessions import Precision
 from seesay.runtime.threads import batches_of, on_threads
 from seesay.search import Hypothesis, SampleOptions
@@ -37,23 +37,23 @@ Photo = ImageSource | EncodedPhoto
 class CaptionModel:
     """An opened bundle that captions photos.
 
-    Safe to use from several threads. Copies and pickles open the bundle's folder again. A photo, wherever a call takes
-    one, is a path, the bytes of a file, a file object, a PIL image, an array or a tensor (see
-    `seesay.data.images.open_photo`), or what `encode` made of one of these.
+    Safe to use from several threads. Copies and pickles open the bundle's folder again. Wherever a method takes a
+    photo, it may be a path, the bytes of a file, a file object, a PIL image, an array or a tensor (see
+    `seesay.data.images.open_photo`), or the result of `encode`.
 
     Args:
         bundle: from `seesay.bundle.format.open_bundle`.
-        threads: cores to use; None takes every one that the process may run on.
-        precision: of what is computed, see `Engine.open`.
-        device: where, likewise.
-        engines: number of threads -> an engine that works on each call with so many; None opens the bundle's own.
+        threads: cores to use; None: all that the process may run on.
+        precision: see `Engine.open`.
+        device: see `Engine.open`.
+        engines: makes an engine for a number of threads; None opens the bundle's graphs.
 
     Raises:
-        BundleError: the bundle's parts do not fit each other, or it has no graphs of this precision that can be run.
+        BundleError: the bundle's parts do not fit each other, or no graph of this precision can be run.
 
     Attributes:
-        bundle: its vocabulary, transform, search and scores.
-        engine: what single photos are encoded and captioned with.
+        bundle: has the vocabulary, transform, search options and scores.
+        engine: encodes and captions single photos.
         threads: cores in use.
     """
 
@@ -88,46 +88,46 @@ class CaptionModel:
         precision: Precision = "auto",
         device: Wanted = "cpu",
     ) -> CaptionModel:
-        """Open a bundle's folder, a packaged model by name, or (None) the packaged default.
+        """Open a bundle's folder, a packaged model by name, or the packaged default (None).
 
         Raises:
-            BundleError: missing, damaged or foreign, or without the precision asked for.
-            DeviceError: the device asked for is not there, or does not start.
+            BundleError: the bundle is missing, damaged or of a foreign format, or lacks this precision.
+            DeviceError: the device is not available, or does not start.
         """
         return cls(open_bundle(find_bundle(path_or_name)), threads, precision, device)
 
     def with_engines(self, wrap: Callable[[Engine], Engine]) -> CaptionModel:
-        """The same model on other engines, each made from one of this model's: to count, to time, to replace a part."""
+        """The same model with its engines wrapped: to count or time calls, or to replace a part."""
         engines = lambda threads: wrap(self.engine if threads == self.threads else self.batch_engine)  # noqa: E731
         return CaptionModel(self.bundle, self.threads, engines=engines)
 
     @cached_property
     def batch_engine(self) -> Engine:
-        """For many batches at once, each on a thread of its own: threads that share one photo wait for each other."""
+        """The engine for many photos: each call uses one thread, since each thread works on a batch of its own."""
         return self.engine if self.threads == 1 else self._engines(1)
 
     @property
     def precision(self) -> Precision:
-        """The decoder's, "int8" or "float32"."""
+        """The decoder's precision, "int8" or "float32"."""
         return self.engine.precision
 
     @property
     def encoder_precision(self) -> Precision:
-        """The encoder's."""
+        """The encoder's precision, "int8" or "float32"."""
         return self.engine.encoder_precision
 
     @property
     def device(self) -> Device:
-        """Where the graphs run."""
+        """The device that the graphs run on."""
         return self.engine.device
 
     @property
     def precisions(self) -> str:
-        """Both in words, for reports."""
+        """Both precisions in words, for reports."""
         return f"encoder in {self.encoder_precision}, decoder in {self.precision}"
 
     def encode(self, image: ImageSource) -> EncodedPhoto:
-        """Read and encode a photo once, to ask about it many times.
+        """Read and encode a photo once, for several calls that take it.
 
         Raises:
             PhotoError: the photo cannot be read.
@@ -137,35 +137,35 @@ class CaptionModel:
         photo = photo._replace(image=name_of(image), warning=picture.info.get("warning"))
         return EncodedPhoto(photo, picture, self._folder)
 
-    def caption(self, image: Photo, beam: int | None = None, **wishes: Unpack[Wishes]) -> Caption:
+    def caption(self, image: Photo, beam: int | None = None, **rules: Unpack[WordRules]) -> Caption:
         """The best caption of one photo.
 
         Args:
             image: the photo.
-            beam: hypotheses kept while searching; None takes the bundle's own, 1 is greedy.
-            wishes: `prefix`, `max_words`, `forbid`, `constraints`; see `seesay.runtime.rules.Wishes`.
+            beam: beam width; None: the bundle's, 1: greedy search.
+            rules: `prefix`, `max_words`, `forbid`, `constraints`; see `seesay.runtime.rules.WordRules`.
 
         Raises:
             PhotoError: the photo cannot be read.
-            TextError: the prefix has words that the model does not know.
+            TextError: the prefix has words that are not in the vocabulary.
         """
-        return self._answer(image, asks.best(self.bundle, beam, wishes))[0]
+        return self._run(image, requests.best(self.bundle, beam, rules))[0]
 
     def alternatives(
-        self, image: Photo, n: int = 5, beam: int | None = None, **wishes: Unpack[Wishes]
+        self, image: Photo, n: int = 5, beam: int | None = None, **rules: Unpack[WordRules]
     ) -> list[Caption]:
-        """The best captions of one photo, all different, best first; the first one is `caption`'s with the same beam.
+        """The best captions of one photo, all different, best first; the first is that of `caption` with this beam.
 
         Args:
             image: the photo.
-            n: how many; fewer come where the rules allow no more.
+            n: how many; the result has fewer where the rules allow no more.
             beam: as for `caption`, but at least `n`.
-            wishes: as for `caption`.
+            rules: as for `caption`.
 
         Raises:
             PhotoError, TextError: as for `caption`.
         """
-        return self._answer(image, asks.alternatives(self.bundle, n, beam, wishes))
+        return self._run(image, requests.alternatives(self.bundle, n, beam, rules))
 
     def sample(
         self,
@@ -174,50 +174,50 @@ class CaptionModel:
         temperature: float = 0.8,
         top_p: float = 0.9,
         seed: int = 0,
-        **wishes: Unpack[Wishes],
+        **rules: Unpack[WordRules],
     ) -> list[Caption]:
-        """Captions of one photo drawn at random, in the order in which they were drawn; some may be equal.
+        """Captions of one photo sampled from the model, in the order of sampling; some may be equal.
 
-        Equal photos and seeds give equal sentences, whatever else is in a batch; the first of five are those of three.
-        The score of each is the model's own log-probability, at temperature 1.
+        The same photo and seed give the same captions, whatever else is in a batch; a larger `n` appends captions to
+        those of a smaller one. Scores are the model's own log-probabilities, at temperature 1.
 
         Args:
             image: the photo.
             n, temperature, top_p, seed: see `seesay.search.SampleOptions`.
-            wishes: as for `caption`.
+            rules: as for `caption`.
 
         Raises:
             PhotoError, TextError: as for `caption`.
         """
         options = SampleOptions(n, temperature, top_p, seed)
-        return self._answer(image, asks.samples(self.bundle, options, wishes))
+        return self._run(image, requests.samples(self.bundle, options, rules))
 
     def score(self, image: Photo, text: str, strict: bool = True) -> Caption:
-        """How likely a given sentence is, word by word, and where the model looks for each word; no rule applies.
+        """Score a given sentence: log-probability and attention of each word. No rules apply.
 
         Args:
             image: the photo.
             text: one sentence; capitals and punctuation do not matter.
-            strict: whether words that the model does not know are an error. If not, each is read and scored as the
-                unknown word that it is to the model, which is very unlikely.
+            strict: whether words outside the vocabulary are an error. If not, each is scored as the unknown token,
+                whose probability is very small.
 
         Raises:
             PhotoError: the photo cannot be read.
-            TextError: the text has no word, or (strict) words that the model does not know, all of which are named.
+            TextError: the text has no words, or (strict) words outside the vocabulary; the message names all of them.
         """
-        caption = self._answer(image, asks.scored(self.bundle, text, strict))[0]
+        caption = self._run(image, requests.scored(self.bundle, text, strict))[0]
         return caption if strict else _in_words_of(text, caption)
 
     def occlusion(self, image: Photo, caption: Caption | str) -> np.ndarray:
-        """What each word of a sentence needed: how far it falls with each part of the photo hidden.
+        """Which parts of the photo each word depends on: the fall of its log-probability when a patch is hidden.
 
         Args:
             image: the photo.
-            caption: of this model, or any sentence that `score` takes.
+            caption: a caption, or any sentence that `score` takes.
 
         Returns:
-            (words, rows, cols) float32 falls of the log-probability, above 0 where the word needed the patch; as
-            many patches as there are regions, 64 at most.
+            (words, rows, cols) float32 falls of the log-probability, positive where the word depends on the patch. The
+            patches are the regions, or at most 64 larger ones.
 
         Raises:
             PhotoError, TextError: as for `score`.
@@ -226,12 +226,12 @@ class CaptionModel:
         return occlusion_falls(self, picture, str(caption))
 
     def score_many(self, images: Iterable[Photo], text: str, batch_size: int = 16) -> Iterator[Caption | Failure]:
-        """The same for many photos, as `caption_many`."""
-        return _firsts(self._answers(images, asks.scored(self.bundle, text), batch_size))
+        """`score` for many photos, in the manner of `caption_many`."""
+        return _firsts(self._run_many(images, requests.scored(self.bundle, text), batch_size))
 
     @overload
     def caption_many(
-        self, images: Iterable[Photo], batch_size: int = 16, beam: int | None = None, **wishes: Unpack[Wishes]
+        self, images: Iterable[Photo], batch_size: int = 16, beam: int | None = None, **rules: Unpack[WordRules]
     ) -> Iterator[Caption | Failure]: ...
 
     @overload
@@ -242,12 +242,12 @@ class CaptionModel:
         beam: int | None = None,
         *,
         alternatives: int,
-        **wishes: Unpack[Wishes],
+        **rules: Unpack[WordRules],
     ) -> Iterator[list[Caption] | Failure]: ...
 
     @overload
     def caption_many(
-        self, images: Iterable[Photo], batch_size: int = 16, *, sample: SampleOptions, **wishes: Unpack[Wishes]
+        self, images: Iterable[Photo], batch_size: int = 16, *, sample: SampleOptions, **rules: Unpack[WordRules]
     ) -> Iterator[list[Caption] | Failure]: ...
 
     def caption_many(
@@ -258,68 +258,72 @@ class CaptionModel:
         *,
         alternatives: int | None = None,
         sample: SampleOptions | None = None,
-        **wishes: Unpack[Wishes],
+        **rules: Unpack[WordRules],
     ) -> Iterator[Caption | Failure] | Iterator[list[Caption] | Failure]:
-        """A Caption for each photo, in order; a Failure in the place of a photo that cannot be read.
+        """Caption many photos: yields a Caption for each, in order, or a Failure for a photo that cannot be read.
 
-        Each core decodes, encodes and captions a batch of its own. Their number and one more batches at most are taken
-        from `images` ahead of the one that is given back, so memory does not grow with the number of photos.
+        Each core decodes, encodes and captions a batch of its own. At most `threads` + 1 batches are read from `images`
+        ahead of the one that is yielded, so that memory does not grow with the number of photos.
 
         Args:
             images: any iterable of photos, such as a list; not a single photo.
-            batch_size: photos whose words are searched together.
+            batch_size: photos that are searched together.
             beam: as for `caption`.
-            alternatives: a list of so many captions for each photo, as from the method of this name.
-            sample: a list of captions for each photo that are drawn like this, as from the method of this name.
-            wishes: as for `caption`.
+            alternatives: yield lists of so many captions, as the method `alternatives` returns.
+            sample: yield lists of captions sampled with these options, as the method `sample` returns.
+            rules: as for `caption`.
 
         Raises:
             TypeError: `images` is one photo.
-            TextError, ValueError: for options that cannot be; all of these at once, not with the first caption.
+            TextError, ValueError: for invalid options.
+
+        All of these are raised by the call itself, not with the first caption.
         """
         if alternatives is not None and sample is not None:
             raise ValueError("alternatives and sample: expected one of the two")
         if sample is not None:
-            return self._answers(images, asks.samples(self.bundle, sample, wishes), batch_size)
+            return self._run_many(images, requests.samples(self.bundle, sample, rules), batch_size)
         if alternatives is not None:
-            return self._answers(images, asks.alternatives(self.bundle, alternatives, beam, wishes), batch_size)
-        return _firsts(self._answers(images, asks.best(self.bundle, beam, wishes), batch_size))
+            return self._run_many(images, requests.alternatives(self.bundle, alternatives, beam, rules), batch_size)
+        return _firsts(self._run_many(images, requests.best(self.bundle, beam, rules), batch_size))
 
-    def _answer(self, image: Photo, ask: Ask) -> list[Caption]:
+    def _run(self, image: Photo, request: Request) -> list[Caption]:
         photo = self._read(image, self.engine, self._helper)
-        [sentences] = answer(ask, self.engine, [photo], self.bundle)
+        [sentences] = run_request(request, self.engine, [photo], self.bundle)
         return self._captions(photo, sentences)
 
-    def _answers(self, images: Iterable[Photo], ask: Ask, batch_size: int) -> Iterator[list[Caption] | Failure]:
+    def _run_many(
+        self, images: Iterable[Photo], request: Request, batch_size: int
+    ) -> Iterator[list[Caption] | Failure]:
         size, photos = whole_number("batch_size", batch_size), as_photos(images)
-        return self._in_batches(batches_of(photos, size), ask)
+        return self._in_batches(batches_of(photos, size), request)
 
-    def _in_batches(self, batches: Iterator[list[Photo]], ask: Ask) -> Iterator[list[Caption] | Failure]:
+    def _in_batches(self, batches: Iterator[list[Photo]], request: Request) -> Iterator[list[Caption] | Failure]:
         first = list(islice(batches, 2))
-        if len(first) < 2:  # all cores on one photo after the other
+        if len(first) < 2:  # few photos: all cores work on one photo after the other
             for batch in first:
-                yield from self._batch(batch, ask, self.engine, self._helper)
+                yield from self._batch(batch, request, self.engine, self._helper)
             return
-        work = partial(self._batch, ask=ask, engine=self.batch_engine)
+        work = partial(self._batch, request=request, engine=self.batch_engine)
         yield from on_threads(chain(first, batches), work, self.threads)
 
     def _batch(
-        self, images: list[Photo], ask: Ask, engine: Engine, helper: Executor | None = None
+        self, images: list[Photo], request: Request, engine: Engine, helper: Executor | None = None
     ) -> list[list[Caption] | Failure]:
         results: dict[int, list[Caption] | Failure] = {}
         photos: dict[int, PhotoInput] = {}
-        for place, image in enumerate(images):
+        for index, image in enumerate(images):
             try:
-                photos[place] = self._read(image, engine, helper)
+                photos[index] = self._read(image, engine, helper)
             except PhotoError as error:
                 name = _name(image)
-                results[place] = Failure(name, str(error) if name is None else error.reason)
+                results[index] = Failure(name, str(error) if name is None else error.reason)
         if photos:
-            for (place, photo), sentences in zip(
-                photos.items(), answer(ask, engine, [*photos.values()], self.bundle), strict=True
+            for (index, photo), sentences in zip(
+                photos.items(), run_request(request, engine, [*photos.values()], self.bundle), strict=True
             ):
-                results[place] = self._captions(photo, sentences)
-        return [results[place] for place in range(len(images))]
+                results[index] = self._captions(photo, sentences)
+        return [results[index] for index in range(len(images))]
 
     def _read(self, image: Photo, engine: Engine, helper: Executor | None) -> PhotoInput:
         if isinstance(image, EncodedPhoto):
@@ -334,14 +338,17 @@ class CaptionModel:
 
     @property
     def _helper(self) -> ThreadPoolExecutor | None:
-        """A second thread for photos that are taken one by one: of this process, as a fork has no thread of others."""
+        """A second thread for reading single photos; each process has its own, since threads do not survive a fork."""
         if self.threads == 1:
             return None
         process = os.getpid()
         return self._helpers.get(process) or self._helpers.setdefault(process, ThreadPoolExecutor(1, "seesay"))
 
     def to_caption(self, sentence: Hypothesis, image: str | None = None, warning: str | None = None) -> Caption:
-        """A sentence of an engine in words, each with its share of the log-probability and its map."""
+        """A sentence of the engine as a Caption: words with their log-probabilities and attention maps.
+
+        A word of several tokens has the sum of their log-probabilities and the mean of their attention.
+        """
         spans = self.bundle.tokenizer.words(sentence.tokens)
         words = []
         for span in spans:
@@ -352,7 +359,7 @@ class CaptionModel:
         return Caption(join_words(span.text for span in spans), sentence.score, tuple(words), image, warning)
 
     def _chosen(self, maps: np.ndarray) -> tuple[tuple[int, int], ...]:
-        """The region that hard attention took for each token: at inference the most likely one."""
+        """The region that hard attention chose for each token: the most likely one."""
         if self.bundle.attention != "hard":
             return ()
         columns = self.bundle.grid[1]
@@ -360,7 +367,7 @@ class CaptionModel:
 
 
 def _in_words_of(text: str, caption: Caption) -> Caption:
-    """The caption with the words of the text, where the vocabulary has each as a whole; of pieces, as they are."""
+    """Put the words of the text in place of unknown tokens, if the caption has one word for each."""
     words: list[str] = []
     for word in split_words(text):
         if words and word.startswith("'"):  # a clitic is shown with the word before it
@@ -369,7 +376,7 @@ def _in_words_of(text: str, caption: Caption) -> Caption:
             words.append(word)
     if len(words) != len(caption.words):
         return caption
-    renamed = (replace(word, text=own) for word, own in zip(caption.words, words, strict=True))
+    renamed = (replace(word, text=text) for word, text in zip(caption.words, words, strict=True))
     return replace(caption, text=join_words(words), words=tuple(renamed))
 
 

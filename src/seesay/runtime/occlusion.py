@@ -1,4 +1,4 @@
-"""What each word needed: the photo is captioned again with one patch hidden after the other."""
+"""Occlusion: how the log-probability of each word falls when one patch of the photo after the other is hidden."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MOST_PATCHES = 64
 
 
 class SentenceScorer(Protocol):
-    """What is needed here of a `CaptionModel`."""
+    """The part of `CaptionModel` that occlusion needs."""
 
     @property
     def bundle(self) -> Bundle: ...
@@ -26,7 +26,7 @@ class SentenceScorer(Protocol):
 
 
 def patch_grid(grid: tuple[int, int]) -> tuple[int, int]:
-    """The regions of the encoder, or fewer and larger patches where those are more than `MOST_PATCHES`."""
+    """The grid of patches: the encoder's regions, or a coarser grid if there are more than `MOST_PATCHES`."""
     if grid[0] * grid[1] <= MOST_PATCHES:
         return grid
     shrink = (MOST_PATCHES / (grid[0] * grid[1])) ** 0.5
@@ -35,9 +35,9 @@ def patch_grid(grid: tuple[int, int]) -> tuple[int, int]:
 
 
 def occlusion_falls(model: SentenceScorer, picture: Image.Image, text: str) -> np.ndarray:
-    """How far each word's log-probability falls with each patch hidden by the photo's mean colour.
+    """The fall of each word's log-probability when a patch is filled with the photo's mean colour.
 
-    The idea is of Zeiler and Fergus 2014 (https://arxiv.org/abs/1311.2901, section 4.2).
+    After Zeiler and Fergus 2014 (https://arxiv.org/abs/1311.2901, section 4.2).
 
     Args:
         model: scores the sentence.
@@ -45,7 +45,7 @@ def occlusion_falls(model: SentenceScorer, picture: Image.Image, text: str) -> n
         text: the sentence.
 
     Returns:
-        (words, rows, cols) float32. Above 0: the word needed what the patch shows.
+        (words, rows, cols) float32, positive where the word depends on the patch.
     """
     rows, cols = patch_grid(model.bundle.grid)
     patches = np.eye(rows * cols, dtype=bool).reshape(-1, rows, cols)
@@ -60,11 +60,11 @@ def word_logprobs(model: SentenceScorer, pictures: Iterable[Image.Image], text: 
 
     Raises:
         PhotoError: a picture cannot be read.
-        TextError: the sentence has words that the model does not know.
+        TextError: the sentence has words outside the vocabulary.
     """
-    found = []
+    logprobs = []
     for result in model.score_many(pictures, text):
         if isinstance(result, Failure):
             raise PhotoError(result.reason)
-        found.append([word.logprob for word in result.words])
-    return np.array(found)
+        logprobs.append([word.logprob for word in result.words])
+    return np.array(logprobs)

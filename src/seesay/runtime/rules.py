@@ -1,4 +1,4 @@
-"""What a person asks of a sentence, in words -> the rules of a search, in tokens."""
+"""A caller's rules for sentences, in words -> the rules of a search, in tokens."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from seesay.search.step import FORBIDDEN, Array
 Options = TypeVar("Options", bound=Rules)
 
 
-class Wishes(TypedDict, total=False):
-    """What a caller asks of the sentences, beside the model's own rules.
+class WordRules(TypedDict, total=False):
+    """A caller's rules for sentences, besides the model's own.
 
     Keys:
         prefix: text that the sentence begins with, such as "a woman".
-        max_words: tokens at most: words, but for models that write pieces of words.
-        forbid: words that are not written: a list, or a text of them.
-        constraints: objects as in `seesay.search.constraints`, which speak of tokens.
+        max_words: maximal number of tokens: words, or pieces of words for models that write those.
+        forbid: words that must not be written: a list, or a text.
+        constraints: constraints on tokens, see `seesay.search.constraints`.
     """
 
     prefix: str | None
@@ -30,7 +30,7 @@ class Wishes(TypedDict, total=False):
     constraints: Sequence[Constraint]
 
 
-def with_wishes(
+def with_rules(
     options: Options,
     tokenizer: CaptionTokenizer,
     prefix: str | None = None,
@@ -38,7 +38,7 @@ def with_wishes(
     forbid: str | Iterable[str] = (),
     constraints: Sequence[Constraint] = (),
 ) -> Options:
-    """Options of a search with a caller's wishes in their rules; see `Wishes`.
+    """Add a caller's rules to the options of a search; see `WordRules`.
 
     Raises:
         TextError: the prefix has words that the model cannot write, or that are forbidden, or it is too long.
@@ -60,16 +60,16 @@ def with_wishes(
 
 
 def tokens_of(tokenizer: CaptionTokenizer, text: str, what: str, strict: bool = True) -> tuple[int, ...]:
-    """The tokens of a text.
+    """Tokenise a text.
 
     Args:
         tokenizer: the model's.
         text: one word or more; capitals and punctuation do not matter.
-        what: the text's name in messages.
-        strict: whether unknown words are an error; else they become unknown tokens.
+        what: the argument's name, for messages.
+        strict: whether unknown words are an error; if not, they become unknown tokens.
 
     Raises:
-        TextError: it has no word, or (strict) words that the vocabulary lacks; all of them are named.
+        TextError: it has no words, or (strict) words that are not in the vocabulary; the message names all of them.
     """
     words = split_words(text)
     if not words:
@@ -88,9 +88,9 @@ def _listed(words: Iterable[str]) -> str:
 
 
 def forbidden_words(tokenizer: CaptionTokenizer, words: Iterable[str]) -> Constraint:
-    """The constraint that a model does not write these words; those that it does not know, it cannot write anyway."""
+    """A constraint against these words. Words outside the vocabulary need none."""
     tokens = [tokenizer.token(i) for i in range(len(tokenizer))]
-    last: dict[str, list[int]] = {}  # letters of a word's beginning -> tokens that would complete a forbidden one
+    last: dict[str, list[int]] = {}  # beginning of a word -> tokens that would complete a forbidden word
     for word in words:
         for i, token in enumerate(tokens[len(RESERVED) :], len(RESERVED)):
             piece = token.removeprefix(CONTINUES)
@@ -104,11 +104,11 @@ def forbidden_words(tokenizer: CaptionTokenizer, words: Iterable[str]) -> Constr
 
 @dataclass(frozen=True)
 class ForbiddenPieces:
-    """Words that are not written in pieces either; nor are longer words that begin with the same pieces.
+    """Forbids words of a vocabulary of word pieces; also longer words that begin with the same pieces.
 
     Attributes:
         tokens: the vocabulary.
-        last: letters that a word begins with -> tokens that must not follow them.
+        last: beginning of a word -> tokens that must not follow it; "" for tokens that begin a word.
     """
 
     tokens: tuple[str, ...]
@@ -121,7 +121,7 @@ class ForbiddenPieces:
                     allowed[photo, beam, list(self.last[start])] = FORBIDDEN
 
     def _unfinished(self, ids: Sequence[int]) -> str:
-        """The letters of the latest word."""
+        """The letters so far of the latest word."""
         letters = ""
         for token in map(self.tokens.__getitem__, reversed(ids)):
             letters = token.removeprefix(CONTINUES) + letters

@@ -1,4 +1,4 @@
-"""Many photos: batches of them, on as many threads as there are cores, in order."""
+"""Batches of photos, processed on several threads in order."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ Result = TypeVar("Result")
 
 
 def batches_of(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    """Lists of `size` items, the last one of what is left; taken when they are asked for."""
-    taken = iter(items)
-    while batch := list(islice(taken, size)):
+    """Split an iterable lazily into lists of `size` items; the last one may be shorter."""
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
         yield batch
 
 
 def on_threads(
     batches: Iterable[list[Item]], work: Callable[[list[Item]], list[Result]], threads: int
 ) -> Iterator[Result]:
-    """`work(batch)` of each batch, in order; `threads` and one more batches at most are taken ahead."""
+    """The results of `work(batch)` for all batches, in order; at most `threads` + 1 batches are read ahead."""
     waiting = iter(batches)
     with ThreadPoolExecutor(threads, "seesay") as pool:
 

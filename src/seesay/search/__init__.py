@@ -1,6 +1,7 @@
-"""Beam search, sampling and scoring over an abstract step: one implementation for torch and numpy.
+"""Beam search, sampling and scoring of sentences: one implementation for torch and numpy.
 
-`decode.py` is the loop that all of them share, `constraints.py` what every sentence keeps to.
+The decoder is any function that makes one step (`step.py`). `decode.py` has the loop that all searches share,
+`constraints.py` the rules that they obey.
 """
 
 from seesay.search.beam import BeamOptions, beam_search

@@ -13,18 +13,18 @@ from seesay.search.decode import Beams, Strategy, decode, is_real
 from seesay.search.hypothesis import Hypothesis
 from seesay.search.step import Array, StepModel, to_numpy
 
-# A finished sentence waits for an unfinished one that could rank before it by ending within so many tokens that cost
-# nothing: a word and its end (docs/performance.md, "When a search ends").
+# A finished sentence is the best one once no unfinished sentence could rank before it if it ended within this many
+# tokens of probability 1: a word and the end token (docs/performance.md, "When a search ends").
 GRACE_TOKENS = 2
 
 
 @dataclass(frozen=True)
 class BeamOptions(Rules):
-    """How to search with beams.
+    """Options of beam search.
 
     Attributes:
         beam: K, hypotheses kept for each photo; 1 is greedy search.
-        length_penalty: a; hypotheses are ranked by log-probability / length ** a, 0 leaves it as it is.
+        length_penalty: a; sentences are ranked by log-probability / length ** a, so 0 ranks by log-probability.
     """
 
     beam: int = 3
@@ -39,33 +39,33 @@ class BeamOptions(Rules):
 def beam_search(
     model: StepModel, options: BeamOptions | None = None, number: int | None = None
 ) -> list[list[Hypothesis]]:
-    """The best sentences of each photo, best first: by log-probability / length ** `length_penalty`.
+    """Search the best sentences for each photo, ranked by log-probability / length ** `length_penalty`.
 
     Args:
-        model: the decoder, and where it begins.
-        options: width, ranking, rules.
-        number: sentences that are wanted of each photo. The first one then is settled early: once no unfinished
-            sentence could rank before it by ending within GRACE_TOKENS more tokens that cost nothing. What might yet
-            win in more tokens than that comes after it (none can, where `length_penalty` is 0). With 1 the photo is
-            done then. None: all K, ranked at the end of the search.
+        model: the decoder.
+        options: beam width, ranking, rules.
+        number: how many sentences of each photo are wanted. The best one is then decided early: once no unfinished
+            sentence could rank before it by ending within GRACE_TOKENS tokens of probability 1. (One that needs more
+            tokens to overtake it ranks after it; with a `length_penalty` of 0 there is none.) With 1, the search for
+            the photo ends there. None: all K, ranked when the search has ended.
 
     Returns:
-        For each photo at least one sentence and at most K, all different; fewer where the rules do not allow as many.
+        For each photo 1 to K sentences, all different, best first; fewer than K where the rules allow no more.
 
     Raises:
-        NotNumbersError: the step gave log-probabilities that are not numbers.
+        NotNumbersError: the step gave log-probabilities that are NaN.
     """
     options = options or BeamOptions()
     return decode(model, Beam(options, number), options)
 
 
 class Beam(Strategy):
-    """Keeps the K likeliest continuations; see `beam_search`."""
+    """Keeps the K likeliest sentences at each step; see `beam_search`."""
 
     def __init__(self, options: BeamOptions, number: int | None) -> None:
         self.options, self.number = options, number
-        self._first: Array | None = None  # (B, 1) the settled sentence, of photos that leave at this step
-        self._settled: dict[int, Hypothesis] = {}  # by photo, where the search goes on for the others
+        self._first: Array | None = None  # (B, 1) the best sentence of each photo that ends at this step
+        self._settled: dict[int, Hypothesis] = {}  # the best sentence, by photo, while others are still searched
 
     def choose(self, beams: Beams, allowed: Array) -> tuple[Array | None, Array]:
         photos, _, vocab = allowed.shape
@@ -85,8 +85,8 @@ class Beam(Strategy):
             return
         rows = [row for row in np.flatnonzero(to_numpy(settled)) if beams.photos[row] not in self._settled]
         if rows:
-            found = beams.hypotheses(np.array(rows), to_numpy(first)[rows])
-            self._settled |= {int(beams.photos[row]): best for row, (best,) in zip(rows, found, strict=True)}
+            firsts = beams.hypotheses(np.array(rows), to_numpy(first)[rows])
+            self._settled |= {int(beams.photos[row]): best for row, (best,) in zip(rows, firsts, strict=True)}
 
     def collect(self, beams: Beams, photos: np.ndarray) -> list[list[Hypothesis]]:
         if self._first is not None:
@@ -101,14 +101,15 @@ class Beam(Strategy):
         ]
 
     def _leaders(self, beams: Beams) -> tuple[Array, Array]:
-        """Each photo's first finished sentence, (B, 1), and whether it is settled as the best one, (B, 1).
+        """The best finished sentence of each photo, (B, 1), and whether it is decided to be the best of all, (B, 1).
 
-        Where it is, and the photo is done, its unfinished sentences count as finished from there on: they rank behind,
-        and get no tokens at no cost any more.
+        An unfinished sentence is ranked as if it ended after GRACE_TOKENS more tokens of probability 1. For example,
+        with length_penalty 1, a finished sentence of log-probability -6 and 6 tokens (the end counted) has rank -1. An
+        unfinished one of -5.5 and 3 tokens could reach -5.5 / 5 = -1.1 at best, so it cannot overtake.
         """
         xp, total, alive = beams.xp, beams.total, beams.alive
         tokens = (beams.written != beams.end).sum(axis=-1)
-        lengths = tokens + xp.where(alive, GRACE_TOKENS, 1)  # a finished sentence has its end too
+        lengths = tokens + xp.where(alive, GRACE_TOKENS, 1)  # 1: the end token of a finished sentence
         ranks = total / lengths ** float(self.options.length_penalty)
         finished = xp.where(alive, xp.full_like(ranks, -xp.inf), ranks)
         first = finished.argmax(axis=1)[:, None]
@@ -116,7 +117,7 @@ class Beam(Strategy):
         return first, (behind | ~alive).all(axis=1)[:, None]
 
     def _ranked(self, beams: Beams, photos: np.ndarray) -> list[list[Hypothesis]]:
-        """All sentences of some photos, best first."""
+        """All sentences of these photos, best first."""
         real = to_numpy(is_real(beams.total))[photos]
         return [
             sorted(compress(sentences, ones), key=self._rank, reverse=True)
@@ -128,14 +129,14 @@ class Beam(Strategy):
 
 
 def topk(xp: Any, values: Array, k: int) -> Array:
-    """Places of the k largest of each row of (B, N), largest first, of equals the first one first.
+    """Indices of the k largest values of each row of (B, N), largest first; of equal values the first one first.
 
-    Overwrites what it took. For a few of many it is several times faster than a partition.
+    Overwrites the values that it selects. For small k this is several times faster than a partition.
     """
     rows = xp.arange(values.shape[0], device=values.device)
-    places = xp.zeros((values.shape[0], min(k, values.shape[1])), dtype=xp.int64, device=values.device)
-    for rank in range(places.shape[1]):
+    indices = xp.zeros((values.shape[0], min(k, values.shape[1])), dtype=xp.int64, device=values.device)
+    for rank in range(indices.shape[1]):
         if rank:
-            values[rows, places[:, rank - 1]] = -xp.inf
-        places[:, rank] = values.argmax(axis=1)  # for one photo `xp.argmax`'s way in would cost more than its work
-    return places
+            values[rows, indices[:, rank - 1]] = -xp.inf
+        indices[:, rank] = values.argmax(axis=1)  # the method: `xp.argmax` has an overhead that matters here
+    return indices

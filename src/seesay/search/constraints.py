@@ -1,8 +1,8 @@
-"""What a sentence keeps to, however it is found: its length, how it begins, and constraints on its tokens.
+"""Rules of every search: the length of a sentence, its prefix, and constraints on its tokens.
 
-A constraint is a small object that forbids tokens, given those that a sentence has already; every search takes any of
-them. To add one, write a class like those below. It has to leave the end token allowed: a sentence that may neither go
-on nor end is lost.
+A constraint is a small object that forbids tokens, given those that a sentence already has; every search takes any of
+them. To add one, write a class like those below. It must allow the end token: a sentence that can neither go on nor end
+is lost.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from seesay.search.step import FORBIDDEN, Array, namespace
 
-# The range of each option: beyond it a search would take hours, or all memory, and find nothing better.
+# The range of each option; beyond it a search would take hours, or all memory, and find nothing better.
 LIMITS = {
     "beam": (1, 100),
     "max_words": (1, 1000),
@@ -27,21 +27,21 @@ Number = int | float | np.integer | np.floating
 
 
 class Constraint(Protocol):
-    """Anything that can be called like this."""
+    """A function or object with this signature."""
 
     def __call__(self, allowed: Array, written: Array) -> None:
         """Set the log-probability of each forbidden token to FORBIDDEN, in place.
 
         Args:
             allowed: (B, K, V) log-probabilities of the next token.
-            written: (B, K, T) the tokens before; a finished sentence has end tokens after its first, and what is
-                forbidden to it does not matter.
+            written: (B, K, T) the tokens so far. Finished sentences are padded with end tokens; what is forbidden to
+                them does not matter.
         """
 
 
 @dataclass(frozen=True)
 class NoRepeatedNgrams:
-    """No `n` tokens in a row are written twice."""
+    """No n-gram is written twice in a sentence (`n` tokens in a row)."""
 
     n: int
 
@@ -52,17 +52,17 @@ class NoRepeatedNgrams:
         windows = written.shape[-1] - self.n + 1
         if windows < 1:
             return
-        latest = written[..., windows:]  # (B, K, n - 1): the token after an earlier copy of these is forbidden
-        after = written[..., self.n - 1 :]  # (B, K, windows)
-        same = after >= 0
+        latest = written[..., windows:]  # (B, K, n - 1): tokens that followed these earlier are forbidden now
+        followers = written[..., self.n - 1 :]  # (B, K, windows)
+        repeats = followers >= 0  # True everywhere, to begin with
         for i in range(self.n - 1):
-            same = same & (written[..., i : i + windows] == latest[..., i : i + 1])
-        _forbid(allowed, after, same)
+            repeats = repeats & (written[..., i : i + windows] == latest[..., i : i + 1])
+        _forbid(allowed, followers, repeats)
 
 
 @dataclass(frozen=True)
 class NoRepeatedWords:
-    """Each token is written once at most ("a mirror and a mirror" is not); those of `may_repeat` ("a", "in") again."""
+    """No token is written twice in a sentence, except those of `may_repeat` ("a", "in"): no "a mirror and a mirror"."""
 
     may_repeat: tuple[int, ...]
     _masks: dict[Any, Array] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -75,7 +75,7 @@ class NoRepeatedWords:
         _forbid(allowed, written, once[written])
 
     def _once(self, allowed: Array) -> Array:
-        """(V,) True for tokens that are written once at most; made once for each vocabulary and kind of array."""
+        """(V,) True for tokens that must not repeat; cached for each vocabulary size and kind of array."""
         key = allowed.shape[-1], type(allowed), str(allowed.device)
         mask = self._masks.get(key)
         if mask is None:
@@ -89,7 +89,7 @@ class NoRepeatedWords:
 
 @dataclass(frozen=True)
 class Forbidden:
-    """Tokens that are not written."""
+    """These tokens are never written."""
 
     tokens: tuple[int, ...]
 
@@ -101,20 +101,20 @@ class Forbidden:
 
 
 def _forbid(allowed: Array, words: Array, which: Array) -> None:
-    """Forbid to each sentence those of its tokens `words` (B, K, T) for which `which` (B, K, T) is True."""
-    photo, beam, place = namespace(allowed).nonzero(which)
+    """Forbid to each sentence those of the tokens `words` (B, K, T) for which `which` (B, K, T) is True."""
+    photo, beam, position = namespace(allowed).nonzero(which)
     if len(photo):
-        allowed[photo, beam, words[photo, beam, place]] = FORBIDDEN
+        allowed[photo, beam, words[photo, beam, position]] = FORBIDDEN
 
 
 @dataclass(frozen=True, kw_only=True)
 class Rules:
-    """What every sentence keeps to; the part that the options of all searches share.
+    """Rules of every sentence: the options that all searches share.
 
     Attributes:
-        max_words: tokens at most, the end token not counted.
-        prefix: tokens that the sentence begins with, whatever the constraints say of them.
-        constraints: for all tokens after the prefix.
+        max_words: maximal number of tokens, without the end token.
+        prefix: tokens that the sentence begins with; constraints do not apply to them.
+        constraints: on all tokens after the prefix.
     """
 
     max_words: int = 40

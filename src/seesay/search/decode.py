@@ -1,9 +1,9 @@
-"""The loop that every search shares: ask the model, constrain, choose, expand, retire.
+"""The loop that every search shares: step, constrain, choose, expand, retire.
 
-A search differs from another in its `Strategy` only: which tokens it chooses, and which sentences it gives in the end.
-The step sees tokens and state as (B, K, ...) and the photos' memory without K, so nothing is copied per sentence.
-Photos whose sentences are all finished leave the batch. What was written and where the model looked are kept as each
-step gave them; the ancestry of a sentence is followed back when its photo leaves.
+Searches differ only in their `Strategy`: which tokens they choose, and which sentences they return. The step gets
+tokens and state as (B, K, ...) and the photos' memory without K, so that memory is not copied for each sentence. Photos
+whose sentences have all ended leave the batch. Tokens and attention are stored as each step returned them; sentences
+are traced back from their last token when their photo leaves.
 """
 
 from __future__ import annotations
@@ -16,73 +16,73 @@ from seesay.search.constraints import Constraint, Rules
 from seesay.search.hypothesis import Hypothesis
 from seesay.search.step import FORBIDDEN, Array, NotNumbersError, StepModel, clipped, namespace, to_numpy
 
-# One step: parent (B, K), or None where each sentence went on by itself; token (B, K) and its log-probability (B, K);
-# where the parents looked (B, K before the step, P).
+# One step: parent (B, K), or None where each sentence continued itself; token (B, K) and its log-probability (B, K);
+# the attention of the sentences before the step (B, K, P).
 Trace = tuple[Array | None, Array, Array, Array]
 
-STAY = 0.75  # finished photos leave once no more than this share still runs: all copies together are three batches
+SHRINK_AT = 0.75  # finished photos leave once at most this share still runs: copies add up to three batches at most
 
 
 class Strategy:
-    """What a search does in its own way. This one gives all sentences in their order."""
+    """The part in which searches differ. This base class returns all sentences in order."""
 
     def choose(self, beams: Beams, allowed: Array) -> tuple[Array | None, Array]:
-        """The next token of each sentence, and which of the sentences before it goes on.
+        """Choose the next token of each sentence, and the sentence that it continues.
 
         Args:
-            beams: the sentences so far, K of each of B photos.
-            allowed: (B, K, V) log-probabilities, FORBIDDEN where a token must not be written; not to be changed. A
-                finished sentence has its end alone, at 0.
+            beams: the sentences so far, K for each of B photos.
+            allowed: (B, K, V) log-probabilities, FORBIDDEN for tokens that must not be written; must not be changed.
+                Finished sentences may only repeat the end token, at log-probability 0.
 
         Returns:
-            (parent, token), each (B, K'); parent None: each sentence goes on by itself.
+            (parent, token), each (B, K'), where K' becomes the new K; parent None: each sentence continues itself.
         """
         raise NotImplementedError
 
     def settle(self, beams: Beams) -> None:
-        """Called after each step once a sentence has ended; may end photos early by `beams.alive`."""
+        """Called after each step once any sentence has ended; may end photos early by setting `beams.alive`."""
 
     def collect(self, beams: Beams, photos: np.ndarray) -> list[list[Hypothesis]]:
-        """The sentences of photos that leave (rows of the beams), best first where there is a best."""
-        every = np.arange(beams.token.shape[1])
-        return beams.hypotheses(photos, np.broadcast_to(every, (len(photos), len(every))))
+        """The sentences of photos (rows of the beams) that leave; ranked, if the search ranks them."""
+        indices = np.arange(beams.token.shape[1])
+        return beams.hypotheses(photos, np.broadcast_to(indices, (len(photos), len(indices))))
 
 
 def decode(model: StepModel, strategy: Strategy, rules: Rules) -> list[list[Hypothesis]]:
-    """Write sentences for each photo of the model until all have ended.
+    """Run a search until the sentences of all photos have ended.
 
     Raises:
-        NotNumbersError: the step gave log-probabilities that are not numbers.
+        NotNumbersError: the step gave log-probabilities that are NaN.
     """
-    beams, found = Beams(model), {}
-    for place in range(rules.max_words + 1):
+    beams, sentences = Beams(model), {}
+    for position in range(rules.max_words + 1):
         logprobs, beams.state, attention = model.step(beams.token, beams.state, beams.memory)
-        if place < len(rules.prefix):
-            allowed = beams.leave_one(logprobs, rules.prefix[place])
-        elif place == rules.max_words:
-            allowed = beams.leave_one(logprobs, model.end)
+        if position < len(rules.prefix):
+            allowed = beams.force(logprobs, rules.prefix[position])
+        elif position == rules.max_words:
+            allowed = beams.force(logprobs, model.end)
         else:
             allowed = beams.constrain(logprobs, rules.constraints)
         beams.expand(*strategy.choose(beams, allowed), allowed, attention)
         if not beams.all_alive:
             strategy.settle(beams)
-            found |= beams.retire(strategy)
+            sentences |= beams.retire(strategy)
             if not len(beams.photos):
                 break
         beams.follow_parents()
-    return [found[photo] for photo in range(len(found))]
+    return [sentences[photo] for photo in range(len(sentences))]
 
 
 class Beams:
-    """K sentences of each of B photos, as far as they are written; one array for each part of them.
+    """K unfinished or finished sentences for each of B photos, as arrays.
 
     Attributes:
-        photos: (B,) which of the model's photos these are.
+        photos: (B,) indices of the photos among the model's.
         token: (B, K) the last token of each sentence.
         total: (B, K) its log-probability so far.
-        alive: (B, K) False where it has ended, or where no token was allowed.
-        written: (B, K, T) all of its tokens; after the end come more ends, at no cost.
-        state, memory: what the next step needs.
+        alive: (B, K) False for sentences that have ended, or had no allowed token.
+        written: (B, K, T) all tokens of each sentence, padded with end tokens.
+        state, memory: for the next step.
         all_alive: whether `alive` is True everywhere.
     """
 
@@ -102,7 +102,7 @@ class Beams:
         self._trace: list[Trace] = []
 
     def constrain(self, logprobs: Array, constraints: tuple[Constraint, ...]) -> Array:
-        """(B, K, V) what each sentence may go on with."""
+        """(B, K, V) log-probabilities with the constraints applied."""
         allowed = clipped(logprobs)
         for token in self.never:
             allowed[..., token] = FORBIDDEN
@@ -111,15 +111,15 @@ class Beams:
         self._freeze(allowed)
         return allowed
 
-    def leave_one(self, logprobs: Array, token: int) -> Array:
-        """(B, K, V) with one token alone: the next one of a prefix, or the end of a sentence that is long enough."""
+    def force(self, logprobs: Array, token: int) -> Array:
+        """(B, K, V) log-probabilities with all tokens forbidden but one: the prefix's next, or the end token."""
         allowed = self.xp.full_like(logprobs, FORBIDDEN)
         allowed[..., token] = clipped(logprobs[..., token])
         self._freeze(allowed)
         return allowed
 
     def _freeze(self, allowed: Array) -> None:
-        """Leave finished sentences their end alone, at no cost."""
+        """Finished sentences may only repeat the end token, at log-probability 0."""
         if not self.all_alive:
             ends = allowed[..., self.end]
             ends = self.xp.where(self.alive, ends, self.xp.zeros_like(ends))
@@ -127,34 +127,34 @@ class Beams:
             allowed[..., self.end] = ends
 
     def expand(self, parent: Array | None, token: Array, allowed: Array, attention: Array) -> None:
-        """Write one token to each sentence; see `Strategy.choose`."""
+        """Append one token to each sentence; see `Strategy.choose`."""
         total, alive, written, rows = self.total, self.alive, self.written, self._rows
         if parent is None:
-            gained = allowed[rows, self._columns, token]
+            logprob = allowed[rows, self._columns, token]
         else:
-            gained = allowed[rows, parent, token]
+            logprob = allowed[rows, parent, token]
             total, alive, written = total[rows, parent], alive[rows, parent], written[rows, parent]
-        self.total = total + gained
+        self.total = total + logprob
         self.alive = alive & (token != self.end) & is_real(self.total)
         self.written = self.xp.concat([written, token[..., None]], axis=-1)
         if token.shape[1] != self._columns.shape[1]:
             self._columns = self.xp.arange(token.shape[1], device=token.device)[None]
         self.token, self._parent = token, parent
-        self._trace.append((parent, token, gained, attention))
+        self._trace.append((parent, token, logprob, attention))
         self.all_alive = bool(self.alive.all())
 
     def retire(self, strategy: Strategy) -> dict[int, list[Hypothesis]]:
-        """The sentences of photos that have ended and leave, by photo; they wait until it is worth the copying."""
+        """Remove photos whose sentences have all ended, once there are enough of them; their sentences, by photo."""
         running = np.any(to_numpy(self.alive), axis=1)
         stay = np.flatnonzero(running)
-        if len(stay) > STAY * len(running):
+        if len(stay) > SHRINK_AT * len(running):
             return {}
         leave = np.flatnonzero(~running)
         if np.isnan(to_numpy(self.total)[leave]).any():
             raise NotNumbersError("the model's log-probabilities are not numbers (NaN)")
-        found = dict(zip(self.photos[leave].tolist(), strategy.collect(self, leave), strict=True))
+        sentences = dict(zip(self.photos[leave].tolist(), strategy.collect(self, leave), strict=True))
         self._keep(stay)
-        return found
+        return sentences
 
     def _keep(self, stay: np.ndarray) -> None:
         self.photos = self.photos[stay]
@@ -166,46 +166,46 @@ class Beams:
             self.total, self.alive, self.token, self._parent, self.written = _rows_of(arrays, stay)
 
     def follow_parents(self) -> None:
-        """Give each sentence the state of the one that it continues."""
+        """Give each sentence the state of its parent."""
         if self._parent is not None:
             self.state = tuple(part[self._rows, self._parent] for part in self.state)
 
-    def hypotheses(self, photos: np.ndarray, which: np.ndarray) -> list[list[Hypothesis]]:
-        """Read sentences from their last token to their first.
+    def hypotheses(self, photos: np.ndarray, indices: np.ndarray) -> list[list[Hypothesis]]:
+        """Trace sentences back from their last token to their first.
 
         Args:
             photos: (N,) rows of the beams.
-            which: (N, n) sentences of each.
+            indices: (N, n) which of the K sentences of each.
         """
         rows, path = photos[:, None], []
         for parent, *parts in reversed(self._trace):
-            token, gained, attention = map(to_numpy, parts)
-            words, costs = token[rows, which], gained[rows, which]
+            token, logprob, attention = map(to_numpy, parts)
+            tokens, logprobs = token[rows, indices], logprob[rows, indices]  # (N, n)
             if parent is not None:
-                which = to_numpy(parent)[rows, which]
-            path.append((words, costs, attention[rows, which]))
-        tokens, gained, attention = (np.stack(part[::-1], axis=2) for part in zip(*path, strict=True))
+                indices = to_numpy(parent)[rows, indices]
+            path.append((tokens, logprobs, attention[rows, indices]))
+        tokens, logprobs, attention = (np.stack(part[::-1], axis=2) for part in zip(*path, strict=True))  # (N, n, T)
         return [
             [_hypothesis(*sentence, self.end) for sentence in zip(*photo, strict=True)]
-            for photo in zip(tokens, gained, attention, strict=True)
+            for photo in zip(tokens, logprobs, attention, strict=True)
         ]
 
 
 def is_real(total: Array) -> Array:
-    """False for sentences that no allowed token led to: they fill places while fewer than K are possible."""
+    """False for sentences that contain a forbidden token: they fill the K while fewer sentences are possible."""
     return total > FORBIDDEN / 2
 
 
 def _rows_of(part: Any, rows: np.ndarray) -> Any:
-    """Some photos of arrays (B, ...) in nested tuples."""
+    """Select photos from arrays (B, ...) in nested tuples."""
     if isinstance(part, tuple):
         return tuple(_rows_of(inner, rows) for inner in part)
     return None if part is None else part[rows]
 
 
-def _hypothesis(tokens: np.ndarray, gained: np.ndarray, attention: np.ndarray, end: int) -> Hypothesis:
-    """A path up to its first end."""
+def _hypothesis(tokens: np.ndarray, logprobs: np.ndarray, attention: np.ndarray, end: int) -> Hypothesis:
+    """The sentence up to its first end token."""
     length = int(np.argmax(tokens == end))
-    logprobs = tuple(gained[: length + 1].tolist())
-    maps = np.array(attention[:length], np.float32)  # a copy: one sentence should not keep those of all photos
-    return Hypothesis(tuple(tokens[:length].tolist()), logprobs, maps, sum(logprobs))
+    until_end = tuple(logprobs[: length + 1].tolist())
+    maps = np.array(attention[:length], np.float32)  # a copy, so that the arrays of all photos can be freed
+    return Hypothesis(tuple(tokens[:length].tolist()), until_end, maps, sum(until_end))

@@ -1,4 +1,4 @@
-"""Hypothesis: one finished sentence, in tokens; what every search gives."""
+"""Hypothesis: a finished sentence in tokens, the result of every search."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class Hypothesis:
 
     Attributes:
         tokens: ids without start and end.
-        logprobs: the model's natural log-probability of each token, then that of the end (also where `max_words` left
-            nothing else to write).
-        attention: (tokens, P) float32, where the model looked for each token.
+        logprobs: the model's natural log-probability of each token and of the end token (which `max_words` may have
+            forced).
+        attention: (tokens, P) float32 attention weights of each token.
         score: sum of `logprobs`.
     """
 

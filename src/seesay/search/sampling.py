@@ -1,4 +1,4 @@
-"""Sampling: sentences drawn at random from the model's own probabilities."""
+"""Sampling: sentences drawn at random from the model's distribution."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from seesay.search.decode import Beams, Strategy, decode
 from seesay.search.hypothesis import Hypothesis
 from seesay.search.step import FORBIDDEN, Array, StepModel
 
-# (photos (B,), shape) -> numbers (B, *shape) uniform in [0, 1), of the search's kind of array: noise for these photos.
+# (photos (B,), shape) -> (B, *shape) numbers uniform in [0, 1), as the search's kind of array: noise for these photos.
 Random = Callable[[np.ndarray, tuple[int, int]], Array]
 
-COLDEST = 1e-6  # at this temperature the likeliest token is as good as certain; FORBIDDEN / T has to stay a number
+MIN_TEMPERATURE = 1e-6  # practically greedy; FORBIDDEN / T must not overflow
 
 
 @dataclass(frozen=True)
 class SampleOptions(Rules):
-    """How to draw sentences.
+    """Options of sampling.
 
     Attributes:
-        n: K, sentences of each photo, drawn independently; some may be equal.
-        temperature: T > 0; tokens are drawn from softmax(log p / T). Below 1 likely tokens become likelier still.
-        top_p: only the likeliest tokens are drawn, as many as together have this probability (nucleus sampling,
-            https://arxiv.org/abs/1904.09751), after the temperature; 1 leaves all.
-        seed: of the noise; whoever calls `sample` makes the noise from it.
+        n: K, sentences for each photo, drawn independently; some may be equal.
+        temperature: T > 0; tokens are drawn from softmax(log p / T). Below 1 it sharpens the distribution.
+        top_p: after the temperature, only the likeliest tokens that together have this probability are drawn (nucleus
+            sampling, https://arxiv.org/abs/1904.09751); 1 allows all.
+        seed: of the noise, which the caller of `sample` makes.
     """
 
     n: int = 5
@@ -48,18 +48,18 @@ class SampleOptions(Rules):
 def sample(model: StepModel, options: SampleOptions, random: Random) -> list[list[Hypothesis]]:
     """Draw K sentences for each photo, token by token.
 
-    Log-probabilities of the sentences are the model's own: at temperature 1, over all tokens.
+    The log-probabilities of the sentences are the model's own: at temperature 1 and over all tokens.
 
     Args:
-        model: the decoder, and where it begins.
-        options: how many, from what, and rules.
-        random: the noise, one number for each token that may be drawn.
+        model: the decoder.
+        options: how many, temperature, top_p, and rules.
+        random: the noise, one number for each token of the vocabulary.
 
     Returns:
-        For each photo K sentences in the order in which they were drawn.
+        K sentences for each photo, in the order in which they were drawn.
 
     Raises:
-        NotNumbersError: the step gave log-probabilities that are not numbers.
+        NotNumbersError: the step gave log-probabilities that are NaN.
     """
     return decode(model, Sampler(options, random), options)
 
@@ -71,27 +71,28 @@ class Sampler(Strategy):
         self.options, self.random = options, random
 
     def choose(self, beams: Beams, allowed: Array) -> tuple[Array | None, Array]:
-        xp, drawn = beams.xp, self.options.n
+        xp, number = beams.xp, self.options.n
         _, sentences, vocab = allowed.shape
-        temperature = max(self.options.temperature, COLDEST)
+        temperature = max(self.options.temperature, MIN_TEMPERATURE)
         scores = within_top_p(xp, allowed / temperature, self.options.top_p)
-        uniform = xp.clip(self.random(beams.photos, (drawn, vocab)), 1e-20, None)  # a 0 would become infinite
+        uniform = xp.clip(self.random(beams.photos, (number, vocab)), 1e-20, None)  # log 0 is infinite
         token = xp.argmax(scores - xp.log(-xp.log(uniform)), axis=-1)
-        if sentences == drawn:
+        if sentences == number:
             return None, token
-        return xp.zeros_like(token), token  # before the first token all sentences of a photo are one
+        return xp.zeros_like(token), token  # the first token: every sentence continues the only one there is
 
 
 def within_top_p(xp: Any, scores: Array, top_p: float) -> Array:
-    """(..., V) scores, FORBIDDEN but for the likeliest tokens, as many as together have the probability `top_p`.
+    """Nucleus sampling: scores (..., V) in which all but the likeliest tokens are FORBIDDEN.
 
-    Tokens as likely as the last of them stay too. The likeliest token always does.
+    The fewest tokens are kept that together have the probability `top_p`, and those as likely as the last of them;
+    always at least one.
     """
     if top_p == 1:
         return scores
-    odds = xp.exp(scores - xp.max(scores, axis=-1, keepdims=True))
-    odds = odds / xp.sum(odds, axis=-1, keepdims=True)
-    sorted_ = -xp.sort(-odds, axis=-1)
-    enough = sorted_.cumsum(-1) - sorted_ < top_p  # those before a token do not suffice, so it belongs to them
-    least = xp.min(xp.where(enough, sorted_, xp.ones_like(sorted_)), axis=-1, keepdims=True)
-    return xp.where(odds >= least, scores, xp.full_like(scores, FORBIDDEN))
+    probabilities = xp.exp(scores - xp.max(scores, axis=-1, keepdims=True))
+    probabilities = probabilities / xp.sum(probabilities, axis=-1, keepdims=True)
+    falling = -xp.sort(-probabilities, axis=-1)
+    kept = falling.cumsum(-1) - falling < top_p  # the likelier tokens together do not reach top_p
+    least = xp.min(xp.where(kept, falling, xp.ones_like(falling)), axis=-1, keepdims=True)
+    return xp.where(probabilities >= least, scores, xp.full_like(scores, FORBIDDEN))

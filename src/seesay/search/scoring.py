@@ -1,4 +1,4 @@
-"""Scoring: how likely a given sentence is, and where the model looks while it reads it."""
+"""Scoring: the log-probability of a given sentence, and the attention at each of its words."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from seesay.search.step import StepModel
 
 
 def score(model: StepModel, tokens: Sequence[int]) -> list[Hypothesis]:
-    """The sentence of these tokens for each photo: a greedy search that has no choice, so it is scored by `step` too.
+    """Score one sentence for each photo, by a greedy search whose tokens are all forced.
 
     Args:
-        model: the decoder, and where it begins.
-        tokens: one or more ids, without start and end; ids that are never written may be among them.
+        model: the decoder.
+        tokens: one or more ids, without start and end; tokens that no search writes are allowed.
 
     Returns:
-        For each photo the sentence, with the log-probability and the attention of each token.
+        The sentence for each photo, with the log-probability and the attention of each token.
 
     Raises:
         ValueError: no tokens.
-        NotNumbersError: the step gave log-probabilities that are not numbers.
+        NotNumbersError: the step gave log-probabilities that are NaN.
     """
     options = BeamOptions(beam=1, max_words=len(tokens), prefix=tuple(tokens))
     return [sentence for [sentence] in beam_search(model, options)]

@@ -1,4 +1,4 @@
-"""What every search is made of: a decoder's step, and helpers that numpy and torch share."""
+"""The decoder as a search sees it, and helpers that work on numpy and torch arrays alike."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ import numpy as np
 Array = Any  # a numpy array or a torch tensor
 Step = Callable[[Array, Any, Any], tuple[Array, Any, Array]]
 
-FORBIDDEN = -1e30  # log-probability of a token that must not be written; finite, so that sums of it stay numbers
-UNLIKELIEST = -1e4  # log-probabilities below are raised to it, so that an allowed token never looks forbidden
+FORBIDDEN = -1e30  # log-probability of a forbidden token; finite, so that sums of it are not NaN
+UNLIKELIEST = -1e4  # other log-probabilities are clipped to it, so that they differ from FORBIDDEN
 
 
 class NotNumbersError(ValueError):
-    """A decoder's step gave log-probabilities that are not numbers."""
+    """A decoder's step gave log-probabilities that are NaN."""
 
 
 class StepModel(NamedTuple):
-    """A decoder as a search sees it: one step, and where a sentence begins.
+    """A decoder as a search sees it: a step, and the state before the first word.
 
     Attributes:
         step: (tokens (B, K), state, memory) -> (logprobs (B, K, V), state, attention (B, K, P)), for any B and K.
-        state: a tuple of arrays (B, 1, ...): before the first word all sentences of a photo are one.
+        state: before the first word, a tuple of arrays (B, 1, ...), since all sentences of a photo begin alike.
         memory: a tuple of arrays (B, ...), or of such tuples: what the step needs of each photo.
-        start: (B, 1) start tokens; their kind of array (numpy or torch, device) is the search's.
+        start: (B, 1) start tokens; the search computes on their kind of array (numpy, or torch on their device).
         end: id of the end token.
         never: ids that no search writes (padding, start, unknown).
     """
@@ -40,16 +40,16 @@ class StepModel(NamedTuple):
 
 
 def clipped(logprobs: Array) -> Array:
-    """A copy without values below UNLIKELIEST."""
-    # numpy's clip is slow to start, which a beam of one photo would feel
+    """A copy, clipped from below at UNLIKELIEST."""
+    # np.clip has an overhead that matters for a single photo
     return np.maximum(logprobs, UNLIKELIEST) if isinstance(logprobs, np.ndarray) else logprobs.clip(UNLIKELIEST)
 
 
 def namespace(array: Array) -> Any:
-    """The array API's functions for this kind of array; numpy itself has them since its version 2."""
+    """The array API namespace of an array; numpy itself is one since version 2."""
     return np if isinstance(array, np.ndarray) else array_api_compat.array_namespace(array)
 
 
 def to_numpy(array: Array) -> np.ndarray:
-    """A host copy of any array; numpy's own is not copied."""
+    """Any array as a numpy array; numpy arrays are not copied."""
     return array if isinstance(array, np.ndarray) else array.detach().cpu().numpy()

@@ -17,7 +17,7 @@ from seesay.errors import DataError, RecipeError, SeesayError
 from seesay.models.build import build_encoder
 from seesay.models.encoder import Encoder
 from seesay.models.finetune import finetune
-from seesay.models.stem import Stem, stem_of
+from seesay.models.frozen import FrozenPart, frozen_part
 from seesay.training.starting_point import Initial, open_initial
 
 
@@ -26,12 +26,12 @@ class Ready(NamedTuple):
 
     Attributes:
         encoder: with its weights, and `encoder.finetune` decided.
-        stem: what of the encoder is not trained; None where its first weights are.
+        frozen: what of the encoder is not trained; None where its first weights are.
         initial: the model of `train.init`, None where the recipe names none.
     """
 
     encoder: Encoder
-    stem: Stem | None
+    frozen: FrozenPart | None
     initial: Initial | None
 
 
@@ -57,24 +57,24 @@ def preflight(recipe: Recipe) -> Ready:
     for name in recipe.train.teachers:
         with _collecting(problems, f"train.teachers={name}: "):
             open_bundle(find_bundle(name))
-    stem = None
+    frozen = None
     for encoder in opened:
         with _collecting(problems):
             finetune(encoder, recipe.encoder.finetune)
-            stem = _stem(encoder, recipe)
+            frozen = _frozen_part(encoder, recipe)
     if problems:
         raise RecipeError("\n".join(["the run cannot start:", *(f"  {problem}" for problem in problems)]))
-    return Ready(opened[0], stem, initial)
+    return Ready(opened[0], frozen, initial)
 
 
-def _stem(encoder: Encoder, recipe: Recipe) -> Stem | None:
-    stem = stem_of(encoder)
-    if stem is None and recipe.images.views is not None:
+def _frozen_part(encoder: Encoder, recipe: Recipe) -> FrozenPart | None:
+    frozen = frozen_part(encoder)
+    if frozen is None and recipe.images.views is not None:
         raise RecipeError(
             f"images.views={recipe.images.views}: with encoder.finetune={recipe.encoder.finetune} nothing that "
             f"{encoder.name} sees can be kept, since it cannot be cut where its training begins; leave it out"
         )
-    return stem
+    return frozen
 
 
 def _data(recipe: Recipe) -> Iterator[str]:

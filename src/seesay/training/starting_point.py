@@ -23,7 +23,7 @@ from seesay.models.captioner import Captioner
 from seesay.models.decoder import Decoder
 from seesay.models.encoder import Encoder
 from seesay.models.finetune import finetune
-from seesay.models.stem import stem_of
+from seesay.models.frozen import frozen_part
 
 
 class Initial(NamedTuple):
@@ -102,7 +102,7 @@ def _encoder(trained: Recipe, captioner: Captioner) -> Encoder:
     """The weights that the bundle's encoder was made from, where its recipe still leads to them, else its own.
 
     A bundle's weights are folded and rounded, so features that were cached with the weights before that are not theirs.
-    Of an encoder whose last stages were trained, this is true of its stem.
+    Of an encoder whose last stages were trained, this is true of its frozen part.
     """
     ours = captioner.encoder
     try:
@@ -110,12 +110,12 @@ def _encoder(trained: Recipe, captioner: Captioner) -> Encoder:
         finetune(original, trained.encoder.finetune)
     except SeesayError:
         return ours
-    stem = stem_of(original)
-    if stem is None or original.transform != ours.transform:
+    frozen = frozen_part(original)
+    if frozen is None or original.transform != ours.transform:
         return ours
     written = half_precision(Captioner(original, captioner.decoder)).encoder.state_dict()
     found, state = original.state_dict(), ours.state_dict()
-    kept = _names(original, original if stem.links is None else stem.frozen)
+    kept = _names(original, original if frozen.length is None else frozen.frozen)
     # Another machine may fold with another last bit, and then round to the neighbour in half precision.
     if not all(torch.allclose(written[name], state[name], rtol=2e-3, atol=1e-6) for name in kept):
         return ours

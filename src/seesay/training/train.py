@@ -65,7 +65,7 @@ def train(recipe: Recipe, resume: bool = False, console: Console | None = None) 
 
 
 def _train(recipe: Recipe, resume: bool, run: RunFolder, fabric: Fabric, ready: Ready, console: Console) -> Path:
-    encoder, stem, initial = ready
+    encoder, frozen, initial = ready
     dataset = read_data(recipe, console)
     if lacking := lacking_for_training(dataset.counts()):
         raise DataError(f"{', '.join(recipe.data.path)}: {lacking}")
@@ -73,7 +73,7 @@ def _train(recipe: Recipe, resume: bool, run: RunFolder, fabric: Fabric, ready: 
     run.keep_data(digest_data(training, dev))
     decoder, tokenizer = initial[1:] if initial else fresh_parts(recipe, encoder, training, console)
     teachers = open_teachers(recipe.train.teachers, tokenizer)
-    train_photos, dev_photos = see_photos(recipe, encoder, stem, training, dev, fabric.device, console)
+    train_photos, dev_photos = see_photos(recipe, encoder, frozen, training, dev, fabric.device, console)
     describe(training, dev, tokenizer, encoder, decoder, fabric.device, console)
     run.keep_vocabulary(tokenizer.to_json())
     captions = [[tokenizer.encode(caption) for caption in r.captions] for r in train_photos.records]
@@ -97,9 +97,9 @@ def _train(recipe: Recipe, resume: bool, run: RunFolder, fabric: Fabric, ready: 
     objective = build_objective(recipe, decoder, tokenizer, train_photos.records, soft)
     if isinstance(train_photos.features, PhotoFiles) or recipe.encoder.finetune != "none":
         from_scratch = recipe.encoder.finetune == "all" and recipe.encoder.weights == "none" and not initial
-        objective = FromPhotos(encoder, objective, stem, train_norms=from_scratch)
+        objective = FromPhotos(encoder, objective, frozen, train_norms=from_scratch)
     captioner = Captioner(encoder, decoder)
-    judge = Validator(captioner, tokenizer, dev_photos, search, fabric.device, stem)
+    judge = Validator(captioner, tokenizer, dev_photos, search, fabric.device, frozen)
     trainer = Trainer(recipe, run, fabric, objective, batches, judge, console)
     if resume:
         trainer.resume()

@@ -11,7 +11,7 @@ import torch
 from seesay.data.tokens import CaptionTokenizer, split_words
 from seesay.metrics import CiderD, basic_scores, score_captions
 from seesay.models.captioner import Captioner
-from seesay.models.stem import Stem
+from seesay.models.frozen import FrozenPart
 from seesay.search import BeamOptions
 from seesay.training.generate import generate
 from seesay.training.inputs.photos import PhotoFiles, Photos
@@ -28,7 +28,7 @@ class Validator:
         dev: photos with references.
         search: as the bundle will search.
         device: where the captioner is.
-        stem: of its encoder, where features of the dev photos are kept.
+        frozen: of its encoder, where features of the dev photos are kept.
     """
 
     def __init__(
@@ -38,10 +38,10 @@ class Validator:
         dev: Photos,
         search: BeamOptions,
         device: torch.device,
-        stem: Stem | None = None,
+        frozen: FrozenPart | None = None,
     ) -> None:
         self.captioner, self.tokenizer, self.dev, self.search, self.device = captioner, tokenizer, dev, search, device
-        self.stem = stem
+        self.frozen = frozen
         self.references = [[split_words(caption) for caption in record.captions] for record in dev.records]
         self.cider = CiderD(self.references)
 
@@ -75,12 +75,12 @@ class Validator:
             return
         for group in groups:
             regions = torch.from_numpy(features.take(group).astype(np.float32)).to(self.device)
-            yield self.captioner.decoder.prepare(self.stem.finish(regions) if self.stem else regions)
+            yield self.captioner.decoder.prepare(self.frozen.finish(regions) if self.frozen else regions)
 
     def scores(self, captioner: Captioner) -> dict[str, Any]:
         """Figures of a captioner's dev captions, official ones where the extra `eval` is installed."""
         self.captioner = captioner.eval().to(self.device)
-        self.stem = Stem(captioner.encoder, self.stem.links) if self.stem else None
+        self.frozen = FrozenPart(captioner.encoder, self.frozen.length) if self.frozen else None
         hypotheses = {r.id: caption for r, caption in zip(self.dev.records, self.captions(), strict=True)}
         references = {r.id: list(r.captions) for r in self.dev.records}
         return {"dev": score_captions(hypotheses, references, split_words).to_dict()}

@@ -1,19 +1,19 @@
-"""Dropout that costs little on a CPU."""
+"""Dropout with fewer random numbers, for training on a CPU."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-LEVELS = 1 << 16  # one number of 16 bits tells whether a value is dropped
+LEVELS = 1 << 16  # 16 random bits decide whether a value is dropped
 
 
 class Dropout(nn.Dropout):
-    """`nn.Dropout` (https://jmlr.org/papers/v15/srivastava14a.html) with the same meaning and fewer random numbers.
+    """A faster `nn.Dropout` (https://jmlr.org/papers/v15/srivastava14a.html) on CPUs; elsewhere it is torch's.
 
-    Torch draws a number of 64 bits for each value, on a CPU one after the other, which took an eighth of a training
-    step. Here four values share one; the probability is p rounded to 1/65536, and what is kept is divided by the
-    rounded one, so its mean stays exact. On other devices it is torch's own.
+    On a CPU torch draws 64 random bits for each value, one value after the other, which took an eighth of a training
+    step. Here four values share 64 bits. The probability is p rounded to 1/65536; kept values are scaled by the rounded
+    probability, so that the expectation stays exact.
     """
 
     def forward(self, input: Tensor) -> Tensor:

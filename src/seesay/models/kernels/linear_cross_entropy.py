@@ -1,4 +1,4 @@
-"""The loss of words from what they are written from, for training on a processor: scores are never kept."""
+"""Output projection and cross-entropy in one operation, for training on a CPU: logits are never stored."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-CHUNK = 3 << 19  # scores worked on at once: 6 MiB
+CHUNK = 3 << 19  # logits computed at once: 6 MiB
 
 
 def linear_cross_entropy(
@@ -18,24 +18,24 @@ def linear_cross_entropy(
     label_smoothing: float = 0.0,
     weights: Tensor | None = None,
 ) -> Tensor:
-    """The mean cross-entropy of `hidden @ matrix.T + bias` with the targets, as torch's `cross_entropy` has it.
+    """The mean cross-entropy of the logits `hidden @ matrix.T + bias`, as torch's `cross_entropy` computes it.
 
-    On a CPU the scores of some words at a time become their gradient, (softmax - target) / N, where they are, and at
-    once the gradients of what they were made from, while they are in the processor's cache; all of them, N V numbers,
-    would be written and read half a dozen times. (torch's own function of this name does it without smoothing only.)
-    Differentiable once. On other devices, in half precision and without gradient it is torch's two steps, in float32
-    at least.
+    On a CPU the logits of some words at a time are computed, turned in place into their gradient,
+    (softmax - target) / N, and multiplied into the gradients of hidden, matrix and bias while they are in the CPU's
+    cache; torch would write and read all N V of them half a dozen times. (torch's own function of this name does so
+    only without label smoothing.) Differentiable once. On other devices, in half precision, and where no gradient is
+    needed, it is torch's two operations, in float32 at least.
 
     Args:
-        hidden: (N, M).
-        matrix: (V, M).
+        hidden: (N, M) hidden states.
+        matrix: (V, M) output projection.
         bias: (V,).
         targets: (N,) ids.
         label_smoothing: share of the probability spread over all words.
-        weights: (N,) what each of the N counts; the mean is still over N. None: all the same.
+        weights: (N,) factors of the words' losses; the mean still divides by N. None: all 1.
 
     Returns:
-        A scalar; not a number where N is 0, and then without a gradient.
+        A scalar; NaN, without a gradient, where N is 0.
     """
     mixed = torch.is_autocast_enabled(hidden.device.type) or hidden.dtype not in (torch.float32, torch.float64)
     if hidden.device.type != "cpu" or mixed or not (torch.is_grad_enabled() and hidden.requires_grad):
@@ -43,8 +43,8 @@ def linear_cross_entropy(
         logits = logits if logits.dtype == torch.float64 else logits.float()
         if weights is None:
             return nn.functional.cross_entropy(logits, targets, label_smoothing=label_smoothing)
-        each = nn.functional.cross_entropy(logits, targets, label_smoothing=label_smoothing, reduction="none")
-        return (weights * each).mean()
+        losses = nn.functional.cross_entropy(logits, targets, label_smoothing=label_smoothing, reduction="none")
+        return (weights * losses).mean()
     weights = torch.ones_like(targets, dtype=hidden.dtype) if weights is None else weights.to(hidden.dtype)
     return _LinearCrossEntropy.apply(hidden, matrix, bias, targets, label_smoothing, weights)
 
@@ -55,33 +55,33 @@ class _LinearCrossEntropy(torch.autograd.Function):
         ctx: Any, hidden: Tensor, matrix: Tensor, bias: Tensor, targets: Tensor, smoothing: float, weights: Tensor
     ) -> Tensor:
         (words, vocab), loss = (len(hidden), len(matrix)), hidden.new_zeros(())
-        of_hidden, of_bias = torch.empty_like(hidden), torch.zeros_like(bias)
-        of_matrix = torch.zeros_like(matrix) if ctx.needs_input_grad[1] else None
+        grad_hidden, grad_bias = torch.empty_like(hidden), torch.zeros_like(bias)
+        grad_matrix = torch.zeros_like(matrix) if ctx.needs_input_grad[1] else None
         number = max(1, min(words, CHUNK // vocab))
-        room = hidden.new_empty(number, vocab)
+        buffer = hidden.new_empty(number, vocab)
         for first in range(0, words, number):
             part = slice(first, first + number)
-            read, asked, weight = hidden[part], targets[part].unsqueeze(1), weights[part].unsqueeze(1)
-            scores = torch.addmm(bias, read, matrix.t(), out=room[: len(read)])
-            scores.sub_(scores.amax(dim=1, keepdim=True))
-            loss -= (1 - smoothing) * (weight * scores.gather(1, asked)).sum()
+            states, target, weight = hidden[part], targets[part].unsqueeze(1), weights[part].unsqueeze(1)
+            logits = torch.addmm(bias, states, matrix.t(), out=buffer[: len(states)])  # (n, V)
+            logits.sub_(logits.amax(dim=1, keepdim=True))
+            loss -= (1 - smoothing) * (weight * logits.gather(1, target)).sum()
             if smoothing:
-                loss -= smoothing / vocab * (weight * scores.sum(dim=1, keepdim=True)).sum()
-            slope = scores.exp_()
-            norm = slope.sum(dim=1, keepdim=True)
+                loss -= smoothing / vocab * (weight * logits.sum(dim=1, keepdim=True)).sum()
+            grad = logits.exp_()  # in place from here on: softmax - target
+            norm = grad.sum(dim=1, keepdim=True)
             loss += (weight * norm.log()).sum()
-            slope.mul_(weight / norm).sub_(weight * (smoothing / vocab))
-            slope.scatter_add_(1, asked, weight * (smoothing - 1))
-            torch.mm(slope, matrix, out=of_hidden[part])
-            if of_matrix is not None:
-                torch.addmm(of_matrix, slope.t(), read, out=of_matrix)
-            of_bias += slope.sum(dim=0)
-        ctx.save_for_backward(of_hidden, of_matrix, of_bias)
+            grad.mul_(weight / norm).sub_(weight * (smoothing / vocab))
+            grad.scatter_add_(1, target, weight * (smoothing - 1))
+            torch.mm(grad, matrix, out=grad_hidden[part])
+            if grad_matrix is not None:
+                torch.addmm(grad_matrix, grad.t(), states, out=grad_matrix)
+            grad_bias += grad.sum(dim=0)
+        ctx.save_for_backward(grad_hidden, grad_matrix, grad_bias)
         return loss / words
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        parts = ctx.saved_tensors
-        each = grad_outputs[0] / max(1, len(parts[0]))
-        return (*(None if part is None else part * each for part in parts), None, None, None)
+        gradients = ctx.saved_tensors
+        scale = grad_outputs[0] / max(1, len(gradients[0]))
+        return (*(None if gradient is None else gradient * scale for gradient in gradients), None, None, None)

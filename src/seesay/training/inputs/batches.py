@@ -24,7 +24,7 @@ class CaptionBatch(NamedTuple):
     """B photos, each once, with K captions each, the longest first of both (photos with fewer have empty ones).
 
     Attributes:
-        regions: (B, P, D) float32; what the encoder's stem saw, where the rest of the encoder is trained.
+        regions: (B, P, D) float32; what the encoder's frozen part saw, where the rest of the encoder is trained.
         inputs: (B, K, L) ids, start token first.
         targets: (B, K, L) ids, end token last, PAD where there is nothing.
         lengths: (B, K) real targets.

@@ -26,7 +26,7 @@ from seesay.data.records import CaptionRecord
 from seesay.errors import printable
 from seesay.geometry import WHOLE, Box
 from seesay.models.encoder import Encoder
-from seesay.models.stem import Stem
+from seesay.models.frozen import FrozenPart
 from seesay.progress import counted, progress
 from seesay.training.inputs.features import cached_features, feature_cache
 
@@ -144,16 +144,16 @@ class View(NamedTuple):
 def see_photos(
     recipe: Recipe,
     encoder: Encoder,
-    stem: Stem | None,
+    frozen: FrozenPart | None,
     training: list[CaptionRecord],
     dev: list[CaptionRecord],
     device: torch.device,
     console: Console,
 ) -> tuple[Photos, Photos]:
-    """Both splits as they will be read: features are kept where the stem would see the same every time.
+    """Both splits as they will be read: features are kept where the frozen part would see the same every time.
 
     Args:
-        stem: of the encoder; None where all of it is trained.
+        frozen: of the encoder; None where all of it is trained.
 
     Raises:
         DataError: more than a tenth of the photos cannot be read, or the disk has no room for the features.
@@ -164,16 +164,16 @@ def see_photos(
         augment = Augmentation() if recipe.images.augment else None
         return PhotoFiles(records, encoder.transform, augment, recipe.seed)
 
-    if stem is None:
+    if frozen is None:
         readable, readable_dev = readable_photos([training, dev], console)
         return Photos(readable, files(readable)), Photos(readable_dev, PhotoFiles(readable_dev, encoder.transform))
     if recipe.images.augment:
-        (seen_dev,) = encode_photos(stem, [dev], device, console)
+        (seen_dev,) = encode_photos(frozen, [dev], device, console)
         if recipe.images.views is not None:
-            return encode_views(stem, training, recipe, device, console), seen_dev
+            return encode_views(frozen, training, recipe, device, console), seen_dev
         (readable,) = readable_photos([training], console)
         return Photos(readable, files(readable)), seen_dev
-    seen, seen_dev = encode_photos(stem, [training, dev], device, console)
+    seen, seen_dev = encode_photos(frozen, [training, dev], device, console)
     return seen, seen_dev
 
 
@@ -194,7 +194,7 @@ def readable_photos(splits: Sequence[list[CaptionRecord]], console: Console) -> 
 
 
 def encode_photos(
-    stem: Stem, splits: Sequence[list[CaptionRecord]], device: torch.device, console: Console
+    frozen: FrozenPart, splits: Sequence[list[CaptionRecord]], device: torch.device, console: Console
 ) -> list[Photos]:
     """Features of every split; photos that cannot be read are left out, if they are few.
 
@@ -202,7 +202,7 @@ def encode_photos(
         DataError: more than a tenth of the photos cannot be read, or the disk has no room.
     """
     photos = [record.image for records in splits for record in records]
-    features = _encode(stem, photos, digest_photos(photos), None, device, console)
+    features = _encode(frozen, photos, digest_photos(photos), None, device, console)
     result, start = [], 0
     for records in splits:
         place = features.place[start : start + len(records)]
@@ -213,7 +213,7 @@ def encode_photos(
 
 
 def encode_views(
-    stem: Stem, records: list[CaptionRecord], recipe: Recipe, device: torch.device, console: Console
+    frozen: FrozenPart, records: list[CaptionRecord], recipe: Recipe, device: torch.device, console: Console
 ) -> Photos:
     """Features of `images.views` variants of every photo, those that epochs 0, 1, ... would see without the cache.
 
@@ -221,12 +221,12 @@ def encode_views(
         DataError: as of `encode_photos`.
     """
     number = recipe.images.views or 1
-    files = PhotoFiles(records, stem.encoder.transform, Augmentation(), recipe.seed)
+    files = PhotoFiles(records, frozen.encoder.transform, Augmentation(), recipe.seed)
     views = [View(i, view, record) for view in range(number) for i, record in enumerate(records)]
     digests = [
         _digest_of(view, digest, files) for view, digest in zip(views, digest_photos(files.paths) * number, strict=True)
     ]
-    features = _encode(stem, views, digests, lambda view: files.image(view.photo, view.number), device, console)
+    features = _encode(frozen, views, digests, lambda view: files.image(view.photo, view.number), device, console)
     place = features.place.reshape(number, len(records)).T
     kept = np.flatnonzero((place >= 0).all(axis=1))
     readable = [records[i] for i in kept]
@@ -242,7 +242,7 @@ def _digest_of(view: View, photo: bytes, files: PhotoFiles) -> bytes:
 
 
 def _encode(
-    stem: Stem,
+    frozen: FrozenPart,
     photos: Sequence[T],
     digests: Sequence[bytes],
     load: Callable[[T], np.ndarray] | None,
@@ -250,7 +250,7 @@ def _encode(
     console: Console,
 ) -> PhotoFeatures:
     """Features of photos or of variants of them, with what is to be known said beforehand."""
-    cache = feature_cache(stem)
+    cache = feature_cache(frozen)
     missing = len(cache.missing(digests))
     if missing:
         size = missing * cache.row_bytes / 1e9
@@ -258,7 +258,7 @@ def _encode(
         said = f"encoding {missing:,} photos once; their features take {size:.2f} GB in {where}"
         console.print(said, markup=False, soft_wrap=True)
     with progress("encoding photos", missing, console) as advance:
-        features = cached_features(stem, photos, device, advance=advance, digests=digests, load=load)
+        features = cached_features(frozen, photos, device, advance=advance, digests=digests, load=load)
     if features.repaired:
         console.print(
             f"the feature cache {cache.folder} had {features.repaired:,} damaged rows: they were encoded anew",

@@ -67,8 +67,8 @@ class CrossEntropy(nn.Module):
         if own := self.scheduled_sampling * progress:
             inputs = mix_in_own_words(self.decoder, inputs, batch.lengths, memory, own)
         if self.word_dropout and self.training:
-            hidden = torch.rand_like(inputs, dtype=torch.float32) < self.word_dropout
-            inputs = inputs.masked_fill(hidden & (inputs != BOS) & (inputs != PAD), UNK)
+            dropped = torch.rand_like(inputs, dtype=torch.float32) < self.word_dropout
+            inputs = inputs.masked_fill(dropped & (inputs != BOS) & (inputs != PAD), UNK)
         return self.decoder(inputs, batch.lengths, memory)
 
     def caption_loss(self, decoded: Decoded, batch: CaptionBatch) -> Tensor:
@@ -81,11 +81,11 @@ class CrossEntropy(nn.Module):
     def word_loss(self, decoded: Decoded, batch: CaptionBatch) -> Tensor:
         """The first term: of the words asked for, the mean."""
         embedding, asked = self.decoder.embedding, batch.asked
-        written_from = embedding.written_from(decoded.hidden[asked])
+        hidden, matrix = embedding.output_projection(decoded.hidden[asked])
         weights = None
         if batch.weights.numel():
             weights = batch.weights.unsqueeze(-1).expand_as(batch.targets)[asked]
-        return linear_cross_entropy(*written_from, embedding.bias, batch.targets[asked], self.label_smoothing, weights)
+        return linear_cross_entropy(hidden, matrix, embedding.bias, batch.targets[asked], self.label_smoothing, weights)
 
 
 @torch.no_grad()

@@ -20,7 +20,7 @@ from seesay.errors import DataError, RecipeError
 from seesay.export.load import load_captioner
 from seesay.models.captioner import Captioner
 from seesay.models.decoder import Decoded, Decoder
-from seesay.models.stem import Stem
+from seesay.models.frozen import FrozenPart
 from seesay.progress import progress
 from seesay.search import BeamOptions
 from seesay.training.generate import beam_sentences
@@ -124,8 +124,8 @@ def let_see(captioner: Captioner, records: Sequence[CaptionRecord], device: torc
     Raises:
         DataError: a photo can no longer be read, or the disk has no room for the features.
     """
-    stem = Stem(captioner.encoder.requires_grad_(False))
-    (seen,) = encode_photos(stem, [list(records)], device, console)
+    frozen = FrozenPart(captioner.encoder.requires_grad_(False))
+    (seen,) = encode_photos(frozen, [list(records)], device, console)
     if len(seen.records) < len(records):
         raise DataError(f"{len(records) - len(seen.records)} photos can no longer be read; they were a moment ago")
     assert isinstance(seen.features, PhotoFeatures)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from seesay.models.encoder import Encoder
+from seesay.models.frozen import FrozenPart
 from seesay.models.norms import batch_norms
-from seesay.models.stem import Stem
 from seesay.training.inputs.batches import CaptionBatch, PhotoBatch
 
 
 class FromPhotos(nn.Module):
-    """An objective on photos, or on what the encoder's stem saw of them: each is encoded once for all of its captions.
+    """An objective on photos, or on features of the encoder's frozen part: each photo is encoded once for all captions.
 
     The encoder is in eval mode even where it is trained. Batch norms keep the statistics of the large batches that they
     were trained on: those of a few dozen photos are noisy, and an encoder from a bundle has them folded into its
@@ -21,18 +21,18 @@ class FromPhotos(nn.Module):
     Args:
         encoder: `seesay.models.finetune.finetune` said what of it is trained.
         objective: takes a `CaptionBatch`.
-        stem: of the encoder, where features of it are kept.
+        frozen: of the encoder, where features of it are kept.
         train_norms: whether batch norms follow the statistics of the batches.
     """
 
     def __init__(
-        self, encoder: Encoder, objective: nn.Module, stem: Stem | None = None, train_norms: bool = False
+        self, encoder: Encoder, objective: nn.Module, frozen: FrozenPart | None = None, train_norms: bool = False
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.objective = objective
         self._norms = batch_norms(encoder) if train_norms else []
-        self._finish = stem.finish if stem else None  # its modules are the encoder's
+        self._finish = frozen.finish if frozen else None  # its modules are the encoder's
 
     def forward(self, batch: PhotoBatch | CaptionBatch, progress: float = 0.0) -> Tensor:
         """The loss of a batch, a scalar."""
