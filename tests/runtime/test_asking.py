@@ -17,7 +17,7 @@ from seesay.caption import Caption, Failure
 from seesay.data.tokens import CaptionTokenizer, split_words
 from seesay.errors import TextError
 from seesay.runtime import CaptionModel, EncodedPhoto
-from seesay.runtime.rules import ForbiddenPieces, forbidden_words, with_rules
+from seesay.runtime.word_rules import ForbiddenPieces, forbidden_words, with_rules
 from seesay.search import BeamOptions, NoRepeatedNgrams, SampleOptions
 from seesay.search.step import FORBIDDEN
 

@@ -26,9 +26,9 @@ from seesay.runtime.encoded import EncodedPhoto, PhotoInput, key_of
 from seesay.runtime.engine import Engine
 from seesay.runtime.occlusion import occlusion_falls
 from seesay.runtime.requests import Request, run_request
-from seesay.runtime.rules import WordRules
 from seesay.runtime.sessions import Precision
 from seesay.runtime.threads import batches_of, on_threads
+from seesay.runtime.word_rules import WordRules
 from seesay.search import Hypothesis, SampleOptions
 
 Photo = ImageSource | EncodedPhoto
@@ -143,7 +143,7 @@ class CaptionModel:
         Args:
             image: the photo.
             beam: beam width; None: the bundle's, 1: greedy search.
-            rules: `prefix`, `max_words`, `forbid`, `constraints`; see `seesay.runtime.rules.WordRules`.
+            rules: `prefix`, `max_words`, `forbid`, `constraints`; see `seesay.runtime.word_rules.WordRules`.
 
         Raises:
             PhotoError: the photo cannot be read.

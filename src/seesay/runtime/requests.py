@@ -13,8 +13,8 @@ from seesay.data.tokens import CaptionTokenizer
 from seesay.errors import BundleError, printable, whole_number
 from seesay.runtime.encoded import PhotoInput
 from seesay.runtime.engine import Engine
-from seesay.runtime.rules import WordRules, tokens_of, with_rules
 from seesay.runtime.sessions import Encoded
+from seesay.runtime.word_rules import WordRules, tokens_of, with_rules
 from seesay.search import BeamOptions, Hypothesis, NotNumbersError, SampleOptions
 from seesay.search.step import UNLIKELIEST
 

@@ -92,7 +92,7 @@ class Graph:
         return refused(self.path, f"gives {shown(name)} of {shown(list(array.shape))}, expected [{expected}]")
 
 
-class Encoder:
+class EncoderSession:
     """Pixels of one photo -> `Encoded`."""
 
     def __init__(self, graph: Graph) -> None:
@@ -110,7 +110,7 @@ class Encoder:
         return Encoded(state, memory)
 
 
-class Decoder:
+class DecoderSession:
     """One step of the decoder: the step function of a `seesay.search.StepModel`."""
 
     def __init__(self, graph: Graph) -> None:
@@ -130,7 +130,9 @@ class Decoder:
         return logprobs, tuple(next_state), attention
 
 
-def open_encoder(folder: Path, threads: int, precision: Precision, device: Device = "cpu") -> tuple[Encoder, Precision]:
+def open_encoder(
+    folder: Path, threads: int, precision: Precision, device: Device = "cpu"
+) -> tuple[EncoderSession, Precision]:
     """Open the encoder of a bundle; returns it with the precision that "auto" chose.
 
     Raises:
@@ -138,10 +140,12 @@ def open_encoder(folder: Path, threads: int, precision: Precision, device: Devic
         DeviceError: it cannot be run on this device.
     """
     graph, chosen = _open(folder, ENCODERS, threads, precision, device)
-    return Encoder(graph), chosen
+    return EncoderSession(graph), chosen
 
 
-def open_decoder(folder: Path, threads: int, precision: Precision, device: Device = "cpu") -> tuple[Decoder, Precision]:
+def open_decoder(
+    folder: Path, threads: int, precision: Precision, device: Device = "cpu"
+) -> tuple[DecoderSession, Precision]:
     """Open the decoder of a bundle; returns it with the precision that "auto" chose.
 
     Raises:
@@ -151,7 +155,7 @@ def open_decoder(folder: Path, threads: int, precision: Precision, device: Devic
     if precision == "int8" and not (folder / DECODERS[precision]).is_file():
         raise BundleError(f"bundle {folder}: has no {DECODERS[precision]}, an earlier seesay wrote it; use float32")
     graph, chosen = _open(folder, DECODERS, threads, precision, device)
-    return Decoder(graph), chosen
+    return DecoderSession(graph), chosen
 
 
 def _open(
