@@ -1,4 +1,4 @@
-"""Whether the parts of a bundle fit each other: vocabulary, preprocessing and grid on one side, graphs on the other."""
+"""Checking that the graphs of a bundle fit its vocabulary, preprocessing and grid."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ Shape = tuple[int | None, ...]
 
 
 class NoGraphError(BundleError):
-    """A file is no graph at all."""
+    """A file is no ONNX graph."""
 
 
 def check_parts(bundle: Bundle) -> None:
-    """Refuse weights that are no numbers, and graphs that are not made for this vocabulary, photo and grid.
+    """Refuse weights that are NaN, and graphs that do not fit vocabulary, preprocessing and grid.
 
-    A file of 8 bits that is no graph at all is passed over: whoever opens it (`read_graph_of`) is told.
-    What a graph computes is not known before it runs: `seesay.runtime` checks that it gives what it declares.
+    A quantised file that is no graph is ignored here; loading it (`read_graph_of`) raises the error. What a graph
+    really computes is checked by `seesay.runtime` when it runs.
 
     Raises:
-        BundleError: the first part that does not fit, and what was expected.
+        BundleError: the first part that does not fit, with what was expected.
     """
     check_weights(bundle.folder)
     encoder = read_graph_of(bundle.folder / EXACT_ENCODER)
@@ -49,18 +49,18 @@ def check_parts(bundle: Bundle) -> None:
 
 
 def read_graph_of(path: Path) -> GraphFile:
-    """What a graph of a bundle declares.
+    """Read what a graph of a bundle declares.
 
     Raises:
-        FileNotFoundError: the bundle does not have it.
-        NoGraphError: the file is none.
-        BundleError: it reads weights from another file, or holds some that are not numbers.
+        FileNotFoundError: the bundle does not have the graph.
+        NoGraphError: the file is no graph.
+        BundleError: it reads weights from another file, or has weights that are NaN.
     """
-    found = path.stat()
-    return _read(path, found.st_size, found.st_mtime_ns)
+    status = path.stat()
+    return _read(path, status.st_size, status.st_mtime_ns)
 
 
-@lru_cache(maxsize=16)  # it is asked for before the file is opened too
+@lru_cache(maxsize=16)  # called again before the graph is loaded
 def _read(path: Path, *_: int) -> GraphFile:
     try:
         graph = read_graph(path.read_bytes())
@@ -74,7 +74,7 @@ def _read(path: Path, *_: int) -> GraphFile:
 
 
 def _check_encoder(path: Path, graph: GraphFile, exact: GraphFile, size: int) -> None:
-    """Of both encoders the outputs are those of the exact one."""
+    """Inputs are photos of this size; outputs are those of the float32 encoder."""
     _check_names(path, "inputs", graph.inputs, ["images"])
     _check(path, "images", graph.inputs["images"], FLOAT, (None, 3, size, size))
     _check_names(path, "outputs", graph.outputs, exact.outputs)
@@ -96,16 +96,16 @@ def _check_decoder(path: Path, graph: GraphFile, encoder: GraphFile, words: int,
     for name in memory:
         _check(path, name, graph.inputs[name], FLOAT, (None, *encoder.outputs[name].shape[1:]))
     for name, then in zip(states, after, strict=True):
-        # what starts empty grows by a word each time
+        # an axis of length 0 grows by one with each word
         shape = (None, None, *(length or None for length in encoder.outputs[name].shape[2:]))
         _check(path, name, graph.inputs[name], FLOAT, shape)
         _check(path, then, graph.outputs[then], FLOAT, shape)
 
 
 def _check_names(path: Path, what: str, ports: Iterable[str], expected: Iterable[str]) -> None:
-    found, wanted = list(ports), list(expected)
-    if found != wanted:
-        raise refused(path, f"has the {what} {shown(found)}, expected {shown(wanted)}")
+    names, wanted = list(ports), list(expected)
+    if names != wanted:
+        raise refused(path, f"has the {what} {shown(names)}, expected {shown(wanted)}")
 
 
 def _check(path: Path, name: str, port: Port, dtype: int, shape: Shape, of: str = "of the other parts") -> None:
@@ -113,8 +113,8 @@ def _check(path: Path, name: str, port: Port, dtype: int, shape: Shape, of: str 
         wanted is None or length == wanted for length, wanted in zip(port.shape, shape, strict=True)
     )
     if port.dtype != dtype or not fits:
-        found, wanted = _described(port), _described(Port(dtype, shape))
-        raise refused(path, f"{shown(name)} is {found}, expected {wanted} {of}")
+        declared, wanted = _described(port), _described(Port(dtype, shape))
+        raise refused(path, f"{shown(name)} is {declared}, expected {wanted} {of}")
 
 
 def _described(port: Port) -> str:

@@ -1,4 +1,4 @@
-"""The model card that every bundle carries."""
+"""The model card, README.md of a bundle."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ caption, x100; it counts shared words, so a caption that is right in other words
 
 
 def model_card(recipe: Recipe, scores: Scores, notes: str = "") -> str:
-    """What the model is, how it was made and how well it does, as Markdown.
+    """The model card as Markdown: architecture, training and scores.
 
     Args:
         recipe: of the run.
         scores: name of a split -> `seesay.metrics.Scores.to_dict()`; with `examples` (`Evaluation.examples()`: id,
             caption, cider) beside it the card shows them.
-        notes: more sections, such as known failures.
+        notes: further sections, such as known failures.
     """
     data = ",".join(_last_part(path) for path in recipe.data.path)
     path = f" 'data.path=[{data}]'" if "," in data else f" data.path={data}" if data else ""
@@ -75,25 +75,25 @@ def _last_part(path: str) -> str:
 
 
 def score_table(scores: Scores) -> str:
-    """A Markdown table, one row a split."""
+    """A Markdown table with a row for each split."""
     if not scores:
         return "None were taken."
     lines = [f"| split | photos | {' | '.join(COLUMNS)} | tokeniser |", f"|---|---|{'---|' * len(COLUMNS)}---|"]
-    for split, found in scores.items():
-        figures = [found.get(key) for key in COLUMNS.values()]
+    for split, values in scores.items():
+        figures = [values.get(key) for key in COLUMNS.values()]
         shown = ["-" if figure is None else f"{100 * figure:.1f}" for figure in figures]
-        lines.append(f"| {split} | {found['images']:,} | {' | '.join(shown)} | {found['tokeniser']} |")
+        lines.append(f"| {split} | {values['images']:,} | {' | '.join(shown)} | {values['tokeniser']} |")
     return "\n".join(lines)
 
 
 def example_table(scores: Scores) -> str:
-    """A section with what the model said of some photos, by their ids; empty where no split has examples."""
-    rows = [(split, shown) for split, found in scores.items() for shown in found.get("examples", ())]
+    """A section with captions of some photos, by their ids; empty if no split has examples."""
+    rows = [(split, example) for split, values in scores.items() for example in values.get("examples", ())]
     if not rows:
         return ""
     lines = [
-        f"| {split} | `{_cell(shown['id'])}` | {_cell(shown['caption'])} | {100 * shown['cider']:.1f} |"
-        for split, shown in rows
+        f"| {split} | `{_cell(example['id'])}` | {_cell(example['caption'])} | {100 * example['cider']:.1f} |"
+        for split, example in rows
     ]
     return "\n".join([EXAMPLES, *lines, ""])
 

@@ -1,4 +1,4 @@
-"""The graphs of a bundle alone, for other runtimes."""
+"""Export of a bundle's graphs for other runtimes: their files are copied, with a README."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ FILES = ("encoder.onnx", "decoder.onnx", "weights.safetensors", "tokenizer.json"
 
 
 def export_graphs(bundle: Path, out: Path) -> Path:
-    """Copy graphs, weights, vocabulary and preprocessing to a folder, with a README that says how to use them.
+    """Copy graphs, weights, vocabulary and preprocessing to a folder, with a README on their use.
 
     Args:
-        bundle: a bundle's folder.
-        out: replaced if it holds an earlier export.
+        bundle: folder of the bundle.
+        out: replaced if it is an earlier export.
 
     Raises:
-        BundleError: the bundle is damaged, or `out` is a folder of something else.
+        BundleError: the bundle is damaged, or `out` exists and is something else.
     """
     opened = open_bundle(bundle)
     check_parts(opened)

@@ -1,11 +1,11 @@
-"""Reading the text files of a bundle, which may come from anyone: every field has a type and a range.
+"""Reading a bundle's text files, which may come from anyone: every field is checked for type and range.
 
     fields = Fields(folder / "search.json")
     beam = fields.whole("beam", 1, 100, default=3)
     ...
     fields.end()
 
-Each wrong value is one line: the bundle, the file, the field, what it is, and what was expected.
+The message for a wrong value is one line: bundle, file, field, value, and what was expected.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ from typing import Any, NoReturn
 
 from seesay.errors import BundleError, printable, shown
 
-LARGEST = 2**24  # bytes of such a file; the longest one, a vocabulary of 100,000 words, has about 3 MB
-DIGITS = 40  # of a number; Python takes minutes to read a million of them, and refuses more than 4,300
+LARGEST = 2**24  # bytes of a text file; a vocabulary of 100,000 words has about 3 MB
+DIGITS = 40  # of a number; Python takes minutes to parse a million digits, and refuses more than 4,300
 REQUIRED = object()
 
 
 class Fields:
-    """The fields of a JSON object, taken one by one.
+    """The fields of a JSON object, read one by one.
 
     Args:
         path: the file, in a bundle's folder.
-        values: the fields, where they are those of an object inside the file; None reads the file.
-        prefix: what messages put before the names of fields.
+        values: the fields of an object inside the file; None reads the file.
+        prefix: of field names in messages.
 
     Attributes:
         values: all of them.
     """
 
     def __init__(self, path: Path, values: dict[str, Any] | None = None, prefix: str = "") -> None:
-        found = read_json(path) if values is None else values
-        if not isinstance(found, dict):
-            raise damaged(path, f"expected keys and values, got {shown(found)}")
+        content = read_json(path) if values is None else values
+        if not isinstance(content, dict):
+            raise damaged(path, f"expected keys and values, got {shown(content)}")
         self.path = path
-        self.values: dict[str, Any] = found
-        self._left, self._prefix = dict(found), prefix
+        self.values: dict[str, Any] = content
+        self._unread, self._prefix = dict(content), prefix
 
     def section(self, key: str) -> Fields:
         """The fields of an object inside this one."""
@@ -63,7 +63,7 @@ class Fields:
         return self._take(key, lambda value: _is_number(value) and low <= value <= high, expected, default)
 
     def text(self, key: str, choices: Iterable[str] = (), longest: int = 200, default: Any = REQUIRED) -> str:
-        """One of some words, or where there are no choices any text that is not too long."""
+        """One of the choices, or without choices any text up to a maximal length."""
         listed = tuple(choices)
         expected = " | ".join(listed) or f"a text of at most {longest} characters"
         return self._take(
@@ -74,37 +74,37 @@ class Fields:
         )
 
     def wholes(self, key: str, low: int, high: int, length: tuple[int, int], default: Any = REQUIRED) -> list[int]:
-        """A list of whole numbers in low..high; `length` has the least and the largest number of them."""
+        """A list of whole numbers in low..high; `length` is the minimal and the maximal length."""
 
         def fits(value: Any) -> bool:
-            return _is_list(value, length) and all(_is_number(each, int) and low <= each <= high for each in value)
+            return _is_list(value, length) and all(_is_number(item, int) and low <= item <= high for item in value)
 
         expected = f"{_counted(length)} whole numbers from {low:,} to {high:,}"
         return list(self._take(key, fits, expected, default))
 
     def numbers(self, key: str, low: float, high: float, length: int) -> tuple[float, ...]:
-        """So many numbers in low..high."""
+        """A list of `length` numbers in low..high."""
 
         def fits(value: Any) -> bool:
-            return _is_list(value, (length, length)) and all(_is_number(each) and low <= each <= high for each in value)
+            return _is_list(value, (length, length)) and all(_is_number(item) and low <= item <= high for item in value)
 
         return tuple(map(float, self._take(key, fits, f"{length} numbers from {low:g} to {high:g}", REQUIRED)))
 
     def texts(self, key: str, most: int = 100, longest: int = 1000) -> list[str]:
-        """A list of so many texts."""
+        """A list of texts of limited number and length."""
 
         def fits(value: Any) -> bool:
-            return _is_list(value, (0, most)) and all(isinstance(each, str) and len(each) <= longest for each in value)
+            return _is_list(value, (0, most)) and all(isinstance(item, str) and len(item) <= longest for item in value)
 
         return list(self._take(key, fits, f"at most {most} texts of at most {longest:,} characters", REQUIRED))
 
     def end(self) -> None:
-        """Refuse fields that nobody took."""
-        if self._left:
-            self.refuse(f"unknown field {shown(self._prefix + next(iter(self._left)))}")
+        """Refuse fields that were not read."""
+        if self._unread:
+            self.refuse(f"unknown field {shown(self._prefix + next(iter(self._unread)))}")
 
     def _take(self, key: str, fits: Any, expected: str, default: Any) -> Any:
-        value = self._left.pop(key, default)
+        value = self._unread.pop(key, default)
         if value is REQUIRED:
             raise damaged(self.path, f"{self._prefix}{key} is missing, expected {expected}")
         if value is not default and not fits(value):
@@ -113,17 +113,17 @@ class Fields:
 
 
 def refused(path: Path, what: str) -> BundleError:
-    """The error about a file of a bundle, on one line."""
+    """The error for a wrong value in a file of a bundle."""
     return BundleError(f"bundle {printable(path.parent)}: {path.name}: {printable(what)}")
 
 
 def damaged(path: Path, what: str) -> BundleError:
-    """The error about a file that is not of its kind at all."""
+    """The error for a file that cannot be parsed."""
     return BundleError(f"bundle {printable(path.parent)}: {path.name} is damaged: {printable(what)}")
 
 
 def cannot_run(path: Path, why: str) -> BundleError:
-    """The error about a graph that is none, or that ONNX Runtime does not open."""
+    """The error for a file that is no graph, or that ONNX Runtime cannot load."""
     return BundleError(f"bundle {printable(path.parent)}: {path.name} cannot be run: {printable(why)}")
 
 
@@ -131,7 +131,7 @@ def read_text(path: Path) -> str:
     """The text of a bundle's file.
 
     Raises:
-        BundleError: it cannot be read, is too long to be what it should be, or is not UTF-8.
+        BundleError: the file cannot be read, is too large, or is not UTF-8.
     """
     try:
         if (size := path.stat().st_size) > LARGEST:
@@ -147,8 +147,8 @@ def read_json(path: Path) -> Any:
     """The content of a bundle's JSON file.
 
     Raises:
-        BundleError: as `read_text`; no JSON, a key that is given twice, a number that is none (NaN, Infinity) or has
-            too many digits, or brackets nested too deeply.
+        BundleError: as `read_text`; not JSON, a duplicate key, NaN or Infinity, a number with too many digits, or
+            brackets nested too deeply.
     """
     try:
         return json.loads(
@@ -161,11 +161,11 @@ def read_json(path: Path) -> Any:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    values = dict(pairs)
+    if len(values) < len(pairs):
         (key, _), *_ = Counter(key for key, _ in pairs).most_common(1)
         raise ValueError(f"{shown(key)} is given twice")
-    return found
+    return values
 
 
 def _int(digits: str) -> int:

@@ -1,18 +1,18 @@
-"""What a model bundle is on disk, and how one is opened: complete, unharmed and of a known format, or refused.
+"""The format of a model bundle, and opening one: it is complete, undamaged and of a known version, or refused.
 
-A folder of these files (others in it are left alone):
+A bundle is a folder of these files (others in it are ignored):
 
     manifest.json        format version, seesay's version, size and SHA-256 of every other file
-    recipe.yaml          how the model was made, every key
+    recipe.yaml          how the model was trained, every key
     tokenizer.json       the vocabulary with its normaliser (`tokenizers` format)
     preprocessing.json   photo -> input of the encoder (`seesay.data.images.ImageTransform`)
-    search.json          the search that the scores were taken with
+    search.json          the search options that the scores were measured with
     weights.safetensors  all weights, once; matrices in half precision
-    encoder.onnx         photo -> memory and first state; points into weights.safetensors
+    encoder.onnx         photo -> memory and initial state; its weights point into weights.safetensors
     decoder.onnx         one step: word and state -> next word, state, attention; likewise
-    decoder.int8.onnx    the same, its matrices rounded to 8 bits when it is opened; early bundles lack it
-    encoder.int8.onnx    likewise, its convolutions; where the encoder is a plain network of these
-    scores.json          figures on the dev split (empty until measured)
+    decoder.int8.onnx    the same with matrices quantised to 8 bits when it is loaded; early bundles lack it
+    encoder.int8.onnx    the same for convolutions; only for encoders that are plain convolutional networks
+    scores.json          scores on the dev split (empty until measured)
     README.md            the model card
 """
 
@@ -51,23 +51,23 @@ FILES = (
     "scores.json",
     "README.md",
 )
-LARGEST_WEIGHTS, LARGEST_GRAPH = 2**35, 2**31  # bytes; protobuf has no larger messages
+LARGEST_WEIGHTS, LARGEST_GRAPH = 2**35, 2**31  # bytes; protobuf messages cannot be larger
 ATTENTION = ("soft", "hard")
 OPTIONAL = ("encoder.int8.onnx", "decoder.int8.onnx")
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """An opened bundle; everything but the weights, which ONNX Runtime or torch read from `folder`.
+    """An opened bundle, except its weights, which ONNX Runtime or torch read from `folder`.
 
     Attributes:
-        folder: where it lies.
+        folder: of the bundle.
         tokenizer: text <-> ids.
         transform: photo -> encoder input.
         search: default search options.
         grid: (rows, cols) of the attention.
-        attention: "soft", or "hard": each token has been written from a single region.
-        scores: figures on the dev split, may be empty.
+        attention: "soft", or "hard": each token is predicted from a single region.
+        scores: on the dev split; may be empty.
     """
 
     folder: Path
@@ -80,9 +80,9 @@ class Bundle:
 
     @cached_property
     def recipe(self) -> dict[str, Any]:
-        """Nested plain values of `seesay.config.Recipe`, every key present, and keys of other versions.
+        """The recipe as nested plain values: every key of `seesay.config.Recipe`, and keys of other versions.
 
-        It is read when it is first asked for: captioning does without, and YAML takes as long to load as a photo.
+        It is read on first use: captioning does not need it, and reading YAML takes as long as captioning a photo.
 
         Raises:
             BundleError: it is not YAML, or a value has another type or is out of range.
@@ -93,12 +93,12 @@ class Bundle:
 
     @property
     def name(self) -> str:
-        """The recipe's name, harmless to a terminal."""
+        """The recipe's name, safe to print on a terminal."""
         return printable(self.recipe["name"])
 
     @property
     def digest(self) -> str:
-        """Twelve hex digits that differ between bundles: of the manifest, which has the digest of every other file."""
+        """Twelve hexadecimal digits that identify the bundle: a digest of the manifest, which covers all files."""
         return hashlib.sha256((self.folder / MANIFEST).read_bytes()).hexdigest()[:12]
 
 
@@ -106,8 +106,8 @@ def open_bundle(folder: str | Path) -> Bundle:
     """Verify a bundle and read it.
 
     Raises:
-        BundleError: no bundle there, a format of another version, a file missing, changed or cut short, or a value in
-            it that has another type or is out of range (of the recipe: see `Bundle.recipe`).
+        BundleError: no bundle, another version of the format, a missing, changed or truncated file, or a value of the
+            wrong type or out of range (values of the recipe: see `Bundle.recipe`).
     """
     folder = Path(folder)
     grid, attention, files = _read_manifest(folder)
@@ -131,7 +131,7 @@ def _read_manifest(folder: Path) -> tuple[tuple[int, int], str, dict[str, tuple[
     if not folder.is_dir():
         raise BundleError(f"bundle {shown_folder}: no such folder")
     if not path.is_file():
-        inside = folder / "bundle"  # where a run has it
+        inside = folder / "bundle"  # the folder of a run was given
         near = f". Did you mean '{printable(inside)}'?" if (inside / MANIFEST).is_file() else ""
         raise BundleError(f"bundle {shown_folder}: no {MANIFEST} in it, so it is no seesay bundle{near}")
     fields = Fields(path)
@@ -163,7 +163,7 @@ def _read_manifest(folder: Path) -> tuple[tuple[int, int], str, dict[str, tuple[
 
 
 def _most_bytes(name: str) -> int:
-    """Of a file that is read: a checksum of a terabyte would take an hour."""
+    """The size limit of a file; the checksum of a terabyte would take an hour."""
     kind = name.rpartition(".")[2]
     return {"safetensors": LARGEST_WEIGHTS, "onnx": LARGEST_GRAPH}.get(kind, LARGEST)
 
@@ -181,11 +181,11 @@ def _verify(path: Path, expected: int, digest: str) -> None:
 
 @contextmanager
 def bundle_being_written(folder: Path) -> Iterator[Path]:
-    """A scratch folder beside `folder` that takes its place when the block ends well.
+    """A scratch folder that replaces `folder` when the block ends without an error.
 
-    Whoever looks at `folder` sees the old bundle, or the new one; at worst, in the instant of the exchange, none.
+    Readers of `folder` see the old bundle or the new one; at worst none, in the instant of the exchange.
     """
-    folder = folder.resolve()  # "." and links have a name of their own
+    folder = folder.resolve()  # "." and links cannot be renamed
     scratch = folder.with_name(f".{folder.name}.new")
     old = folder.with_name(f".{folder.name}.old")
     shutil.rmtree(scratch, ignore_errors=True)
@@ -202,7 +202,7 @@ def bundle_being_written(folder: Path) -> Iterator[Path]:
 
 
 def write_manifest(folder: Path, grid: tuple[int, int], attention: str = "soft") -> None:
-    """Seal a folder that holds all of `FILES`, and of `OPTIONAL` what there is.
+    """Write the manifest of a folder with all of `FILES` and any of `OPTIONAL`.
 
     Args:
         folder: of the bundle.

@@ -1,8 +1,8 @@
-"""What an ONNX file declares: its inputs, its outputs, and the files that hold its weights.
+"""Reading what an ONNX file declares: inputs, outputs, and the files that hold its weights.
 
-The base install has no `onnx`, and a file from a stranger is not handed to ONNX Runtime before one knows where it
-points. So this walks through the few messages of the format that matter, by their numbers in
-https://github.com/onnx/onnx/blob/main/onnx/onnx.proto, and steps over everything else.
+The base install has no `onnx`, and ONNX Runtime should not load a file from a stranger before its external references
+are known. So this parses the few protobuf messages that matter, by their field numbers in
+https://github.com/onnx/onnx/blob/main/onnx/onnx.proto, and skips everything else.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ import numpy as np
 from seesay.errors import shown
 
 FLOAT, INT64 = 1, 7  # TensorProto.DataType
-DEEPEST = 32  # messages in messages; a tensor in a graph in a node of the graph has 8
+DEEPEST = 32  # nested messages; a tensor in a graph inside a node has a depth of 8
 
 
 def _text(number: int) -> int:
-    """The tag of a field that holds a text, bytes or a message."""
+    """The tag of a field that holds text, bytes or a message."""
     return number << 3 | 2
 
 
 def _number(number: int) -> int:
-    """The tag of a field that holds a whole number."""
+    """The tag of a field that holds an integer."""
     return number << 3
 
 
-# For each message, the fields in which tensors may lie, at any depth.
+# For each kind of message, the fields that may contain tensors at any depth.
 INNER: dict[str, dict[int, str]] = {
     kind: {_text(number): inner for number, inner in fields.items()}
     for kind, fields in {
@@ -52,8 +52,8 @@ class Port(NamedTuple):
     """An input or output.
 
     Attributes:
-        dtype: FLOAT, INT64 or another number of `TensorProto.DataType`; 0 where it is no tensor.
-        shape: None for an axis of any length.
+        dtype: FLOAT, INT64 or another number of `TensorProto.DataType`; 0 if it is no tensor.
+        shape: None for axes of variable length.
     """
 
     dtype: int
@@ -64,9 +64,9 @@ class GraphFile(NamedTuple):
     """What a graph declares.
 
     Attributes:
-        inputs, outputs: by name, in their order.
-        weights: the files that weights are read from.
-        has_nan: whether a weight that it holds itself, in single precision, is not a number.
+        inputs, outputs: by name, in order.
+        weights: names of the files with external weights.
+        has_nan: whether a float32 weight inside the graph is NaN.
     """
 
     inputs: dict[str, Port]
@@ -76,10 +76,10 @@ class GraphFile(NamedTuple):
 
 
 def read_graph(data: bytes) -> GraphFile:
-    """What an ONNX file declares.
+    """Read what an ONNX file declares.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is no ONNX file.
     """
     ports: dict[int, dict[str, Port]] = {INPUT: {}, OUTPUT: {}}
     floats: list[bytes] = []
@@ -97,25 +97,25 @@ def read_graph(data: bytes) -> GraphFile:
 
 
 def _floats(data: bytes, start: int, stop: int) -> list[bytes]:
-    """The content of a `TensorProto` in single precision."""
-    dtype, found = 0, []
+    """The content of a `TensorProto` if it is float32."""
+    dtype, content = 0, []
     for tag, first, last in _fields(data, start, stop):
         if tag == DATA_TYPE:
             dtype = first
         elif tag in CONTENT:
-            found.append(data[first : first + (last - first) // 4 * 4])
-    return found if dtype == FLOAT else []
+            content.append(data[first : first + (last - first) // 4 * 4])
+    return content if dtype == FLOAT else []
 
 
 def _has_nan(floats: bytes) -> bool:
-    """By the bits, with and without a sign: beyond those of infinity."""
+    """Whether any float32 is NaN: its bits, compared as integers, exceed those of infinity."""
     bits = np.frombuffer(floats, "<i4")
     return bool(len(bits)) and (int(bits.max()) > INFINITY or int(bits.view("<u4").max()) > INFINITY + 2**31)
 
 
 def _locations(data: bytes, start: int, stop: int, kind: str, depth: int) -> Iterator[str]:
-    """The files that the tensors of a message lie in."""
-    if data.find(b"location", start, stop) < 0:  # the key of such an entry; by far the most messages have none
+    """The names of the external files of the tensors in a message."""
+    if data.find(b"location", start, stop) < 0:  # the key of such an entry, which few messages contain
         return
     if depth > DEEPEST:
         raise ValueError("its graphs are nested too deeply")
@@ -130,7 +130,7 @@ def _locations(data: bytes, start: int, stop: int, kind: str, depth: int) -> Ite
 
 
 def _port(data: bytes, start: int, stop: int) -> tuple[str, Port]:
-    """A `ValueInfoProto`."""
+    """Name and type from a `ValueInfoProto`."""
     name, port = "", Port(0, ())
     for tag, first, last in _fields(data, start, stop):
         if tag == _text(1):
@@ -152,13 +152,13 @@ def _tensor_type(data: bytes, start: int, stop: int) -> Port:
 
 
 def _length(data: bytes, start: int, stop: int) -> int | None:
-    """Of an axis."""
+    """The length of an axis; None if it is variable."""
     lengths = [value for tag, value, _ in _fields(data, start, stop) if tag == _number(1)]
     return lengths[-1] if lengths else None
 
 
 def _fields(data: bytes, start: int, stop: int) -> Iterator[tuple[int, int, int]]:
-    """(tag, first byte, end) of each field of a message; of a number its value and 0 in their place."""
+    """(tag, start, stop) of each field of a message; for integer fields (tag, value, 0)."""
     at = start
     try:
         while at < stop:
@@ -170,7 +170,7 @@ def _fields(data: bytes, start: int, stop: int) -> Iterator[tuple[int, int, int]
             if wire == 0:
                 first, at = _varint(data, at)
             elif wire == 2:
-                length = data[at]  # most of them are this short
+                length = data[at]  # most lengths fit into one byte
                 first = at + 1
                 if length > 127:
                     length, first = _varint(data, at)
@@ -187,7 +187,7 @@ def _fields(data: bytes, start: int, stop: int) -> Iterator[tuple[int, int, int]
 
 
 def _varint(data: bytes, at: int) -> tuple[int, int]:
-    """A number, and where it ends: seven bits a byte, the lowest first."""
+    """Decode an integer of seven bits a byte, lowest first; returns it and the index after it."""
     value = 0
     for shift in range(0, 70, 7):
         byte = data[at]

@@ -1,4 +1,4 @@
-"""Which folder a model's name means, and what a folder is called."""
+"""Names of models -> folders of bundles, and folders -> short names."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from seesay.errors import BundleError, did_you_mean
 
 
 def find_bundle(path_or_name: str | Path | None) -> Path:
-    """The folder that a path, a packaged model's name, or None (the default model) means.
+    """The folder of a bundle, given its path, a packaged model's name, or None for the default model.
 
     Raises:
-        BundleError: neither a folder nor a packaged name.
+        BundleError: there is no such folder or packaged model.
     """
     models = packaged_models()
     if path_or_name is None:
@@ -30,6 +30,6 @@ def find_bundle(path_or_name: str | Path | None) -> Path:
 
 
 def short_name(path: str) -> str:
-    """A path's last part; of a run's bundle, which is always called `bundle`, the run's."""
+    """The last part of a path; for the folder `bundle` of a run, the name of the run."""
     pure = PurePath(path)
     return pure.parent.name if pure.name == "bundle" and pure.parent.name else pure.name

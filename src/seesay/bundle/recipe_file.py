@@ -1,4 +1,4 @@
-"""recipe.yaml: how the model of a bundle was made."""
+"""Reading recipe.yaml: how the model of a bundle was trained."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from seesay.config.recipe import known_values
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
-    """Nested values of the recipe, every known key present; those of other versions pass as they are.
+    """Read the recipe as nested values: every known key is present, unknown keys are kept as they are.
 
     Raises:
-        BundleError: it is not YAML, or values of known keys have another type or are out of range.
+        BundleError: it is not YAML, or a known key has a value of the wrong type or out of range.
     """
     try:
         values = read_yaml(read_text(path))

@@ -1,16 +1,16 @@
-"""search.json: the search that a model's scores were taken with.
+"""search.json: the search options that a model's scores were measured with.
 
 Version 1 (files without a version are of this one):
 
     version          1
     beam             1 to 100 hypotheses
-    max_words        1 to 1,000 tokens, the end token not counted
+    max_words        1 to 1,000 tokens, without the end token
     length_penalty   0 to 10
-    block_ngrams     0 to 1,000: tokens in a row that are not written twice (`NoRepeatedNgrams`); 0: no such rule
-    may_repeat       ids of the tokens that may be written again (`NoRepeatedWords`); empty: no such rule
+    block_ngrams     0 to 1,000: length of n-grams that must not repeat (`NoRepeatedNgrams`); 0: no such rule
+    may_repeat       ids of the tokens that may repeat (`NoRepeatedWords`); empty: no such rule, all may
 
-A field that is missing has the default of `seesay.search.BeamOptions`; an unknown one is refused, since what it asks
-for could not be done. A change of meaning gets a new version and a reader of its own in `READERS`.
+A missing field has the default of `seesay.search.BeamOptions`; an unknown one is refused, since its meaning is unknown.
+A change of meaning gets a new version with its own reader in `READERS`.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ VERSION = 1
 
 
 def read_search(path: Path, vocab_size: int) -> BeamOptions:
-    """The options of a search.json.
+    """Read the options of a search.json.
 
     Args:
         path: the file.
-        vocab_size: of the bundle's vocabulary, which `may_repeat` points into.
+        vocab_size: of the bundle's vocabulary; `may_repeat` has ids of it.
 
     Raises:
-        BundleError: a newer version, an unknown field, or a value of another type or out of range.
+        BundleError: a newer version, an unknown field, or a value of the wrong type or out of range.
     """
     fields = Fields(path)
     version = fields.whole("version", 1, 1_000_000, default=1)
@@ -45,7 +45,7 @@ def read_search(path: Path, vocab_size: int) -> BeamOptions:
 
 
 def write_search(path: Path, options: BeamOptions) -> None:
-    """The inverse of `read_search`.
+    """Write a search.json; the inverse of `read_search`.
 
     Raises:
         ValueError: the options have a prefix, or constraints that the file cannot hold.

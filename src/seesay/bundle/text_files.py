@@ -1,4 +1,4 @@
-"""Vocabulary, preprocessing and scores of a bundle, each value checked."""
+"""Reading and checking a bundle's vocabulary, preprocessing and scores."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from seesay.data.tokens import CaptionTokenizer
 from seesay.errors import DataError
 
 FIGURES = {"bleu_1", "bleu_2", "bleu_3", "bleu_4", "rouge_l", "cider"}
-LARGEST_SIDE = 4096  # of the square that photos become, in pixels; a recipe's `images.size` has the same limit
+LARGEST_SIDE = 4096  # pixels of the encoder's input; `images.size` of recipes has the same limit
 MOST_PHOTOS = 10**9
 Triple = tuple[float, float, float]
 
 
 def read_tokenizer(path: Path) -> CaptionTokenizer:
-    """The vocabulary.
+    """Read tokenizer.json.
 
     Raises:
-        BundleError: it is not one that `CaptionTokenizer.to_json` wrote.
+        BundleError: `CaptionTokenizer.to_json` did not write it.
     """
     try:
         return CaptionTokenizer.from_dict(read_json(path))
@@ -29,10 +29,10 @@ def read_tokenizer(path: Path) -> CaptionTokenizer:
 
 
 def read_preprocessing(path: Path) -> ImageTransform:
-    """How photos are prepared.
+    """Read preprocessing.json.
 
     Raises:
-        BundleError: a value is missing, unknown, of another type or out of range.
+        BundleError: a value is missing, unknown, of the wrong type or out of range.
     """
     fields = Fields(path)
     transform = ImageTransform(
@@ -46,20 +46,20 @@ def read_preprocessing(path: Path) -> ImageTransform:
 
 
 def read_scores(path: Path) -> dict[str, Any]:
-    """The figures of each split, and whatever else the file holds.
+    """Read scores.json: the scores of each split, and whatever else the file has.
 
     Raises:
-        BundleError: a figure has another type or is out of range.
+        BundleError: a score has the wrong type or is out of range.
     """
     scores = Fields(path)
-    for split, found in scores.values.items():
-        if isinstance(found, dict):
+    for split, values in scores.values.items():
+        if isinstance(values, dict):
             _check_figures(scores.section(split))
     return scores.values
 
 
 def _check_figures(fields: Fields) -> None:
-    """Of one split; none of them need be there, and there is not always a METEOR."""
+    """Check the scores of one split; each may be missing, and METEOR may be null."""
     given = fields.values.keys()
     fields.number("meteor", 0, 100, default=None)
     for name in FIGURES & given:

@@ -1,4 +1,4 @@
-"""weights.safetensors, checked before anything computes with it: a header that fits the file, and finite numbers."""
+"""Checking weights.safetensors before use: its header fits the file, and all numbers are finite."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from seesay.bundle.fields import damaged, refused
 from seesay.errors import shown
 
 WEIGHTS = "weights.safetensors"
-LONGEST_HEADER = 2**26  # bytes; that of 435 tensors has 50,000
-# Types by their names in the file: bytes, and where finite numbers end: the bits of infinity as an integer.
+LONGEST_HEADER = 2**26  # bytes; a header of 435 tensors has 50,000
+# By the name of a type in the file: its bytes, and the bits of infinity as an integer, which bound finite numbers.
 BYTES = {"F64": 8, "F32": 4, "F16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 INFINITY = {"F64": 0x7FF0 << 48, "F32": 0x7F80 << 16, "F16": 0x7C00}
 
 
 class Entry(NamedTuple):
-    """A tensor of the file: `start` and `stop` are bytes behind the header."""
+    """A tensor in the file; `start` and `stop` are byte offsets from the end of the header."""
 
     start: int
     stop: int
@@ -31,10 +31,10 @@ class Entry(NamedTuple):
 
 
 def check_weights(folder: Path) -> dict[str, Entry]:
-    """What tensors a bundle's weights have, by name.
+    """Check a bundle's weights; returns the tensors by name.
 
     Raises:
-        BundleError: the file is no safetensors file, or a tensor holds NaN or infinite values.
+        BundleError: the file is no safetensors file, or a tensor has NaN or infinite values.
     """
     path = folder / WEIGHTS
     try:
@@ -50,13 +50,13 @@ def check_weights(folder: Path) -> dict[str, Entry]:
     for dtype, run in groupby(entries, lambda entry: entry.dtype):
         group = list(run)
         if not _is_finite(data[start + group[0].start : start + group[-1].stop], dtype):
-            bad = next(each for each in group if not _is_finite(data[start + each.start : start + each.stop], dtype))
+            bad = next(e for e in group if not _is_finite(data[start + e.start : start + e.stop], dtype))
             raise refused(path, f"{shown(bad.name)} holds values that are NaN or infinite")
     return {entry.name: entry for entry in entries}
 
 
 def _is_finite(data: np.ndarray, dtype: str) -> bool:
-    """By the bits, read as integers with and without a sign: several times faster than `isfinite` in half precision."""
+    """Compare the bits as signed and unsigned integers; for float16 several times faster than `np.isfinite`."""
     if dtype not in INFINITY or not len(data):
         return True
     bits, infinity = 8 * BYTES[dtype], INFINITY[dtype]
@@ -65,7 +65,7 @@ def _is_finite(data: np.ndarray, dtype: str) -> bool:
 
 
 def _header(data: np.ndarray) -> tuple[int, list[Entry]]:
-    """Where the tensors begin, and all of them in their order in the file."""
+    """The offset of the first tensor, and all tensors in file order."""
     size = int.from_bytes(data[:8].tobytes(), "little")
     if len(data) < 8 or size > min(LONGEST_HEADER, len(data) - 8):
         raise ValueError(f"its header is said to have {size:,} bytes")
