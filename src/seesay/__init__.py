@@ -1,4 +1,4 @@
-"""seesay captions photos and shows, word by word, where it looked.
+"""seesay captions photos and shows, word by word, where the model attended.
 
 >>> import seesay
 >>> model = seesay.load()                      # the packaged model; or a bundle's folder

@@ -1,4 +1,4 @@
-"""What can go wrong for a user, as exceptions whose text says what, where, got, expected and what to do."""
+"""Exceptions for users, whose messages say what is wrong, where, what was expected, and what to do."""
 
 from __future__ import annotations
 

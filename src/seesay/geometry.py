@@ -1,4 +1,4 @@
-"""Boxes on a photo, and the grid of regions that an encoder lays over it."""
+"""Boxes on a photo, and the grid of the encoder's regions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that are whole at any time: whoever looks, or kills the program, finds all of one or what was there before."""
+"""Atomic writes: readers of a file, also after a crash, find the old or the new content, never a part."""
 
 from __future__ import annotations
 

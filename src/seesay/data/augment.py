@@ -1,4 +1,4 @@
-"""Training photos that differ each time they are seen."""
+"""Data augmentation: random crops, mirroring and colour changes of training photos."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where caches lie."""
+"""The folder of all caches."""
 
 from __future__ import annotations
 

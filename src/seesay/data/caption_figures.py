@@ -1,4 +1,4 @@
-"""Figures of captions that a recipe depends on: how long they are, how many words there are, how rare."""
+"""Statistics of captions on which recipe keys depend: lengths, number of words, frequencies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is a data set fit for use: every check of reading, and every photo opened once."""
+"""Checking a data set: all checks of reading, and every photo is opened once."""
 
 from __future__ import annotations
 

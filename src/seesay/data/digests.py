@@ -1,4 +1,4 @@
-"""What a run learns from, in digests: a run that is resumed must find the same."""
+"""Digests of the training data, by which a resumed run finds out whether it has changed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Photos that are in two splits under different names: byte for byte, or nearly so, as a smaller copy is."""
+"""Photos that are in two splits under different names: identical files, or near-duplicates such as smaller copies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The feature cache: what a frozen encoder sees in each photo, computed once and memory-mapped for ever after.
+"""The feature cache: features of photos from a frozen encoder, computed once and memory-mapped afterwards.
 
 One folder per encoder, weights and preprocessing holds append-only files: `rows.f16`, the features of one photo after
 the other, `rows.index`, 16 bytes a row: the digest of the photo file's content, and `rows.crc`, 4 bytes a row: the

@@ -1,4 +1,4 @@
-"""Hiding parts of a photo, for asking what the model needed."""
+"""Hiding regions of a photo, to measure what a model depends on."""
 
 from __future__ import annotations
 

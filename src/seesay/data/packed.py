@@ -1,4 +1,4 @@
-"""Photos that lie inside a tar or a table: unpacked once into the cache, so that every photo is a file on disk.
+"""Photos inside tars and tables: unpacked once into the cache, so that every photo is a file on disk.
 
 Training reads a photo many times and in any order, digests name it by its bytes, and every other part of the package
 opens paths. A file in the cache serves them all at once; opening rows of a compressed table at random does not.

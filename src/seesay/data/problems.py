@@ -1,4 +1,4 @@
-"""Problems for a human: what is alike is one line with a count."""
+"""Grouping similar problems into one line with a count."""
 
 from __future__ import annotations
 

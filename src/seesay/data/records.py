@@ -1,4 +1,4 @@
-"""CaptionRecord: what every reader ends in, whatever lay on the disk."""
+"""CaptionRecord and Dataset: the result of every reader."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lists of photos for a split, in text files and in JSON, and which photo each of their names means."""
+"""Lists of the photos of a split, in text files and JSON, and matching their names to photos."""
 
 from __future__ import annotations
 

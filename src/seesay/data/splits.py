@@ -1,4 +1,4 @@
-"""Which photos are for training, choosing and testing: from what the data brings, id lists, or fractions."""
+"""Splitting into train, dev and test: by the data set's own splits, lists of ids, or fractions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text files that people and spreadsheets wrote: UTF-8 or UTF-16, with any line ends."""
+"""Reading text files from people and spreadsheets (UTF-8 or UTF-16, any line ends), and wording of messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Text <-> token ids, by the Hugging Face `tokenizers` library; one file holds normaliser, splitter and vocabulary."""
+"""CaptionTokenizer: text <-> token ids, by the Hugging Face `tokenizers` library."""
 
 from __future__ import annotations
 

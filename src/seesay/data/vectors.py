@@ -1,4 +1,4 @@
-"""Word vectors learnt elsewhere, or on the training captions: where the table of an embedding starts."""
+"""Pretrained word vectors, or word2vec trained on the captions, to initialise the embedding."""
 
 from __future__ import annotations
 

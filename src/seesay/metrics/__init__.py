@@ -1,4 +1,4 @@
-"""How good captions are: BLEU, ROUGE-L, CIDEr-D in numpy, METEOR by its jar, and the figures around them.
+"""Caption metrics: BLEU, ROUGE-L and CIDEr-D in numpy, METEOR by its jar, and statistics.
 
 Importing this package starts nothing and needs numpy only.
 """

@@ -1,4 +1,4 @@
-"""Figures that tell whether attention does anything: maps should be neither flat nor all the same."""
+"""Statistics of attention maps, which show whether they are flat or all alike."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every score is computed from, and the checks that all scores share."""
+"""The input of every metric, and checks that all metrics share."""
 
 from __future__ import annotations
 

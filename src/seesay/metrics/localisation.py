@@ -1,4 +1,4 @@
-"""Does attention lie on the thing that is being named? Measured on boxes that people drew."""
+"""Localisation: whether attention lies on the named object, measured on boxes that people drew."""
 
 from __future__ import annotations
 

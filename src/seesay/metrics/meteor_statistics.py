@@ -1,4 +1,4 @@
-"""METEOR 1.5 of a corpus from the statistics that its jar gives for each image (Denkowski and Lavie 2014).
+"""Corpus METEOR 1.5 from the statistics that its jar gives for each image (Denkowski and Lavie 2014).
 
 Equal to the jar's own figure; so METEOR of resampled images needs no Java.
 """

@@ -1,4 +1,4 @@
-"""Numbers for n-grams, so that numpy can count, weigh and join them many at a time.
+"""Integer codes for n-grams, so that numpy can count, weigh and join many at once.
 
 N-grams are numbered exactly, never hashed: the number of an n-gram is the place of (number of its first n-1 words,
 last word) in a sorted table, so two different n-grams never share one.

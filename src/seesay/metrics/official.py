@@ -1,4 +1,4 @@
-"""From captions as text to `Scores`: as the field computes them where Java can run, else as near as can be."""
+"""Captions as text -> `Scores`: as pycocoevalcap computes them where Java runs, else the closest approximation."""
 
 from __future__ import annotations
 

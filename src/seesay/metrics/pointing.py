@@ -1,4 +1,4 @@
-"""Pointing accuracy: does the model look into an object's box as it writes the object's noun?"""
+"""Pointing accuracy: whether attention peaks in an object's box at the object's noun."""
 
 from __future__ import annotations
 

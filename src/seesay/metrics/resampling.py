@@ -1,4 +1,4 @@
-"""How sure corpus scores are: what they add up from, image by image, and the same again on resampled images.
+"""Confidence intervals and paired tests of corpus scores, by resampling images.
 
 Corpus BLEU and METEOR are no means over images, but functions of sums over images; so a resample of the images is a
 weighted sum. One set of resamples serves several models: their differences are those on the same images.

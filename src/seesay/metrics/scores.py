@@ -1,4 +1,4 @@
-"""`Scores`: the figures of an evaluation, with what must be known to read them."""
+"""`Scores`: the results of an evaluation, with the notes needed to read them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What scores alone do not show: how varied captions are, how they repeat and break off, and how sure a mean is."""
+"""Statistics beside the scores: variety of captions, repetitions, unfinished captions, and confidence intervals."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the things that captions name lie in the photo: boxes drawn by people."""
+"""Boxes around the objects on photos, drawn by people, and the words that name them."""
 
 from seesay.data.boxes.join import read_boxes
 from seesay.data.boxes.naming import boxes_named

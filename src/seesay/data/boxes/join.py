@@ -1,4 +1,4 @@
-"""Boxes -> the records that they belong to, by the photo's file name and the captions' text."""
+"""Assigning boxes to records, by the photo's file name and the captions' text."""
 
 from __future__ import annotations
 

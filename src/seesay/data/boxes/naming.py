@@ -1,4 +1,4 @@
-"""Which words name a thing: the same noun, singular and plural alike, or another noun of its kind."""
+"""Whether a word names an object: the same noun, singular or plural, or another noun for its kind."""
 
 from __future__ import annotations
 

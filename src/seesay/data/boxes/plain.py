@@ -1,4 +1,4 @@
-"""Things with boxes as plain values, for JSON and tables: what `seesay data convert` writes and readers read back."""
+"""Objects with boxes as plain values for JSON and tables: `seesay data convert` writes them, readers read them."""
 
 from __future__ import annotations
 

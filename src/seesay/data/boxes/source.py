@@ -1,4 +1,4 @@
-"""What both readers of boxes end in."""
+"""The types that both readers of boxes return."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Photos: finding them, opening any of them, and the one transform that everything shares."""
+"""Photos: finding, opening and preprocessing them."""
 
 from seesay.data.images.find import find_photos, said_of_passed_over
 from seesay.data.images.formats import photo_formats, photo_suffixes

@@ -1,4 +1,4 @@
-"""Finding photos: those that are named, and those in folders."""
+"""Finding photos by name and in folders."""
 
 from __future__ import annotations
 

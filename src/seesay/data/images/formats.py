@@ -1,4 +1,4 @@
-"""Which formats are opened, how they are recognised, and what the others are called."""
+"""Image formats: which ones are opened, and how they are recognised."""
 
 from __future__ import annotations
 

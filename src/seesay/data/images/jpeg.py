@@ -1,4 +1,4 @@
-"""JPEG's own dangers and damages: too many scans, and files that were cut short."""
+"""Hostile and damaged JPEGs: too many scans, truncated files."""
 
 from __future__ import annotations
 

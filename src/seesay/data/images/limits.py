@@ -1,4 +1,4 @@
-"""What one photo may cost, so that none can hold up or bring down the others.
+"""Limits on the cost of one photo, so that none can block or crash the processing of others.
 
 Whether a photo is within these limits depends on its file alone, not on the machine or its load.
 """

@@ -1,4 +1,4 @@
-"""Opening any photo as an upright RGB image, or saying why it cannot be."""
+"""Opening any photo as an upright RGB image, or an error that says why it cannot be opened."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A decoded picture of any mode -> upright RGB in 8 bits."""
+"""Converting a decoded image of any mode to upright 8-bit RGB."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a photo may be given as: a path, bytes, a file object, a PIL image, an array or a tensor."""
+"""Kinds of photo sources: a path, bytes, a file object, a PIL image, an array or a tensor."""
 
 from __future__ import annotations
 

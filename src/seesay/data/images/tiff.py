@@ -1,4 +1,4 @@
-"""TIFF's own dangers: huge tiles, endless lists of strips, a library that writes to the terminal."""
+"""Hostile TIFFs: huge tiles, endless lists of strips, a library that prints to the terminal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The one transform that training, evaluation and the runtime share: photo -> input of the encoder."""
+"""The preprocessing that training, evaluation and the runtime share: photo -> encoder input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Data sets as they lie on disks -> `Dataset`; a layout more is a module here and a name in `LAYOUTS`."""
+"""Reading data sets of any layout into a `Dataset`; to add a layout, write a module here and name it in `LAYOUTS`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows of any layout -> records: finds the photos, drops what cannot be used, and says so."""
+"""Rows of any layout -> records: finds the photos, drops unusable rows, and reports them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which column, or key of an object, holds what: as the user says, else by its usual names."""
+"""Which column, or key of a JSON object, holds what: as the user says, else by its usual names."""
 
 from __future__ import annotations
 

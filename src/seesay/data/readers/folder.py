@@ -1,4 +1,4 @@
-"""A folder of one's own: captions.csv, or metadata.csv / metadata.jsonl as Hugging Face's imagefolder has it."""
+"""A folder with captions.csv, or with metadata.csv / metadata.jsonl like Hugging Face's imagefolder."""
 
 from __future__ import annotations
 

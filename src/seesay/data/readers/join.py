@@ -1,4 +1,4 @@
-"""Several data sets as one, without the photos of one's test among the training photos of another."""
+"""Joining data sets, without letting test photos of one into the training photos of another."""
 
 from __future__ import annotations
 

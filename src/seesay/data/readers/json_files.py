@@ -1,4 +1,4 @@
-"""JSON files of captions: which kind one is, told from its two ends, and the objects in it."""
+"""JSON files of captions: recognising their kind from both ends of the file, and iterating over their objects."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lists of {image, caption} in JSON, as BLIP and ALBEF have them, or one such object a line."""
+"""JSON lists of {image, caption}, as used by BLIP and ALBEF, or one such object on each line."""
 
 from __future__ import annotations
 

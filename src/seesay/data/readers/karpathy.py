@@ -1,4 +1,4 @@
-"""Karpathy's files: dataset.json, dataset_coco.json, ... with the captions and the splits that papers use."""
+"""Karpathy's files: dataset.json, dataset_coco.json, ... with captions and the splits that papers use."""
 
 from __future__ import annotations
 

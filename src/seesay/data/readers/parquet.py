@@ -1,4 +1,4 @@
-"""Parquet, as Hugging Face keeps data sets: photos inside the table or as paths, one caption a row or a list."""
+"""Parquet files of Hugging Face data sets: photos inside the table or as paths, one caption a row or a list."""
 
 from __future__ import annotations
 

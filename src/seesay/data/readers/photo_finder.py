@@ -1,4 +1,4 @@
-"""Finds photos by the names that captions give them, and tells which names mean one file."""
+"""Finding the photo that a name in a captions file means."""
 
 from __future__ import annotations
 

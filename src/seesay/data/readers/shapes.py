@@ -1,4 +1,4 @@
-"""The package's own synthetic set: `shapes.json` says that `pictures.jsonl` and `images/` are whole."""
+"""The package's own synthetic set: `shapes.json` marks a complete one."""
 
 from __future__ import annotations
 

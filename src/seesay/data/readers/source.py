@@ -1,4 +1,4 @@
-"""What a reader is given, and what it hands over: rows of captions, and where their photos lie."""
+"""The types that readers take and return: a source, and files of caption rows."""
 
 from __future__ import annotations
 

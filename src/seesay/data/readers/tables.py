@@ -1,4 +1,4 @@
-"""Tables of captions as text: CSV and its relatives, with a header or without."""
+"""Text tables of captions: CSV and its relatives, with or without a header."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The set on disk: pictures, `pictures.jsonl` with captions and boxes, `shapes.json` when it is whole."""
+"""The synthetic set on disk: pictures, `pictures.jsonl` with captions and boxes, and `shapes.json`, written last."""
 
 from __future__ import annotations
 

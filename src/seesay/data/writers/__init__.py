@@ -1,4 +1,4 @@
-"""Any data set -> one of four layouts, with its splits and boxes; killed, it goes on where it stopped."""
+"""Converting any data set to one of four layouts, with splits and boxes; an interrupted conversion resumes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A folder for each split with photos and metadata.jsonl, as Hugging Face's imagefolder has it."""
+"""A folder for each split with photos and metadata.jsonl, like Hugging Face's imagefolder."""
 
 from __future__ import annotations
 

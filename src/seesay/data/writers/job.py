@@ -1,4 +1,4 @@
-"""What is to be written: a name for every photo that no other has, and which photos share a file."""
+"""The plan of a conversion: a unique name for every photo, and which photos share a file."""
 
 from __future__ import annotations
 
