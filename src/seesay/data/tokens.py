@@ -59,9 +59,9 @@ class WordSpan:
 
 
 class CaptionTokenizer:
-    """A vocabulary of words, or of pieces of words, with reserved ids 0..3 = pad, start, end, unknown.
+    """A vocabulary of words, or of word pieces, with the reserved ids 0 to 3: padding, start, end, unknown.
 
-    Unknown words and characters may be read (in training captions) and are never written.
+    The unknown token may be read (in training captions) and is never written.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -74,7 +74,7 @@ class CaptionTokenizer:
     def build(
         cls, captions: Iterable[str], min_count: int = 5, kind: str = "word", vocab_size: int | None = None
     ) -> CaptionTokenizer:
-        """The vocabulary of the words of some captions.
+        """Build a vocabulary from captions.
 
         Args:
             captions: of the training split only; their order does not matter.
@@ -100,19 +100,19 @@ class CaptionTokenizer:
         """The inverse of `to_json`.
 
         Raises:
-            DataError: it is nothing that `to_json` wrote.
+            DataError: `to_json` did not write the text.
         """
         return cls.from_dict(json.loads(text))
 
     @classmethod
     def from_dict(cls, values: Any) -> CaptionTokenizer:
-        """A tokenizer from the content of its JSON, of which only the vocabulary and its merges are taken.
+        """A tokenizer from parsed JSON, of which only the vocabulary and the merges are used.
 
-        The file may come from anyone, and parts of the format make the `tokenizers` library abort the process, so
-        normaliser, splitter and options must be those of `build`, and are built anew.
+        The file may come from anyone, and parts of the format can make the `tokenizers` library abort the process. So
+        normaliser, splitter and options must be those of `build`, which are built anew.
 
         Raises:
-            DataError: what in it is not as `to_json` writes it.
+            DataError: the part that differs from what `to_json` writes.
         """
         tokenizer = Tokenizer(_checked_model(values))
         splitter = _splitter()
@@ -120,30 +120,30 @@ class CaptionTokenizer:
         return cls(tokenizer)
 
     def to_json(self) -> str:
-        """The `tokenizers` library's own format."""
+        """The tokenizer in the format of the `tokenizers` library."""
         return self._tokenizer.to_str(pretty=True)
 
     def __len__(self) -> int:
         return self._tokenizer.get_vocab_size()
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of a sentence, without start and end; unknown words (of pieces: characters) become UNK."""
+        """Token ids of a sentence, without start and end; unknown words (for pieces: characters) become UNK."""
         return self._tokenizer.encode(text).ids
 
     def word_numbers(self, text: str) -> list[int]:
-        """For each id of `encode(text)` the number of its word among `split_words(text)`."""
+        """For each id of `encode(text)` the index of its word in `split_words(text)`."""
         return [number for number in self._tokenizer.encode(text).word_ids if number is not None]
 
     def token(self, token_id: int) -> str:
-        """The token of an id of this vocabulary."""
+        """The token with this id."""
         token = self._tokenizer.id_to_token(token_id)
         assert token is not None, f"id {token_id} of {len(self)} tokens"
         return token
 
     def words(self, ids: Sequence[int]) -> list[WordSpan]:
-        """The displayed words of a sentence's ids (end token left out).
+        """The displayed words of a sentence, given its ids without the end token.
 
-        A piece that continues a word, and a clitic, belong to the word before them.
+        Pieces that continue a word, and clitics, belong to the word before them.
         """
         spans: list[WordSpan] = []
         for place, token in enumerate(map(self.token, ids)):
@@ -159,17 +159,17 @@ class CaptionTokenizer:
         return join_words(span.text for span in self.words(ids))
 
     def split(self, ids: Sequence[int]) -> list[str]:
-        """The words of the displayed sentence, `split_words(decode(ids))`; of ids that may be written."""
+        """The words of the displayed sentence, `split_words(decode(ids))`, for ids that may be written."""
         if self._whole is None:
             return split_words(self.decode(ids))
         return [self._whole[i] for i in ids]
 
     @cached_property
     def _whole(self) -> list[str] | None:
-        """The word of each id; None where ids are pieces of words, or a word does not stay what it is when split.
+        """The word of each id; None for vocabularies of pieces, or if `split_words` would split a word.
 
-        What is split at one blank is split at all, and a clitic also where no blank is before it, so that one test of
-        all words holds for every sentence.
+        `split_words` treats each space alike, and separates clitics with or without one. So if all words, joined by
+        spaces, are split into themselves, the words of every sentence are.
         """
         tokens = [self.token(i) for i in range(len(self))]
         words = tokens[len(RESERVED) :]
@@ -185,12 +185,12 @@ def _whole_words(counts: Counter[str], min_count: int, vocab_size: int | None) -
 
 
 def _pieces(counts: Counter[str], vocab_size: int) -> Tokenizer:
-    """Byte-pair encoding whose pieces after a word's first are marked, so that a token tells whether it starts one."""
+    """Byte-pair encoding in which pieces that continue a word are marked."""
     if not counts:
         raise DataError("tokens.kind=bpe: the training captions have no words")
     starts = sorted({word[0] for word in counts})
     follow = sorted({CONTINUES + letter for word in counts for letter in word[1:]})
-    # The trainer numbers characters as its hash map has them, differently in each process; these come first instead.
+    # The trainer would number the characters in the order of a hash map, which differs between processes.
     alphabet = [*RESERVED, *starts, *follow]
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size, special_tokens=alphabet, continuing_subword_prefix=CONTINUES, show_progress=False
@@ -203,13 +203,13 @@ def _pieces(counts: Counter[str], vocab_size: int) -> Tokenizer:
             f"tokens.vocab_size={vocab_size}: the characters of the training captions and the reserved tokens alone "
             f"are {len(model['vocab'])}; give more"
         )
-    # Only the model is kept: the trainer's special tokens would be found in any text, "<s>" too.
+    # Only the model is kept: the trainer's special tokens would match in any text, "<s>" too.
     merges = [tuple(merge) for merge in model["merges"]]
     return Tokenizer(models.BPE(model["vocab"], merges, unk_token="<unk>", continuing_subword_prefix=CONTINUES))
 
 
 def _checked_model(values: Any) -> models.Model:
-    """The model of a tokenizer's JSON, if it is one of ours."""
+    """The model in a tokenizer's JSON; everything else must be as we write it."""
     if not isinstance(values, dict):
         raise DataError(f"expected keys and values, got {shown(values)}")
     for key, ours in json.loads(_splitter().to_str()).items():
@@ -227,7 +227,7 @@ def _checked_model(values: Any) -> models.Model:
 
 
 def _alike(theirs: Any, ours: Any) -> bool:
-    """Whether nothing in one JSON contradicts the other; versions of `tokenizers` may write more keys, or fewer."""
+    """Whether two JSON values agree in their common keys; versions of `tokenizers` write more keys, or fewer."""
     if isinstance(theirs, dict) and isinstance(ours, dict):
         return all(_alike(theirs.get(key, value), value) for key, value in ours.items())
     if isinstance(theirs, list) and isinstance(ours, list):
@@ -253,14 +253,14 @@ def _checked_vocabulary(vocabulary: Any) -> dict[str, int]:
 def _checked_merges(merges: Any, vocabulary: dict[str, int]) -> list[tuple[str, str]]:
     if not isinstance(merges, list):
         raise DataError(f"model.merges={shown(merges)}: expected a list of pairs")
-    found: list[tuple[str, str]] = []
+    pairs: list[tuple[str, str]] = []
     for merge in merges:
         pair = merge.split(" ") if isinstance(merge, str) else merge  # as earlier versions of `tokenizers` write it
         if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(part, str) for part in pair)):
             raise DataError(f"model.merges: {shown(merge)}: expected a pair of tokens")
         first, second = pair
-        made = first + second.removeprefix(CONTINUES)
-        if not second.startswith(CONTINUES) or not {first, second, made} <= vocabulary.keys():
+        merged = first + second.removeprefix(CONTINUES)
+        if not second.startswith(CONTINUES) or not {first, second, merged} <= vocabulary.keys():
             raise DataError(f"model.merges: {shown(merge)}: expected two tokens that make a third")
-        found.append((first, second))
-    return found
+        pairs.append((first, second))
+    return pairs
