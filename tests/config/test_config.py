@@ -428,7 +428,7 @@ def test_keys_that_describe_the_model() -> None:
     """A new key of the model needs the mark, or a run starts from a model that is not its own."""
     sections = ("images.size", "encoder.", "tokens.", "embedding.", "attention.", "decoder.")
     training = {"encoder.weights", "encoder.finetune", "encoder.lr", "embedding.path", "embedding.train"}
-    training |= {"tokens.min_count", "tokens.vocab_size", "attention.kind", "attention.shown_heads", "decoder.dropout"}
+    training |= {"tokens.min_count", "tokens.vocab_size", "attention.kind", "decoder.dropout"}
     keys = [key for key, *_ in flat_fields(Recipe) if key.startswith(sections)]
     assert [key for key in keys if key not in training] == list(keys_with("of_model"))
 

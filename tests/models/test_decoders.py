@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from seesay.config import Recipe
-from seesay.errors import RecipeError
 from seesay.models.attention import SCORES, AdditiveAttention, ScaledDotAttention, attend, split_heads, weighted_sum
 from seesay.models.build import build_decoder
 from seesay.models.cells import CELLS, GruCell, LstmCell, RnnCell
@@ -40,7 +39,6 @@ FAMILY: dict[str, dict[str, Any]] = {
     "additive heads": {"attention.heads": 2},
     "dot heads": {"attention.score": "dot", "attention.heads": 2},
     "scaled dot heads": {"attention.score": "scaled_dot", "attention.heads": 2},
-    "some heads shown": {"attention.heads": 2, "attention.shown_heads": 1},
     "hard": {"attention.kind": "hard"},
     "hard gru": {"attention.kind": "hard", "decoder.kind": "gru"},
     "adaptive": {"decoder.design": "adaptive"},
@@ -50,7 +48,6 @@ FAMILY: dict[str, dict[str, Any]] = {
     "up-down gru": {"decoder.design": "up_down", "decoder.kind": "gru"},
     "hard up-down": {"decoder.design": "up_down", "attention.kind": "hard"},
     "transformer": {"decoder.kind": "transformer", "decoder.layers": 3},
-    "transformer, one head shown": {"decoder.kind": "transformer", "decoder.layers": 2, "attention.shown_heads": 1},
     "one head": {"decoder.kind": "transformer", "attention.heads": 1},
     "region self-attention": {"encoder.self_attention": 2},
     "transformer with it": {"decoder.kind": "transformer", "encoder.self_attention": 1},
@@ -479,29 +476,6 @@ def test_up_down_by_its_equations():
     alpha, _ = w.alpha(values, h1)
     h2, c2 = lstm_cell(w("seen_in", np.concatenate([alpha @ values, h1])) + w("cells.1.recur", h2), c2)
     compare_one_step(decoder, regions, token, w.logprobs(np.tanh(w("deep_out", h2))), alpha)
-
-
-@pytest.mark.parametrize("changes", [{"attention.heads": 2}, {"decoder.kind": "transformer", "attention.heads": 2}])
-@torch.no_grad()
-def test_the_map_is_the_mean_of_the_shown_heads(changes):
-    """All of them make the word, however many are shown."""
-    every, first = make(changes), make(changes | {"attention.shown_heads": 1})
-    weights: list[torch.Tensor] = []
-    first.region_weights.register_forward_hook(lambda *call: weights.append(call[-1]))
-    steps = []
-    for decoder in (every, first):
-        memory = decoder.prepare(regions_of(1))
-        steps.append(decoder.step(torch.tensor([[5]]), decoder.start(memory, 1), memory))
-    assert torch.equal(steps[0].logprobs, steps[1].logprobs)
-    heads = weights[0].flatten(end_dim=-2)  # (2, P): one query, two heads
-    torch.testing.assert_close(steps[1].attention.flatten(), heads[0])
-    torch.testing.assert_close(steps[0].attention.flatten(), heads.mean(0))
-    assert not torch.equal(heads[0], heads[1])
-
-
-def test_more_heads_than_there_are_cannot_be_shown():
-    with pytest.raises(RecipeError, match=r"attention\.shown_heads=3: the attention has 2 \(attention\.heads\)"):
-        recipe_of({"attention.heads": 2, "attention.shown_heads": 3})
 
 
 # --- hard attention

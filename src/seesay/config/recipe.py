@@ -121,7 +121,7 @@ def _contradictions(recipe: Recipe) -> Iterator[str]:
     yield from rules.encoder_rules(recipe.encoder, recipe.images, recipe.train)
     yield from rules.token_rules(recipe.tokens, recipe.embedding, recipe.search)
     yield from rules.embedding_rules(recipe.embedding)
-    yield from rules.attention_rules(recipe.attention, recipe.decoder, recipe.heads)
+    yield from rules.attention_rules(recipe.attention, recipe.decoder)
     yield from rules.design_rules(recipe.decoder, recipe.attention)
     yield from rules.train_rules(recipe.train)
     yield from rules.self_critical_rules(recipe.train, recipe.attention)

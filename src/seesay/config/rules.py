@@ -84,9 +84,9 @@ def embedding_rules(embedding: EmbeddingSection) -> Iterator[str]:
         )
 
 
-def attention_rules(attention: AttentionSection, decoder: DecoderSection, heads: int) -> Iterator[str]:
+def attention_rules(attention: AttentionSection, decoder: DecoderSection) -> Iterator[str]:
     """Heads share the width, and hard attention is that of one head in a recurrent decoder."""
-    transformer = decoder.kind == "transformer"
+    heads, transformer = attention.heads or 1, decoder.kind == "transformer"
     if decoder.size % heads != 0:
         yield (
             f"attention.heads={heads}: does not divide decoder.size={decoder.size}; each head has an equal share of it"
@@ -96,8 +96,6 @@ def attention_rules(attention: AttentionSection, decoder: DecoderSection, heads:
             f"attention.heads={heads}: does not divide attention.size={attention.size}; each head "
             "has an equal share of it"
         )
-    if attention.shown_heads is not None and attention.shown_heads > heads:
-        yield f"attention.shown_heads={attention.shown_heads}: the attention has {heads} (attention.heads)"
     if attention.kind == "hard" and heads > 1:
         yield (
             f"attention.kind=hard looks at one region a word, so attention.heads={heads} cannot be; leave heads at 1"

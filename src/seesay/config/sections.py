@@ -154,10 +154,6 @@ class AttentionSection:
     """Number of attention heads, each with an equal share of the width. `null`: 1, and in a
     transformer the largest of 8, 4, 2, 1 that divides `decoder.size`."""
 
-    shown_heads: int | None = at_least(1, default=None, most=1024)
-    """How many of the heads, from the first on, make the map that is shown: the mean of their weights.
-    With `train.grounding` these learn to point, and the others stay free. `null`: all of them."""
-
 
 @dataclass(frozen=True)
 class DecoderSection:

@@ -219,10 +219,10 @@ def _in_torch(
     words = [named_words(captions[record.id], record) for record in records]
     sentences = torch_sentences(captioner, tokenizer, records, [captions[r.id] for r in records], words)
     swapped = swap(captioner.decoder, sentences)
-    falls, shown = ({kind: share.to_dict() for kind, share in part.items()} for part in (swapped.falls, swapped.shown))
+    falls = {kind: share.to_dict() for kind, share in swapped.falls.items()}
     left = randomised(captioner.decoder, sentences, seed)
     return {
-        "swap": {"falls": falls, "shown_heads": shown, "own": round(swapped.own, 7)},
+        "swap": {"falls": falls, "own": round(swapped.own, 7)},
         "randomised": {part: share.to_dict() for part, share in left.items()},
     }
 

@@ -151,29 +151,10 @@ class RegionWeights(nn.Softmax):
 
     A forward hook on it sees the weights of every head and may return others; the context is then
     made from those.
-
-    Args:
-        head_dim: the dimension of the heads in the weights, counted from the end.
-        shown_heads: how many of the heads, from the first on, make the map that is shown
-            (`attention.shown_heads`); None: all of them.
     """
 
-    def __init__(self, head_dim: int, shown_heads: int | None = None) -> None:
+    def __init__(self) -> None:
         super().__init__(dim=-1)
-        self.head_dim, self.shown_heads = head_dim, shown_heads
-
-    def shown(self, weights: Tensor) -> Tensor:
-        """The map that is shown: the mean over the shown heads, without the dimension of the heads."""
-        heads = weights.shape[self.head_dim] if self.shown_heads is None else self.shown_heads
-        return weights.narrow(self.head_dim, 0, heads).mean(self.head_dim)
-
-    def with_shown(self, weights: Tensor, others: Tensor) -> Tensor:
-        """The weights of every head, but for the shown heads those of `others`, which has the same shape."""
-        if self.shown_heads is None:
-            return others
-        kept = weights.shape[self.head_dim] - self.shown_heads
-        parts = others.narrow(self.head_dim, 0, self.shown_heads), weights.narrow(self.head_dim, self.shown_heads, kept)
-        return torch.cat(parts, dim=self.head_dim)
 
 
 def attend(
@@ -192,11 +173,10 @@ def attend(
         softmax: used in place of torch's, so that hooks on it can read or replace the weights.
 
     Returns:
-        context (..., N, T, H / N), and weights (..., T, S) averaged over the heads, or over those that
-        `softmax` shows; rows sum to 1.
+        context (..., N, T, H / N), and weights (..., T, S) averaged over the heads, rows summing to 1.
     """
     scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5  # (..., N, T, S)
     if mask is not None:
         scores = scores.masked_fill(mask.unsqueeze(-3), float("-inf"))
     weights = scores.softmax(dim=-1) if softmax is None else softmax(scores)
-    return weights @ value, weights.mean(dim=-3) if softmax is None else softmax.shown(weights)
+    return weights @ value, weights.mean(dim=-3)

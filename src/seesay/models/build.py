@@ -49,7 +49,6 @@ def build_decoder(recipe: Recipe, encoder: Encoder, vocab_size: int, table: np.n
             size=decoder.size,
             layers=decoder.layers,
             heads=recipe.heads,
-            shown_heads=attention.shown_heads,
             self_attention=recipe.encoder.self_attention,
             dropout=decoder.dropout,
         )
@@ -64,7 +63,6 @@ def build_decoder(recipe: Recipe, encoder: Encoder, vocab_size: int, table: np.n
         score=recipe.score,
         attention_size=attention.size,
         heads=recipe.heads,
-        shown_heads=attention.shown_heads,
         hard=attention.kind == "hard",
         self_attention=recipe.encoder.self_attention,
         dropout=decoder.dropout,

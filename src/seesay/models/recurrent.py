@@ -63,7 +63,6 @@ class RecurrentDecoder(Decoder):
         score: "additive", "dot" or "scaled_dot" (`attention.score`).
         attention_size: A (`attention.size`).
         heads: N, attention heads (`attention.heads`).
-        shown_heads: N' <= N, heads that make the map that is shown (`attention.shown_heads`); None: all.
         hard: whether attention is hard (`attention.kind`).
         self_attention: layers of self-attention among the regions (`encoder.self_attention`).
         dropout: on values, words and output, and between layers.
@@ -82,7 +81,6 @@ class RecurrentDecoder(Decoder):
         score: str = "additive",
         attention_size: int = 192,
         heads: int = 1,
-        shown_heads: int | None = None,
         hard: bool = False,
         self_attention: int = 0,
         dropout: float = 0.5,
@@ -94,7 +92,7 @@ class RecurrentDecoder(Decoder):
         self.embedding = embedding
         self.regions = Regions(region_size, size, grid, self_attention, dropout)
         self.attention = SCORES[score](size, size, attention_size, heads)
-        self.region_weights = RegionWeights(-2, shown_heads)
+        self.region_weights = RegionWeights()
         self.cells = nn.ModuleList(kind(size) for _ in range(layers))
         self.start_state = nn.Linear(size, len(kind.State._fields) * layers * size)
         self.word_in = nn.Linear(embedding.size, (kind.gates + self.extra_inputs) * size)
@@ -177,7 +175,7 @@ class RecurrentDecoder(Decoder):
         scores = self.attention(query, memory.keys)  # (B, K, N, P)
         weights = self.region_weights(scores)
         value_weights, chosen = self._choose(weights, sampled)
-        return Attended(weighted_sum(value_weights, memory.values), self.region_weights.shown(weights), chosen, scores)
+        return Attended(weighted_sum(value_weights, memory.values), weights.mean(dim=2), chosen, scores)
 
     def _choose(self, weights: Tensor, sampled: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Hard attention: weights of the values (B, K, 1, P), and the chosen region (B, K), see `Attended.chosen`."""

@@ -46,17 +46,16 @@ class Block(nn.Module):
         size: H.
         heads: divide H.
         dropout: on the output of each of the three.
-        shown_heads: heads whose mean is returned; None: all.
     """
 
-    def __init__(self, size: int, heads: int, dropout: float, shown_heads: int | None = None) -> None:
+    def __init__(self, size: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.heads = heads
         self.norm_words, self.norm_regions, self.norm_think = (nn.LayerNorm(size) for _ in range(3))
         self.words_in = nn.Linear(size, 3 * size)
         self.words_out = nn.Linear(size, size)
         self.query = nn.Linear(size, size)
-        self.region_weights = RegionWeights(-3, shown_heads)
+        self.region_weights = RegionWeights()
         self.regions_out = nn.Linear(size, size)
         self.think = mlp(size)
         self.dropout = Dropout(dropout)
@@ -77,7 +76,7 @@ class Block(nn.Module):
 
         Returns:
             words (B, N, H); keys and values of the row (B, 2 heads, N, H / heads), or the past with the next words
-            appended; and the attention weights over the regions (B, N, P), averaged over the shown heads.
+            appended; and the attention weights over the regions (B, N, P), averaged over the heads.
         """
         heads, head_size = self.heads, words.shape[-1] // self.heads
         projected = self.words_in(self.norm_words(words))  # (B, N, 3 H)
@@ -107,7 +106,7 @@ class TransformerDecoder(Decoder):
         x_0 = W E y + position,    x = x + attend(words),    x = x + attend(regions),    x = x + mlp(x)
         p(y') = softmax(O (W norm(x) + b))
 
-    The attention that is shown is the last layer's cross-attention, averaged over its first `shown_heads` heads.
+    The attention that is shown is the last layer's cross-attention, averaged over its heads.
 
     Args:
         embedding: of the words, width M.
@@ -116,7 +115,6 @@ class TransformerDecoder(Decoder):
         size: H, the width of every layer (`decoder.size`).
         layers: N (`decoder.layers`).
         heads: of every attention (`attention.heads`).
-        shown_heads: heads that make the map that is shown (`attention.shown_heads`); None: all.
         self_attention: layers of self-attention among the regions (`encoder.self_attention`).
         dropout: on values, words, each part of a layer and the output.
     """
@@ -131,7 +129,6 @@ class TransformerDecoder(Decoder):
         size: int = 512,
         layers: int = 2,
         heads: int = 8,
-        shown_heads: int | None = None,
         self_attention: int = 0,
         dropout: float = 0.1,
     ) -> None:
@@ -143,7 +140,7 @@ class TransformerDecoder(Decoder):
         self.keys = nn.Linear(size, layers * size, bias=False)  # a bias would cancel in the softmax
         self.values = nn.Linear(size, layers * size)
         self.word_in = nn.Linear(embedding.size, size)
-        blocks = [Block(size, heads, dropout, shown_heads) for _ in range(layers)]
+        blocks = [Block(size, heads, dropout) for _ in range(layers)]
         self.blocks = nn.ModuleList(blocks)
         self.region_weights = blocks[-1].region_weights
         self.norm_out = nn.LayerNorm(size)

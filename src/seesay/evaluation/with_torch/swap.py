@@ -22,13 +22,11 @@ class Swap:
 
     Attributes:
         falls: "uniform", "other_word", "other_photo" -> mean fall of the log-probability, over the words
-            that have such weights. The weights of every head are replaced.
-        shown: the same with the weights of the shown heads alone replaced (`attention.shown_heads`).
+            that have such weights.
         own: the largest change by the model's own weights, which should be none (1e-4 at most).
     """
 
     falls: dict[str, Share]
-    shown: dict[str, Share]
     own: float
 
 
@@ -47,7 +45,6 @@ def swap(decoder: Decoder, sentences: TorchSentences) -> Swap:
     positions = sentences.positions
     runs = [_run(decoder, part, ids) for part, ids in zip(sentences.regions, sentences.ids, strict=True)]
     falls: dict[str, list[float]] = {"uniform": [], "other_word": [], "other_photo": []}
-    shown: dict[str, list[float]] = {kind: [] for kind in falls}
     photos: dict[str, list[str]] = {kind: [] for kind in falls}
     own = 0.0
     for number, (run, name) in enumerate(zip(runs, sentences.photos, strict=True)):
@@ -64,14 +61,9 @@ def swap(decoder: Decoder, sentences: TorchSentences) -> Swap:
             own = max(own, abs(run.again(t, run.weights[t]) - run.logprobs[t]))
             for kind, weights in replaced.items():
                 if weights is not None:
-                    of_shown = decoder.region_weights.with_shown(run.weights[t], weights)
                     falls[kind].append(run.logprobs[t] - run.again(t, weights))
-                    shown[kind].append(run.logprobs[t] - run.again(t, of_shown))
                     photos[kind].append(name)
-    every, of_shown = (
-        {kind: Share.of(values, photos[kind]) for kind, values in part.items()} for part in (falls, shown)
-    )
-    return Swap(every, of_shown, own)
+    return Swap({kind: Share.of(values, photos[kind]) for kind, values in falls.items()}, own)
 
 
 @dataclass
