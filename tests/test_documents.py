@@ -89,3 +89,33 @@ def exists(name: str) -> bool:
             continue
         return functools.reduce(lambda value, part: getattr(value, part, None), parts[length:], found) is not None
     return False
+
+
+ARCHITECTURE = ROOT / "docs" / "architecture.md"
+
+
+def named_in_the_tree() -> set[Path]:
+    """Files and folders in the tree of docs/architecture.md."""
+    tree = re.search(r"^```text\nsrc/seesay/\n(.*?)^```", ARCHITECTURE.read_text("utf-8"), re.M | re.S)
+    assert tree
+    folders: list[Path] = [ROOT / "src" / "seesay"]
+    named: set[Path] = set()
+    for line in tree[1].splitlines():
+        depth = (len(line) - len(line.lstrip())) // 2
+        for name in re.match(r"\s+([\w./]+(?:, [\w./]+)*)", line)[1].split(", "):  # pyright: ignore
+            path = folders[depth - 1] / name
+            named.add(path)
+            if name.endswith("/"):
+                folders[depth:] = [path]
+    return named
+
+
+def test_the_tree_is_that_of_the_package() -> None:
+    """Every file and folder that docs/architecture.md names exists, and it names every module and room."""
+    package = ROOT / "src" / "seesay"
+    modules = [path for path in package.rglob("*.py") if path.name != "__init__.py" or path.parent == package]
+    rooms = [path.parent for path in package.rglob("__init__.py") if path.parent != package]
+    named = named_in_the_tree()
+    assert [str(path.relative_to(ROOT)) for path in named if not path.exists()] == []
+    missing = sorted(str(path.relative_to(package)) for path in [*modules, *rooms] if path not in named)
+    assert missing == [], "docs/architecture.md has to name them"

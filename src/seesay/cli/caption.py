@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -107,8 +107,8 @@ def made_by(captioner: CaptionModel, options: CaptionOptions) -> dict[str, Any]:
     encoder, decoder = captioner.encoder_precision, captioner.precision
     made: dict[str, Any] = {"model": captioner.bundle.name, "digest": captioner.bundle.digest}
     if options.sample:
-        sample = options.sample
-        made["sample"] = [sample.n, sample.temperature, sample.top_p, sample.seed]
+        own = (option for option in fields(options.sample) if not option.kw_only)  # not the rules
+        made["sample"] = [getattr(options.sample, option.name) for option in own]
     else:
         made["beam"] = options.beam or captioner.bundle.search.beam
     if options.alternatives:
