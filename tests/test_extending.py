@@ -46,9 +46,9 @@ def look_once_more() -> type:
     class LookOnceMore(ShowAttendTell):
         """The same cell, run twice a word."""
 
-        def advance(self, words_in, state, memory, sample=None):
-            state = super().advance(words_in, state, memory, sample).state
-            return super().advance(words_in, state, memory, sample)
+        def recurrence(self, words_in, state, memory, sampled=None):
+            state = super().recurrence(words_in, state, memory, sampled).state
+            return super().recurrence(words_in, state, memory, sampled)
 
     return LookOnceMore
 
