@@ -30,9 +30,9 @@ from seesay.data.images import (
     Resample,
     find_photos,
     open_photo,
+    passed_over_note,
     photo_formats,
     photo_suffixes,
-    said_of_passed_over,
 )
 from seesay.data.images.formats import picture_kind
 from seesay.errors import DataError, PhotoError
@@ -646,7 +646,7 @@ def test_pictures_of_kinds_that_are_not_read_are_counted(tmp_path: Path, monkeyp
     photos, passed_over = found(installed=False)
     assert photos == ["a.jpg"]
     assert passed_over == {"HEIC": 2, **others}
-    said = said_of_passed_over(passed_over)
+    said = passed_over_note(passed_over)
     assert said.startswith("passed over 7 pictures of kinds that are not read here: 2 HEIC, 2 camera RAW, 1 ")
     assert said.endswith("; pip install 'seesay[heic]' reads HEIC")
     (tmp_path / "a.jpg").unlink()

@@ -279,12 +279,12 @@ def sample_options(number: int | None, alternatives: int | None, **given: Any) -
 def photos_of(paths: list[str]) -> tuple[list[Path | str], dict[str, Pipe]]:
     """Photos of files, folders and pipes; what is passed over in folders is said."""
     from seesay.cli.pipes import pipes_among
-    from seesay.data.images import find_photos, said_of_passed_over
+    from seesay.data.images import find_photos, passed_over_note
 
     pipes, passed_over = pipes_among(paths), Counter()
     photos = list(find_photos(paths, passed_over, pipes))
     if passed_over:
-        say(f"seesay: {said_of_passed_over(passed_over)}")
+        say(f"seesay: {passed_over_note(passed_over)}")
     return photos, pipes
 
 

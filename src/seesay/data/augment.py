@@ -16,12 +16,12 @@ SIDES = re.compile(r"\b(left|right)", re.IGNORECASE)
 
 
 class Variant(NamedTuple):
-    """What is done to a photo.
+    """The changes to a photo.
 
     Attributes:
-        box: the part that is kept: (left, top, right, bottom) in pixels.
+        box: the crop: (left, top, right, bottom) in pixels.
         size: (width, height) of the whole photo in pixels.
-        mirrored: whether left and right are exchanged then.
+        mirrored: whether the crop is mirrored.
         factors: of brightness, contrast and saturation.
     """
 
@@ -32,7 +32,7 @@ class Variant(NamedTuple):
 
     @property
     def crop(self) -> Box:
-        """The part in fractions of the photo, with left > right where it is mirrored."""
+        """The crop in fractions of the photo, with left > right if it is mirrored."""
         (left, top, right, bottom), (width, height) = self.box, self.size
         if self.mirrored:
             left, right = right, left
@@ -41,12 +41,13 @@ class Variant(NamedTuple):
 
 @dataclass(frozen=True)
 class Augmentation:
-    """A random part of a photo, perhaps mirrored, in slightly other colours; mild, so that captions stay true.
+    """A random crop of a photo, perhaps mirrored, with slightly changed colours; mild, so that
+    captions stay true.
 
     Attributes:
-        area: the least share of the photo's area that is kept.
-        aspect: width and height may change against each other by this factor at most.
-        colour: brightness, contrast and saturation change by this share at most.
+        area: the smallest share of the photo's area that a crop keeps.
+        aspect: the largest factor by which the aspect changes.
+        colour: the largest relative change of brightness, contrast and saturation.
     """
 
     area: float = 0.7
@@ -57,9 +58,9 @@ class Augmentation:
         """A variant of the photo, drawn from `random`.
 
         Args:
-            photo: RGB, left as it is.
-            random: where all chance comes from; as much is drawn whatever comes out.
-            mirror: whether left and right may be exchanged (half of the time).
+            photo: RGB; not modified.
+            random: the source of all randomness; every call draws the same number of values.
+            mirror: whether it may be mirrored (half of the time).
         """
         variant = self.draw(photo.size, random, mirror)
         photo = photo.crop(variant.box)
@@ -71,7 +72,9 @@ class Augmentation:
         return photo
 
     def draw(self, size: tuple[int, int], random: np.random.Generator, mirror: bool = True) -> Variant:
-        """What `__call__` with the same `random` does to a photo of `size` (width, height)."""
+        """The changes that `__call__` with the same `random` makes to a photo of `size` (width,
+        height).
+        """
         box = self._box(size, random)
         mirrored = random.random() < 0.5 and mirror
         factors = 1 + random.uniform(-self.colour, self.colour, 3)
@@ -87,5 +90,5 @@ class Augmentation:
 
 
 def may_be_mirrored(captions: Iterable[str]) -> bool:
-    """False where a caption speaks of left or right."""
+    """False if a caption mentions left or right."""
     return not any(SIDES.search(caption) for caption in captions)

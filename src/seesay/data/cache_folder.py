@@ -9,6 +9,6 @@ from platformdirs import user_cache_path
 
 
 def cache_folder() -> Path:
-    """Where caches live: $SEESAY_CACHE, else the user's cache folder."""
+    """$SEESAY_CACHE, else the user's cache folder."""
     override = os.environ.get("SEESAY_CACHE")
     return Path(override).expanduser() if override else user_cache_path("seesay")

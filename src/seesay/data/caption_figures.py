@@ -15,15 +15,16 @@ RARE = 5  # the default of tokens.min_count: words that are rarer become unknown
 
 @dataclass(frozen=True)
 class CaptionFigures:
-    """What captions consist of; words as training splits them, without punctuation, in lower case.
+    """Lengths and vocabulary of captions; words are those of training, in lower case without
+    punctuation.
 
     Attributes:
-        captions: how many.
-        mean, shortest, longest: words a caption.
-        most: words that 99 % of the captions have at most.
-        words: different ones.
-        rare: of these, written fewer than `RARE` times.
-        rare_share: share of the text, 0 to 1, that these are.
+        captions: their number.
+        mean, shortest, longest: words per caption.
+        most: 99 % of the captions have at most this many words.
+        words: the number of different words.
+        rare: how many of these occur fewer than `RARE` times.
+        rare_share: their share of all words in the text, 0 to 1.
     """
 
     captions: int
@@ -36,7 +37,7 @@ class CaptionFigures:
     rare_share: float
 
     def lines(self, of: str) -> list[str]:
-        """Two lines for a human; `of` says whose captions they are."""
+        """Two lines for people; `of` names the captions."""
         return [
             f"length of {of}: {self.mean:.1f} words on average, {self.shortest} to {self.longest}, "
             f"99 % have at most {self.most}",
@@ -46,7 +47,7 @@ class CaptionFigures:
 
 
 def caption_figures(captions: Iterable[str]) -> CaptionFigures | None:
-    """Figures of some captions; None of none."""
+    """Figures of captions; None if there are no captions."""
     counts: Counter[str] = Counter()
     lengths: list[int] = []
     for caption in captions:

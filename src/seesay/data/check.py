@@ -25,21 +25,21 @@ from seesay.data.splits import SplitSpec
 from seesay.data.text import count_of, first_few
 from seesay.errors import DataError, PhotoError
 
-BROKEN_SHARE = 0.1  # more unreadable photos than this point to a broken copy, not to a few bad files
+BROKEN_SHARE = 0.1  # more unreadable photos than this suggest a broken copy, not a few bad files
 
 
 @dataclass(frozen=True)
 class CheckReport:
-    """What `check_dataset` found.
+    """The result of `check_dataset`.
 
     Attributes:
         layout: the layout's name.
-        photos, captions: how many, unreadable photos included.
+        photos, captions: their numbers, unreadable photos included.
         splits: (photos, captions) of each split that occurs.
         problems: errors first, then repaired rows, then notes.
-        unreadable: photos that cannot be opened; None if none was opened.
-        figures: of the training captions; of all captions where there is no training split.
-        files: of captions, that were read.
+        unreadable: the number of photos that cannot be opened; None if photos were not opened.
+        figures: of the training captions, or of all captions if there is no training split.
+        files: the caption files that were read.
     """
 
     layout: str
@@ -53,12 +53,12 @@ class CheckReport:
 
     @property
     def repaired(self) -> int:
-        """Rows that were mended without losing anything."""
+        """The number of rows that were repaired without losing anything."""
         return sum(problem.kind == "repaired" for problem in self.problems)
 
     @property
     def errors(self) -> int:
-        """Problems that leave something out."""
+        """The number of problems that leave something out."""
         return sum(problem.kind == "error" for problem in self.problems)
 
     @property
@@ -72,7 +72,9 @@ class CheckReport:
         return self._readable() and not lacking_for_training(self.splits)
 
     def lines(self, most: int | None = 200) -> list[str]:
-        """The report: at most so many lines of problems, many alike ones in a line; None: a line for each problem."""
+        """The report, with at most `most` lines of problems, similar ones in a line; None: a line
+        for each problem.
+        """
         opened = [] if self.unreadable is None else [count_of(self.unreadable, "unreadable image")]
         parts = [*_counts(self.photos, self.captions), count_of(self.repaired, "repaired row"), *opened]
         splits = [f"  {split}: {', '.join(_counts(*counts))}" for split, counts in self.splits.items()]
@@ -117,7 +119,7 @@ def check_dataset(
         open_photos: whether every photo is decoded and compared with those of other splits.
         progress: called with (photos opened, photos) after each photo.
         columns: as for `read_dataset`.
-        boxes: as for `seesay.data.boxes.read_boxes`; what was matched is among the notes.
+        boxes: as for `seesay.data.boxes.read_boxes`; notes say how many were matched.
 
     Raises:
         DataError: nothing in it can be used.
@@ -127,9 +129,9 @@ def check_dataset(
         data = read_boxes(boxes, data)
     problems, unreadable = list(data.problems), None
     if open_photos:
-        found = _open_all(data.records, progress)
-        damaged = [photo.problem for photo in found if photo.problem]
-        problems += [*damaged, *copies_across_splits(data.records, [photo.hash for photo in found])]
+        opened = _open_all(data.records, progress)
+        damaged = [photo.problem for photo in opened if photo.problem]
+        problems += [*damaged, *copies_across_splits(data.records, [photo.hash for photo in opened])]
         unreadable = sum(problem.kind == "error" for problem in damaged)
     captions = Counter()
     for record in data.records:
@@ -157,7 +159,9 @@ def find_unreadable(
 
 
 class _Opened(NamedTuple):
-    """What opening a photo told: an error, a note where it is damaged but can be read, or neither."""
+    """An opened photo: an error if it cannot be read, a note if it is damaged but can be, and its
+    hash.
+    """
 
     problem: Problem | None
     hash: np.ndarray | None
@@ -166,17 +170,17 @@ class _Opened(NamedTuple):
 def _open_all(
     records: Sequence[CaptionRecord], progress: Callable[[int, int], None] | None, hashed: bool = True
 ) -> list[_Opened]:
-    found: list[_Opened] = []
+    photos: list[_Opened] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # Pillow decodes outside Python's lock
-        for done, opened in enumerate(pool.map(partial(_open, hashed=hashed), records), 1):
-            found.append(opened)
+        for count, photo in enumerate(pool.map(partial(_open, hashed=hashed), records), 1):
+            photos.append(photo)
             if progress:
-                progress(done, len(records))
-    return found
+                progress(count, len(records))
+    return photos
 
 
 def lacking_for_training(splits: Container[str]) -> str:
-    """What is missing of the splits that training needs, and what to do; "" if nothing is."""
+    """Which splits that training needs are missing, and what to do; "" if none is."""
     lacking = [split for split in ("train", "dev") if split not in splits]
     if not lacking:
         return ""
@@ -185,14 +189,14 @@ def lacking_for_training(splits: Container[str]) -> str:
 
 
 def refuse_if_too_many_unreadable(broken: Sequence[Problem], total: int) -> None:
-    """Let a few unreadable photos pass: whoever trains leaves them out and says how many.
+    """Raise an error if too many photos are unreadable; a few may be left out.
 
     Args:
         broken: one problem for each photo that cannot be read.
         total: photos in all.
 
     Raises:
-        DataError: they are more than a tenth of all; the text names the first few.
+        DataError: more than a tenth is unreadable; the text names the first few.
     """
     if len(broken) <= BROKEN_SHARE * total:
         return

@@ -10,23 +10,24 @@ from seesay.data.records import CaptionRecord
 
 
 def digest_data(training: Sequence[CaptionRecord], dev: Sequence[CaptionRecord]) -> dict[str, str]:
-    """A digest (hex) of each part of the data, named as a message names it.
+    """A digest (hex) of each part of the data, by its name in messages.
 
-    The order of photos and captions counts, since that of the batches follows it; where the files lie does not.
+    The order of photos and captions matters, because batches follow it; the place of the files does
+    not.
     """
-    found: dict[str, str] = {}
+    digests: dict[str, str] = {}
     for split, records in (("training", training), ("dev", dev)):
         photos = digest_photos([record.image for record in records])
-        found[f"the {split} captions"] = _digest((record.id, *record.captions) for record in records)
-        found[f"the {split} photos"] = _digest(
+        digests[f"the {split} captions"] = _digest((record.id, *record.captions) for record in records)
+        digests[f"the {split} photos"] = _digest(
             (record.id, photo.hex()) for record, photo in zip(records, photos, strict=True)
         )
     if any(record.objects for record in training):
-        found["the boxes"] = _digest(
+        digests["the boxes"] = _digest(
             (record.id, *((o.kind, o.boxes, sorted(o.names), o.mentions) for o in record.objects))
             for record in training
         )
-    return found
+    return digests
 
 
 def _digest(rows: Iterable[tuple[object, ...]]) -> str:

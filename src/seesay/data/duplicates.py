@@ -21,7 +21,8 @@ CHUNK = 512  # photos compared at once, with all those of another split
 
 
 def photo_hash(photo: Image.Image) -> np.ndarray | None:
-    """(4,) uint64 that hardly change when a photo is scaled or compressed; None where the photo shows too little.
+    """(4,) uint64, which hardly change if the photo is scaled or compressed; None if it has too
+    little detail.
 
     Each bit tells whether a cell of the photo is darker than the cell to its right (dHash, Krawetz 2013).
     """
@@ -33,7 +34,8 @@ def photo_hash(photo: Image.Image) -> np.ndarray | None:
 
 
 def copies_across_splits(records: Sequence[CaptionRecord], hashes: Sequence[np.ndarray | None]) -> list[Problem]:
-    """A note for photos of one split that another has too, byte for byte, and one for those that nearly are.
+    """Notes about photos of one split that are in another too: one for equal files, one for nearly
+    equal pictures.
 
     Args:
         records: all photos.
@@ -59,20 +61,20 @@ def copies_across_splits(records: Sequence[CaptionRecord], hashes: Sequence[np.n
 
 
 def _near(photos: Sequence[int], others: Sequence[int], hashes: Sequence[np.ndarray | None]) -> list[tuple[int, int]]:
-    """Pairs of photos whose hashes are near, the nearest of `others` for each of `photos`."""
-    known = {i: found for i, found in enumerate(hashes) if found is not None}
+    """Pairs of photos with similar hashes: for each of `photos` the nearest of `others`."""
+    known = {i: pairs for i, pairs in enumerate(hashes) if pairs is not None}
     photos, others = ([i for i in part if i in known] for part in (photos, others))
     if not photos or not others:
         return []
-    theirs = np.stack([known[j] for j in others])  # (N, 4)
-    found: list[tuple[int, int]] = []
+    other_hashes = np.stack([known[j] for j in others])  # (N, 4)
+    pairs: list[tuple[int, int]] = []
     for start in range(0, len(photos), CHUNK):
         part = photos[start : start + CHUNK]
-        ours = np.stack([known[i] for i in part])  # (M, 4)
+        part_hashes = np.stack([known[i] for i in part])  # (M, 4)
         distance = np.zeros((len(part), len(others)), np.uint16)
-        for word in range(ours.shape[1]):
-            distance += np.bitwise_count(ours[:, word, None] ^ theirs[:, word])
+        for word in range(part_hashes.shape[1]):
+            distance += np.bitwise_count(part_hashes[:, word, None] ^ other_hashes[:, word])
         nearest = distance.argmin(axis=1)
         close = np.flatnonzero(distance[np.arange(len(part)), nearest] <= NEAR)
-        found += [(part[i], others[nearest[i]]) for i in close]
-    return found
+        pairs += [(part[i], others[nearest[i]]) for i in close]
+    return pairs

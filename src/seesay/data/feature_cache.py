@@ -1,9 +1,14 @@
 """The feature cache: features of photos from a frozen encoder, computed once and memory-mapped afterwards.
 
-One folder per encoder, weights and preprocessing holds append-only files: `rows.f16`, the features of one photo after
-the other, `rows.index`, 16 bytes a row: the digest of the photo file's content, and `rows.crc`, 4 bytes a row: the
-checksum of both. So a photo is found again whatever data set, path or split it comes from; a damaged row is encoded
-anew; a killed run leaves a whole prefix; and readers are never in the way of the one writer, who holds a lock.
+Each combination of encoder, weights and preprocessing has a folder with three append-only files:
+`rows.f16` (the
+features, photo after photo), `rows.index` (16 bytes a row: the digest of the photo file's content)
+and `rows.crc`
+(4 bytes a row: the checksum of both). So a photo is found again whatever data set, path or split it
+comes from, a
+damaged row is encoded anew, a killed run leaves a valid prefix, and readers never disturb the
+single writer, which
+holds a lock.
 """
 
 from __future__ import annotations
@@ -31,13 +36,13 @@ from seesay.errors import DataError, PhotoError
 
 DIGEST_BYTES = 16
 SUM = np.dtype("<u4")
-T = TypeVar("T")  # what names a photo
+T = TypeVar("T")  # names a photo
 Encode = Callable[[np.ndarray], np.ndarray]
 Advance = Callable[[int], None]
 
 
 def photo_digest(photo: Path) -> bytes:
-    """16 bytes that name the content of a photo's file, or the file itself where it cannot be read."""
+    """16 bytes that identify the content of a photo's file, or its path if it cannot be read."""
     try:
         about = photo.stat()
         return _digest_of_file(photo, about.st_size, about.st_mtime_ns)
@@ -45,7 +50,7 @@ def photo_digest(photo: Path) -> bytes:
         return hashlib.blake2b(os.fsencode(photo), digest_size=DIGEST_BYTES, person=b"unreadable").digest()
 
 
-@lru_cache(maxsize=2**18)  # a run asks several times: for its data, its features, and those of each teacher
+@lru_cache(maxsize=2**18)  # a run asks several times: for data, features, and teachers
 def _digest_of_file(photo: Path, size: int, modified: int) -> bytes:
     return hashlib.blake2b(photo_bytes(photo), digest_size=DIGEST_BYTES).digest()
 
@@ -56,11 +61,12 @@ class PhotoFeatures:
 
     Attributes:
         rows: (N, P, D) float16 memory map of the whole cache.
-        place: (photos,) the row of each photo asked for, -1 where it could not be read; or (photos, views), where
-            several variants of each are kept.
+        place: (photos,) the row of each photo, -1 if it could not be read; or (photos, views), if
+            several variants
+            of each photo are cached.
         grid: (rows, cols) of the regions, P = rows * cols.
         problems: one for each photo that could not be read.
-        repaired: how many rows were found damaged and encoded anew.
+        repaired: how many damaged rows were encoded anew.
     """
 
     rows: np.ndarray
@@ -79,14 +85,15 @@ class PhotoFeatures:
         return self.place if self.place.ndim == 2 else self.place[:, None]
 
     def take(self, photos: np.ndarray, epoch: int = 0) -> np.ndarray:
-        """(B, P, D) float16 features of the photos with these numbers (all of them readable).
+        """(B, P, D) float16 features of the photos with these indices, all of them readable.
 
-        Of several variants, each photo's are taken in turn from epoch to epoch, beginning with another one.
+        If there are several variants, they take turns from epoch to epoch; photos begin with
+        different ones.
         """
         return self.rows[self._views[photos, self.view(photos, epoch)]]
 
     def view(self, photos: Any, epoch: int) -> Any:
-        """The number of the variant of each photo (a number or an array of them) that `take` gives."""
+        """The variant that `take` returns for each photo (an index, or an array of indices)."""
         return (photos + epoch) % self._views.shape[1]
 
 
@@ -95,7 +102,8 @@ class FeatureCache:
     """Features of one encoder with its weights and preprocessing.
 
     Attributes:
-        identity: everything that the features depend on besides the photo; hashed into the folder's name.
+        identity: everything besides the photo that the features depend on; hashed into the folder's
+            name.
         grid: (rows, cols) of the encoder's regions.
         depth: D, features per region.
         root: the folder of all caches; default `cache_folder() / "features"`.
@@ -118,7 +126,7 @@ class FeatureCache:
         return self.grid[0] * self.grid[1] * self.depth * 2
 
     def missing(self, digests: Sequence[bytes]) -> list[int]:
-        """The first place of each digest that has no row yet."""
+        """The first index of each digest that has no row yet."""
         known = set(self._index())
         first = {digest: i for i, digest in reversed(list(enumerate(digests))) if digest not in known}
         return sorted(first.values())
@@ -132,23 +140,26 @@ class FeatureCache:
         advance: Advance | None = None,
         digests: Sequence[bytes] | None = None,
     ) -> PhotoFeatures:
-        """Features of the photos; those that are not in the cache yet, or are damaged there, are encoded and kept.
+        """Features of the photos; those that are not in the cache yet, or are damaged there, are
+        encoded and added.
 
         Args:
-            photos: files; or whatever `load` takes, whose text names the file, with `digests`.
-            load: photo -> what `encode` reads, one item; raises PhotoError.
+            photos: files; or, with `digests`, anything that `load` takes and whose text names the
+                file.
+            load: photo -> one item of the input of `encode`; raises PhotoError.
             encode: (B, ...) -> (B, P, D).
-            batch_size: photos an `encode` call.
+            batch_size: photos per call of `encode`.
             advance: called with the number of photos done since the last call.
-            digests: of the photos, where they are known already.
+            digests: of the photos, if they are known already.
 
         Raises:
-            DataError: the disk has no room, or may not be written; or the encoder gives numbers that are not finite.
+            DataError: the disk is full or not writable, or the encoder gives numbers that are not
+                finite.
         """
         digests = list(digests) if digests is not None else digest_photos(photos)
         with _writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.folder / "lock").acquire()  # a second process waits here, then finds the rows made
+            lock = FileLock(self.folder / "lock").acquire()  # a second process waits here, then finds the rows written
         failures: dict[bytes, str] = {}
         with lock:
             self._drop_torn_tail()
@@ -174,7 +185,9 @@ class FeatureCache:
     def _append(
         self, photos: list[T], digests: list[bytes], load: Callable[[T], np.ndarray], encode: Encode
     ) -> dict[bytes, str]:
-        """Encode one batch and write its rows, and the index last: the order makes a torn write harmless."""
+        """Encode one batch and write its rows, the index last, so that an interrupted write is
+        harmless.
+        """
         loaded: list[tuple[bytes, np.ndarray]] = []
         failures: dict[bytes, str] = {}
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -218,7 +231,7 @@ class FeatureCache:
         return [data[i : i + DIGEST_BYTES] for i in range(0, len(data) - DIGEST_BYTES + 1, DIGEST_BYTES)]
 
     def _drop_torn_tail(self) -> None:
-        """After a kill in the middle of a write: keep the rows that index and rows hold in whole."""
+        """After a kill in the middle of a write, keep the rows that are complete in both files."""
         if not (self._index_file.exists() and self._rows_file.exists()):
             self._index_file.unlink(missing_ok=True)
             self._rows_file.unlink(missing_ok=True)
@@ -231,15 +244,17 @@ class FeatureCache:
             os.truncate(self._sums_file, whole * SUM.itemsize)
 
     def _add_missing_sums(self) -> None:
-        """Of rows that an early version wrote, which had no checksums: they are believed."""
+        """Add checksums to rows that have none, as in caches of earlier versions; these rows are
+        trusted.
+        """
         index = self._index()
-        have = self._sums_file.stat().st_size // SUM.itemsize if self._sums_file.exists() else 0
-        if have < len(index):
+        count = self._sums_file.stat().st_size // SUM.itemsize if self._sums_file.exists() else 0
+        if count < len(index):
             rows = self._rows(len(index))
             with ThreadPoolExecutor(os.cpu_count()) as pool:
-                sums = list(pool.map(_checksum, index[have:], rows[have:]))
-            if have:
-                os.truncate(self._sums_file, have * SUM.itemsize)  # a torn one
+                sums = list(pool.map(_checksum, index[count:], rows[count:]))
+            if count:
+                os.truncate(self._sums_file, count * SUM.itemsize)  # drop an incomplete one
             _write_through(self._sums_file, np.array(sums, SUM).tobytes())
 
     def _damaged(self, wanted: set[bytes]) -> list[int]:
@@ -257,7 +272,7 @@ class FeatureCache:
             return [number for number, wrong in zip(numbers, pool.map(damaged, numbers), strict=True) if wrong]
 
     def _forget(self, rows: Sequence[int]) -> None:
-        """Give up rows: no photo has the digest that they get."""
+        """Give up rows by overwriting their digests with zeros, which no photo has."""
         if rows:
             with _writing(self._index_file), self._index_file.open("r+b") as file:
                 for row in rows:

@@ -9,8 +9,8 @@ from PIL import Image, ImageFilter
 
 Fill = Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
 
-BLUR_SHARE = 0.1  # of the longer side: the radius of a blur that leaves no thing recognisable
-ROUNDS = 200  # of relaxation, by which colours cross a quarter of a photo of FILL_SIDE pixels
+BLUR_SHARE = 0.1  # blur radius by the longer side, large enough that no thing can be recognised
+ROUNDS = 200  # of relaxation, in which colours spread over a quarter of FILL_SIDE pixels
 FILL_SIDE = 32  # pixels; colours that are interpolated have no finer detail
 NOISE = 0.02  # standard deviation of ROAD's noise, of the range of colours
 
@@ -33,14 +33,15 @@ def hide(photo: Image.Image, regions: np.ndarray, fill: str, seed: int = 0) -> I
 
 
 def top_regions(weights: np.ndarray, share: float) -> np.ndarray:
-    """The regions with the most weight, as many as make up this share of the photo's area, at least one.
+    """The regions with the largest weights that together cover this share of the photo, at least
+    one.
 
     Args:
         weights: (rows, cols).
         share: above 0, at most 1.
 
     Returns:
-        (rows, cols) bool. Of regions with equal weights the first ones are taken.
+        (rows, cols) bool. Among regions with equal weights the first ones are taken.
     """
     count = max(1, round(share * weights.size))
     chosen = np.zeros(weights.size, dtype=bool)
@@ -49,9 +50,10 @@ def top_regions(weights: np.ndarray, share: float) -> np.ndarray:
 
 
 def moved(regions: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """The same shape somewhere else: shifted at random around the edges, mirrored half of the time.
+    """The same shape elsewhere: shifted at random, wrapping around the edges, and mirrored half of
+    the time.
 
-    As many regions are hidden, as scattered as before (but where the shape is cut by an edge).
+    The number of regions stays the same, and so does their scatter unless an edge cuts the shape.
     """
     rows, cols = regions.shape
     shift = (int(random.integers(rows)), int(random.integers(cols)))
@@ -73,7 +75,8 @@ def _road(pixels: np.ndarray, hidden: np.ndarray, random: np.random.Generator) -
     """Noisy linear imputation (Rong et al. 2022, https://arxiv.org/abs/2202.00449).
 
     Each hidden pixel is the weighted mean of its eight neighbours (1/6 beside it, 1/12 across), plus
-    noise, so that the hidden part cannot be told by its colour. Solved by relaxation on a small copy.
+    noise, so that its colour does not give the hidden part away. Solved by relaxation on a small
+    copy.
     """
     size = (FILL_SIDE, FILL_SIDE)
     small = Image.fromarray(pixels.astype(np.uint8)).resize(size, Image.Resampling.BOX)

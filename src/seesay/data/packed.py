@@ -1,9 +1,10 @@
 """Photos inside tars and tables: unpacked once into the cache, so that every photo is a file on disk.
 
-Training reads a photo many times and in any order, digests name it by its bytes, and every other part of the package
-opens paths. A file in the cache serves them all at once; opening rows of a compressed table at random does not.
-Photos are written one by one under their final names only when they are whole, so a killed run loses one photo, the
-next goes on from there, and two processes may unpack the same set.
+Training reads photos many times and in any order, and everything else opens paths, which files
+serve better than
+random access to a compressed table. A photo gets its final name only when it is complete. So a
+killed run loses one
+photo and continues there, and two processes may unpack the same set.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ class Packed:
     """The photos inside one file.
 
     Attributes:
-        folder: where they are unpacked to.
-        sizes: name of each photo -> its bytes, or about so many.
-        read: (name, bytes) of each of the photos named, in the order of the file.
+        folder: the folder that they are unpacked into.
+        sizes: name of each photo -> its size in bytes, at least approximately.
+        read: names -> (name, bytes) of these photos, in the order of the file.
     """
 
     folder: Path
@@ -38,12 +39,12 @@ class Packed:
     read: Callable[[Collection[str]], Iterator[tuple[str, bytes]]]
 
     def path(self, name: str) -> str:
-        """The file that a photo is, once it is unpacked."""
+        """The path of a photo after unpacking."""
         return f"{self.folder}/{name}"
 
 
 def unpacked_folder(file: Path) -> Path:
-    """The place in the cache of a file's photos; a file that is written anew has another one."""
+    """The cache folder for the photos of a file; it changes if the file is written anew."""
     file = file.resolve()
     state = file.stat()
     text = f"{file}\n{state.st_size}\n{state.st_mtime_ns}"
@@ -52,7 +53,8 @@ def unpacked_folder(file: Path) -> Path:
 
 
 def unpack(packs: Sequence[Packed], photos: Iterable[Path], console: Console | None = None) -> None:
-    """Write those of the photos that lie inside `packs` and are not in the cache yet; says how much that is.
+    """Write those photos that lie inside `packs` and are not in the cache yet, after printing their
+    size.
 
     Args:
         packs: files that hold photos.
@@ -62,8 +64,8 @@ def unpack(packs: Sequence[Packed], photos: Iterable[Path], console: Console | N
     Raises:
         DataError: the disk has no room, or a file cannot be read or written.
     """
-    asked = {str(photo) for photo in photos} if packs else set()
-    missing = [(pack, names) for pack in packs if (names := _missing(pack, asked))]
+    paths = {str(photo) for photo in photos} if packs else set()
+    missing = [(pack, names) for pack in packs if (names := _missing(pack, paths))]
     if not missing:
         return
     console = console or Console(stderr=True)
@@ -84,8 +86,8 @@ def unpack(packs: Sequence[Packed], photos: Iterable[Path], console: Console | N
                 advance()
 
 
-def _missing(pack: Packed, asked: Collection[str]) -> list[str]:
-    names = [name for name in pack.sizes if pack.path(name) in asked]
+def _missing(pack: Packed, paths: Collection[str]) -> list[str]:
+    names = [name for name in pack.sizes if pack.path(name) in paths]
     return [name for name in names if not _is_there(pack.path(name))]
 
 

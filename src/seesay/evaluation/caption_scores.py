@@ -1,4 +1,4 @@
-"""Bundle + data -> scores: the captions are generated as they are served, on ONNX Runtime."""
+"""Captions the photos of a data set on ONNX Runtime, as users would, and scores the captions."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What one model did on one split.
+    """The result of one model on one split.
 
     Attributes:
-        scores: of the captions.
+        scores: scores of the captions.
         statistics: length and variety of the captions.
-        attention: how the maps look.
+        attention: statistics of the maps.
         captions: by record id.
-        failures: photos that could not be read; they are not scored.
+        failures: photos that could not be read and are not scored.
         about: model, beam, precision, version and counts.
-        pointing: whether attention lies on what is named; None where the data does not tell where things are.
+        pointing: pointing accuracy; None if the data has no boxes of shapes.
     """
 
     scores: Scores
@@ -51,15 +51,15 @@ class Evaluation:
         return {name: {"caption": caption.text, "cider": cider} for (name, caption), cider in pairs}
 
     def examples(self, photos: int = 12, seed: int = 0) -> list[dict[str, Any]]:
-        """Photos that nobody chose: `id`, `caption` and `cider` of a random draw, the best first.
+        """Unselected photos: `id`, `caption` and `cider` of a random draw, the best first.
 
         Args:
-            photos: how many; all where there are fewer.
-            seed: of the draw, which depends on the ids and nothing else.
+            photos: their number, or all if there are fewer.
+            seed: of the draw, which depends only on the ids.
         """
-        drawn = Random(seed).sample(sorted(self.captions), min(photos, len(self.captions)))
-        judged = self.per_photo
-        return sorted(({"id": name, **judged[name]} for name in drawn), key=lambda found: -found["cider"])
+        names = Random(seed).sample(sorted(self.captions), min(photos, len(self.captions)))
+        per_photo = self.per_photo
+        return sorted(({"id": name, **per_photo[name]} for name in names), key=lambda example: -example["cider"])
 
     def to_dict(self, attention: bool = False) -> dict[str, Any]:
         """Everything for JSON, the captions' text included."""
@@ -90,11 +90,12 @@ def evaluate(
     """Caption the photos of the records and score the text.
 
     Args:
-        model: what captions.
+        model: the model.
         records: photos with references.
         beam: None takes the bundle's own.
-        official: True demands pycocoevalcap's tokeniser and METEOR, False leaves them out, None takes what is there.
-        training_captions: to tell which captions are new.
+        official: True requires pycocoevalcap's tokeniser and METEOR, False leaves them out, None
+            uses them if installed.
+        training_captions: for the share of novel captions.
         advance: called after each photo.
         grounding: the objects of each picture by record id, with their boxes, where the data tells them.
 

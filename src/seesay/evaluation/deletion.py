@@ -75,7 +75,7 @@ def deletion(
         One `Fall` for each fill and share.
     """
     random = np.random.default_rng(seed)
-    found: dict[tuple[str, float], dict[str, list[float]]] = {}
+    measured: dict[tuple[str, float], dict[str, list[float]]] = {}
     photos: list[str] = []
     for sentence in sentences:
         others = other_words(sentence.words)
@@ -84,7 +84,7 @@ def deletion(
             for share in shares:
                 areas = _areas(word, other, share, random)
                 for fill in fills:
-                    falls = found.setdefault((fill, share), {area: [] for area in AREAS})
+                    falls = measured.setdefault((fill, share), {area: [] for area in AREAS})
                     hidden = {a: ~regions if insert else regions for a, regions in areas.items()}
                     pictures = [hide(sentence.picture, regions, fill, seed) for regions in hidden.values()]
                     values = dict(zip(hidden, falls_of(model, pictures, sentence.text, word), strict=True))
@@ -92,7 +92,7 @@ def deletion(
                         falls[area].append(values.get(area, float("nan")))
         if advance:
             advance()
-    return [_summary(fill, share, falls, photos) for (fill, share), falls in found.items()]
+    return [_summary(fill, share, falls, photos) for (fill, share), falls in measured.items()]
 
 
 def falls_of(model: CaptionModel, pictures: Sequence[Image.Image], text: str, word: NamedWord) -> list[float]:

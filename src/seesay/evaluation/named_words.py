@@ -1,4 +1,4 @@
-"""Which words of a caption name what, and where that is."""
+"""Finds the words of a caption that name things, and the boxes of these things."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ NOUNS = frozenset(noun for nouns in KIND_WORDS.values() for noun in nouns)
 
 
 def named_words(caption: Caption, record: CaptionRecord) -> tuple[NamedWord, ...]:
-    """The words of any sentence about the photo that name something with a box."""
-    found = []
+    """The words of a caption that name something with a box."""
+    words = []
     for position, word in enumerate(caption.words):
         if boxes := boxes_named(word.text, record.objects):
-            found.append(_named(caption, record, position, boxes, word.text))
-    return tuple(found)
+            words.append(_named(caption, record, position, boxes, word.text))
+    return tuple(words)
 
 
 def mentioned_words(caption: Caption, record: CaptionRecord, number: int) -> tuple[NamedWord, ...]:
-    """The heads of the phrases of a reference that have boxes.
+    """The heads of those phrases of a reference caption that have boxes.
 
     Args:
         caption: the record's caption `number`, scored by a model.
@@ -33,27 +33,29 @@ def mentioned_words(caption: Caption, record: CaptionRecord, number: int) -> tup
         number: of the caption.
     """
     # A displayed word may be two of `split_words` ("dog's").
-    display = [i for i, word in enumerate(caption.words) for _ in split_words(word.text)]
-    found = []
+    display_index = [i for i, word in enumerate(caption.words) for _ in split_words(word.text)]
+    words = []
     for thing in record.objects:
         for which, word in thing.mentions:
-            if which == number and word < len(display):
-                position = display[word]
+            if which == number and word < len(display_index):
+                position = display_index[word]
                 noun = singular(caption.words[position].text)
-                found.append(_named(caption, record, position, thing.boxes, noun))
-    return tuple(sorted(found, key=lambda named: named.position))
+                words.append(_named(caption, record, position, thing.boxes, noun))
+    return tuple(sorted(words, key=lambda named: named.position))
 
 
 def absent_words(caption: Caption, record: CaptionRecord) -> tuple[NamedWord, ...]:
-    """Words that name a thing of a known kind which is in no reference and has no box; `boxes` are empty."""
-    said = {singular(word) for reference in record.captions for word in split_words(reference)}
-    drawn = {name for thing in record.objects for name in thing.names}
-    found = []
+    """Words for things of known kinds that no reference names and no box shows; their `boxes` are
+    empty.
+    """
+    reference_nouns = {singular(word) for reference in record.captions for word in split_words(reference)}
+    boxed_nouns = {name for thing in record.objects for name in thing.names}
+    words = []
     for position, word in enumerate(caption.words):
         noun = singular(word.text)
-        if noun in NOUNS and noun not in said | drawn and not boxes_named(noun, record.objects):
-            found.append(_named(caption, record, position, (), noun))
-    return tuple(found)
+        if noun in NOUNS and noun not in reference_nouns | boxed_nouns and not boxes_named(noun, record.objects):
+            words.append(_named(caption, record, position, (), noun))
+    return tuple(words)
 
 
 def _named(caption: Caption, record: CaptionRecord, position: int, boxes: Sequence[Box], noun: str) -> NamedWord:
@@ -62,5 +64,5 @@ def _named(caption: Caption, record: CaptionRecord, position: int, boxes: Sequen
 
 
 def mentioned_captions(record: CaptionRecord) -> Iterable[int]:
-    """Numbers of the record's captions that have phrases with boxes, in order, each once."""
+    """Sorted indices of the record's captions with phrases that have boxes."""
     return sorted({number for thing in record.objects for number, _ in thing.mentions})

@@ -1,4 +1,4 @@
-"""Evaluation -> report page: which photos are shown, and which figures stand above them."""
+"""Chooses the photos and figures of the report page of an evaluation."""
 
 from __future__ import annotations
 
@@ -23,16 +23,18 @@ CIDER_STEP = 20  # width of a bar, x100
 def report(
     path: str | Path, result: Evaluation, records: Sequence[CaptionRecord], title: str, photos: int = 12
 ) -> Path:
-    """Write an evaluation as one HTML page: figures, then the best, middling and worst captions, then unselected ones.
+    """Write an evaluation as an HTML page: figures, then the best, middling, worst and some
+    unselected captions.
 
-    The page holds the photos (shrunk) and their captions: mind whose they are before you hand it on.
+    The page holds the photos (reduced) and their captions: check whose they are before you pass it
+    on.
 
     Args:
         path: the file.
-        result: what was measured.
-        records: photos and references that it was measured on.
+        result: the evaluation.
+        records: the photos and references of the evaluation.
         title: heading, plain text.
-        photos: how many a section; at most a third of them all where they are chosen by CIDEr-D.
+        photos: photos in each section; at most a third of all photos in those chosen by CIDEr-D.
 
     Returns:
         The path.
@@ -80,7 +82,7 @@ def by_cider(cider: Mapping[str, float], photos: int) -> dict[str, list[str]]:
 def _judged(
     ids: Iterable[str], result: Evaluation, records: Mapping[str, CaptionRecord], boxes: bool = False
 ) -> Iterator[ScoredPhoto]:
-    judged = result.per_photo
+    per_photo = result.per_photo
     for name in ids:
         caption = result.captions[name]
         try:
@@ -89,21 +91,21 @@ def _judged(
                 image = draw_boxes(image, (box for thing in records[name].objects for box in thing.boxes))
         except PhotoError as error:  # memory for its full size is short, or it is gone meanwhile
             image, caption = None, Failure(caption.image, error.reason)
-        yield ScoredPhoto(image, caption, judged[name]["cider"], records[name].captions)
+        yield ScoredPhoto(image, caption, per_photo[name]["cider"], records[name].captions)
 
 
 def _figures(result: Evaluation) -> Summary:
-    about, looks = result.about, result.attention
+    about, attention = result.about, result.attention
     precisions = f"encoder in {about['encoder_precision']}, decoder in {about['precision']}"
     facts = {
         "Model": f"{about['model']}, beam {about['beam']}, {precisions}, seesay {about['seesay']}",
         "Photos": f"{about['images']:,} with {about['references']:,} references, tokeniser '{result.scores.tokeniser}'",
         **result.statistics.facts(),
-        "Attention": f"entropy {looks.entropy:.3f} of a uniform map's; distance of a word's map to the next word's "
-        f"{looks.between_words:.3f}, to the next photo's {looks.between_photos:.3f}",
+        "Attention": f"entropy {attention.entropy:.3f} of a uniform map's; distance of a word's map to the next word's "
+        f"{attention.between_words:.3f}, to the next photo's {attention.between_photos:.3f}",
     }
-    if often := result.statistics.most_frequent:
-        facts["Most often"] = ", ".join(f"'{text}' ({photos:,})" for text, photos in often)
+    if most_frequent := result.statistics.most_frequent:
+        facts["Most often"] = ", ".join(f"'{text}' ({photos:,})" for text, photos in most_frequent)
     if result.pointing:
         facts["Pointing"] = str(result.pointing)
     if result.failures:

@@ -11,14 +11,16 @@ import numpy as np
 
 @dataclass(frozen=True)
 class AttentionStatistics:
-    """How attention maps look on the whole; each figure in 0..1.
+    """Statistics of attention maps, each in 0..1.
 
     Attributes:
-        entropy: mean entropy of a word's map over that of a uniform one; 1 means it looks everywhere alike.
-        between_words: mean total variation distance of a word's map to the next word's; 0 means all words of a
-            sentence look at the same place.
-        between_photos: the same for words at the same place of the next photo's sentence; 0 means the maps do not
-            depend on the photo.
+        entropy: mean entropy of a word's map, relative to that of a uniform map (1).
+        between_words: mean total variation distance between the maps of neighbouring words; 0 means
+            that all words
+            of a sentence have the same map.
+        between_photos: the same between words at the same position of neighbouring photos; 0 means
+            that maps do
+            not depend on the photo.
     """
 
     entropy: float

@@ -11,7 +11,7 @@ import numpy as np
 from seesay.metrics.inputs import References, Tokens, check_pairs
 
 ORDERS = 4
-COUNTS = 2 * ORDERS + 2  # numbers that an image adds
+COUNTS = 2 * ORDERS + 2  # statistics of an image
 # pycocoevalcap's constants against division by zero, kept because our figures must be its figures
 TINY, SMALL = 1e-15, 1e-9
 
@@ -37,7 +37,8 @@ def bleu(hypotheses: Sequence[Tokens], references: References) -> tuple[float, f
 
 
 def bleu_counts(hypotheses: Sequence[Tokens], references: References) -> np.ndarray:
-    """What BLEU adds up, (B, 10): matches and guesses of orders 1 to 4, lengths of caption and reference.
+    """The statistics of BLEU, (B, 10): matches and guesses of orders 1 to 4, lengths of caption and
+    reference.
 
     Raises:
         DataError: as `bleu`.
@@ -64,15 +65,16 @@ def bleu_of(counts: np.ndarray) -> np.ndarray:
 def sentence_bleu(sentences: Sequence[Tokens], captions: Sequence[Tokens]) -> list[float]:
     """BLEU-4 of single sentences about one image, smoothed (Lin & Och 2004, https://aclanthology.org/C04-1072).
 
-    One is added to matches and guesses of every order above 1: sentences of ten words rarely match in four in a row,
-    and would all have 0. Their mean over a corpus is not the corpus's BLEU.
+    One is added to the matches and guesses of every order above 1, because sentences of ten words
+    rarely match in four
+    words in a row and would all score 0. The mean over a corpus is not the BLEU of the corpus.
 
     Args:
         sentences: tokens of each.
         captions: the image's references as tokens, at least one.
 
     Returns:
-        For each sentence a fraction, 0 (not one word matches, or there is none) to 1.
+        For each sentence a fraction from 0 (no word matches) to 1.
     """
     most = [_most_in_one(captions, n + 1) for n in range(ORDERS)]
     return [_smoothed(sentence, most, _closest_length(len(sentence), captions)) for sentence in sentences]
@@ -96,7 +98,7 @@ def _clipped_matches(hypothesis: Tokens, captions: Sequence[Tokens], n: int) -> 
 
 
 def _most_in_one(captions: Sequence[Tokens], n: int) -> Counter[tuple]:
-    """How often each n-gram is in the caption that has it most often."""
+    """The largest count of each n-gram in any single caption."""
     most: Counter[tuple] = Counter()
     for caption in captions:
         most |= _ngrams(caption, n)

@@ -20,7 +20,9 @@ SIGMA = 6.0  # spread of the length penalty, in words
 
 
 class _Order(NamedTuple):
-    """All that scoring needs of the references' n-grams of one order; entries sorted by image, then n-gram."""
+    """The references' n-grams of one order, prepared for scoring; entries are sorted by image, then
+    n-gram.
+    """
 
     idf: np.ndarray  # (G + 1,) of each known n-gram, and last of an unknown one
     key: np.ndarray  # (U + 1,) image, n-gram; then BEYOND
@@ -38,8 +40,10 @@ class CiderD:
 
     Args:
         references: for each of M images its captions as tokens (strings, or ints).
-        corpus: captions of the images that the document frequencies come from (the training split, say);
-            unset: `references` themselves, which says little with a handful of images: with one, every score is 0.
+        corpus: captions of the images for the document frequencies, such as the training split;
+            None: `references`
+            themselves, which is meaningless for a handful of images: with one image every score is
+                0.
 
     Raises:
         DataError: there are no images, or one has no reference.
@@ -125,7 +129,7 @@ class CiderD:
 
 
 class _Groups(NamedTuple):
-    """Entries put together by image and n-gram."""
+    """Entries grouped by image and n-gram."""
 
     place: np.ndarray  # (E,) of the entries, sorted so
     key: np.ndarray  # (U,) image, n-gram
@@ -133,7 +137,7 @@ class _Groups(NamedTuple):
 
 
 def _group(entries: Entries, captions: np.ndarray) -> _Groups:
-    """Entries of all captions of some images, `captions` of each."""
+    """Group the entries of all captions of some images, which have `captions` captions each."""
     image = np.repeat(np.arange(len(captions)), captions)
     key = join(image[entries.sentence], entries.gram)
     place = np.argsort(key, kind="stable")  # quick here: the entries of each caption are sorted already

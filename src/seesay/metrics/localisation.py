@@ -12,21 +12,21 @@ import numpy as np
 from seesay.geometry import Box, box_coverage, union_area
 from seesay.metrics.statistics import ratio_interval
 
-COVERED = 0.5  # a region lies in a box if at least this share of it does
+COVERED = 0.5  # a region counts as inside a box if at least this share of it is
 KINDS = ("attention", "uniform", "centre", "mean_map", "other_word", "other_photo")
 SIZES = {"small": 0.15, "medium": 0.4, "large": 1.01}  # upper bound of the boxes' share of the photo
 
 
 @dataclass(frozen=True, eq=False)
 class NamedWord:
-    """A word that names a thing whose place is known.
+    """A word that names a thing with a box.
 
     Attributes:
         photo: its name.
-        noun: what is named, in the singular.
+        noun: the noun in the singular.
         attention: (rows, cols) weights of the step that wrote the word, summing to 1.
         boxes: of the thing, in fractions of the photo's width and height.
-        position: of the word in its sentence.
+        position: the word's index in its sentence.
         logprob: its log-probability.
     """
 
@@ -40,13 +40,14 @@ class NamedWord:
 
 @dataclass(frozen=True)
 class Share:
-    """A mean over words, with its 95 % bootstrap interval over photos (a photo's words belong together).
+    """A mean over words with its 95 % bootstrap interval; photos are resampled, with all of their
+    words.
 
     Attributes:
         mean: of the words.
         interval: (low, high).
-        words: how many.
-        photos: that they come from.
+        words: the number of words.
+        photos: the number of photos that they come from.
     """
 
     mean: float
@@ -78,14 +79,15 @@ class Share:
 
 @dataclass(frozen=True)
 class MapScores:
-    """How one kind of map does: `pointing` and `mass`, each a `Share` of the words that have such a map."""
+    """The scores of one kind of map, over the words that have such a map."""
 
     pointing: Share
     mass: Share
 
 
 def pointing(weights: np.ndarray, covered: np.ndarray) -> float:
-    """Whether the region with the most weight lies in the box, 0 or 1; of several equal ones their share.
+    """1 if the region with the largest weight lies in the box, else 0; the mean if several have
+    that weight.
 
     The Pointing Game (Zhang et al. 2016, https://arxiv.org/abs/1608.00507) on a grid of regions.
 
@@ -97,7 +99,8 @@ def pointing(weights: np.ndarray, covered: np.ndarray) -> float:
 
 
 def mass_inside(weights: np.ndarray, covered: np.ndarray) -> float:
-    """The share of the weights that lies in the boxes, each region counted by its covered share.
+    """The share of the weights inside the boxes, where a region counts by the share of it that they
+    cover.
 
     Relevance mass accuracy (Arras et al. 2022, https://arxiv.org/abs/2003.07258).
     """
@@ -171,30 +174,30 @@ def centre_map(grid: tuple[int, int]) -> np.ndarray:
 
 
 def other_words(words: Sequence[NamedWord]) -> list[np.ndarray | None]:
-    """For each word the map of the next one (cyclically) of its photo that has other boxes; None: there is none."""
+    """For each word the map of the next word (cyclically) of its photo with other boxes, or None."""
     by_photo: dict[str, list[int]] = defaultdict(list)
     for number, word in enumerate(words):
         by_photo[word.photo].append(number)
-    found: list[np.ndarray | None] = []
+    maps: list[np.ndarray | None] = []
     for number, word in enumerate(words):
         same = by_photo[word.photo]
         start = same.index(number) + 1
         others = (words[i] for i in (*same[start:], *same[: start - 1]))
-        found.append(next((w.attention for w in others if w.boxes != word.boxes), None))
-    return found
+        maps.append(next((w.attention for w in others if w.boxes != word.boxes), None))
+    return maps
 
 
 def _other_photos(words: Sequence[NamedWord]) -> list[np.ndarray | None]:
     by_noun: dict[str, list[int]] = defaultdict(list)
     for number, word in enumerate(words):
         by_noun[word.noun].append(number)
-    found: list[np.ndarray | None] = []
+    maps: list[np.ndarray | None] = []
     for number, word in enumerate(words):
         same = by_noun[word.noun]
         start = same.index(number) + 1
         others = (words[i] for i in (*same[start:], *same[: start - 1]))
-        found.append(next((w.attention for w in others if w.photo != word.photo), None))
-    return found
+        maps.append(next((w.attention for w in others if w.photo != word.photo), None))
+    return maps
 
 
 def _grid(word: NamedWord) -> tuple[int, int]:

@@ -29,11 +29,11 @@ def meteor_of(statistics: np.ndarray) -> np.ndarray:
     matches = statistics[..., 4:20].reshape(*statistics.shape[:-1], MATCHERS, 4)
     content, other_content, function, other_function = (matches[..., i] for i in range(4))  # (..., MATCHERS)
     chunks, matched, other_matched = (statistics[..., i] for i in range(20, STATISTICS))
-    found = (DELTA * content + (1 - DELTA) * function) @ WEIGHTS
-    recalled = (DELTA * other_content + (1 - DELTA) * other_function) @ WEIGHTS
+    matched_in_caption = (DELTA * content + (1 - DELTA) * function) @ WEIGHTS
+    matched_in_reference = (DELTA * other_content + (1 - DELTA) * other_function) @ WEIGHTS
     with np.errstate(divide="ignore", invalid="ignore"):
-        precision = found / (DELTA * (words - functions) + (1 - DELTA) * functions)
-        recall = recalled / (DELTA * (others - other_functions) + (1 - DELTA) * other_functions)
+        precision = matched_in_caption / (DELTA * (words - functions) + (1 - DELTA) * functions)
+        recall = matched_in_reference / (DELTA * (others - other_functions) + (1 - DELTA) * other_functions)
         mean = 1 / ((1 - ALPHA) / precision + ALPHA / recall)
         scattered = chunks / ((matched + other_matched) / 2)
         score = mean * (1 - GAMMA * scattered**BETA)

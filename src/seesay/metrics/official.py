@@ -25,7 +25,7 @@ def score_captions(
     Args:
         hypotheses: image id -> caption.
         references: the same image ids -> their captions.
-        tokenise: text -> words; used where the official tokeniser is not.
+        tokenise: text -> words; used instead of the official tokeniser if that cannot run.
         official: True: `official_scores`, or an error; False: seesay's own scores without Java; None: official
             where the extra `eval` is installed and runs, else seesay's own, with a note that says why.
 

@@ -26,16 +26,17 @@ class Shown(Protocol):
 
 @dataclass(frozen=True)
 class Pointing:
-    """Where captions look as they name things.
+    """How often attention points at the objects that captions name.
 
     Attributes:
         accuracy: share of `nouns` at which the region with the most attention lies in the object's box, by at least
             half of its area; 0 where there are none.
         chance: the same for a region drawn at random: the mean share of regions that lie in the box.
-        nouns: how many name exactly one shown object; they make up accuracy and chance.
-        wrong: nouns that name nothing shown (a red circle where there is none).
-        ambiguous: nouns without a colour where several objects have the shape.
-        pictures: how many were looked at, those with enough objects.
+        nouns: the number of nouns that name exactly one object; accuracy and chance are means over
+            these.
+        wrong: the number of nouns that name no object of the picture.
+        ambiguous: the number of nouns without a colour that fit several objects.
+        pictures: the number of pictures with enough objects.
     """
 
     accuracy: float
@@ -61,13 +62,13 @@ def pointing_accuracy(
 ) -> Pointing:
     """How often attention points at what is being named.
 
-    A noun is a shape's word; the last colour's word between it and the noun before belongs to it.
+    A noun is the name of a shape. The last colour between it and the noun before belongs to it.
 
     Args:
         captions: by record id, words with (rows, cols) attention.
         grounding: the objects of each picture by record id, best of the whole data set: the colours and shapes in it
             are the words that are looked for.
-        at_least: pictures with fewer objects are left out: pointing is easy there.
+        at_least: pictures with fewer objects are left out, because pointing is easy in them.
     """
     shapes = {shown.shape for objects in grounding.values() for shown in objects}
     colours = {shown.colour for objects in grounding.values() for shown in objects}

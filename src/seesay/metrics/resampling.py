@@ -23,7 +23,7 @@ FIGURES = ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "meteor", "rouge_l", "cider")
 
 @dataclass(frozen=True)
 class PerImage:
-    """What the scores of a corpus add up from.
+    """Statistics of each image, from which the scores of a corpus are computed.
 
     Attributes:
         bleu: (B, 10) counts of `bleu_counts`.
@@ -38,7 +38,7 @@ class PerImage:
     meteor: np.ndarray | None = None
 
     def figures(self, times: np.ndarray) -> dict[str, np.ndarray]:
-        """Corpus scores where each image counts so many times.
+        """Corpus scores in which each image counts a given number of times.
 
         Args:
             times: (N, B) for N corpora.
@@ -48,13 +48,13 @@ class PerImage:
         """
         images = times.sum(axis=1)
         bleu = bleu_of(times @ self.bleu)  # (N, 4)
-        found = {f"bleu_{n + 1}": bleu[:, n] for n in range(bleu.shape[1])}
+        figures = {f"bleu_{n + 1}": bleu[:, n] for n in range(bleu.shape[1])}
         if self.meteor is not None:
-            found["meteor"] = meteor_of(times @ self.meteor)
-        return found | {"rouge_l": times @ self.rouge_l / images, "cider": times @ self.cider / images}
+            figures["meteor"] = meteor_of(times @ self.meteor)
+        return figures | {"rouge_l": times @ self.rouge_l / images, "cider": times @ self.cider / images}
 
     def take(self, images: np.ndarray) -> PerImage:
-        """Those of some images, by their numbers."""
+        """The statistics of some images, by their indices."""
         meteor = None if self.meteor is None else self.meteor[images]
         return PerImage(self.bleu[images], self.rouge_l[images], self.cider[images], meteor)
 
@@ -69,29 +69,30 @@ class PerImage:
 
     @classmethod
     def from_dict(cls, values: Any) -> PerImage:
-        """The inverse of `to_dict`. Raises DataError: it is nothing of the kind."""
+        """The inverse of `to_dict`. Raises DataError if the values have another form."""
         try:
             bleu, rouge_l, cider = (np.asarray(values[key], np.float64) for key in ("bleu", "rouge_l", "cider"))
             meteor = None if values["meteor"] is None else np.asarray(values["meteor"], np.float64)
         except (KeyError, TypeError, ValueError, OverflowError):
             raise DataError("expected lists bleu, rouge_l, cider and meteor, a row for each image") from None
-        found = cls(bleu, rouge_l, cider, meteor)
+        per_image = cls(bleu, rouge_l, cider, meteor)
         shapes = [(bleu, (len(cider), COUNTS)), (rouge_l, (len(cider),)), (cider, (len(cider),))]
         shapes += [] if meteor is None else [(meteor, (len(cider), STATISTICS))]
         if not len(cider) or any(array.shape != shape or not np.isfinite(array).all() for array, shape in shapes):
             raise DataError("expected as many finite rows of bleu, rouge_l, cider and meteor as there are images")
-        return found
+        return per_image
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A score, or the difference of two.
+    """A score, or the difference of two scores.
 
     Attributes:
         value: on the images themselves.
-        low, high: 95 % of the resamples lie between.
-        p: of a difference: how often resampled images give the other sign, times two (a two-sided paired bootstrap
-            test, Koehn 2004); None of a score.
+        low, high: 95 % of the resamples lie between these.
+        p: for a difference, twice the share of resamples with the other sign (a two-sided paired
+            bootstrap test,
+            Koehn 2004); None for a score.
     """
 
     value: float
@@ -104,7 +105,7 @@ def resampled(scores: Mapping[str, PerImage], seed: int = 0, draws: int = DRAWS)
     """Corpus scores of several models on the same resamples of the images.
 
     Args:
-        scores: by model, all of the same images in the same order.
+        scores: by model, for the same images in the same order.
         seed: of the draws.
         draws: resamples of B images with replacement.
 
@@ -112,23 +113,24 @@ def resampled(scores: Mapping[str, PerImage], seed: int = 0, draws: int = DRAWS)
         model -> figure -> (1 + draws,) values, the first those of the images themselves.
 
     Raises:
-        DataError: the models were scored on different numbers of images.
+        DataError: the models have scores of different numbers of images.
     """
-    sizes = {len(one.cider) for one in scores.values()}
+    sizes = {len(per_image.cider) for per_image in scores.values()}
     if len(sizes) != 1:
         raise DataError(f"scores of {' and '.join(map(str, sorted(sizes)))} images: expected the same images")
     images = sizes.pop()
     random = np.random.default_rng(seed)
     parts: dict[str, list[dict[str, np.ndarray]]] = {
-        name: [one.figures(np.ones((1, images)))] for name, one in scores.items()
+        name: [per_image.figures(np.ones((1, images)))] for name, per_image in scores.items()
     }
     for start in range(0, draws, CHUNK):
         drawn = [random.integers(0, images, images) for _ in range(min(CHUNK, draws - start))]
         times = np.stack([np.bincount(numbers, minlength=images) for numbers in drawn]).astype(np.float64)
-        for name, one in scores.items():
-            parts[name].append(one.figures(times))
+        for name, per_image in scores.items():
+            parts[name].append(per_image.figures(times))
     return {
-        name: {key: np.concatenate([part[key] for part in found]) for key in found[0]} for name, found in parts.items()
+        name: {key: np.concatenate([part[key] for part in values]) for key in values[0]}
+        for name, values in parts.items()
     }
 
 
@@ -139,9 +141,9 @@ def figure(values: np.ndarray) -> Figure:
 
 
 def difference(values: np.ndarray, others: np.ndarray) -> Figure:
-    """How much higher one model's score is than another's, with the interval of that and its p."""
-    apart = values - others
-    below, above = np.mean(apart[1:] <= 0), np.mean(apart[1:] >= 0)
-    found = figure(apart)
-    p = min(1.0, max(2 * float(min(below, above)), 1 / (len(apart) - 1)))
-    return Figure(found.value, found.low, found.high, p)
+    """By how much one model's score exceeds another's, with its interval and p."""
+    gaps = values - others
+    below, above = np.mean(gaps[1:] <= 0), np.mean(gaps[1:] >= 0)
+    interval = figure(gaps)
+    p = min(1.0, max(2 * float(min(below, above)), 1 / (len(gaps) - 1)))
+    return Figure(interval.value, interval.low, interval.high, p)

@@ -15,8 +15,9 @@ BETA = 1.2  # recall weighs BETA² times as much as precision; the value that py
 def rouge_l(hypotheses: Sequence[Tokens], references: References) -> np.ndarray:
     """ROUGE-L of each image (Lin, "ROUGE", 2004), equal to pycocoevalcap's `Rouge`.
 
-    F-measure of the longest common subsequence. The best precision and the best recall may come from
-    different references of the image: that is pycocoevalcap's reading.
+    F-measure of the longest common subsequence. As in pycocoevalcap, the best precision and the
+    best
+    recall may come from different references of the image.
 
     Args:
         hypotheses: B captions as tokens.
@@ -33,7 +34,7 @@ def rouge_l(hypotheses: Sequence[Tokens], references: References) -> np.ndarray:
 
 
 def _score(hypothesis: Tokens, captions: Sequence[Tokens]) -> float:
-    # pycocoevalcap splits "" into one empty word, so an empty caption counts as one that equals another empty one
+    # pycocoevalcap splits "" into one empty word, so an empty caption matches another empty caption
     hypothesis = hypothesis or ("",)
     captions = [caption or ("",) for caption in captions]
     common = [_common_subsequence(hypothesis, caption) for caption in captions]

@@ -18,21 +18,21 @@ FEW_IMAGES = 100
 
 @dataclass(frozen=True)
 class Scores:
-    """How good captions are against their references.
+    """Scores of captions against their references.
 
     Attributes:
         bleu: BLEU-1 to BLEU-4 of the corpus, 0 to 1.
-        meteor: METEOR 1.5 of the corpus, 0 to 1; None where it was left out.
+        meteor: METEOR 1.5 of the corpus, 0 to 1; None if it was left out.
         rouge_l: mean ROUGE-L, 0 to 1.
         cider: mean CIDEr-D, 0 to 10 (published figures are this x100).
         cider_interval: 95 % bootstrap interval of `cider` over the images (seed 0).
-        comparable: the official tokeniser was used, so published figures are computed alike.
-        tokeniser: whose words were compared, "ptb" or "seesay".
-        images: how many were scored.
-        references: how many reference captions they have, all together.
-        left_out: why there is no METEOR, where there is none.
-        cider_each: CIDEr-D of each image, in the order they were handed over; `cider` is their mean.
-        per_image: what all of the scores add up from, in the same order; for intervals and tests.
+        comparable: whether the official tokeniser was used, as in published figures.
+        tokeniser: the tokeniser, "ptb" or "seesay".
+        images: the number of scored images.
+        references: the number of their reference captions.
+        left_out: why METEOR is missing, if it is.
+        cider_each: CIDEr-D of each image, in the given order; `cider` is their mean.
+        per_image: statistics of each image in the same order, for intervals and tests.
     """
 
     bleu: tuple[float, float, float, float]
@@ -50,7 +50,7 @@ class Scores:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What a reader of the figures must know; one sentence each."""
+        """Warnings for readers of the figures, one sentence each."""
         notes = {
             f"METEOR left out: {self.left_out}": self.meteor is None,
             f"BLEU, ROUGE-L and CIDEr use the tokeniser '{self.tokeniser}' and are not comparable with "
@@ -92,7 +92,7 @@ def basic_scores(hypotheses: Sequence[Tokens], references: References, tokeniser
     Args:
         hypotheses: B captions as tokens.
         references: B lists of captions as tokens.
-        tokeniser: whose tokens they are, for the reader.
+        tokeniser: the name of the tokeniser.
 
     Raises:
         DataError: the two differ in length, there are no images, or one has no reference.

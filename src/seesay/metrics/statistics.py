@@ -162,7 +162,7 @@ def _ngrams(caption: Tokens, n: int) -> Iterator[tuple[Hashable, ...]]:
 
 
 def _repeats(items: Sequence[Hashable]) -> int:
-    """How many of them an equal one came before."""
+    """The number of items that equal an earlier one."""
     return len(items) - len(set(items))
 
 
@@ -181,7 +181,8 @@ def _percent(share: float) -> str:
 
 
 def bootstrap_interval(per_image: np.ndarray, seed: int, draws: int = 1000, level: float = 0.95) -> tuple[float, float]:
-    """Where the mean of a score would lie on other images like these: the percentile bootstrap (Efron 1979).
+    """An interval for the mean of a score on images like these: the percentile bootstrap (Efron
+    1979).
 
     Args:
         per_image: (B,) scores.
@@ -209,11 +210,12 @@ def bootstrap_interval(per_image: np.ndarray, seed: int, draws: int = 1000, leve
 def ratio_interval(
     sums: np.ndarray, counts: np.ndarray, seed: int, draws: int = 1000, level: float = 0.95
 ) -> tuple[float, float]:
-    """The same for the mean of things that come in groups, such as a photo's words: groups are drawn.
+    """Like `bootstrap_interval`, for the mean of values in groups, such as the words of a photo;
+    groups are resampled.
 
     Args:
         sums: of the values of each group.
-        counts: how many values each group has, above 0.
+        counts: the number of values of each group, above 0.
         seed, draws, level: as of `bootstrap_interval`.
 
     Returns:
@@ -227,7 +229,8 @@ def ratio_interval(
 
 
 def area_under_curve(positive: Sequence[float], negative: Sequence[float]) -> float:
-    """The probability that a positive's value is above a negative's, ties counted half: AUC of the ROC curve.
+    """The area under the ROC curve: the probability that a positive value exceeds a negative one,
+    ties counted half.
 
     Args:
         positive, negative: values, at least one of each.
@@ -245,7 +248,7 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
-    """Of equal values the mean of their ranks."""
+    """Ranks from 0; equal values get the mean of their ranks."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     ends = counts.cumsum()
     return ((ends - counts + ends - 1) / 2)[inverse]

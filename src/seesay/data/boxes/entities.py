@@ -1,6 +1,7 @@
 """Flickr30k Entities (Plummer et al. 2015, https://arxiv.org/abs/1505.04870) as published.
 
-`Sentences/NAME.txt` has a line a caption, phrases marked `[/EN#283585/people A young child]`;
+`Sentences/NAME.txt` has a caption in each line, with phrases marked `[/EN#283585/people A young
+child]`;
 `Annotations/NAME.xml` has the boxes of each entity. Entity 0 and `notvisual` phrases have none, and
 neither have scenes (`<scene>1</scene>`) and things without a place (`<nobndbox>1</nobndbox>`).
 """
@@ -38,7 +39,8 @@ def is_entities(folder: Path) -> bool:
 
 
 def read_entities(folder: Path, label: Callable[[Path], str]) -> BoxFile:
-    """All photos of a folder; what cannot be read is left out and named.
+    """Read the boxes of all photos of a folder; files that cannot be read are left out and
+    reported.
 
     Args:
         folder: holds `Sentences` and `Annotations`.
@@ -65,13 +67,13 @@ def read_entities(folder: Path, label: Callable[[Path], str]) -> BoxFile:
 
 def _objects(boxes: dict[str, list[Box]], phrases: list[_Phrase]) -> list[FoundObject]:
     """The entities that have boxes and are named, in the order in which they are named."""
-    found: dict[str, FoundObject] = {}
+    objects: dict[str, FoundObject] = {}
     for phrase in phrases:
         if phrase.entity in boxes:
-            thing = found.setdefault(phrase.entity, FoundObject(phrase.kind, boxes[phrase.entity]))
+            thing = objects.setdefault(phrase.entity, FoundObject(phrase.kind, boxes[phrase.entity]))
             thing.names.add(phrase.head)
             thing.mentions.append(phrase.mention)
-    return list(found.values())
+    return list(objects.values())
 
 
 def _phrases(file: Path) -> Iterator[_Phrase]:
@@ -86,8 +88,8 @@ def _phrases(file: Path) -> Iterator[_Phrase]:
             words += inside
             position = match.end()
             if inside and match[1] != "0":
-                # The head of a phrase is taken to be its last word, as in English noun phrases
-                # without a preposition, which Entities keeps apart.
+                # The head of a phrase is its last word, as in English noun phrases without a
+                # preposition; Entities splits phrases at prepositions.
                 heads.append((match, len(words) - 1))
         words += split_words(line[position:])
         sentence = tuple(words)
@@ -97,13 +99,13 @@ def _phrases(file: Path) -> Iterator[_Phrase]:
 
 
 def _boxes(file: Path) -> tuple[dict[str, list[Box]], int]:
-    """Boxes by entity, and how many had no area inside the photo."""
+    """Boxes by entity, and the number of boxes without area inside the photo."""
     try:
         root = ElementTree.parse(file).getroot()
         size = (_number(root, "size/width"), _number(root, "size/height"))
         if min(size) <= 0:
             raise ValueError(f"a photo of {size[0]:g} x {size[1]:g} pixels")
-        found: dict[str, list[Box]] = {}
+        boxes: dict[str, list[Box]] = {}
         empty = 0
         for item in root.iter("object"):
             if (corners := item.find("bndbox")) is None:
@@ -114,10 +116,10 @@ def _boxes(file: Path) -> tuple[dict[str, list[Box]], int]:
                 empty += 1
                 continue
             for name in item.findall("name"):  # one box may show several entities
-                found.setdefault((name.text or "").strip(), []).append(box)
+                boxes.setdefault((name.text or "").strip(), []).append(box)
     except (OSError, ElementTree.ParseError, ValueError) as error:
         raise DataError(f"{file}: not an annotation of Flickr30k Entities ({error})") from None
-    return found, empty
+    return boxes, empty
 
 
 def _number(item: ElementTree.Element, name: str) -> float:

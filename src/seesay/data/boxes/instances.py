@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -10,19 +9,20 @@ from typing import Any
 from seesay.data.boxes.naming import KIND_WORDS, singular
 from seesay.data.boxes.source import BoxFile, FoundObject, fraction_box
 from seesay.data.records import Problem
-from seesay.data.text import read_text, without_suffix
+from seesay.data.text import parse_json, read_text, without_suffix
 from seesay.errors import DataError
 
 
 def instance_files(path: Path) -> list[Path]:
-    """The file itself, or those of a folder (or of its `annotations`)."""
+    """The file itself, or the instances files of a folder (or of its `annotations`)."""
     if path.suffix.lower() == ".json":
         return [path] if path.is_file() else []
     return sorted(path.glob("annotations/instances_*.json")) or sorted(path.glob("instances_*.json"))
 
 
 def read_instances(file: Path, label: Callable[[Path], str]) -> BoxFile:
-    """All photos of a file; one object a category, since captions do not tell instances apart.
+    """Read the boxes of all photos of a file, as one object per category: captions do not tell
+    instances apart.
 
     Args:
         file: in COCO's layout.
@@ -61,7 +61,7 @@ def read_instances(file: Path, label: Callable[[Path], str]) -> BoxFile:
 
 
 def names_of(category: str) -> set[str]:
-    """The nouns that name a category: those of the table, or else its own name's last word."""
+    """The nouns that name a category: those of the table, or else the last word of its name."""
     return set(KIND_WORDS.get(category) or (singular(category.split()[-1]),))
 
 
@@ -80,11 +80,8 @@ def _has(item: Any, **types: Any) -> bool:
 
 
 def _content(file: Path) -> dict[str, list[Any]]:
-    try:
-        content = json.loads(read_text(file))
-    except json.JSONDecodeError as error:
-        raise DataError(f"{file}:{error.lineno}: not JSON ({error.msg}); expected COCO instances") from None
+    content = parse_json(read_text(file), str(file), "COCO instances")
     if not _has(content, images=list, annotations=list, categories=list):
-        found = ", ".join(content) if isinstance(content, dict) else type(content).__name__
-        raise DataError(f"{file}: keys found: {found or 'none'}; expected the lists images, annotations and categories")
+        keys = ", ".join(content) if isinstance(content, dict) else type(content).__name__
+        raise DataError(f"{file}: keys found: {keys or 'none'}; expected the lists images, annotations and categories")
     return content

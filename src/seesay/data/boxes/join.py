@@ -16,11 +16,12 @@ from seesay.data.text import count_of
 from seesay.data.tokens import split_words
 from seesay.errors import DataError
 
-SIMILAR = 0.8  # of the words of two sentences at least this share must agree for one to be a copy of the other
+SIMILAR = 0.8  # two sentences with at least this share of equal words count as copies
 
 
 def read_boxes(paths: Sequence[Path | str] | Path | str, dataset: Dataset) -> Dataset:
-    """The data set with the boxes of its photos, and a note on what was matched for each source.
+    """The data set with the boxes of its photos, and a note for each source with the number of
+    matches.
 
     Photos are joined by their file's name without suffix, or by Flickr's or COCO's number in it
     (Flickr30k's `1000268201` is Flickr8k's `1000268201_693b08cb0e`); phrases by the text of their
@@ -28,10 +29,10 @@ def read_boxes(paths: Sequence[Path | str] | Path | str, dataset: Dataset) -> Da
 
     Args:
         paths: folders of Flickr30k Entities, COCO's instances files, or folders that hold those.
-        dataset: whose records get their `objects`.
+        dataset: the data set.
 
     Raises:
-        DataError: a path holds neither, or a file is damaged.
+        DataError: a path has no boxes, or a file is damaged.
     """
     given = [paths] if isinstance(paths, str | Path) else paths
     objects: dict[str, list[BoxedObject]] = {}
@@ -51,11 +52,11 @@ def _read(path: Path) -> BoxFile:
         return read_entities(path, label)
     if files := instance_files(path):
         sources = [read_instances(file, label) for file in files]
-        found: dict[str, list[FoundObject]] = {}
+        objects: dict[str, list[FoundObject]] = {}
         for source in sources:
             for name, things in source.objects.items():
-                found.setdefault(name, []).extend(things)
-        return BoxFile(found, tuple(problem for source in sources for problem in source.problems))
+                objects.setdefault(name, []).extend(things)
+        return BoxFile(objects, tuple(problem for source in sources for problem in source.problems))
     there = "no such file or folder" if not path.exists() else "no boxes found"
     raise DataError(
         f"{path}: {there}; expected a folder of Flickr30k Entities (Sentences and Annotations) or of "
@@ -69,7 +70,7 @@ def _match(
     records: Iterable[CaptionRecord],
     objects: dict[str, list[BoxedObject]],
 ) -> Problem:
-    """Add the objects of each record to `objects`, by its id; say how much was matched."""
+    """Add the objects of each record to `objects` by its id, and report the number of matches."""
     numbers = {photo_key(f"{name}.jpg"): name for name in source.objects}
     numbers.pop("", None)
     used: set[str] = set()
@@ -95,10 +96,11 @@ def _match(
 
 
 class _Places:
-    """Where the words of a sentence stand in a record's captions.
+    """The positions of a sentence's words in a record's captions.
 
-    Copies of one data set differ in hyphens and in corrected letters, so a sentence that no caption
-    equals is laid beside the most similar one, word by word.
+    Copies of a data set differ in hyphens and corrected letters, so a sentence that equals no
+    caption is
+    aligned with the most similar one, word by word.
     """
 
     def __init__(self, record: CaptionRecord) -> None:
@@ -106,39 +108,43 @@ class _Places:
         self._known: dict[tuple[str, ...], list[dict[int, int]]] = {}
 
     def of(self, mention: Mention) -> list[tuple[int, int]]:
-        """(caption, word) of each caption that says the sentence; none where no caption is similar."""
+        """(caption, word) in each caption that contains the sentence; empty if no caption is
+        similar.
+        """
         if mention.words not in self._known:
             self._known[mention.words] = self._aligned(mention.words)
         places = enumerate(self._known[mention.words])
         return [(number, words[mention.word]) for number, words in places if mention.word in words]
 
     def _aligned(self, sentence: tuple[str, ...]) -> list[dict[int, int]]:
-        """For each caption the number of the caption's word by that of the sentence's."""
+        """For each caption a mapping from word indices of the sentence to those of the caption."""
         if sentence in self._captions:
             same = {number: number for number in range(len(sentence))}
             return [same if caption == sentence else {} for caption in self._captions]
-        ours, our_words = _pieces(sentence)
-        found: list[dict[int, int]] = [{} for _ in self._captions]
-        alike = SIMILAR
+        pieces, word_of_piece = _pieces(sentence)
+        alignment: list[dict[int, int]] = [{} for _ in self._captions]
+        best_ratio = SIMILAR
         for number, caption in enumerate(self._captions):
-            theirs, their_words = _pieces(caption)
-            matcher = SequenceMatcher(None, ours, theirs, autojunk=False)
-            if (ratio := matcher.ratio()) > alike:
-                alike = ratio
-                found = [{} for _ in self._captions]
+            caption_pieces, caption_word_of_piece = _pieces(caption)
+            matcher = SequenceMatcher(None, pieces, caption_pieces, autojunk=False)
+            if (ratio := matcher.ratio()) > best_ratio:
+                best_ratio = ratio
+                alignment = [{} for _ in self._captions]
                 for block in matcher.get_matching_blocks():
                     for step in range(block.size):
-                        found[number][our_words[block.a + step]] = their_words[block.b + step]
-        return found
+                        alignment[number][word_of_piece[block.a + step]] = caption_word_of_piece[block.b + step]
+        return alignment
 
 
 def _pieces(words: Sequence[str]) -> tuple[list[str], list[int]]:
-    """Words cut at their hyphens, and for each piece the number of its word."""
+    """Words split at hyphens, and the index of each piece's word."""
     pieces = [(piece, number) for number, word in enumerate(words) for piece in word.split("-")]
     return [piece for piece, _ in pieces], [number for _, number in pieces]
 
 
 def _placed(thing: FoundObject, places: _Places) -> BoxedObject:
-    """The thing with its mentions as numbers of a record's captions; sentences it lacks are left out."""
+    """The thing with its mentions as indices into the record's captions; other mentions are
+    dropped.
+    """
     mentions = [place for mention in thing.mentions for place in places.of(mention)]
     return BoxedObject(thing.kind, tuple(thing.boxes), frozenset(thing.names), tuple(mentions))

@@ -14,7 +14,7 @@ _IRREGULAR = {
     "buses": "bus", "lenses": "lens", "canvases": "canvas",
     "policemen": "policeman", "firemen": "fireman", "fishermen": "fisherman",
 }  # fmt: skip
-# Words that end in s and are no plurals, and words that have no singular.
+# Words ending in s that are not plurals, and words without a singular.
 _UNCHANGED = {
     "bus", "gas", "lens", "tennis", "canvas", "christmas", "chess", "grass", "glass", "dress", "cross",
     "moss", "boss", "jeans", "pants", "shorts", "trousers", "sunglasses", "glasses", "goggles",
@@ -26,7 +26,7 @@ _PEOPLE = (
     "dancer worker athlete catcher batter pitcher officer skater wakeboarder gymnast jogger "
     "couple crowd group team someone human individual"
 )
-# What may be said of a thing of each kind. COCO's categories stand beside Flickr30k Entities' types.
+# Nouns for things of each kind: types of Flickr30k Entities, and categories of COCO.
 KIND_WORDS: dict[str, frozenset[str]] = {
     kind: frozenset(words.split())
     for kind, words in {
@@ -92,7 +92,9 @@ KIND_WORDS: dict[str, frozenset[str]] = {
 
 
 def singular(word: str) -> str:
-    """The singular of an English noun, lower case, by rule and a short list; other words may come out cut."""
+    """The singular of an English noun in lower case, by rules and a short list; other words may be
+    mangled.
+    """
     word = word.lower()
     if word in _IRREGULAR:
         return _IRREGULAR[word]
@@ -106,14 +108,15 @@ def singular(word: str) -> str:
 
 
 def boxes_named(word: str, objects: Sequence[BoxedObject]) -> tuple[Box, ...]:
-    """The boxes of what a word names; empty where it names nothing that has a box, or where that is not clear.
+    """The boxes of the things that a word names; empty if there are none, or if it is ambiguous.
 
-    A word names every thing that is called so. If there is none, it names a thing of its kind where
-    the photo has one only ("guy" the only person, "puppy" the only animal), and "people" all people.
+    A word names all things with this noun. If there are none, it names the photo's only thing of
+    its
+    kind ("guy" the only person, "puppy" the only animal), and "people" names all people.
 
     Args:
-        word: any word, singular or plural, in any case.
-        objects: what the photo shows.
+        word: any word, singular or plural, in upper or lower case.
+        objects: the things on the photo.
 
     Returns:
         Boxes in fractions of the photo's width and height.

@@ -25,7 +25,7 @@ def to_plain(objects: Iterable[BoxedObject]) -> list[dict[str, Any]]:
 
 
 def from_plain(value: Any) -> tuple[BoxedObject, ...]:
-    """The inverse of `to_plain`; () for anything else that stands under the same key."""
+    """The inverse of `to_plain`; () for any other value under the same key."""
     if not isinstance(value, list):
         return ()
     try:

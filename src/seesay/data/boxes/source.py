@@ -14,8 +14,8 @@ class Mention(NamedTuple):
     """The head of a phrase that names a thing.
 
     Attributes:
-        words: of the sentence, as `split_words` has them.
-        word: number of the phrase's last word among them.
+        words: the sentence as `split_words` splits it.
+        word: the index of the phrase's last word.
     """
 
     words: tuple[str, ...]
@@ -30,7 +30,7 @@ class FoundObject:
         kind: "people", "animals", ... of Flickr30k Entities, or COCO's category.
         boxes: in fractions of the photo's width and height.
         names: words in the singular that name it.
-        mentions: where sentences name it; none where the boxes come without sentences.
+        mentions: its mentions in sentences; empty if the boxes come without sentences.
     """
 
     kind: str
@@ -41,11 +41,11 @@ class FoundObject:
 
 @dataclass(frozen=True)
 class BoxFile:
-    """What a folder or file of boxes holds.
+    """The content of a folder or file of boxes.
 
     Attributes:
         objects: by the stem of the photo's file name.
-        problems: what cannot be read, and how many boxes make no sense.
+        problems: files that cannot be read, and the number of invalid boxes.
     """
 
     objects: Mapping[str, list[FoundObject]]
@@ -53,7 +53,9 @@ class BoxFile:
 
 
 def fraction_box(corners: tuple[float, ...], size: tuple[float, float]) -> Box | None:
-    """(left, top, right, bottom) in pixels of a photo of `size` -> fractions; None: it is empty or lies outside."""
+    """(left, top, right, bottom) in pixels of a photo of `size` -> fractions; None if it is empty
+    or outside.
+    """
     width, height = size
     x = [min(max(corner / width, 0.0), 1.0) for corner in (corners[0], corners[2])]
     y = [min(max(corner / height, 0.0), 1.0) for corner in (corners[1], corners[3])]

@@ -1,6 +1,6 @@
 """Photos: finding, opening and preprocessing them."""
 
-from seesay.data.images.find import find_photos, said_of_passed_over
+from seesay.data.images.find import find_photos, passed_over_note
 from seesay.data.images.formats import photo_formats, photo_suffixes
 from seesay.data.images.opening import open_photo, photo_bytes, picture_of
 from seesay.data.images.sources import HasPicture, ImageSource, as_photos, name_of, read_whole
@@ -16,10 +16,10 @@ __all__ = [
     "find_photos",
     "name_of",
     "open_photo",
+    "passed_over_note",
     "photo_bytes",
     "photo_formats",
     "photo_suffixes",
     "picture_of",
     "read_whole",
-    "said_of_passed_over",
 ]

@@ -21,37 +21,38 @@ def find_photos(
 
     Folders are searched recursively and in alphabetical order, without hidden files. A file that is
     named is taken whatever its suffix; in folders, files without a photo's suffix are ignored. Links
-    are followed, but to no folder twice. What cannot be read is given too (a name without a file, a
-    folder that cannot be listed, a pipe in a folder): `open_photo` says why.
+    are followed, but to no folder twice. Things that cannot be read are included (a name without a
+    file, a folder that cannot be listed, a pipe in a folder); `open_photo` says why they cannot.
 
     Args:
         paths: files and folders.
-        passed_over: counts the pictures in the folders that are of a kind not read here, by kind.
-        pipes: names that are no files and are taken as they stand.
+        passed_over: is filled with the number of pictures of unsupported kinds in the folders, by
+            kind.
+        pipes: names that are not files and are passed through.
 
     Raises:
         DataError: there is nothing to read at all.
     """
     paths, passed_over = list(paths), Counter() if passed_over is None else passed_over
     missing = {path: None for path in paths if path not in pipes and _is_missing(path)}
-    found: dict[str, Path | str] = {}
+    photos: dict[str, Path | str] = {}
     seen: set[str] = set()
     place = _place_finder()
     for path in paths:
         if path in pipes or path in missing:
-            found.setdefault(os.fspath(path), os.fspath(path))
+            photos.setdefault(os.fspath(path), os.fspath(path))
         elif os.path.isdir(path):  # noqa: PTH112  # pathlib's raises where it may not look
             for photo in _photos_below(Path(path), seen, passed_over):
-                found.setdefault(place(photo), photo)
+                photos.setdefault(place(photo), photo)
         else:
-            found.setdefault(place(path), Path(path))
-    if found.keys() == {os.fspath(path) for path in missing}:
+            photos.setdefault(place(path), Path(path))
+    if photos.keys() == {os.fspath(path) for path in missing}:
         raise DataError(_nothing_found(paths, list(missing), passed_over))
-    yield from found.values()
+    yield from photos.values()
 
 
-def said_of_passed_over(passed_over: Mapping[str, int]) -> str:
-    """One line about pictures of kinds that are not read here; "" without any."""
+def passed_over_note(passed_over: Mapping[str, int]) -> str:
+    """One line about pictures of unsupported kinds; "" if there are none."""
     if not (total := sum(passed_over.values())):
         return ""
     most_first = sorted(passed_over.items(), key=lambda item: -item[1])
@@ -71,7 +72,9 @@ def _is_missing(path: Name) -> bool:
 
 
 def _place_finder() -> Callable[[Name], str]:
-    """A function that gives one text for all ways to write a path, links to its folder included."""
+    """A function that maps all spellings of a path, also through links to its folder, to the same
+    text.
+    """
     real: dict[str, str] = {}
 
     def place(path: Name) -> str:
@@ -88,8 +91,8 @@ def _nothing_found(paths: list[Name], missing: list[Name], passed_over: Mapping[
         names = [f"{printable(path) or repr('')}{hint(os.fspath(path))}" for path in missing]
         return f"no such file or folder: {', '.join(names)}"
     where = ", ".join(map(printable, paths))
-    said = said_of_passed_over(passed_over)
-    return f"no photos found in {where}; {said or 'suffixes such as .jpg, .png, .webp count'}"
+    reason = passed_over_note(passed_over)
+    return f"no photos found in {where}; {reason or 'suffixes such as .jpg, .png, .webp count'}"
 
 
 def _photos_below(folder: Path, seen: set[str], passed_over: Counter[str]) -> Iterator[Path]:
@@ -98,8 +101,8 @@ def _photos_below(folder: Path, seen: set[str], passed_over: Counter[str]) -> It
         return
     seen.add(real)
     try:
-        with os.scandir(folder) as found:
-            visible = [entry for entry in found if not entry.name.startswith(".")]
+        with os.scandir(folder) as entries:
+            visible = [entry for entry in entries if not entry.name.startswith(".")]
     except OSError:
         yield folder
         return

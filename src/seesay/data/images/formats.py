@@ -10,7 +10,8 @@ from typing import IO, cast
 
 from PIL import Image, ImageFile
 
-# Those that photos come in. Pillow has thirty more, in whose decoders most of its known holes were.
+# The formats that photos come in. Most known vulnerabilities of Pillow were in its thirty other
+# decoders.
 PHOTO_FORMATS = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
     "PNG": (".png", ".apng"),
@@ -25,7 +26,7 @@ PHOTO_FORMATS = {
 NEEDS_HEIF = "pip install 'seesay[heic]'"
 PLUGINS = {name: name.capitalize() for name in PHOTO_FORMATS} | {"WEBP": "WebP"}  # in Pillow's modules
 
-# Files in a folder that a person would call pictures, although they are not read here.
+# Files that people would call pictures although they are not read here.
 OTHER_PICTURES = {
     "camera RAW": ".3fr .ari .arw .cr2 .cr3 .crw .dcr .dng .erf .fff .gpr .iiq .k25 .kdc .mef .mos"
     " .mrw .nef .nrw .orf .pef .raf .raw .rw2 .rwl .sr2 .srf .srw .x3f",
@@ -43,7 +44,7 @@ OTHER_PICTURES = {
     "JPEG XR": ".jxr .wdp .hdp",
 }
 
-SIGNATURES = {  # first bytes, from an offset -> what a file is
+SIGNATURES = {  # (offset, bytes) -> description of a file
     (0, b"8BPS"): "a Photoshop file",
     (0, b"\xff\x0a"): "a JPEG XL picture",
     (0, b"\0\0\0\x0cJXL \r\n\x87\n"): "a JPEG XL picture",
@@ -83,7 +84,7 @@ def heif_installed() -> bool:
 
 @cache
 def picture_kind(suffix: str) -> str:
-    """What a picture with this suffix is called, if it is of a kind that cannot be read here; else ""."""
+    """The kind of a picture with this suffix if it cannot be read here, else ""."""
     if suffix in PHOTO_FORMATS["HEIF"]:
         return "" if heif_installed() else "HEIC"
     return next((kind for kind, suffixes in OTHER_PICTURES.items() if suffix in suffixes.split()), "")
@@ -114,7 +115,9 @@ def formats_by_signature(start: bytes) -> Iterator[str]:
 
 
 def what_it_is(start: bytes) -> str:
-    """What a file with these first bytes is, if it is known and no format that is opened; else ""."""
+    """A description of a file with these first bytes if it is of a known kind that is not opened,
+    else "".
+    """
     start = start.lstrip(b"\xef\xbb\xbf \t\r\n") if start[:1] in b"\xef \t\r\n<" else start
     return next((what for (at, first), what in SIGNATURES.items() if start[at:].startswith(first)), "")
 

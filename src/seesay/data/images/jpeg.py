@@ -19,14 +19,14 @@ MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 SEQUENTIAL_FRAMES = (0xC0, 0xC1)  # of one scan, unless the components have one each
 OTHER_FRAMES = (0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)
 START_OF_SCAN, END_OF_IMAGE, ALONE = 0xDA, 0xD9, (0x01, 0xD8)
-HEAD_BYTES = 2**16  # in which nearly all photos have their first scan
+HEAD_BYTES = 2**16  # nearly all photos have their first scan within these
 MAX_SEGMENTS = 100_000
 MAX_SCANS = 100  # libtiff's limit too; encoders make 10 to 20
 MAX_SCANNED = 4_000_000_000  # pixels times scans: four seconds
 
 MAX_MISSING = 0.25  # of the height of a photo that was cut short
 BLANK = (127, 128)  # libjpeg draws middle grey where it has no data; inverted for CMYK
-STRIP = 64  # rows that are looked at together
+STRIP = 64  # rows that are examined together
 
 
 def check_scans(file: IO[bytes], size: tuple[int, int]) -> None:
@@ -40,24 +40,27 @@ def check_scans(file: IO[bytes], size: tuple[int, int]) -> None:
     file.seek(0)
     data = file.read()
     most = min(MAX_SCANS, MAX_SCANNED // (size[0] * size[1]))
-    # A plain count settles most files; it takes thumbnails and what follows the photo for scans too.
+    # A plain count decides most files; it also counts scans of thumbnails and of anything after the
+    # photo.
     if data.count(bytes((0xFF, START_OF_SCAN))) > most and _has_more_scans_than(most, data):
         what = f"a JPEG of {size[0]:,} x {size[1]:,} pixels in more than {most} scans"
         raise PhotoError(f"too slow to decode: {what}; save it anew, or as a baseline JPEG")
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int]]:
-    """(marker, where its content begins, with two bytes of length) of the segments in order."""
+    """(marker, offset of its content, which begins with two bytes of length) of the segments in
+    order.
+    """
     at = len(START) - 1
-    while found := MARKER.search(data, at):
-        at, marker = found.end(), data[found.start() + 1]
+    while match := MARKER.search(data, at):
+        at, marker = match.end(), data[match.start() + 1]
         yield marker, at
         if marker not in ALONE:
             at += int.from_bytes(data[at : at + 2], "big")
 
 
 def _has_one_scan(data: bytes) -> bool:
-    """Whether the first scan is seen to have all there is, so that libjpeg reads no other."""
+    """Whether the first scan contains all components, so that libjpeg reads no other."""
     components = b""
     for marker, at in islice(_segments(data), MAX_SEGMENTS):
         if marker in SEQUENTIAL_FRAMES:
@@ -79,7 +82,10 @@ def _has_more_scans_than(most: int, data: bytes) -> bool:
 
 
 def what_is_missing(image: Image.Image) -> str:
-    """A warning about a JPEG that was cut short: decoded with an end put on it, not yet turned.
+    """A warning about a JPEG that was cut short.
+
+    Args:
+        image: decoded with an end marker appended, and not rotated yet.
 
     Raises:
         PhotoError: more than `MAX_MISSING` of its rows are missing.
@@ -96,7 +102,7 @@ def what_is_missing(image: Image.Image) -> str:
 
 
 def _blank_rows(image: Image.Image) -> int:
-    """How many rows, counted from the end, have no data."""
+    """The number of rows at the bottom without data."""
     for bottom in range(image.height, 0, -STRIP):
         top = max(0, bottom - STRIP)
         strip = np.asarray(image.crop((0, top, image.width, bottom)))

@@ -15,7 +15,7 @@ from PIL import Image, ImageFile
 
 from seesay.errors import PhotoError
 
-MAX_PIXELS = 178_956_970  # where Pillow too refuses; half a gigabyte as RGB
+MAX_PIXELS = 178_956_970  # Pillow's own limit; half a gigabyte as RGB
 MAX_SIDE = 131_072  # twice the longest side that a JPEG can have
 MAX_READS = 1_000_000  # by Pillow's parsers, which are written in Python: some seconds
 MAX_SLOW_PIXELS = 1_000_000  # in codings that Pillow decodes in Python, in a microsecond a value
@@ -26,7 +26,9 @@ _large = threading.Lock()
 
 
 def _new_lock() -> None:
-    """Another thread may hold the lock when a process forks; in the child nobody would release it."""
+    """Replace the lock in a forked child, where a lock held by another thread would never be
+    released.
+    """
     global _large
     _large = threading.Lock()
 
@@ -76,7 +78,7 @@ class CountedReader:
     """A file for Pillow that counts how often it is read.
 
     Pillow's parsers loop in Python over chunks, markers and blocks, which can be as small as a byte.
-    What they cost depends on the number of these.
+    Their cost depends on the number of these.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -84,7 +86,7 @@ class CountedReader:
         self._left = MAX_READS
 
     def read(self, size: int = -1) -> bytes:
-        """As of the file. Raises PhotoError after `MAX_READS` times."""
+        """Read from the file. Raises PhotoError after `MAX_READS` calls."""
         self._left -= 1
         if self._left < 0:
             raise PhotoError(f"too slow to decode: made of more than {MAX_READS:,} parts")

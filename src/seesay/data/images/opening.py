@@ -38,26 +38,30 @@ from seesay.errors import PhotoError
 
 
 def open_photo(source: ImageSource, enough: int | None = None) -> Image.Image:
-    """Any photo as an upright RGB image of its own, without metadata.
+    """Open any photo as a new upright RGB image without metadata.
 
-    EXIF orientation is applied, transparency is laid on white, 16-bit and float greys are scaled to
-    8 bits, CMYK and palettes are converted; of an animation the first frame counts. docs/photos.md
-    lists the formats and the limits.
+    EXIF orientation is applied, transparency is composed onto white, 16-bit and float greys are
+    scaled
+    to 8-bit, CMYK and palettes are converted, and only the first frame of an animation is read.
+    docs/photos.md lists the formats and the limits.
 
     Args:
         source: a path, the bytes of a file, a file object opened in binary mode, a PIL image, or an
             array: (H, W), (H, W, 1), (H, W, 3) or (H, W, 4), bool, floats in 0..1, or unsigned
             integers, in their full range unless all of them are at most 255. A torch tensor may
             have its channels first.
-        enough: pixels that each side needs to have. A JPEG that has twice as many or more is decoded
-            at a half, a quarter or an eighth of its size, which is several times faster, and a very
-            large picture of another format is averaged down. None: at its full size.
+        enough: the pixels that each side needs. A JPEG with twice as many or more is decoded at a
+            half, a
+            quarter or an eighth of its size, which is several times faster, and a very large
+            picture of
+            another format is averaged down. None: full size.
 
     Returns:
-        The image; `info["warning"]` says what is wrong with a damaged photo that could be read.
+        The image; `info["warning"]` describes the damage of a damaged photo that could be read.
 
     Raises:
-        PhotoError: it does not exist, is no picture, is damaged, or is too large to be decoded safely.
+        PhotoError: it does not exist, is not a picture, is damaged, or is too large to be decoded
+            safely.
     """
     with photo_errors(described(source)):
         if isinstance(source, Image.Image):
@@ -71,7 +75,7 @@ def open_photo(source: ImageSource, enough: int | None = None) -> Image.Image:
 
 
 def picture_of(photo: ImageSource | HasPicture) -> Image.Image:
-    """A photo's picture, upright and RGB: opened at its full size, if it has not been opened already.
+    """The upright RGB picture of a photo: opened at full size unless it is open already.
 
     Raises:
         PhotoError: as `open_photo`.
@@ -80,10 +84,10 @@ def picture_of(photo: ImageSource | HasPicture) -> Image.Image:
 
 
 def photo_bytes(path: str | os.PathLike[str]) -> bytes:
-    """What a photo's file holds, without decoding it.
+    """The bytes of a photo's file.
 
     Raises:
-        PhotoError: it is no file, such as a pipe or a device, or it is too large, or cannot be read.
+        PhotoError: it is not a regular file, is too large, or cannot be read.
     """
     with photo_errors(os.fspath(path)), opened(path) as file:
         return file.read()
@@ -91,10 +95,10 @@ def photo_bytes(path: str | os.PathLike[str]) -> bytes:
 
 @contextmanager
 def photo_errors(photo: str | None) -> Iterator[None]:
-    """Whatever goes wrong within is a PhotoError about this photo.
+    """Turn every exception inside the block into a PhotoError about this photo.
 
     Args:
-        photo: its path, or what it is called.
+        photo: its path or another name.
     """
     try:
         yield
@@ -105,7 +109,7 @@ def photo_errors(photo: str | None) -> Iterator[None]:
     except MemoryError:
         raise PhotoError("too large for this machine's memory", photo) from None
     except Exception as error:  # on damage decoders raise OSError, SyntaxError, struct.error, ...
-        if isinstance(error, OSError) and error.errno is not None:  # the system's, no decoder's
+        if isinstance(error, OSError) and error.errno is not None:  # raised by the system, not by a decoder
             raise PhotoError(f"cannot be read ({error.strerror})", photo) from None
         text = " ".join(str(error).split()) or type(error).__name__
         raise PhotoError(f"damaged, cannot be decoded ({text})", photo) from None

@@ -11,7 +11,7 @@ from PIL import Image
 from seesay.data.images.limits import LARGE_PIXELS
 from seesay.data.images.sources import high_byte, low_byte
 
-BAND_PIXELS = 2**24  # that are converted together
+BAND_PIXELS = 2**24  # converted at once
 EXIF_ORIENTATION = 0x0112
 TURNS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -29,18 +29,20 @@ def upright_rgb(image: Image.Image, enough: int | None = None) -> Image.Image:
 
     Args:
         image: decoded.
-        enough: pixels that each side needs to have: a very large picture is averaged down.
+        enough: the pixels that each side needs; a very large picture is averaged down.
     """
     upright = _rgb(image)
     if enough and upright.width * upright.height > LARGE_PIXELS:
         upright = upright.reduce(_factor(upright.size, enough))
-    upright.info = {}  # its EXIF would turn it once more
+    upright.info = {}  # its EXIF tag would rotate it again
     turn = TURNS.get(_orientation(image))
     return upright if turn is None else upright.transpose(turn)
 
 
 def _factor(size: tuple[int, int], enough: int) -> int:
-    """By how much a very large picture is averaged down; of a long strip the short side gets fewer than `enough`."""
+    """The factor by which a very large picture is averaged down; a long strip's short side may get
+    less than `enough`.
+    """
     width, height = size
     return max(min(size) // enough, ceil(sqrt(width * height / LARGE_PIXELS)))
 
@@ -48,7 +50,7 @@ def _factor(size: tuple[int, int], enough: int) -> int:
 def _orientation(image: Image.Image) -> int:
     try:
         return image.getexif().get(EXIF_ORIENTATION, 1)
-    except Exception:  # metadata that cannot be parsed spoils no photo
+    except Exception:  # metadata that cannot be parsed is ignored
         return 1
 
 
@@ -63,7 +65,7 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _band_by_band(image: Image.Image, to_rgb: Callable[[Image.Image], Image.Image]) -> Image.Image:
-    """What `to_rgb` makes of an image, a band of rows at a time: it needs several copies of each."""
+    """Apply `to_rgb` to one band of rows at a time, because it needs several copies of its input."""
     result = Image.new("RGB", image.size)
     rows = max(1, BAND_PIXELS // image.width)
     for top in range(0, image.height, rows):
@@ -78,9 +80,9 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def _reader_of_16_bits(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
-    made_of_array = image.format is None  # perhaps of values of 8 bits; a file has its full range
-    in_8_bits = low_byte if made_of_array and _top(image) <= 255 else high_byte
-    return lambda band: Image.fromarray(in_8_bits(np.asarray(band))).convert("RGB")
+    from_an_array = image.format is None  # perhaps with 8-bit values; files use the full range
+    to_8_bit = low_byte if from_an_array and _top(image) <= 255 else high_byte
+    return lambda band: Image.fromarray(to_8_bit(np.asarray(band))).convert("RGB")
 
 
 def _top(image: Image.Image) -> int:

@@ -32,20 +32,20 @@ class File(Protocol):
     """A file object that was opened in binary mode."""
 
     def read(self, size: int = ..., /) -> bytes:
-        """At most so many bytes, all that is left without a size."""
+        """Read at most `size` bytes, or everything."""
         ...
 
 
 @runtime_checkable
 class Tensor(Protocol):
-    """A tensor of torch, which need not be installed here."""
+    """A torch tensor; torch need not be installed."""
 
     def detach(self) -> Any:
-        """The tensor without its history."""
+        """The tensor without its gradient history."""
         ...
 
     def cpu(self) -> Any:
-        """The tensor in the machine's own memory."""
+        """The tensor in main memory."""
         ...
 
 
@@ -54,7 +54,7 @@ Bytes = bytes | bytearray | memoryview
 
 @runtime_checkable
 class HasPicture(Protocol):
-    """A photo that has been opened: what `CaptionModel.encode` gives, for example."""
+    """A photo that is open already, such as the result of `CaptionModel.encode`."""
 
     @property
     def picture(self) -> Image.Image:
@@ -62,7 +62,7 @@ class HasPicture(Protocol):
         ...
 
 
-Photo = TypeVar("Photo")  # an ImageSource, or what stands for one
+Photo = TypeVar("Photo")  # an ImageSource, or an object in its place
 ImageSource = str | os.PathLike[str] | Bytes | File | Image.Image | np.ndarray | Tensor
 
 
@@ -70,7 +70,8 @@ def as_photos(images: Iterable[Photo]) -> Iterator[Photo]:
     """An iterator over photos.
 
     Raises:
-        TypeError: it is a single photo, of which one would get the characters, bytes, lines or rows.
+        TypeError: it is a single photo, which would be iterated as characters, bytes, lines or
+            rows.
     """
     shape = tuple(getattr(images, "shape", ()))
     expected = "images: expected several photos, such as a list, got"
@@ -95,7 +96,7 @@ def name_of(source: ImageSource) -> str | None:
 
 
 def described(source: ImageSource) -> str | None:
-    """How errors call a photo; None for arrays, whose errors say what they are."""
+    """The name of a photo in errors; None for arrays, whose errors describe them."""
     if isinstance(source, Bytes):
         return "the bytes given"
     if isinstance(source, Image.Image):
@@ -108,7 +109,7 @@ def opened(source: str | os.PathLike[str] | Bytes | File) -> IO[bytes]:
     """The photo's bytes as a file.
 
     Raises:
-        PhotoError: the path leads to something else than a file, or the file is too large.
+        PhotoError: the path is not a regular file, or the file is too large.
         OSError: it cannot be read.
     """
     if isinstance(source, Bytes):
@@ -124,7 +125,7 @@ def opened(source: str | os.PathLike[str] | Bytes | File) -> IO[bytes]:
 
 
 def _refuse_other_kinds(name: str) -> None:
-    """Raise PhotoError for what is no file, before it is opened: a pipe would wait for its other end."""
+    """Raise PhotoError for anything but a regular file before opening it: a pipe would block."""
     if not name:
         raise PhotoError(f"no such file{hint(name)}")
     try:
@@ -139,10 +140,10 @@ def _refuse_other_kinds(name: str) -> None:
 
 
 def read_whole(file: File) -> bytes:
-    """All bytes of a file object, from its start where it can go back there.
+    """All bytes of a file object, from its start if it can seek.
 
     Raises:
-        PhotoError: it gives text, or too much.
+        PhotoError: it is closed, opened as text or for writing, or too large.
     """
     if getattr(file, "closed", False):
         raise PhotoError("the file is closed")
@@ -161,7 +162,7 @@ def read_whole(file: File) -> bytes:
 
 
 def hint(name: str) -> str:
-    """Why there may be no file of this name, in brackets; "" if nothing is known."""
+    """A guess, in brackets, why there is no file of this name; "" if there is none."""
     if not name:
         return " (an empty name)"
     if URL.match(name):
@@ -174,7 +175,7 @@ def hint(name: str) -> str:
 
 
 def array_of(source: np.ndarray | Tensor) -> np.ndarray:
-    """The array, or the tensor as one, its channels last."""
+    """The array, or the tensor as an array with its channels last."""
     if not isinstance(source, Tensor):
         return np.asarray(source)
     tensor = source.detach().cpu()
@@ -189,10 +190,10 @@ def array_of(source: np.ndarray | Tensor) -> np.ndarray:
 
 
 def from_array(array: np.ndarray) -> Image.Image:
-    """(H, W), (H, W, 1), (H, W, 3) or (H, W, 4) as a PIL image in 8 bits.
+    """(H, W), (H, W, 1), (H, W, 3) or (H, W, 4) as an 8-bit PIL image.
 
     Raises:
-        PhotoError: another shape, or values that are no photo's.
+        PhotoError: another shape, or values out of range.
     """
     shape_ok = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (1, 3, 4))
     if not shape_ok or 0 in array.shape:
@@ -215,10 +216,12 @@ def from_array(array: np.ndarray) -> Image.Image:
 
 
 def low_byte(array: np.ndarray) -> np.ndarray:
-    """Values of 8 bits in a wider type, as uint8."""
+    """8-bit values in a wider type, as uint8."""
     return array.astype(np.uint8)
 
 
 def high_byte(array: np.ndarray) -> np.ndarray:
-    """Unsigned integers of any width in their full range, as uint8; as Pillow does for 16-bit colour."""
+    """Unsigned integers that use their full range, as uint8; Pillow treats 16-bit colour in the
+    same way.
+    """
     return (array >> (8 * (array.dtype.itemsize - 1))).astype(np.uint8)

@@ -19,14 +19,14 @@ LAYOUT = (WIDTH, HEIGHT, TILE_WIDTH, TILE_HEIGHT, STRIPS, TILES)
 INTEGERS = {1: "B", 3: "H", 4: "I", 6: "b", 8: "h", 9: "i", 13: "I", 16: "Q", 17: "q"}
 MAX_TAGS = 4096
 MAX_PARTS = 2**20  # strips or tiles
-TILED_PIXELS = 2**26  # that all tiles may have together, unless the picture has a fourth as many
+TILED_PIXELS = 2**26  # limit for all tiles together, or four times the picture if that is more
 
 
 def check_layout(file: IO[bytes]) -> None:
-    """Raise PhotoError for a TIFF that would decode to far more than the size of its first picture.
+    """Raise PhotoError for a TIFF that would decode to far more pixels than its first picture has.
 
     Args:
-        file: at its start, where it is left as well.
+        file: positioned at its start, before and after.
     """
     tags = _layout_tags(file)
     file.seek(0)
@@ -38,9 +38,9 @@ def check_layout(file: IO[bytes]) -> None:
     width, height = values.get(WIDTH, 0), values.get(HEIGHT, 0)
     tile = values.get(TILE_WIDTH, 0), values.get(TILE_HEIGHT, 0)
     if min(width, height, *tile) < 1:
-        return  # in strips, or damaged
-    tiled = ceil(width / tile[0]) * ceil(height / tile[1]) * tile[0] * tile[1]
-    if tiled > max(TILED_PIXELS, 4 * width * height):
+        return  # made of strips, or damaged
+    tile_pixels = ceil(width / tile[0]) * ceil(height / tile[1]) * tile[0] * tile[1]
+    if tile_pixels > max(TILED_PIXELS, 4 * width * height):
         what = f"{width:,} x {height:,} pixels in tiles of {tile[0]:,} x {tile[1]:,}"
         raise PhotoError(f"too large to decode safely: a TIFF of {what}")
 
@@ -53,32 +53,32 @@ def _layout_tags(file: IO[bytes]) -> dict[int, tuple[int, int]]:
     count_format, entry_format = ("Q", "HHQ8s") if big else ("H", "HHI4s")
     try:
         file.seek(struct.unpack_from(f"{order}{'Q' if big else 'I'}", start, 8 if big else 4)[0])
-        counted = file.read(struct.calcsize(f"<{count_format}"))
-        count = struct.unpack(f"{order}{count_format}", counted)[0]
+        count_bytes = file.read(struct.calcsize(f"<{count_format}"))
+        count = struct.unpack(f"{order}{count_format}", count_bytes)[0]
     except (struct.error, OverflowError, ValueError):
         return {}
     if count > MAX_TAGS:
         raise PhotoError(f"damaged, cannot be decoded (a TIFF of {count:,} tags)")
     size = struct.calcsize(f"<{entry_format}")
     entries = file.read(count * size)
-    found: dict[int, tuple[int, int]] = {}
+    tags: dict[int, tuple[int, int]] = {}
     for at in range(0, len(entries) - size + 1, size):
         tag, kind, number, value = struct.unpack_from(f"{order}{entry_format}", entries, at)
         if tag not in LAYOUT:
             continue
         sized = tag not in (STRIPS, TILES)
-        # Pillow would take the last one of several, libtiff the first
-        if tag in found or (sized and (number != 1 or kind not in INTEGERS)):
+        # Pillow would use the last value of a repeated tag, libtiff the first
+        if tag in tags or (sized and (number != 1 or kind not in INTEGERS)):
             raise PhotoError(f"damaged, cannot be decoded (a TIFF with several values of tag {tag})")
-        found[tag] = number, struct.unpack_from(f"{order}{INTEGERS[kind]}", value)[0] if sized else 0
-    return found
+        tags[tag] = number, struct.unpack_from(f"{order}{INTEGERS[kind]}", value)[0] if sized else 0
+    return tags
 
 
 @cache
 def silence() -> None:
     """Keep libtiff and Pillow from writing about damaged files to standard error.
 
-    The error that is raised says what is wrong. libtiff's handlers belong to the whole process.
+    The raised error describes the damage. libtiff's handlers are global to the process.
     """
     logging.getLogger("PIL").addHandler(logging.NullHandler())
     try:  # libtiff's symbols are found through Pillow's own library, which is linked to it
@@ -86,5 +86,5 @@ def silence() -> None:
         for set_handler in (libtiff.TIFFSetErrorHandler, libtiff.TIFFSetWarningHandler):
             set_handler.restype = ctypes.c_void_p  # the handler that was there
             set_handler(ctypes.c_void_p())
-    except (OSError, AttributeError):  # linked in statically, where nothing can be done
+    except (OSError, AttributeError):  # libtiff is linked statically and cannot be silenced
         return

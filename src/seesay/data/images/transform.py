@@ -16,11 +16,11 @@ Resample = Literal["bilinear", "bicubic", "lanczos"]
 
 
 class PhotoRead(NamedTuple):
-    """A photo as the encoder reads it.
+    """A photo as input of the encoder.
 
     Attributes:
         pixels: (3, size, size) float32, normalised.
-        warning: what is wrong with the photo although it could be read; see `open_photo`.
+        warning: the damage of a photo that could be read; see `open_photo`.
     """
 
     pixels: np.ndarray
@@ -29,18 +29,18 @@ class PhotoRead(NamedTuple):
 
 @dataclass(frozen=True)
 class ImageTransform:
-    """Photo -> what the encoder reads: squashed to a square, then normalised. Stored in every bundle.
+    """Squashes a photo to a square and normalises it. Stored in every bundle.
 
-    The whole photo is kept (no crop) and its aspect is not, so a region of the grid is a rectangle of the photo
-    (`seesay.geometry.region_box`).
-
-    A large JPEG is decoded at a reduced size of at least twice the square (`open_photo`): smaller ones, sides below
-    four times the square, not.
+    The whole photo is kept (no crop), but not its aspect, so a region of the grid is a rectangle of
+    the photo
+    (`seesay.geometry.region_box`). A JPEG whose sides are at least four times the square is decoded
+    at a reduced size
+    of at least twice the square (`open_photo`).
 
     Attributes:
         size: side of the square in pixels.
         mean, std: per RGB channel, of values in 0..1; the encoder's own.
-        resample: filter of the resize.
+        resample: the filter for resizing.
     """
 
     size: int
@@ -49,7 +49,7 @@ class ImageTransform:
     resample: Resample = "bicubic"
 
     def __call__(self, source: ImageSource, helper: Executor | None = None) -> np.ndarray:
-        """The pixels that `read` gives."""
+        """The pixels of `read`."""
         return self.read(source, helper).pixels
 
     def read(self, source: ImageSource, helper: Executor | None = None) -> PhotoRead:
@@ -57,10 +57,10 @@ class ImageTransform:
 
         Args:
             source: whatever `open_photo` takes.
-            helper: an idle thread, which resizes a part; the pixels are the same.
+            helper: an idle thread that resizes a part of the photo; the pixels do not depend on it.
 
         Raises:
-            PhotoError: whatever goes wrong with this photo, memory that does not suffice included.
+            PhotoError: the photo cannot be read or transformed, also for lack of memory.
         """
         pixels, warning = self._read_square(source, helper)
         with photo_errors(described(source)):
@@ -97,16 +97,22 @@ class ImageTransform:
 
 
 def _square(photo: Image.Image, size: int, resample: Image.Resampling, helper: Executor | None) -> Image.Image:
-    """The longer side first, so that what lies between is small whatever the aspect. Left alone, Pillow chooses the
-    order, not all of its versions alike: so the pixels depend neither on the version nor on the threads."""
-    between = (size, photo.height) if photo.width >= photo.height else (photo.width, size)
-    return _resize_side(_resize_side(photo, between, resample, helper), (size, size), resample, helper)
+    """Resize the longer side first, which keeps the intermediate image small.
+
+    Pillow would choose the order itself, differently in different versions. With a fixed order the
+    pixels depend
+    neither on the version nor on threads.
+    """
+    intermediate = (size, photo.height) if photo.width >= photo.height else (photo.width, size)
+    return _resize_side(_resize_side(photo, intermediate, resample, helper), (size, size), resample, helper)
 
 
 def _resize_side(
     image: Image.Image, size: tuple[int, int], resample: Image.Resampling, helper: Executor | None
 ) -> Image.Image:
-    """`image.resize(size, resample)` where at most one side changes: rows, or columns, know nothing of each other."""
+    """`image.resize(size, resample)` if at most one side changes, so that rows (or columns) are
+    independent.
+    """
     across = size[1] == image.height  # each row by itself
     lines = size[1] if across else size[0]
     too_large = image.width * image.height > (Image.MAX_IMAGE_PIXELS or 0)  # Pillow would warn about its parts
@@ -114,16 +120,16 @@ def _resize_side(
         return image.resize(size, resample)
     resized = Image.new(image.mode, size)
 
-    def some(start: int, stop: int) -> None:
+    def resize_lines(start: int, stop: int) -> None:
         box = (0, start, image.width, stop) if across else (start, 0, stop, image.height)
         shape = (size[0], stop - start) if across else (stop - start, size[1])
         resized.paste(image.crop(box).resize(shape, resample), box[:2])
 
     middle = lines * 11 // 20  # the helper has to wake first
     try:
-        other = helper.submit(some, middle, lines)
+        second_part = helper.submit(resize_lines, middle, lines)
     except RuntimeError:  # the interpreter is about to end: no thread starts any more
         return image.resize(size, resample)
-    some(0, middle)
-    other.result()
+    resize_lines(0, middle)
+    second_part.result()
     return resized

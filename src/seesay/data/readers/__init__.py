@@ -45,8 +45,8 @@ LAYOUTS: dict[str, Layout] = {
     )
 }  # in the order in which they are tried
 DEEPEST = 3  # folders around the captions that an archive may have added
-CONVERTED = ".seesay-convert.json"  # in what `seesay data convert` writes: of what, and whether it is whole
-MOST_FOLDERS = 200  # at one depth; beyond that they are a data set's own
+CONVERTED = ".seesay-convert.json"  # written by `seesay data convert`: its source, and whether it has finished
+MOST_FOLDERS = 200  # at one depth; with more, the folders are parts of one data set
 
 
 class _Place(NamedTuple):
@@ -70,23 +70,25 @@ def read_dataset(
 
     Args:
         paths: a folder or several, or the file of captions where a folder has more than one; see `LAYOUTS`.
-        layout: one of `LAYOUTS`, or "auto" to find out for each folder. "shapes" makes the synthetic set in a new or
+        layout: one of `LAYOUTS`, or "auto" to detect it for each folder. "shapes" makes the
+            synthetic set in a new or
             empty folder, and in the cache where no path is given.
         splits: "auto" for what the data brings (id lists, COCO's file names, subfolders, Karpathy's ids for
             Flickr30k) or else fractions; "karpathy"; a folder of train.txt, dev.txt or val.txt, test.txt; a JSON file
             of splits, such as Karpathy's; or fractions such as "0.8/0.1/0.1" or {"train": 0.9, "dev": 0.1}.
-        limit: at most so many photos of each split, for trials.
-        seed: of limit. Fractions are drawn alike whoever reads them: what one run tests on, none trains on.
+        limit: the maximal number of photos of each split, for trials.
+        seed: of `limit`. Splits by fractions do not depend on it: what one run tests on, no other
+            trains on.
         columns: names that cannot be guessed, such as "image=pic,caption=words,split=fold".
         unpacked: whether photos that lie inside tars or tables are unpacked into the cache at once; else
             `unpack_photos` has to be called before they are opened.
         console: where the progress of that is shown; None: standard error.
 
     Returns:
-        Records whose photos exist, with everything found on the way in `problems`.
+        Records whose photos exist; everything that was repaired or left out is in `problems`.
 
     Raises:
-        DataError: a folder has none of the layouts or nothing usable, or an argument makes no sense.
+        DataError: a folder has none of the layouts or nothing usable, or an argument is invalid.
         MissingExtraError: a layout needs a package that is not installed.
     """
     given = [paths] if isinstance(paths, (str, Path)) else paths
@@ -113,7 +115,8 @@ def read_dataset(
 
 
 def unpack_photos(data: Dataset, console: Console | None = None) -> None:
-    """Write the photos of a data set that lie inside tars or tables into the cache, as far as they are not there.
+    """Write those photos of a data set that lie inside tars or tables into the cache, unless they
+    are there already.
 
     Args:
         data: read with `unpacked=False`, or a part of it.
@@ -153,7 +156,7 @@ def _read_one(path: Path, layout: str, splits: SplitSpec, columns: Columns) -> D
 
 
 def read_converted(folder: Path) -> dict[str, Any]:
-    """What `seesay data convert` noted in a folder that it writes; {} where there is nothing of the kind."""
+    """The note that `seesay data convert` leaves in a folder that it writes; {} if there is none."""
     try:
         noted = json.loads((folder / CONVERTED).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -166,7 +169,7 @@ def _packs(read: Iterable[CaptionFile]) -> tuple[Packed, ...]:
 
 
 def _passed_over(place: _Place, read: Sequence[CaptionFile], label: Callable[[Path], str]) -> Problem | None:
-    """A note that names the files of captions that were not read, and how to read them instead."""
+    """A note about caption files that were not read, and how to read them instead."""
     taken = {file.path for file in read}
     left: dict[Path, Layout] = {}
     for layout, files in place.files:
@@ -185,7 +188,7 @@ def _passed_over(place: _Place, read: Sequence[CaptionFile], label: Callable[[Pa
 
 
 def _detect(path: Path, layouts: Sequence[Layout], columns: Columns) -> _Place:
-    """The folder in or around `path` that holds captions, and the files of the layouts that it has."""
+    """The folder in or around `path` that holds captions, with its files by layout."""
     if path.is_file():
         return _only(path, layouts, columns)
     if not path.is_dir():
@@ -196,16 +199,16 @@ def _detect(path: Path, layouts: Sequence[Layout], columns: Columns) -> _Place:
     for folders in _depths(path):
         places = [place for folder in folders if (place := _Place(folder, _found(folder, usual, columns))).files]
         if len(places) > 1:
-            named = first_few([str(place.folder) for place in places], 5)
-            raise DataError(f"{path}: holds several data sets: {named}; give one of them, or several as a list")
+            folders_named = first_few([str(place.folder) for place in places], 5)
+            raise DataError(f"{path}: holds several data sets: {folders_named}; give one of them, or several as a list")
         if places:
             return places[0]
     if last := _found(path, [layout for layout in layouts if layout.last_resort], columns):
         return _Place(path, last)
-    looked = "; ".join(f"{layout.name}: {layout.looks_for}" for layout in layouts)
-    found = first_few(sorted(entry.name for entry in path.iterdir()), 8) or "nothing"
+    expected = "; ".join(f"{layout.name}: {layout.looks_for}" for layout in layouts)
+    entries = first_few(sorted(entry.name for entry in path.iterdir()), 8) or "nothing"
     raise DataError(
-        f"{path}: no captions found. Looked for {looked}. Found there: {found}. data.layout can force a layout, "
+        f"{path}: no captions found. Looked for {expected}. Found there: {entries}. data.layout can force a layout, "
         "data.columns name columns"
     )
 
@@ -215,7 +218,7 @@ def _found(folder: Path, layouts: Sequence[Layout], columns: Columns) -> list[tu
 
 
 def _only(file: Path, layouts: Sequence[Layout], columns: Columns) -> _Place:
-    """A file of captions that was named itself."""
+    """A caption file that was given itself, not by its folder."""
     folder = file.parent
     fitting = [(layout, [file]) for layout, files in _found(folder, layouts, columns) if file in files]
     if not fitting:
@@ -224,7 +227,7 @@ def _only(file: Path, layouts: Sequence[Layout], columns: Columns) -> _Place:
 
 
 def _depths(path: Path) -> Iterator[list[Path]]:
-    """`path`, then the folders in it, depth by depth, and last the one above a folder of photos."""
+    """`path`, then the folders below it, level by level, and last the parent of a folder of photos."""
     folders = [path]
     for _ in range(DEEPEST + 1):
         yield folders
@@ -236,7 +239,7 @@ def _depths(path: Path) -> Iterator[list[Path]]:
 
 
 def _once(folders: Sequence[Path]) -> tuple[list[Path], list[Problem]]:
-    """The folders without those that are given again, and a note for each of these."""
+    """The folders without repeated ones, and a note for each of those."""
     kept: dict[Path, Path] = {}
     notes = []
     for path in folders:
@@ -249,7 +252,7 @@ def _once(folders: Sequence[Path]) -> tuple[list[Path], list[Problem]]:
 
 
 def _names(folders: Iterable[Path]) -> list[str]:
-    """A name for each source: its folder's, numbered where two are equal."""
+    """A name for each source: its folder's, numbered if two are equal."""
     names: list[str] = []
     for path in folders:
         name, number = path.resolve().name, 2

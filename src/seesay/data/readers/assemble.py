@@ -14,28 +14,29 @@ from seesay.data.readers.source import CaptionFile, Row, split_name
 from seesay.data.records import SPLITS, BoxedObject, CaptionRecord, Problem
 from seesay.data.text import count_of, first_few, without_suffix
 
-HALVES = re.compile("[\ud800-\udfff]")  # of a character outside the first plane; JSON can hold one alone, UTF-8 cannot
+HALVES = re.compile("[\ud800-\udfff]")  # surrogates: JSON may have one alone, UTF-8 may not
 
 
 @dataclass(slots=True)
 class _Photo:
-    """A photo that rows speak of.
+    """A photo that rows name, with what they say about it.
 
     Attributes:
         id: its name without suffix, with its file's prefix.
-        name: as rows give it, in one spelling.
-        path: its file, "" where there is none.
-        inside: for a photo inside another file, what tells it from another of the same id.
-        where: the first row that speaks of it.
-        folders: where it was looked for.
-        captions, splits: as collected; `rows` counts them with empty ones.
-        file: number of the captions file that spoke of it last.
-        earlier: captions that files before that one gave it.
-        again: captions that a later file repeated.
-        spelt: its name as the first row spells it.
-        names: other spellings and names of it in the same file.
-        objects: what the first row that speaks of boxes says.
-        everywhere: what all files of the data set call it, "" for nothing.
+        name: as in the rows, normalised.
+        path: its file, "" if there is none.
+        inside: for a photo inside another file, a name that is unique among photos of the same id.
+        where: the first row that names it.
+        folders: the folders that were searched for it.
+        captions, splits: collected from the rows; `rows` counts rows, also those with an empty
+            caption.
+        file: number of the last caption file that names it.
+        earlier: its captions in the files before that one.
+        again: how many captions a later file repeats.
+        spelt: its name as spelled in the first row.
+        names: other names and spellings of it in the same file.
+        objects: the boxes of the first row that has any.
+        everywhere: the name that all files of the data set share for it, or "".
     """
 
     id: str
@@ -69,7 +70,7 @@ class Assembler:
     """Groups rows by photo.
 
     Args:
-        root: below it photos are looked for.
+        root: the folder that is searched for photos.
         label: a file's name in problems.
     """
 
@@ -85,9 +86,11 @@ class Assembler:
         """Read all of the files.
 
         Returns:
-            Records with unique ids in the order of the rows, their split as the rows give it ("" if they give
-            none), and every problem found: unreadable, empty and repeated rows, photos that are missing, left
-            without a caption, named in two splits or in two ways, or never named.
+            Records with unique ids in the order of the rows, with the split of their rows ("" if
+            these have none);
+            and every problem: unreadable, empty and repeated rows, photos that are missing, without
+                a caption, in
+            two splits, under two names, or never named.
         """
         read = [(file, self._collect(file, number)) for number, file in enumerate(files)]
         anything = any(photo.path for photo in self._photos.values())
@@ -106,7 +109,7 @@ class Assembler:
         return self._records(kept), self._problems
 
     def _collect(self, file: CaptionFile, number: int) -> list[_Photo]:
-        """The photos that a file speaks of."""
+        """The photos that a file names."""
         reading = _File(file, number, self._label(file.path), [str(f) for f in file.folders if f.is_dir()])
         by_name: dict[str, _Photo] = {}
         for row in file.rows:
@@ -123,7 +126,7 @@ class Assembler:
         return list({id(photo): photo for photo in by_name.values()}.values())
 
     def _photo(self, row: Row, reading: _File) -> _Photo:
-        """The photo that a row speaks of, new or known by another name or from another file."""
+        """The photo that a row names; it may be known from another file or by another name."""
         file, where = reading.file, _where(reading.label, row.line)
         name = normal_name(row.image)
         path = self._path(name, reading)
@@ -151,7 +154,7 @@ class Assembler:
         return self._finder.find(name, reading.places, reading.file.path.stem.removeprefix("captions_"))
 
     def _add(self, photo: _Photo, row: Row, reading: _File) -> None:
-        """Put a row's caption and split to its photo."""
+        """Add a row's caption and split to its photo."""
         photo.rows += 1
         photo.objects = photo.objects or row.objects
         if row.split.strip():
@@ -174,14 +177,14 @@ class Assembler:
             self._problems.append(Problem("error", _where(reading.label, row.line), what))
 
     def _pass_over(self, file: CaptionFile, photos: Sequence[_Photo]) -> None:
-        """One problem for a file that is of no use here, instead of one for each of its photos."""
+        """Report a file of which no photo exists as one problem, instead of one for each photo."""
         gone = {id(photo) for photo in photos}
         self._photos = {key: photo for key, photo in self._photos.items() if id(photo) not in gone}
         what = f"none of its {count_of(len(photos), 'photo')} is here, such as '{photos[0].name}': file passed over"
         self._problems.append(Problem("note" if file.optional else "error", self._label(file.path), what))
 
     def _fault(self, photo: _Photo) -> Problem | None:
-        """Why a photo is left out, if it is."""
+        """Why a photo is left out; None if it is kept."""
         rows, captions = count_of(photo.rows, "row"), count_of(photo.rows, "caption")
         if not photo.name:
             return Problem("error", photo.where, f"no photo is named: {rows} left out")
@@ -198,11 +201,11 @@ class Assembler:
         return Problem("error", photo.where, f"photo '{photo.name}' is not in {looked}: left out with {captions}")
 
     def _elsewhere(self) -> Problem | None:
-        found = self._finder.elsewhere
-        if not found:
+        folders = self._finder.elsewhere
+        if not folders:
             return None
-        some = first_few([f"{self._label(Path(folder))}/ ({count:,})" for folder, count in found.items()])
-        return Problem("note", "photos", f"{count_of(sum(found.values()), 'photo')} found in {some}")
+        some = first_few([f"{self._label(Path(folder))}/ ({count:,})" for folder, count in folders.items()])
+        return Problem("note", "photos", f"{count_of(sum(folders.values()), 'photo')} found in {some}")
 
     def _records(self, photos: Sequence[_Photo]) -> list[CaptionRecord]:
         uses = Counter(photo.id for photo in photos)
@@ -259,7 +262,7 @@ def _given_twice(photos: Sequence[_Photo]) -> Problem | None:
 
 
 def _repeated(photos: Sequence[_Photo]) -> Problem | None:
-    # They are kept: people who describe one photo do write the same sentence at times.
+    # Kept, because people who describe the same photo sometimes write the same sentence.
     extra = [len(photo.captions) - len(set(photo.captions)) for photo in photos]
     names = [photo.name for photo, count in zip(photos, extra, strict=True) if count]
     if not names:

@@ -23,13 +23,13 @@ YEARS = re.compile(r"captions_(?:train|val)(20\d\d)")
 
 def _find(folder: Path, _: Columns) -> list[Path]:
     named = sorted(folder.glob("annotations/captions_*.json")) or sorted(folder.glob("captions_*.json"))
-    named = [file for file in named if kind_of(file) in ("coco", "")]  # a damaged one is to be said, not passed over
+    named = [file for file in named if kind_of(file) in ("coco", "")]  # "": damaged, which is reported later
     return list(dict.fromkeys([*named, *json_files(folder, "coco")]))
 
 
 def _read(source: Source) -> list[CaptionFile]:
     folder = source.folder.parent if source.folder.name == "annotations" else source.folder
-    years = {found[1] for file in source.files if (found := YEARS.fullmatch(file.stem))}
+    years = {match[1] for file in source.files if (match := YEARS.fullmatch(file.stem))}
     files = []
     for file in source.files:
         split = split_in_name(file.stem)
@@ -42,8 +42,8 @@ def _read(source: Source) -> list[CaptionFile]:
 def _folders(root: Path, file: Path, split: str) -> list[Path]:
     """Where a file's photos may lie: captions_val2017.json first asks val2017/, then val/, ..., images/val2017/, ..."""
     years = [f"{part}{year}" for year in (2017, 2014) for part in ("train", "val")]
-    own = dict.fromkeys([file.stem.removeprefix("captions_"), *names_of_split(split)])
-    return [*photo_folders(root, *own), *photo_folders(root, *years)]
+    parts = dict.fromkeys([file.stem.removeprefix("captions_"), *names_of_split(split)])
+    return [*photo_folders(root, *parts), *photo_folders(root, *years)]
 
 
 def _rows(path: Path, label: str, split: str) -> Iterator[Row | Problem]:
@@ -87,11 +87,11 @@ def _image_ids(images: Sequence[Any]) -> Ids:
 
 
 def _comparable(ids: Ids) -> Ids:
-    """Ids as numbers where they are numbers written as text, without those that would then be two images'."""
-    found: Ids = defaultdict(set)
+    """The images by comparable id; an id may then have several images."""
+    comparable: Ids = defaultdict(set)
     for id_, names in ids.items():
-        found[_comparable_id(id_)] |= names
-    return dict(found)
+        comparable[_comparable_id(id_)] |= names
+    return dict(comparable)
 
 
 def _comparable_id(id_: Any) -> Any:
@@ -116,8 +116,8 @@ def _kinds(ids: Ids) -> str:
 def _content(path: Path) -> dict[str, list[Any]]:
     content = read_json(path, "COCO captions")
     if not has(content, images=list, annotations=list):
-        found = ", ".join(content) if isinstance(content, dict) else type(content).__name__
-        raise DataError(f"{path}: keys found: {found or 'none'}; expected the lists images and annotations")
+        keys = ", ".join(content) if isinstance(content, dict) else type(content).__name__
+        raise DataError(f"{path}: keys found: {keys or 'none'}; expected the lists images and annotations")
     return content
 
 

@@ -28,7 +28,7 @@ ColumnSpec = str | Sequence[str] | Mapping[str, str | Sequence[str]]
 
 @dataclass(frozen=True)
 class Columns:
-    """Names that the user gave, "" or () where they are to be guessed.
+    """Column names given by the user; "" or () where they are to be guessed.
 
     Attributes:
         image: of the photo's name, or of the photo itself.
@@ -47,7 +47,7 @@ class Columns:
         Several columns of captions are joined by "+" ("caption=first+second") or given as a list.
 
         Raises:
-            DataError: it is none of these, or names something else than image, caption and split.
+            DataError: it has another form, or names a role other than image, caption and split.
         """
         if isinstance(spec, Mapping):
             items = [(role, _names(value)) for role, value in spec.items()]
@@ -70,8 +70,8 @@ class Columns:
 
 
 @dataclass(frozen=True)
-class Found:
-    """The columns of one table that hold something.
+class FoundColumns:
+    """The columns of one table that are read.
 
     Attributes:
         image: its name.
@@ -84,8 +84,8 @@ class Found:
     split: str | None
 
 
-def find_columns(header: Sequence[str], wanted: Columns, where: Path) -> Found:
-    """Which names of a header are the photo, the captions and the split; capitals do not count.
+def find_columns(header: Sequence[str], wanted: Columns, where: Path) -> FoundColumns:
+    """Find the columns of photo, captions and split in a header; case does not matter.
 
     Args:
         header: all names.
@@ -93,7 +93,7 @@ def find_columns(header: Sequence[str], wanted: Columns, where: Path) -> Found:
         where: the file, for messages.
 
     Raises:
-        DataError: one is missing; the text says which columns are there instead.
+        DataError: a column is missing; the text lists the columns that exist.
     """
     known = {name.strip().lower(): name for name in reversed(header)}
     images = [known[name] for name in IMAGE if name in known]
@@ -103,16 +103,16 @@ def find_columns(header: Sequence[str], wanted: Columns, where: Path) -> Found:
             if name.strip().lower() not in known:
                 near = did_you_mean(name, header)
                 raise DataError(f"{where}: data.columns: {what}={name}: columns found: {_listed(header)}.{near}")
-    for chosen, found, usual, role in (
+    for chosen, candidates, usual, role in (
         (wanted.image, images, IMAGE, "image"),
         (wanted.caption, captions, CAPTION, "caption"),
     ):
-        if not chosen and not found:
+        if not chosen and not candidates:
             raise DataError(
                 f"{where}: columns found: {_listed(header)}; expected one named {' or '.join(usual[:4])}. "
                 f"data.columns={role}=NAME (--columns {role}=NAME) tells which it is"
             )
-    return Found(
+    return FoundColumns(
         known[wanted.image.strip().lower()] if wanted.image else images[0],
         tuple(known[name.strip().lower()] for name in wanted.caption) or tuple(captions),
         known.get((wanted.split or "split").strip().lower()),
@@ -146,7 +146,7 @@ def _inner(value: Any) -> list[str]:
 
 
 def split_like(columns: Mapping[str, set[str]]) -> str:
-    """The column that looks like splits though it is not called so, or "".
+    """The column whose name or values look like splits although it is not called "split", or "".
 
     Args:
         columns: name -> the different values it has (some of them will do).
@@ -161,7 +161,7 @@ def split_like(columns: Mapping[str, set[str]]) -> str:
 
 
 def split_hint(name: str, values: set[str]) -> str:
-    """What to say of such a column."""
+    """The note about a column that `split_like` found."""
     some = first_few(sorted(values - {""}), 4)
     return f"column '{name}' looks like splits ({some}) and is not used; --columns split={name} (data.columns) uses it"
 

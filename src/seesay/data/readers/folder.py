@@ -30,7 +30,7 @@ def _find(folder: Path, _: Columns) -> list[Path]:
 
 
 def _read(source: Source) -> list[CaptionFile]:
-    """One file of each folder: the others are likely to say the same."""
+    """Read one file of each folder; others are likely to have the same captions."""
     first = {file.parent: file for file in reversed(source.files)}
     return [_captions(source, file) for file in reversed(first.values())]
 
@@ -47,7 +47,9 @@ def _captions(source: Source, file: Path) -> CaptionFile:
 
 
 def with_split(rows: Iterable[Row | Problem], given: str) -> Iterator[Row | Problem]:
-    """The split is what the row says, else that of its file, else that of the photo's first folder."""
+    """Rows with a split: their own, else that of their file, else the name of the photo's first
+    folder.
+    """
     for row in rows:
         if isinstance(row, Problem) or row.split.strip():
             yield row

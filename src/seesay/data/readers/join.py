@@ -14,17 +14,18 @@ from seesay.data.text import count_of, first_few
 
 
 def join(sources: Mapping[str, Dataset]) -> Dataset:
-    """One data set of several, given by name.
+    """Join several data sets, given by name.
 
     Ids and problems get the source's name in front. A training photo that another source holds in dev or test
-    (Flickr8k is a part of Flickr30k) is left out, and a photo that two sources share is one, with one problem each
-    that says how many. Photos inside files have to be unpacked.
+    (Flickr8k is a part of Flickr30k) is left out, and a photo that two sources share becomes one
+    record; a note counts
+    each of these. Photos inside tars and tables have to be unpacked.
     """
     renamed = {
         name: [replace(record, id=f"{name}/{record.id}") for record in data.records] for name, data in sources.items()
     }
     problems = [
-        replace(found, where=f"{name}/{found.where}") for name, data in sources.items() for found in data.problems
+        replace(problem, where=f"{name}/{problem.where}") for name, data in sources.items() for problem in data.problems
     ]
     leaked = _leaks(renamed)
     if leaked:
@@ -48,7 +49,9 @@ def join(sources: Mapping[str, Dataset]) -> Dataset:
 
 
 def same_content(photos: Sequence[CaptionRecord], others: Sequence[CaptionRecord]) -> set[str]:
-    """Ids of those photos whose file is byte for byte one of `others`; only files of equal size are read."""
+    """Ids of photos whose file equals one of `others` byte for byte; only files of equal size are
+    read.
+    """
     sizes, other_sizes = ([_size(record.image) for record in part] for part in (photos, others))
     both = set(sizes) & set(other_sizes) - {0}
     few = [record for record, size in zip(photos, sizes, strict=True) if size in both]
@@ -62,9 +65,8 @@ def same_content(photos: Sequence[CaptionRecord], others: Sequence[CaptionRecord
 
 
 def _merged(records: Iterable[CaptionRecord]) -> tuple[list[CaptionRecord], list[str]]:
-    """One record for each photo, and the ids of those that another record is about too.
-
-    One photo is one file, under whatever path.
+    """One record for each photo file, whatever its path, and the ids of the records that were
+    merged into others.
     """
     kept: dict[str, CaptionRecord] = {}
     shared: list[str] = []
@@ -76,7 +78,8 @@ def _merged(records: Iterable[CaptionRecord]) -> tuple[list[CaptionRecord], list
             continue
         shared.append(record.id)
         captions = dict.fromkeys([*first.captions, *record.captions])
-        # Captions that stand twice in the first stay so: other parts name them by their number.
+        # Repeated captions of the first record stay: `BoxedObject.mentions` refers to captions by
+        # number.
         new = [caption for caption in captions if caption not in first.captions]
         split = max(first.split, record.split, key=lambda split: SPLITS.index(split) if split else -1)
         kept[path] = replace(first, captions=(*first.captions, *new), split=split)
@@ -84,7 +87,9 @@ def _merged(records: Iterable[CaptionRecord]) -> tuple[list[CaptionRecord], list
 
 
 def _copied(records: Sequence[CaptionRecord]) -> list[str]:
-    """Ids of photos of which an earlier record has a copy, byte for byte, with the same name and captions."""
+    """Ids of photos that an earlier record has too: the same bytes, name and captions in another
+    file.
+    """
     groups: dict[tuple[str, int, tuple[str, ...]], list[CaptionRecord]] = {}
     for record in records:
         groups.setdefault((record.image.name, _size(record.image), record.captions), []).append(record)

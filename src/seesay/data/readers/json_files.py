@@ -21,7 +21,7 @@ Kind = Literal["karpathy", "coco", "textcaps", "list", "lines", ""]
 
 NO_COLUMNS = Columns()
 END = 65_536  # bytes read of either end of a file to tell its kind
-MOST_FILES = 200  # in one folder; beyond that they are one a photo, not captions of all
+MOST_FILES = 200  # in one folder; with more, each file belongs to one photo
 MOST_VALUES = 20  # different ones of a key that may be splits
 
 
@@ -32,7 +32,9 @@ def json_files(folder: Path, kind: Kind, columns: Columns = NO_COLUMNS) -> list[
 
 
 def kind_of(path: Path, columns: Columns = NO_COLUMNS) -> Kind:
-    """What a JSON file holds, from its beginning and its end: COCO's files have hundreds of megabytes."""
+    """The kind of a JSON file, from its beginning and end only: COCO's files have hundreds of
+    megabytes.
+    """
     try:
         state = path.stat()
         return _kind_of(path, state.st_size, state.st_mtime_ns, columns)
@@ -95,7 +97,7 @@ def item_rows(items: Iterator[tuple[int | str, Any, str]], label: str, columns: 
 
 
 def item_values(item: Any, columns: Columns) -> tuple[str, list[str], str]:
-    """(photo, captions, split) of an object; empty where it has none that are text."""
+    """(photo, captions, split) of an object; empty if it has no text for them."""
     if not isinstance(item, dict):
         return "", [], ""
     keys = (columns.image,) if columns.image else IMAGE
@@ -104,7 +106,7 @@ def item_values(item: Any, columns: Columns) -> tuple[str, list[str], str]:
 
 
 def item_captions(item: Mapping[str, Any], columns: Columns) -> list[str]:
-    """The captions of an object: under the keys that the user named, else under the usual ones."""
+    """The captions of an object: under the keys given by the user, else under the usual ones."""
     if columns.caption:
         return [caption for key in columns.caption for caption in captions_in(item.get(key))]
     for key in CAPTION:
@@ -123,7 +125,7 @@ def _photo_name(value: Any) -> str:
 
 
 def _note_values(seen: dict[str, set[str]], item: Mapping[str, Any], columns: Columns) -> None:
-    """Keep some values of the keys that are not used, for `split_like`."""
+    """Collect some values of unused keys for `split_like`."""
     if columns.split or "split" in item:
         return
     used = {columns.image, *columns.caption, *IMAGE, *CAPTION}

@@ -26,15 +26,15 @@ def _read(source: Source) -> list[CaptionFile]:
 
 
 def karpathy_images(path: Path) -> list[dict[str, Any]]:
-    """The photos that such a file lists.
+    """The photos that a file of Karpathy's lists.
 
     Raises:
-        DataError: it is none.
+        DataError: it is not such a file.
     """
     content = read_json(path, "Karpathy's captions")
     if not has(content, images=list):
-        found = ", ".join(content) if isinstance(content, dict) else type(content).__name__
-        raise DataError(f"{path}: keys found: {found or 'none'}; expected the list images, as Karpathy's files have it")
+        keys = ", ".join(content) if isinstance(content, dict) else type(content).__name__
+        raise DataError(f"{path}: keys found: {keys or 'none'}; expected the list images, as Karpathy's files have it")
     return content["images"]
 
 

@@ -11,7 +11,15 @@ from typing import Any
 from seesay.data.boxes.plain import KEY, from_plain
 from seesay.data.images import photo_bytes
 from seesay.data.packed import Packed, unpacked_folder
-from seesay.data.readers.columns import IMAGE, SPLIT_LIKE, Columns, Found, captions_in, find_columns, split_hint
+from seesay.data.readers.columns import (
+    IMAGE,
+    SPLIT_LIKE,
+    Columns,
+    FoundColumns,
+    captions_in,
+    find_columns,
+    split_hint,
+)
 from seesay.data.readers.folder import with_split
 from seesay.data.readers.photo_finder import listed_files, normal_name
 from seesay.data.readers.samples import is_photo
@@ -47,16 +55,16 @@ def _table_or_problem(source: Source, file: Path) -> CaptionFile:
 
 def _table(source: Source, file: Path) -> CaptionFile:
     table = _open(file)
-    found = find_columns(table.schema_arrow.names, source.columns, file)
+    columns = find_columns(table.schema_arrow.names, source.columns, file)
     label = source.label(file)
     split = split_in_name(file.stem) or (split_in_name(file.parent.name) if file.parent != source.folder else "")
-    if _holds_paths(table, found.image):
-        rows = with_split(_rows(table, found, None, label), split)
+    if _holds_paths(table, columns.image):
+        rows = with_split(_rows(table, columns, None, label), split)
         return CaptionFile(file, rows, photo_folders(file.parent, *((split,) if split else ())))
-    names = _names(table, found)
-    size = _bytes_of(table, found.image) // max(len(names), 1)
-    packed = Packed(unpacked_folder(file), dict.fromkeys(names, size), partial(_photos, file, found.image, names))
-    rows = with_split(_rows(table, found, names, label), split)
+    names = _names(table, columns)
+    size = _bytes_of(table, columns.image) // max(len(names), 1)
+    packed = Packed(unpacked_folder(file), dict.fromkeys(names, size), partial(_photos, file, columns.image, names))
+    rows = with_split(_rows(table, columns, names, label), split)
     numbered = any(name.isdigit() for name in names)  # rows of several files have the same numbers
     return CaptionFile(file, rows, [packed.folder], f"{file.stem}/" if numbered else "", packed=packed)
 
@@ -66,7 +74,7 @@ def _open(file: Path) -> Any:
 
 
 def _said(error: BaseException) -> str:
-    """One line of what pyarrow says."""
+    """The first line of pyarrow's message."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
@@ -75,23 +83,25 @@ def _holds_paths(table: Any, image: str) -> bool:
     return not str(kind).startswith(("struct", "binary", "large_binary"))
 
 
-def _rows(table: Any, found: Found, names: Sequence[str] | None, label: str) -> Iterator[Row | Problem]:
-    """Rows of captions; the photo's name is that of `names`, or what the table has in its place."""
-    others = [name for name in table.schema_arrow.names if name.lower() in SPLIT_LIKE and not found.split]
+def _rows(table: Any, columns: FoundColumns, names: Sequence[str] | None, label: str) -> Iterator[Row | Problem]:
+    """Rows of captions; a photo's name comes from `names`, or from the table if that is None."""
+    others = [name for name in table.schema_arrow.names if name.lower() in SPLIT_LIKE and not columns.split]
     boxes = KEY in table.schema_arrow.names
-    wanted = [*found.captions, *others, *([found.split] if found.split else []), *([] if names else [found.image])]
-    wanted += [KEY] if boxes else []
+    read_columns = [*columns.captions, *others]
+    read_columns += [columns.split] if columns.split else []
+    read_columns += [] if names else [columns.image]
+    read_columns += [KEY] if boxes else []
     seen: dict[str, set[str]] = {}
     number = 0
     try:
-        for row in _all_rows(table, wanted):
+        for row in _all_rows(table, read_columns):
             number += 1
-            image = names[number - 1] if names else str(row[found.image] or "")
-            captions = [caption for column in found.captions for caption in captions_in(row[column])]
+            image = names[number - 1] if names else str(row[columns.image] or "")
+            captions = [caption for column in columns.captions for caption in captions_in(row[column])]
             if not captions:
-                what = f"row left out; expected a caption in {' or '.join(found.captions)}"
+                what = f"row left out; expected a caption in {' or '.join(columns.captions)}"
                 yield Problem("error", f"{label}:{number}", what)
-            split = row.get(found.split) if found.split else None
+            split = row.get(columns.split) if columns.split else None
             objects = from_plain(row[KEY]) if boxes else ()
             yield from (Row(number, image, caption, str(split or ""), objects) for caption in captions)
             for name in others:
@@ -106,21 +116,26 @@ def _all_rows(table: Any, columns: Sequence[str]) -> Iterator[dict[str, Any]]:
         yield from batch.to_pylist()
 
 
-def _names(table: Any, found: Found) -> list[str]:
-    """A name for each row's photo: what the table calls it, else the row's number from 0."""
-    kind = table.schema_arrow.field(found.image).type
-    columns = [f"{found.image}.path"] if str(kind).startswith("struct") and kind.get_field_index("path") >= 0 else []
-    columns += [name for name in table.schema_arrow.names if name.lower() in IMAGE and name != found.image]
-    for column in columns:
+def _names(table: Any, columns: FoundColumns) -> list[str]:
+    """A name for the photo of each row: the table's own, else the row's number from 0."""
+    kind = table.schema_arrow.field(columns.image).type
+    has_path = str(kind).startswith("struct") and kind.get_field_index("path") >= 0
+    candidates = [f"{columns.image}.path"] if has_path else []
+    candidates += [name for name in table.schema_arrow.names if name.lower() in IMAGE and name != columns.image]
+    for column in candidates:
         values = table.read(columns=[column]).column(0).to_pylist()
         names = [_last(value.get("path") if isinstance(value, dict) else value) for value in values]
-        if names and all(names) and (len(set(names)) == len(names) or _repeat_photos(table, found.image, names)):
+        if names and all(names) and (len(set(names)) == len(names) or _repeat_photos(table, columns.image, names)):
             return names
     return [f"{number:08}" for number in range(table.metadata.num_rows)]
 
 
 def _repeat_photos(table: Any, image: str, names: Sequence[str]) -> bool:
-    """Whether rows of one name hold one photo, as where each caption has a row; some of these rows tell."""
+    """Whether rows with the same name hold the same photo, as in a table with a row for each
+    caption.
+
+    Only the first group of rows that repeats a name is compared.
+    """
     first = 0
     for group in range(table.metadata.num_row_groups):
         here = names[first : first + table.metadata.row_group(group).num_rows]
@@ -152,7 +167,7 @@ def _bytes_of(table: Any, image: str) -> int:
 
 
 def _photos(file: Path, image: str, names: Sequence[str], wanted: Collection[str]) -> Iterator[tuple[str, bytes]]:
-    """The photos wanted; groups of rows that hold none of them are not read."""
+    """Name and bytes of the wanted photos; groups of rows without any of them are not read."""
     left, first = set(wanted), 0  # a photo with several captions may have several rows
     try:
         table = _open(file)
@@ -166,11 +181,11 @@ def _photos(file: Path, image: str, names: Sequence[str], wanted: Collection[str
                     left.discard(name)
                     yield name, _photo(value, file)
     except DAMAGE:
-        return  # what it lacks is a photo that cannot be read, and said to be one
+        return  # photos that are missing then count as unreadable
 
 
 def _photo(value: Any, file: Path) -> bytes:
-    """The bytes of a photo; of one that the table only has a path of, those of that file."""
+    """The bytes of a photo in the table, or of the file whose path the table has instead."""
     if isinstance(value, bytes):
         return value
     value = value if isinstance(value, dict) else {}
@@ -179,7 +194,7 @@ def _photo(value: Any, file: Path) -> bytes:
     try:
         return photo_bytes(file.parent / str(value.get("path") or ""))
     except PhotoError:
-        return b""  # an empty file, which whoever opens it says
+        return b""  # an empty file, which is reported when it is opened
 
 
 LAYOUT = Layout("parquet", "*.parquet with photos or their paths, and captions", _find, _read)

@@ -53,10 +53,12 @@ class _Folder:
 
 
 class PhotoFinder:
-    """Which photos lie where: each folder is listed once, because asking for 31,783 files one by one is slow.
+    """Finds photo files. Each folder is listed only once, because testing 31,783 files one by one
+    is slow.
 
     Args:
-        root: below it a photo is looked for wherever it may lie, when it is in none of the usual folders.
+        root: the folder that is searched as a whole for photos that are in none of the usual
+            folders.
     """
 
     def __init__(self, root: Path) -> None:
@@ -68,12 +70,13 @@ class PhotoFinder:
         self.elsewhere: dict[str, int] = {}  # folder -> photos found there by looking everywhere
 
     def find(self, name: str, folders: Sequence[str], near: str = "") -> str:
-        """The file that a name means, or "".
+        """The path of the file that a name means, or "".
 
         Args:
             name: as captions give it, normalised; it may name subfolders, and may lack its suffix.
             folders: where to look first.
-            near: a part of the data set; of several files, the one in a folder of that name is meant.
+            near: a part of the data set, such as "val2017": a folder of that name decides among
+                several files.
         """
         for folder in folders:
             path = name if name.startswith("/") else f"{folder}/{name}"  # pathlib takes ten times as long
@@ -88,19 +91,22 @@ class PhotoFinder:
         return self._use(directory, base)
 
     def several(self, name: str) -> list[str]:
-        """Files that a name may mean that `find` could not decide on."""
+        """The files that a name may mean, if `find` could not choose among them."""
         return self._candidates(name) if self._everywhere is not None else []
 
     def identity(self, path: str) -> str:
-        """The same text for every name of one file: through links, and through other spellings of its folder."""
+        """A text that is the same for every path of one file, through links and other spellings of
+        its folder.
+        """
         directory, _, name = path.rpartition("/")
-        there = self._listed(directory)
-        if name in there.links:
+        folder = self._listed(directory)
+        if name in folder.links:
             return os.path.realpath(path)
-        real = f"{there.real}/{name}"
-        number = there.inodes.get(name, 0)
+        real = f"{folder.real}/{name}"
+        number = folder.inodes.get(name, 0)
         first = self._files.setdefault(number, real) if number else real
-        # Numbers count per disk, and not every file system has true ones: only the files themselves can tell.
+        # Inode numbers are per disk, and some file systems invent them, so the files themselves are
+        # compared.
         return first if first == real or _same(first, real) else real
 
     def unused(self) -> list[str]:
@@ -123,26 +129,28 @@ class PhotoFinder:
 
     def _anywhere(self, name: str, near: str) -> str:
         """The only file below the root that a name can mean, or ""."""
-        found = self._candidates(name)
-        if len(found) > 1 and near:
-            found = [path for path in found if near.lower() in path.lower().split("/")] or found
-        return found[0] if len(found) == 1 else ""
+        paths = self._candidates(name)
+        if len(paths) > 1 and near:
+            paths = [path for path in paths if near.lower() in path.lower().split("/")] or paths
+        return paths[0] if len(paths) == 1 else ""
 
     def _candidates(self, name: str) -> list[str]:
-        """Files below the root called as `name` ends; of several, those that share most of its folders."""
+        """Files below the root with the name's last part; of several, those that share most of its
+        folders.
+        """
         if self._everywhere is None:
             self._everywhere = _index(self._root)
         parts = one_form(name).casefold().split("/")
-        found = next((self._everywhere[base] for base in _spellings(parts[-1]) if base in self._everywhere), [])
-        if len(found) < 2:
-            return found
-        shared = [_shared_end(path.casefold().split("/")[:-1], parts[:-1]) for path in found]
+        paths = next((self._everywhere[base] for base in _spellings(parts[-1]) if base in self._everywhere), [])
+        if len(paths) < 2:
+            return paths
+        shared = [_shared_end(path.casefold().split("/")[:-1], parts[:-1]) for path in paths]
         best = max(shared)
-        return [path for path, count in zip(found, shared, strict=True) if count == best]
+        return [path for path, count in zip(paths, shared, strict=True) if count == best]
 
 
 def normal_name(name: str) -> str:
-    """A photo's name as captions give it, in one spelling: "./a//x.jpg" and "a\\x.jpg" are "a/x.jpg"."""
+    """A photo's name in one spelling: "./a//x.jpg" and "a\\x.jpg" become "a/x.jpg"."""
     name = name.strip().replace("\\", "/")
     return posixpath.normpath(name) if name and not WEB_ADDRESS.match(name) else name
 
@@ -173,15 +181,15 @@ def is_hidden(name: str) -> bool:
 
 def coco_number(name: str) -> str:
     """The number that a photo of COCO has in 2014 as in 2017; "" for any other name."""
-    found = COCO_NAME.fullmatch(name.rpartition("/")[2].partition(".")[0])
-    return found[1] if found else ""
+    match = COCO_NAME.fullmatch(name.rpartition("/")[2].partition(".")[0])
+    return match[1] if match else ""
 
 
 def _list(directory: str) -> _Folder:
     listed = _Folder()
     try:
-        with os.scandir(directory) as found:
-            entries = [entry for entry in found if entry.is_file()]
+        with os.scandir(directory) as scan:
+            entries = [entry for entry in scan if entry.is_file()]
         listed.real = os.path.realpath(directory)
         listed.inodes = {entry.name: entry.inode() for entry in entries} if os.name == "posix" else {}
         listed.links = {entry.name for entry in entries if entry.is_symlink()}

@@ -38,7 +38,7 @@ def sample_rows(
         photo: its name.
         texts: the content of the files beside it, by extension.
         label: what holds them, in problems.
-        split: where its JSON says none.
+        split: used if its JSON has none.
         columns: keys that the user named.
     """
     for extension in (*columns.caption, *TEXTS):
@@ -46,12 +46,12 @@ def sample_rows(
             continue
         place = str(PurePosixPath(split_key(photo)[0] + f".{extension}"))
         try:
-            captions, said, objects = _captions(texts[extension], extension == "json", f"{label}:{place}", columns)
+            captions, own_split, objects = _captions(texts[extension], extension == "json", f"{label}:{place}", columns)
         except DataError as error:
             yield Problem("error", f"{label}:{place}", str(error).partition(": ")[2])
             continue
         if captions:
-            yield from (Row(place, photo, caption, said or split, objects) for caption in captions)
+            yield from (Row(place, photo, caption, own_split or split, objects) for caption in captions)
             return
 
 

@@ -18,11 +18,12 @@ class Row(NamedTuple):
     """One caption as a file has it.
 
     Attributes:
-        line: the row in its file, from 1 with the header included, or another name for its place.
+        line: the number of the row in its file, from 1 including the header, or another name of its
+            position.
         image: the photo as the file names it.
         caption: the text.
-        split: as the row says it, in any usual way; "" if it says none.
-        objects: what the file says of boxes on the photo.
+        split: as written in the row, in any usual form; "" if there is none.
+        objects: the boxes that the file has for this photo.
     """
 
     line: int | str
@@ -38,12 +39,13 @@ class CaptionFile:
 
     Attributes:
         path: the file.
-        rows: its captions; a row that cannot be read stands there as a Problem.
+        rows: its captions; a row that cannot be read is a Problem in its place.
         folders: where its photos may lie, the likeliest first.
         prefix: put before the photos' names to make their ids, for files in subfolders.
-        optional: whether the file may be passed over without an error where none of its photos is there.
-        same_photo: photo's name -> what all files of the data set call it, "" for unknown; for data sets
-            published twice, under other names.
+        optional: whether the file is passed over without an error if none of its photos exists.
+        same_photo: photo's name -> a name that all files of the data set share, "" for unknown; for
+            data sets
+            that were published twice with different file names.
         packed: the photos that lie in the file itself, where they do.
     """
 
@@ -58,7 +60,7 @@ class CaptionFile:
 
 @dataclass(frozen=True)
 class Source:
-    """A data set's folder, for a reader.
+    """What a reader is given: a data set's folder and files.
 
     Attributes:
         folder: the one that holds the captions.
@@ -77,13 +79,15 @@ class Source:
 
 @dataclass(frozen=True)
 class Layout:
-    """A way that data sets lie on disks.
+    """A layout of data sets on disk, with its reader.
 
     Attributes:
         name: as `data.layout` names it.
         looks_for: the files that make a folder one of this layout, for messages.
-        find: the captions files that a folder has in this layout, those to be read first; none: it is another.
-        read: some or all of these files, read.
+        find: (folder, columns) -> the captions files of this layout in a folder, in the order of
+            reading; an empty
+            list if the folder has another layout.
+        read: reads some or all of these files.
         karpathy: whether Karpathy's ids are its usual split.
         last_resort: whether it is tried only where no folder at any depth has another.
     """
@@ -97,12 +101,12 @@ class Layout:
 
 
 def split_name(text: str) -> str:
-    """ "train", "dev" or "test" for any usual way to write it, else ""."""
+    """ "train", "dev" or "test" for any usual spelling, else ""."""
     return SPLIT_ALIASES.get(text.strip().lower(), "")
 
 
 def split_in_name(stem: str) -> str:
-    """The split that a file's or folder's name speaks of, "" for none or for several.
+    """The split that the name of a file or folder contains, "" for none or several.
 
     "captions_val2017" -> "dev", "coco_karpathy_train" -> "train", "Train_GCC-training" -> "train".
     """
@@ -111,7 +115,8 @@ def split_in_name(stem: str) -> str:
 
 
 def photo_folders(base: Path, *parts: str) -> list[Path]:
-    """Where photos usually lie: in folders named like a part of the data set, in images/, or in `base`.
+    """The folders that usually hold photos: those named like a part of the data set, images/, and
+    `base`.
 
     Args:
         base: the data set's folder.
@@ -128,5 +133,5 @@ def split_folders(folder: Path) -> list[Path]:
 
 
 def names_of_split(split: str) -> list[str]:
-    """Every usual way to write a split: "dev" -> "dev", "val", "valid", "validation", ..."""
+    """Every usual spelling of a split: "dev" -> "dev", "val", "valid", "validation", ..."""
     return [alias for alias, meant in SPLIT_ALIASES.items() if meant == split]

@@ -11,7 +11,7 @@ from seesay.data.readers.source import CaptionFile, Layout, Source, names_of_spl
 from seesay.data.readers.tables import csv_rows, header_of, names_a_photo, path_column
 
 SUFFIXES = (".csv", ".tsv", ".txt")
-MOST_FILES = 200  # in one folder; beyond that they are one a photo, not captions of all
+MOST_FILES = 200  # in one folder; with more, each file belongs to one photo
 
 
 def _find(folder: Path, columns: Columns) -> list[Path]:
@@ -35,7 +35,7 @@ def _is_table(file: Path, columns: Columns) -> bool:
 
 
 def _read(source: Source) -> list[CaptionFile]:
-    """All of the files if their names say different splits, else the first."""
+    """Read all files if their names contain different splits, else only the first."""
     splits = [split_in_name(file.stem) for file in source.files]
     files = source.files if "" not in splits and len(set(splits)) == len(splits) else source.files[:1]
     read = []

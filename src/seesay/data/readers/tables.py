@@ -20,15 +20,15 @@ MOST_VALUES = 20  # different ones of a column that may be splits
 
 
 class _Shape(NamedTuple):
-    """How a table is written.
+    """The format of a table.
 
     Attributes:
         separator: between values.
-        header: names of the columns, "" where there are none.
-        image, captions, split: places of columns.
+        header: names of the columns, "" for a column without a name.
+        image, captions, split: indices of columns.
         first: index of the line after the header; 0 without a header.
-        spaced: whether blanks after separators mean nothing.
-        quoted: whether values may stand in quotes.
+        spaced: whether blanks after separators are ignored.
+        quoted: whether values may be quoted.
     """
 
     separator: str
@@ -48,7 +48,8 @@ def csv_rows(path: Path, label: str, columns: Columns) -> Iterator[Row | Problem
     they should have, are kept whole and reported.
 
     Args:
-        path: the file; its separator is the tab if its first line has one, else what of `,` `;` and `|` it has most of.
+        path: the file; its separator is the tab if its first line has one, else the most frequent
+            of `,` `;` and `|`.
         label: the file's name in problems.
         columns: names that the user gave.
 
@@ -94,21 +95,21 @@ def names_a_photo(cell: str) -> bool:
     return any(cell.strip().lower().endswith(suffix) for suffix in photo_suffixes())
 
 
-def _shape(path: Path, lines: list[str], columns: Columns) -> _Shape:
+def _shape(path: Path, lines: list[str], wanted: Columns) -> _Shape:
     separator = _separator(lines[0])
     header = _cells(lines[0], separator)
     if at_image := _photo_column(path, header):
         return _without_header(path, separator, header, at_image - 1)
-    found = find_columns([name.strip() for name in header], columns, path)
+    columns = find_columns([name.strip() for name in header], wanted, path)
     places = {name.strip(): place for place, name in reversed(list(enumerate(header)))}
-    captions = [places[name] for name in found.captions]
-    split = None if found.split is None else places[found.split]
+    captions = [places[name] for name in columns.captions]
+    split = None if columns.split is None else places[columns.split]
     spaced = any(name.startswith(" ") for name in header[1:])
-    return _Shape(separator, [name.strip() for name in header], places[found.image], captions, split, 1, spaced)
+    return _Shape(separator, [name.strip() for name in header], places[columns.image], captions, split, 1, spaced)
 
 
 def _photo_column(path: Path, cells: Sequence[str]) -> int:
-    """The column, from 1, whose first value is a photo already; 0 where the first line is a header."""
+    """The column, from 1, whose first value is a photo; 0 if the first line is a header."""
     for place, cell in enumerate(cells, 1):
         if names_a_photo(cell):
             return place
@@ -133,10 +134,10 @@ def _without_header(path: Path, separator: str, cells: Sequence[str], at_image: 
 
 
 def _mend(cells: list[str], text: str, where: str, shape: _Shape) -> Iterator[Problem]:
-    """Put a caption together again that the separator has cut, in place."""
+    """Join a caption again that contains the separator, in place."""
     separator, width = shape.separator, len(shape.header)
     while len(cells) > width and not cells[-1].strip():
-        cells.pop()  # spreadsheets end rows so
+        cells.pop()  # spreadsheets end rows with empty values
     if len(shape.captions) != 1:
         return
     at, before = shape.captions[0], len(cells)
@@ -151,7 +152,9 @@ def _mend(cells: list[str], text: str, where: str, shape: _Shape) -> Iterator[Pr
 
 
 def _goes_on(cells: Sequence[str], text: str, shape: _Shape) -> bool:
-    """Whether the value after the caption's is the rest of it: "A dog, running fast" in a table without such blanks."""
+    """Whether the value after the caption continues it ("A dog, running fast" in a table without
+    such blanks).
+    """
     at, separator = shape.captions[0], shape.separator
     if shape.spaced or at + 1 >= len(cells) or not cells[at + 1].startswith(" "):
         return False
@@ -163,15 +166,15 @@ def _goes_on(cells: Sequence[str], text: str, shape: _Shape) -> bool:
 
 
 def _captions(cells: Sequence[str], shape: _Shape) -> list[str]:
-    """The row's captions; of several columns those that are empty are none."""
+    """The captions of a row; empty columns do not count where there are several."""
     if len(shape.captions) == 1:
         return captions_in(cells[shape.captions[0]])
-    found = [cells[place] for place in shape.captions if cells[place].strip()]
-    return found or [""]
+    captions = [cells[place] for place in shape.captions if cells[place].strip()]
+    return captions or [""]
 
 
 def _other_columns(shape: _Shape) -> list[int]:
-    """The columns that are not used and may be splits."""
+    """The unused columns, which may be splits."""
     used = {shape.image, shape.split, *shape.captions}
     return [place for place, name in enumerate(shape.header) if name and place not in used]
 
@@ -208,7 +211,7 @@ def _records(lines: Sequence[str], shape: _Shape) -> Iterator[tuple[int, str, bo
 
 
 def _closing_line(lines: Sequence[str], at: int, starts_row: Callable[[str], object]) -> tuple[int, bool]:
-    """(index after the row that begins at `at` with an open quote, whether the quote is closed)."""
+    """(index after the row that starts at `at` with an open quote, whether the quote is closed)."""
     for end in range(at + 1, len(lines)):
         if starts_row(lines[end]):
             return end, False
@@ -222,7 +225,7 @@ def _values(text: str, shape: _Shape) -> list[str]:
     if not shape.quoted:
         return text.split(shape.separator)
     cells = _cells(text, shape.separator)
-    if len(cells) > len(shape.header):  # a quote after a blank counts where it makes the row fit
+    if len(cells) > len(shape.header):  # a quote after a blank is a quote if the row then has the right length
         spaced = _cells(text, shape.separator, skip_blanks=True)
         return spaced if len(spaced) == len(shape.header) else cells
     return cells

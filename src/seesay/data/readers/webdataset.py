@@ -20,7 +20,7 @@ SUFFIXES = (".tar", ".tar.gz", ".tgz")
 
 @dataclass
 class _Sample:
-    """What shares a name: the first photo, and the texts by extension."""
+    """Files that share a name: the first photo, and the texts by extension."""
 
     photo: str = ""
     texts: dict[str, bytes] = field(default_factory=dict)
@@ -84,7 +84,7 @@ def _photos(file: Path, names: Collection[str]) -> Iterator[tuple[str, bytes]]:
                     left.discard(name)
                     yield name, content.read()
     except (tarfile.TarError, EOFError, OSError):
-        return  # said when it was scanned; what it lacks is a photo that cannot be read
+        return  # reported when it was scanned; photos that are missing then count as unreadable
 
 
 LAYOUT = Layout("webdataset", "*.tar of photos with a .json or .txt each", _find, _read)

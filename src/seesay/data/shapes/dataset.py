@@ -19,7 +19,7 @@ from seesay.data.shapes.grammar import write_captions
 from seesay.data.shapes.picture import SIDE, ShapeObject, draw_picture
 from seesay.errors import DataError
 
-VERSION = 1  # of pictures and captions: whatever changes either of them raises it
+VERSION = 1  # increased by every change of pictures or captions
 MARKER, LINES, PHOTOS = "shapes.json", "pictures.jsonl", "images"
 TRAIN, DEV, TEST = 2000, 200, 500
 STARTS = {"train": 0, "dev": 1_000_000, "test": 2_000_000}  # number of the first picture of each split
@@ -28,13 +28,13 @@ HELD_OUT_COUNTS = (0.05, 0.1, 0.4, 0.45)
 
 
 def write_shapes(folder: Path | str, train: int = TRAIN, dev: int = DEV, test: int = TEST, seed: int = 0) -> Path:
-    """Write the synthetic set into a new or empty folder; one that holds this very set already is left alone.
+    """Write the synthetic set into a new or empty folder; a folder with the same set is left alone.
 
     Picture i of a seed is always the same; dev starts at number 1,000,000 and test at 2,000,000, so no part depends
     on the size of another.
 
     Args:
-        folder: filled beside its place and then renamed: it holds everything or nothing.
+        folder: written beside its place and then renamed, so that it is complete or missing.
         train, dev, test: pictures of each split, 0 to 1,000,000.
         seed: >= 0.
 
@@ -42,7 +42,8 @@ def write_shapes(folder: Path | str, train: int = TRAIN, dev: int = DEV, test: i
         The folder.
 
     Raises:
-        DataError: the folder holds something else, cannot be written, or a number makes no sense.
+        DataError: the folder holds something else or cannot be written, or a number is out of
+            range.
     """
     folder = Path(folder).expanduser().resolve()
     counts = {"train": train, "dev": dev, "test": test}
@@ -61,9 +62,10 @@ def write_shapes(folder: Path | str, train: int = TRAIN, dev: int = DEV, test: i
 
 
 def ensure_shapes(folder: Path | str | None = None) -> Path:
-    """The folder with the set in it: made there (or in the cache, with no folder given) if it is new or empty.
+    """The folder with the set, which is written if the folder is new or empty (None: a folder in
+    the cache).
 
-    A folder that holds anything is left as it is, for the readers to judge.
+    A folder with other content is returned as it is; the readers report what is wrong.
     """
     if folder is None:
         return write_shapes(cache_folder() / f"shapes-{VERSION}-0")
@@ -74,10 +76,10 @@ def ensure_shapes(folder: Path | str | None = None) -> Path:
 
 
 def load_grounding(folder: Path | str) -> dict[str, tuple[ShapeObject, ...]]:
-    """What each picture shows, by record id.
+    """The objects of each picture, by record id.
 
     Args:
-        folder: what `write_shapes` wrote.
+        folder: written by `write_shapes`.
 
     Raises:
         DataError: it is not such a folder, or damaged.
@@ -93,12 +95,14 @@ def load_grounding(folder: Path | str) -> dict[str, tuple[ShapeObject, ...]]:
 
 
 def grounding_of(dataset: Dataset) -> dict[str, tuple[ShapeObject, ...]] | None:
-    """`load_grounding` of a data set that was read; None if it is of another layout."""
+    """`load_grounding` of a data set; None if it has another layout."""
     return load_grounding(dataset.records[0].image.parents[1]) if dataset.layout == "shapes" else None
 
 
 def grounded(dataset: Dataset) -> Dataset:
-    """The data set with what its pictures show as the records' `objects`; as it is if it is of another layout."""
+    """The data set with its pictures' objects as the records' `objects`; unchanged if it has
+    another layout.
+    """
     shown = grounding_of(dataset)
     if shown is None:
         return dataset
@@ -114,9 +118,9 @@ def _is_made(folder: Path, marker: dict[str, Any]) -> bool:
     if not folder.exists() or not any(folder.iterdir()):
         return False
     file = folder / MARKER
-    found = file.read_text(encoding="utf-8").strip() if file.is_file() else f"no {MARKER}"
-    if found != json.dumps(marker):
-        raise DataError(f"{folder}: holds {found}, expected {json.dumps(marker)}; give a new or empty folder")
+    content = file.read_text(encoding="utf-8").strip() if file.is_file() else f"no {MARKER}"
+    if content != json.dumps(marker):
+        raise DataError(f"{folder}: holds {content}, expected {json.dumps(marker)}; give a new or empty folder")
     return True
 
 

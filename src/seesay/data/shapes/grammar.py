@@ -3,8 +3,9 @@
     caption  = opening thing [relation thing [and relation thing]]   each relation is that of the first thing
     thing    = a|an COLOUR paper SHAPE
 
-Why "paper": at each word the attention of Show, Attend and Tell is worked out before the word just written is read. In
-"a red circle" it would have to choose the circle not knowing that "red" was said; one word later it knows.
+Why "paper": Show, Attend and Tell computes attention before it reads the word just written. In "a
+red circle" it would
+have to choose the circle without knowing that "red" was written; one word later it knows.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ def write_captions(seed: int, number: int, objects: Sequence[ShapeObject]) -> li
 
 
 def relation(a: ShapeObject, b: ShapeObject) -> str:
-    """Where `a` is, seen from `b`, on the axis on which more room lies between their boxes."""
+    """The position of `a` relative to `b`, on the axis with the larger gap between their boxes."""
     rooms = [(b.box[axis] - a.box[axis + 2], a.box[axis] - b.box[axis + 2]) for axis in (0, 1)]
     axis = int(np.argmax([max(room) for room in rooms]))
     return RELATIONS[axis][int(np.argmax(rooms[axis]))]

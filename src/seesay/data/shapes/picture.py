@@ -1,4 +1,6 @@
-"""Pictures of coloured shapes on a mildly textured background, drawn by arithmetic alone: the same on any machine."""
+"""Pictures of coloured shapes on a mildly textured background, drawn arithmetically: equal on every
+machine.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,8 @@ from seesay.geometry import Box
 
 SIDE = 128  # pixels of a picture
 SIZES = {"small": 38, "large": 50}  # pixels; chance is the box's share of the picture, at most 0.088 and 0.153
-GAP = 4  # pixels at least between the boxes of two objects
-EDGE = 3  # pixels at least to the picture's edge
+GAP = 4  # the least pixels between the boxes of two objects
+EDGE = 3  # the least pixels to the picture's edge
 COLOURS = {
     "red": (205, 30, 35),
     "green": (30, 140, 50),
@@ -50,7 +52,7 @@ SHAPES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 
 @dataclass(frozen=True)
 class ShapeObject:
-    """One shown object.
+    """An object of a picture.
 
     Attributes:
         colour: one of `COLOURS`.
@@ -108,7 +110,9 @@ def _smooth(values: np.ndarray) -> np.ndarray:
 
 
 def _places(random: np.random.Generator, count: int) -> list[tuple[int, int, str]]:
-    """(left, top, size) of `count` squares that keep `GAP` and `EDGE`; starts again where the last finds no room."""
+    """(left, top, size) of `count` squares that keep `GAP` and `EDGE`; starts again if there is no
+    room for one.
+    """
     while True:
         placed: list[tuple[int, int, str]] = []
         for size in random.choice(list(SIZES), count):

@@ -36,21 +36,22 @@ def convert(
 ) -> Dataset:
     """Write a data set in another layout.
 
-    Photos are copied byte for byte. A folder that is only partly written goes on from there.
+    Photos are copied byte for byte. A partly written folder is completed.
 
     Args:
-        data: what to write.
+        data: the data set.
         out: a new or empty folder, or one that the same call has begun to fill.
         to: one of `FORMATS`.
-        shard_mb: of webdataset and parquet, about the megabytes of photos in a file.
+        shard_mb: for webdataset and parquet, the approximate megabytes of photos in a file.
         console: for progress; None: standard error.
 
     Returns:
         The new data set, read back.
 
     Raises:
-        DataError: the folder holds something else or the disk has no room, a photo cannot be read, or what was
-            written does not read back as it was.
+        DataError: the folder holds something else, the disk is full, a photo cannot be read, or the
+            result does not
+            read back as the original.
         MissingExtraError: parquet needs a package that is not installed.
     """
     if to not in FORMATS:
@@ -83,7 +84,7 @@ def convert(
 
 
 def _begin(job: Job, identity: dict[str, Any]) -> None:
-    """Mark the folder as the one for this job, or refuse it."""
+    """Mark the folder as belonging to this job, or refuse it."""
     marker = job.out / CONVERTED
     with naming(job.out):
         job.out.mkdir(parents=True, exist_ok=True)
@@ -108,10 +109,11 @@ def _digest(job: Job) -> str:
 
 
 def _compare(data: Dataset, written: Dataset, out: Path) -> None:
-    """A last check: whoever converts is about to throw the original away."""
+    """Compare the result with the original, which users may be about to delete."""
     if _counts(data.records) != _counts(written.records):
         raise DataError(
-            f"{out}: does not read back as it was written: {_said(data)} became {_said(written)}; please report this"
+            f"{out}: does not read back as it was written: {_size_line(data)} became "
+            f"{_size_line(written)}; please report this"
         )
 
 
@@ -119,7 +121,7 @@ def _counts(records: tuple[CaptionRecord, ...]) -> list[tuple[str, tuple[str, ..
     return sorted((record.split, record.captions, len(record.objects)) for record in records)
 
 
-def _said(data: Dataset) -> str:
+def _size_line(data: Dataset) -> str:
     return f"{count_of(len(data.records), 'image')} with {count_of(count_captions(data.records), 'caption')}"
 
 

@@ -62,7 +62,7 @@ def _captions(photos: Sequence[Photo], numbers: dict[str, int]) -> list[dict[str
 def _instances(
     photos: Sequence[Photo], numbers: dict[str, int], images: Sequence[dict[str, Any]], kinds: Sequence[str]
 ) -> dict[str, Any]:
-    """Boxes as other programs read them: pixels, and categories instead of names."""
+    """Boxes for other programs: in pixels, with categories."""
     notes: list[dict[str, Any]] = []
     for photo, image in zip(photos, images, strict=True):
         wide, high = image["width"], image["height"]

@@ -26,6 +26,6 @@ def write(job: Job, advance: Callable[..., None]) -> None:
 
 
 def about(photo: Photo) -> Mapping[str, Any]:
-    """What is said of a photo, for JSON: its captions, and its boxes where it has some."""
+    """A photo's captions, and its boxes if it has any, for JSON."""
     objects = to_plain(photo.record.objects)
     return {"captions": list(photo.record.captions), **({KEY: objects} if objects else {})}

@@ -21,8 +21,8 @@ class Photo:
     """A photo to be written.
 
     Attributes:
-        record: what is said of it.
-        name: of its file, unique, with the suffix of its format.
+        record: its captions, split and boxes.
+        name: a unique file name with the suffix of its format.
         size: bytes.
     """
 
@@ -31,7 +31,7 @@ class Photo:
     size: int
 
     def read(self) -> bytes:
-        """Its file's bytes. Raises DataError: it cannot be read."""
+        """The bytes of its file. Raises DataError if it cannot be read."""
         try:
             return photo_bytes(self.record.image)
         except PhotoError as error:
@@ -45,7 +45,7 @@ class Job:
     Attributes:
         photos: all of them, in the order of the records.
         out: the folder.
-        shard_bytes: about the bytes of photos that share a file.
+        shard_bytes: the approximate bytes of photos that share a file.
     """
 
     photos: Sequence[Photo]
@@ -53,13 +53,13 @@ class Job:
     shard_bytes: int
 
     def parts(self, dev: str) -> Iterator[tuple[str, list[Photo]]]:
-        """(part, its photos) for each split that has some; `dev` is what the format calls dev."""
+        """(part, its photos) for each split with photos; `dev` is the format's name for dev."""
         for split, part in (("train", "train"), ("dev", dev), ("test", "test"), ("", UNSPLIT)):
             if photos := [photo for photo in self.photos if photo.record.split == split]:
                 yield part, photos
 
     def shards(self, photos: Sequence[Photo]) -> list[list[Photo]]:
-        """The photos in groups of at most `shard_bytes`, one photo at least."""
+        """The photos in groups of at most `shard_bytes`, but at least one photo."""
         shards: list[list[Photo]] = [[]]
         size = 0
         for photo in photos:
@@ -75,9 +75,9 @@ def plan_job(records: Sequence[CaptionRecord], out: Path, shard_bytes: int) -> J
     """A job for these records.
 
     Raises:
-        DataError: a photo's file is not there.
+        DataError: a photo's file does not exist.
     """
-    uses = Counter(record.image.name.casefold() for record in records)  # some file systems know no capitals
+    uses = Counter(record.image.name.casefold() for record in records)  # some file systems ignore case
     taken: set[str] = set()
     photos = []
     for record in records:
@@ -96,7 +96,7 @@ def plan_job(records: Sequence[CaptionRecord], out: Path, shard_bytes: int) -> J
 
 
 def copy(photo: Photo, target: Path) -> None:
-    """Copy a photo's file, unless it is there already; a file is whole or not there.
+    """Copy a photo's file unless it exists already; the target is complete or missing.
 
     Raises:
         DataError: it cannot be read, or the target not written.
@@ -114,7 +114,9 @@ def copy(photo: Photo, target: Path) -> None:
 
 
 def _file_name(name: str, image: Path) -> str:
-    """One part, no dot but that of the suffix, which WebDataset takes for the first one."""
+    """A single path part whose only dot is that of the suffix: for WebDataset the suffix starts at
+    the first dot.
+    """
     stem, dot, suffix = name.replace("/", "_").replace("\\", "_").rpartition(".")
     if not dot or f".{suffix}".lower() not in photo_suffixes():
         stem, suffix = name.replace("/", "_"), _format_of(image)

@@ -12,8 +12,8 @@ from seesay.data.writers.job import Job, Photo
 from seesay.errors import require
 from seesay.writing import naming, written_whole
 
-GROUP = 100  # rows that are read together
-FEATURES = {  # what `datasets` needs to know to show photos as photos
+GROUP = 100  # rows in a row group
+FEATURES = {  # tells `datasets` to decode the photos
     "image": {"_type": "Image"},
     "captions": {"feature": {"dtype": "string", "_type": "Value"}, "_type": "List"},
 }

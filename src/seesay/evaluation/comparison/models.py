@@ -1,4 +1,4 @@
-"""Models on the same photos: every score with its interval, and a paired test of every difference."""
+"""Compares models on the same photos: scores with intervals, and a paired test of every difference."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class ScoredModel:
     """A model's captions of some photos, scored.
 
     Attributes:
-        name: how tables call it.
-        how: beam and precision, in words.
+        name: its name in tables.
+        how: beam and precision, as text.
         ids: of the photos, in the order of `per_image`.
-        per_image: what its scores add up from.
-        tokeniser: whose words were compared, "ptb" or "seesay".
+        per_image: statistics of each image.
+        tokeniser: "ptb" or "seesay".
     """
 
     name: str
@@ -58,7 +58,7 @@ class ModelComparison:
         models: with names that differ.
         scores: name -> figure (of `FIGURES`) -> value and interval; fractions, CIDEr 0 to 10.
         differences: (name, other name) -> figure -> how much higher the first is; each pair once.
-        about: what was compared on what, and how to read it; one text each.
+        about: notes on the data and on how to read the figures.
     """
 
     models: tuple[ScoredModel, ...]
@@ -67,7 +67,7 @@ class ModelComparison:
     about: tuple[str, ...]
 
     def table(self, width: int = 120) -> str:
-        """Plain text, x100: a row a model, a row a pair, and what must be known to read them."""
+        """Plain text, x100: a row for each model and each pair, and notes."""
         blocks = [block for columns in self._blocks() for block in text_blocks(columns, width)]
         notes = "\n".join(textwrap.fill(text, width, subsequent_indent="  ") for text in self.about)
         return "\n\n".join([*blocks, notes])
@@ -88,7 +88,7 @@ class ModelComparison:
         return "\n".join([*parts, *(f"- {text}" for text in self.about)]) + "\n"
 
     def csv(self) -> str:
-        """Every figure and every difference, a row each, unrounded: fractions, CIDEr 0 to 10."""
+        """All figures and differences, one in each row, unrounded: fractions, CIDEr 0 to 10."""
         text = io.StringIO()
         writer = csv.writer(text, lineterminator="\n")
         writer.writerow(["model", "minus", "figure", "value", "low", "high", "p"])
@@ -103,8 +103,8 @@ class ModelComparison:
         models = [Column("model", list(self.scores), right=False)]
         pairs = [Column("difference", [f"{one} - {other}" for one, other in self.differences], right=False)]
         for key in shown:
-            models.append(Column(TITLES[key], [_score(found.get(key)) for found in self.scores.values()]))
-            pairs.append(Column(TITLES[key], [_difference(found.get(key)) for found in self.differences.values()]))
+            models.append(Column(TITLES[key], [_score(figures.get(key)) for figures in self.scores.values()]))
+            pairs.append(Column(TITLES[key], [_difference(figures.get(key)) for figures in self.differences.values()]))
         return [models, pairs] if self.differences else [models]
 
 
@@ -119,10 +119,10 @@ def score_model(
     """Caption the photos and score the captions.
 
     Args:
-        name: how tables call the model.
+        name: the model's name in tables.
         bundle: its folder, or a packaged model's name.
         records: photos with references.
-        precision: of `CaptionModel.load`; one that all have makes their figures comparable.
+        precision: as for `CaptionModel.load`; use the same for all models.
         beam: None takes the bundle's own.
         advance: called after each photo.
 
@@ -146,10 +146,11 @@ def score_model(
 
 
 def read_scores(path: Path, records: Sequence[CaptionRecord] | None = None) -> ScoredModel:
-    """What `seesay evaluate --json` wrote; scored again on the records, where some are given.
+    """Read a file of `seesay evaluate --json`; its captions are scored again if records are given.
 
     Raises:
-        DataError: it is none, it was written before scores had what intervals need, or its photos are others.
+        DataError: it is another file, lacks the statistics that intervals need, or has other
+            photos.
     """
     values = parse_json(read_text(path), str(path), "what `seesay evaluate --json` writes")
     captions = values.get("captions") if isinstance(values, dict) else None
@@ -189,14 +190,14 @@ def _rescored(path: Path, how: str, captions: Mapping[str, str], records: Sequen
 
 
 def compare_models(models: Sequence[ScoredModel], of: str = "") -> ModelComparison:
-    """Put models side by side, on the photos that all of them have captions of.
+    """Compare models on the photos of which all have captions.
 
     Args:
         models: one or more.
-        of: the data and the split, for the reader.
+        of: the data and the split, for the notes.
 
     Raises:
-        DataError: there is no model, no photo that all have, or they were scored in different ways.
+        DataError: there are no models, no common photos, or different tokenisers.
     """
     if not models:
         raise DataError("no models to compare: expected one or more")
@@ -213,7 +214,10 @@ def compare_models(models: Sequence[ScoredModel], of: str = "") -> ModelComparis
     if not shared:
         raise DataError("no photo has captions of all models; give scores of the same data and split")
     values = resampled({model.name: _of(model, shared) for model in named})
-    figures = {name: {key: figure(found[key]) for key in FIGURES if key in found} for name, found in values.items()}
+    figures = {
+        name: {key: figure(values_of_model[key]) for key in FIGURES if key in values_of_model}
+        for name, values_of_model in values.items()
+    }
     differences = {
         (one, other): {
             key: difference(values[one][key], values[other][key])
@@ -231,7 +235,7 @@ def _of(model: ScoredModel, shared: Sequence[str]) -> PerImage:
 
 
 def _named(models: Sequence[ScoredModel]) -> tuple[ScoredModel, ...]:
-    """Models whose names differ: equal ones get numbers."""
+    """The models with unique names: equal names get numbers."""
     names: list[str] = []
     for model in models:
         name, number = model.name, 2
@@ -269,12 +273,12 @@ def _about(models: Sequence[ScoredModel], shared: Sequence[str], of: str) -> tup
     return tuple(lines)
 
 
-def _score(found: Figure | None) -> str:
-    return "-" if found is None else f"{100 * found.value:.1f} [{100 * found.low:.1f}, {100 * found.high:.1f}]"
+def _score(score: Figure | None) -> str:
+    return "-" if score is None else f"{100 * score.value:.1f} [{100 * score.low:.1f}, {100 * score.high:.1f}]"
 
 
-def _difference(found: Figure | None) -> str:
-    if found is None or found.p is None:
+def _difference(gap: Figure | None) -> str:
+    if gap is None or gap.p is None:
         return "-"
-    mark = "*" if found.p < CLEAR else ""
-    return f"{100 * found.value:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}] p={found.p:.3f}{mark}"
+    mark = "*" if gap.p < CLEAR else ""
+    return f"{100 * gap.value:+.1f} [{100 * gap.low:+.1f}, {100 * gap.high:+.1f}] p={gap.p:.3f}{mark}"

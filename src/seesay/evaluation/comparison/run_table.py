@@ -191,17 +191,17 @@ def _unequal_terms(runs: Sequence[RunSummary]) -> list[str]:
         ],
         "tokeniser": [run.tokeniser for run in runs],
     }
-    found = []
+    differences = []
     for title, values in aspects.items():
         groups: dict[str, list[str]] = {}
         for run, value in zip(runs, values, strict=True):
             if value is not None and run.cider is not None:
                 groups.setdefault(printable(value), []).append(run.name)
         if len(groups) > 1:
-            found.append(f"{title} {', '.join(f'{value} ({_list(names)})' for value, names in groups.items())}")
-    if not found:
+            differences.append(f"{title} {', '.join(f'{value} ({_list(names)})' for value, names in groups.items())}")
+    if not differences:
         return []
-    lines = [f"Warning: the scores are not on equal terms: {'; '.join(found)}."]
+    lines = [f"Warning: the scores are not on equal terms: {'; '.join(differences)}."]
     if len({run.tokeniser for run in runs if run.cider is not None}) > 1:
         alike = [f"{run.name} {100 * run.training_cider:.1f}" for run in runs if run.training_cider is not None]
         if len(alike) > 1:

@@ -1,4 +1,4 @@
-"""One run as it lies on disk, finished or not, read without opening its weights or graphs."""
+"""Reads a run from disk, finished or not, without its weights and graphs."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ TRAINING_TOKENISER = "seesay"  # metrics.csv has the scores of `split_words`
 
 @dataclass(frozen=True)
 class RunSummary:
-    """What can be compared of a run.
+    """Everything about a run that can be compared.
 
     Attributes:
-        folder: where it lies; for a bundle given alone, the bundle.
-        name: how tables call it; `compare` makes it unique.
+        folder: the run's folder, or the bundle's if only a bundle is given.
+        name: its name in tables; `compare` makes it unique.
         recipe: dotted key -> plain value, defaults included.
         state: "finished"; "running" (or stopped: there is no bundle of this recipe yet); "bundle" (given alone).
-        bundle: its bundle, None where there is none yet.
+        bundle: its bundle, None if there is none yet.
         scores: `Scores.to_dict()` of the bundle's dev split, None where it has none in this format.
         training_cider: highest mean dev CIDEr-D of any epoch, 0 to 10, with seesay's tokeniser; None before the first.
-        epochs: done.
+        epochs: the number of finished epochs.
         best_epoch: the one with `training_cider`, from 1.
         seconds: spent training and validating.
-        encoder_parameters, decoder_parameters: numbers learnt; None without a bundle.
+        encoder_parameters, decoder_parameters: the number of parameters; None without a bundle.
         captions_per_second: on the packaged photos; None until measured.
     """
 
@@ -69,7 +69,7 @@ class RunSummary:
 
     @property
     def tokeniser(self) -> str | None:
-        """Whose words `cider` compares: "ptb" or "seesay"."""
+        """The tokeniser of `cider`: "ptb" or "seesay"."""
         if self.scores:
             return self.scores["tokeniser"]
         return None if self.training_cider is None else TRAINING_TOKENISER
@@ -102,7 +102,7 @@ def read_run(folder: str | Path) -> RunSummary:
     """Read a run's folder, or a bundle's.
 
     Raises:
-        RunError: neither; the text names runs nearby.
+        RunError: it is neither; the text names runs nearby.
         BundleError: the bundle is damaged or of another format.
         RecipeError, DataError: recipe.yaml or metrics.csv is damaged.
     """
@@ -118,18 +118,19 @@ def read_run(folder: str | Path) -> RunSummary:
     if not (folder / "bundle").is_dir():
         return summary
     bundle = open_bundle(folder / "bundle")
-    # A run resumed for more epochs still has the bundle, and its scores, of the time before.
+    # A run that was resumed for more epochs still has its earlier bundle with scores.
     written = flat_recipe(bundle.recipe)
     finished = all(written.get(key) == summary.recipe.get(key) for key in keys_with("changes_result"))
     return _with_bundle(replace(summary, state="finished" if finished else "running"), bundle, with_scores=finished)
 
 
 def measure_speed(run: RunSummary, seconds: float = 2.0) -> RunSummary:
-    """The run with its captions a second on this machine: the packaged photos, reading of the files included.
+    """The run with its speed on this machine: captions a second of the packaged photos, including
+    reading files.
 
     Args:
-        run: without a bundle it is given back as it is.
-        seconds: at least so long and at least three passes; the median pass counts.
+        run: returned unchanged if it has no bundle.
+        seconds: measure at least this long, and at least three passes; the median pass counts.
     """
     if run.bundle is None:
         return run
@@ -158,7 +159,7 @@ def _read_recipe(path: Path) -> dict[str, Any]:
 
 
 def _with_history(run: RunSummary, path: Path) -> RunSummary:
-    """The run with what metrics.csv says, which is written after the first epoch."""
+    """The run with the history in metrics.csv, which is written after the first epoch."""
     if not path.is_file():
         return replace(run, epochs=0)
     try:
@@ -180,17 +181,17 @@ def _with_history(run: RunSummary, path: Path) -> RunSummary:
 
 
 def _numbers(row: Mapping[str, str | None], where: str) -> dict[str, float]:
-    found: dict[str, float] = {}
+    numbers: dict[str, float] = {}
     for key in ("epoch", "cider", "seconds"):
         try:
-            found[key] = float(row[key] or "")
-            if not math.isfinite(found[key]):
+            numbers[key] = float(row[key] or "")
+            if not math.isfinite(numbers[key]):
                 raise ValueError
         except KeyError:
             raise DataError(f"{where}: damaged: no column '{key}', got {', '.join(filter(None, row))}") from None
         except ValueError:
             raise DataError(f"{where}: damaged: {key} is '{row[key] or ''}', expected a number") from None
-    return found
+    return numbers
 
 
 def _with_bundle(run: RunSummary, bundle: Bundle, with_scores: bool) -> RunSummary:

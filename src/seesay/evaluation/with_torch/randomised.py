@@ -37,15 +37,15 @@ def randomised(decoder: Decoder, sentences: TorchSentences, seed: int = 0) -> di
     generator = torch.Generator().manual_seed(seed)
     before = _maps(decoder, sentences)
     owners = [name for name, words in zip(sentences.photos, sentences.positions, strict=True) for _ in words]
-    found: dict[str, Share] = {}
+    agreement: dict[str, Share] = {}
     for name, part in _parts_from_the_output(random):
         for parameter in part.parameters():
             order = torch.randperm(parameter.numel(), generator=generator)
             parameter.copy_(parameter.flatten()[order].view_as(parameter))
         maps = _maps(random, sentences)
         correlations = [rank_correlation(a, b) for a, b in zip(before, maps, strict=True)]
-        found[name] = Share.of(correlations, owners)
-    return found
+        agreement[name] = Share.of(correlations, owners)
+    return agreement
 
 
 def _parts_from_the_output(decoder: nn.Module) -> Iterator[tuple[str, nn.Module]]:
