@@ -30,7 +30,7 @@ from seesay.evaluation.comparison import compare, read_run
 from seesay.export.load import load_captioner
 from seesay.models.encoder import Encoder
 from seesay.runtime import CaptionModel
-from seesay.training.starting_point import open_initial
+from seesay.training.starting_point import load_starting_point
 
 ESCAPES = "\x1b[31mred\x9b1m\u202e\x07\n"
 DECODERS = ("decoder.onnx", "decoder.int8.onnx")
@@ -758,7 +758,7 @@ def test_the_initial_model_is_refused_too(forged: Path, tiny_recipe: Recipe) -> 
 
     edit_weights(forged, lambda header, numbers: numbers.__setitem__(slice(None), b"\xff" * len(numbers)))
     recipe = replace(tiny_recipe, train=replace(tiny_recipe.train, init=(str(forged),)))
-    assert "holds values that are NaN" in refusal(lambda: open_initial(recipe))
+    assert "holds values that are NaN" in refusal(lambda: load_starting_point(recipe))
 
 
 def test_a_search_of_the_command_line_has_the_same_limit(

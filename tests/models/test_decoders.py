@@ -232,7 +232,7 @@ def test_every_parameter_gets_a_gradient(decoder):
 def test_padding_changes_neither_loss_nor_gradient(decoder, penalty):
     objective = objective_of(decoder, label_smoothing=0.1, doubly_stochastic=penalty)
     if isinstance(objective, HardAttention):
-        objective.half_soft, objective.reinforce = 1.0, 0.0  # other draws in other shapes
+        objective.expectation_share, objective.reinforce = 1.0, 0.0  # other draws in other shapes
     found = []
     for batch in (batch_of(), batch_of(steps=9), batch_of(beams=4), batch_of(steps=6, beams=3)):
         objective.zero_grad()
@@ -527,7 +527,7 @@ def test_reinforce_is_the_gradient_of_the_lower_bound_on_average(monkeypatch):
     """Every choice of regions enumerated: sum_s p(s) estimate(s) = d/dw sum_s p(s) log p(y | s)."""
     regions, words, baseline = 3, 3, -2.5
     decoder, batch = tiny_hard(regions, words)
-    objective = HardAttention(decoder, reinforce=1.0, entropy=0.0, half_soft=0.0)
+    objective = HardAttention(decoder, reinforce=1.0, entropy=0.0, expectation_share=0.0)
     monkeypatch.setattr(objective, "_update_baseline", lambda rewards: torch.tensor(baseline))
 
     def choose(weights: torch.Tensor, sampled: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -567,8 +567,8 @@ def test_the_baseline_follows_the_rewards():
 @torch.no_grad()
 def test_the_entropy_term_flattens_attention():
     decoder, batch = tiny_hard(5, 4)
-    objective = HardAttention(decoder, reinforce=0.0, entropy=1.0, half_soft=1.0)
-    plain = HardAttention(decoder, reinforce=0.0, entropy=0.0, half_soft=1.0)
+    objective = HardAttention(decoder, reinforce=0.0, entropy=1.0, expectation_share=1.0)
+    plain = HardAttention(decoder, reinforce=0.0, entropy=0.0, expectation_share=1.0)
     attention = decoder(batch.inputs, batch.lengths, decoder.prepare(batch.regions), torch.tensor([False])).attention
     entropy = -(attention * attention.log()).sum(-1).mean()
     assert float(objective(batch)) == pytest.approx(float(plain(batch)) - float(entropy), rel=1e-5)

@@ -10,7 +10,7 @@ import torch
 
 from seesay.data.feature_cache import PhotoFeatures
 from seesay.data.tokens import BOS, EOS, PAD, UNK
-from seesay.training.inputs.batches import POOL, CaptionBatch, CaptionBatches, ahead
+from seesay.training.inputs.batches import POOL_BATCHES, CaptionBatch, CaptionBatches, prefetch
 
 
 def features_of(count: int, unreadable: tuple[int, ...] = ()) -> PhotoFeatures:
@@ -69,7 +69,7 @@ def test_a_cut_caption_has_no_end():
     assert batch.lengths.tolist() == [[4, 3, 3]]
 
 
-@pytest.mark.parametrize(("count", "batch_size"), [(1, 4), (4, 4), (23, 4), (POOL * 3 + 5, 3)])
+@pytest.mark.parametrize(("count", "batch_size"), [(1, 4), (4, 4), (23, 4), (POOL_BATCHES * 3 + 5, 3)])
 @pytest.mark.parametrize("epoch", [0, 5])
 def test_every_photo_once_an_epoch(count, batch_size, epoch):
     batches = batches_of(count, batch_size)
@@ -111,7 +111,7 @@ def test_an_epoch_goes_on_where_it_stopped(start):
 
 
 def test_photos_of_one_batch_are_alike_in_length_and_batches_come_in_any_order():
-    batches = batches_of(POOL * 8, batch_size=8)
+    batches = batches_of(POOL_BATCHES * 8, batch_size=8)
     work = [[sum(map(len, batches.captions[p])) for p in photos] for photos in orders(batches, 0)]
     within = np.mean([np.std(batch) for batch in work])
     assert within < 0.3 * np.std([*chain(*work)])
@@ -143,7 +143,7 @@ def test_batches_are_made_one_ahead_in_their_order():
             yield number
 
     given = []
-    for number in ahead(making()):
+    for number in prefetch(making()):
         given.append(number)
         assert len(made) <= number + 3
     assert given == made == [0, 1, 2, 3, 4]
@@ -154,7 +154,7 @@ def test_what_goes_wrong_in_making_a_batch_is_said_where_it_was_wanted():
         yield 1
         raise ValueError("torn")
 
-    batches = ahead(making())
+    batches = prefetch(making())
     assert next(batches) == 1
     with pytest.raises(ValueError, match="torn"):
         next(batches)

@@ -11,7 +11,7 @@ from seesay.models.embedding import WordEmbedding
 from seesay.models.kernels import linear_cross_entropy
 from seesay.models.show_attend_tell import ShowAttendTell
 from seesay.training.inputs.batches import CaptionBatch
-from seesay.training.objectives.bag_of_words import WordsSeen, word_shares
+from seesay.training.objectives.bag_of_words import BagOfWords, word_shares
 from seesay.training.objectives.cross_entropy import CrossEntropy, attention_penalty, mix_in_own_words
 
 
@@ -198,7 +198,7 @@ def test_word_shares_by_hand():
 
 def test_words_seen_by_hand(decoder):
     batch = batch_of([[[4, 5, EOS], [6, EOS, PAD]]])
-    objective = WordsSeen(CrossEntropy(decoder), region_size=3, vocab_size=7, weight=0.5)
+    objective = BagOfWords(CrossEntropy(decoder), region_size=3, vocab_size=7, weight=0.5)
     torch.nn.init.normal_(objective.head.weight)
     with torch.no_grad():
         p = objective.head(batch.regions.mean(dim=1)).sigmoid().numpy()[0]
@@ -211,7 +211,7 @@ def test_words_seen_by_hand(decoder):
 def test_words_seen_teach_the_regions(decoder):
     """The gradient reaches what made the regions, of each photo its own."""
     batch = batch_of([[[4, 5, EOS]], [[6, 6, EOS]]])
-    objective = WordsSeen(CrossEntropy(decoder), 3, 7, weight=1.0)
+    objective = BagOfWords(CrossEntropy(decoder), 3, 7, weight=1.0)
     torch.nn.init.normal_(objective.head.weight)
     regions = batch.regions.clone().requires_grad_()
     seen = batch._replace(regions=regions)

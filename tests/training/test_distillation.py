@@ -84,7 +84,7 @@ def test_each_word_has_the_teachers_mean_in_the_order_of_the_batch(teachers, bat
 
 
 def test_what_is_not_likely_is_shared_out(teachers, batches, monkeypatch):
-    monkeypatch.setattr(distillation, "LIKELIEST", 3)
+    monkeypatch.setattr(distillation, "TOP_TOKENS", 3)
     ids, shares = soft_targets(teachers, batches, torch.device("cpu"), QUIET).of(torch.tensor([1]))
     expected = asked(teachers, batches, np.array([1]))[batches.words(np.array([1]))[1] != PAD].topk(3)
     assert torch.equal(ids, expected.indices)

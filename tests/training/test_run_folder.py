@@ -191,7 +191,7 @@ CHANGES = {
 def test_a_run_goes_on_with_its_own_data_only(change, stopped, data, tmp_path, monkeypatch):
     change(data)
     with monkeypatch.context() as patched:
-        patched.setattr("seesay.training.train.see_photos", lambda *_: pytest.fail("photos were encoded"))
+        patched.setattr("seesay.training.train.load_features", lambda *_: pytest.fail("photos were encoded"))
         with pytest.raises(RecipeError) as error:
             resumed(stopped)
     assert str(error.value) == (

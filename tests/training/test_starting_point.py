@@ -23,7 +23,7 @@ from seesay.export.write import write_bundle
 from seesay.models.finetune import finetune
 from seesay.models.frozen import frozen_part
 from seesay.search import BeamOptions
-from seesay.training.starting_point import open_initial
+from seesay.training.starting_point import load_starting_point
 from seesay.training.train import train
 
 QUIET = Console(quiet=True)
@@ -38,11 +38,11 @@ def starting(base: Recipe, init: Path | str | list[Path], **sections: dict) -> R
 
 
 def test_without_init_there_is_nothing_to_open(tiny_recipe):
-    assert open_initial(tiny_recipe) is None
+    assert load_starting_point(tiny_recipe) is None
 
 
 def test_the_model_is_the_bundles_with_the_recipes_dropout(tiny_recipe, tiny_bundle):
-    initial = open_initial(starting(tiny_recipe, tiny_bundle, decoder={"dropout": 0.125}))
+    initial = load_starting_point(starting(tiny_recipe, tiny_bundle, decoder={"dropout": 0.125}))
     assert initial is not None
     bundle = open_bundle(tiny_bundle)
     captioner = load_captioner(bundle)
@@ -63,7 +63,7 @@ def test_every_key_that_differs_is_listed(tiny_recipe, tiny_bundle):
         images={"size": 64},
     )
     with pytest.raises(RecipeError) as error:
-        open_initial(recipe)
+        load_starting_point(recipe)
     said = str(error.value).splitlines()
     assert "train.init=" in said[0]
     assert "the recipe describes another model" in said[0]
@@ -76,16 +76,18 @@ def test_every_key_that_differs_is_listed(tiny_recipe, tiny_bundle):
 
 def test_saying_a_default_is_the_same_as_leaving_it_out(tiny_recipe, tiny_bundle):
     said = {"score": "additive", "heads": 1}
-    assert open_initial(starting(tiny_recipe, tiny_bundle, attention=said, decoder={"design": "show_attend_tell"}))
+    assert load_starting_point(
+        starting(tiny_recipe, tiny_bundle, attention=said, decoder={"design": "show_attend_tell"})
+    )
     with pytest.raises(RecipeError, match=r"attention\.score: the bundle has additive, the recipe dot"):
-        open_initial(starting(tiny_recipe, tiny_bundle, attention={"score": "dot"}))
+        load_starting_point(starting(tiny_recipe, tiny_bundle, attention={"score": "dot"}))
 
 
 def test_a_packaged_models_name_is_enough(tiny_recipe, tiny_bundle, monkeypatch):
     monkeypatch.setattr("seesay.bundle.names.packaged_models", lambda: {"small": tiny_bundle})
-    assert open_initial(starting(tiny_recipe, "small"))
+    assert load_starting_point(starting(tiny_recipe, "small"))
     with pytest.raises(BundleError, match=r"model smal: no such folder, nor a packaged model.*Did you mean 'small'"):
-        open_initial(starting(tiny_recipe, "smal"))
+        load_starting_point(starting(tiny_recipe, "smal"))
 
 
 def test_the_packaged_recipe_describes_the_packaged_model(monkeypatch):
@@ -94,7 +96,7 @@ def test_the_packaged_recipe_describes_the_packaged_model(monkeypatch):
 
     monkeypatch.setattr("seesay.training.starting_point._encoder", lambda trained, captioner: captioner.encoder)
     name = next(iter(packaged_models()))
-    assert open_initial(load_recipe("flickr8k-best", [f"train.init={name}"]))
+    assert load_starting_point(load_recipe("flickr8k-best", [f"train.init={name}"]))
 
 
 @pytest.fixture
@@ -109,7 +111,7 @@ def two_bundles(tiny_recipe, tiny_captioner, tiny_tokenizer, tiny_bundle, no_gra
 
 
 def test_several_bundles_are_their_mean(tiny_recipe, two_bundles):
-    initial = open_initial(starting(tiny_recipe, two_bundles))
+    initial = load_starting_point(starting(tiny_recipe, two_bundles))
     assert initial is not None
     first, second = (load_captioner(open_bundle(folder)).decoder.state_dict() for folder in two_bundles)
     differ = 0
@@ -117,7 +119,7 @@ def test_several_bundles_are_their_mean(tiny_recipe, two_bundles):
         torch.testing.assert_close(tensor, (first[name] + second[name]) / 2)
         differ += not torch.equal(first[name], second[name])
     assert differ > 3
-    again = open_initial(starting(tiny_recipe, [two_bundles[0]] * 3))
+    again = load_starting_point(starting(tiny_recipe, [two_bundles[0]] * 3))
     assert again is not None
     for name, tensor in again.decoder.state_dict().items():
         torch.testing.assert_close(tensor, first[name])
@@ -132,7 +134,7 @@ def test_bundles_with_other_words_have_no_mean(tiny_recipe, tiny_captioner, two_
     stored.write_text(json.dumps(values))
     write_manifest(two_bundles[1], tiny_captioner.encoder.grid)
     with pytest.raises(RecipeError, match=r"train\.init=.*other: has another vocabulary"):
-        open_initial(recipe)
+        load_starting_point(recipe)
 
 
 def test_each_of_several_bundles_must_be_the_recipes_model(tiny_recipe, tiny_captioner, two_bundles):
@@ -140,7 +142,7 @@ def test_each_of_several_bundles_must_be_the_recipes_model(tiny_recipe, tiny_cap
     stored.write_text(stored.read_text().replace("size: 13", "size: 17"))
     write_manifest(two_bundles[1], tiny_captioner.encoder.grid)
     with pytest.raises(RecipeError, match=r"train\.init=.*other: the recipe describes another model") as error:
-        open_initial(starting(tiny_recipe, two_bundles))
+        load_starting_point(starting(tiny_recipe, two_bundles))
     assert "  decoder.size: the bundle has 17, the recipe 13" in str(error.value).splitlines()
 
 
@@ -148,7 +150,7 @@ def test_no_epochs_score_and_write_what_the_run_starts_from(tiny_recipe, tiny_da
     """How the mean of several models becomes a bundle, and again with --resume."""
     recipe = starting(tiny_recipe, two_bundles, data={"path": [str(tiny_data)]})
     recipe = replace(recipe, out=str(tmp_path / "run"), train=replace(recipe.train, epochs=0))
-    expected = open_initial(recipe)
+    expected = load_starting_point(recipe)
     assert expected is not None
     for resume in (False, True):
         written = open_bundle(train(recipe, resume, console=QUIET))
@@ -172,7 +174,7 @@ def from_file(tiny_recipe, tiny_captioner, tiny_tokenizer, no_graphs, tmp_path) 
 def test_a_frozen_encoders_original_weights_are_found_again(from_file, tiny_captioner):
     """Folded and rounded in the bundle, they would have other features to be cached."""
     recipe, bundle = from_file
-    initial = open_initial(starting(recipe, bundle))
+    initial = load_starting_point(starting(recipe, bundle))
     assert initial is not None
     assert initial.encoder.digest() == tiny_captioner.encoder.digest()
     assert load_captioner(open_bundle(bundle)).encoder.digest() != tiny_captioner.encoder.digest()
@@ -188,7 +190,7 @@ def test_where_they_are_not_found_the_bundles_own_are_taken(how, from_file):
         state = load_file(file)
         state["conv_stem.weight"][0] *= 1.1
         save_file(state, file)
-    initial = open_initial(starting(recipe, bundle))
+    initial = load_starting_point(starting(recipe, bundle))
     assert initial is not None
     assert initial.encoder.digest() == load_captioner(open_bundle(bundle)).encoder.digest()
 
@@ -203,7 +205,7 @@ def test_of_a_tuned_encoder_the_original_stem_is_found_again(from_file, tiny_cap
             if parameter.requires_grad:
                 parameter.add_(0.05 * torch.randn_like(parameter))
     bundle = write_bundle(tmp_path / "tuned", recipe, tuned, tiny_tokenizer, BeamOptions())
-    initial = open_initial(starting(recipe, bundle))
+    initial = load_starting_point(starting(recipe, bundle))
     assert initial is not None
     finetune(initial.encoder, 1)
     frozen_parts = [frozen_part(encoder) for encoder in (initial.encoder, tuned.encoder)]

@@ -1,4 +1,4 @@
-"""How fast photos become captions: many, one, and the very first; and where the time goes."""
+"""The speed of captioning: throughput, latency, start-up and memory, and how the time is spent."""
 
 from __future__ import annotations
 
@@ -25,36 +25,36 @@ from seesay.runtime.sessions import Encoded, Precision
 from seesay.search import BeamOptions, Hypothesis
 
 BATCH = 16
-WARM = 3 * BATCH  # photos that go first: several batches take another way than one
+WARM_UP = 3 * BATCH  # photos captioned before the measurement; several batches run in parallel, one does not
 
 
-class Silent(Engine):
-    """An engine that encodes photos and writes nothing."""
+class EncoderOnly(Engine):
+    """An engine that encodes photos and gives each an empty sentence."""
 
     def search(self, photos: Sequence[Encoded], options: BeamOptions, number: int | None = 1) -> list[list[Hypothesis]]:
-        """For each photo the sentence of no word."""
+        """An empty sentence for each photo."""
         return [[Hypothesis((), (), np.zeros((0, 1), np.float32), 0.0)] for _ in photos]
 
 
 def encoder_only(model: CaptionModel) -> CaptionModel:
-    """The same pipeline with the same encoder, but nothing is written: decoding and the encoder are the limit."""
-    return model.with_engines(lambda engine: Silent(**vars(engine)))
+    """The same pipeline without the decoder; decoding photos and encoding them is the limit of any captioner."""
+    return model.with_engines(lambda engine: EncoderOnly(**vars(engine)))
 
 
 def throughput(model: CaptionModel, photos: Sequence[Path], repeats: int) -> Iterator[Figure]:
-    """Photos a second, file to caption, for some beams, beside decoding and encoder alone."""
+    """Photos per second from file to caption for each of `BEAMS`; the limit is decoding and encoding alone."""
 
     def run(captioner: CaptionModel, beam: int) -> Callable[[], object]:
         return lambda: list(captioner.caption_many(photos, beam=beam))
 
     tasks = {"limit": run(encoder_only(model), 1), **{f"beam_{beam}": run(model, beam) for beam in BEAMS}}
-    list(model.caption_many(photos[:WARM], beam=max(BEAMS)))  # the first run allocates
+    list(model.caption_many(photos[:WARM_UP], beam=max(BEAMS)))  # the first run allocates
     seconds = interleaved(repeats, **tasks)
     yield from by_beam("captioning", "photos of 500x375", len(photos), seconds, "decoding + encoder alone")
 
 
 def latency(model: CaptionModel, photos: Sequence[Path], repeats: int, beam: int = 3) -> Iterator[Figure]:
-    """Milliseconds from one file to its caption, warm, beside the encoder alone: as it is used, and in float32."""
+    """Milliseconds from one file to its caption after warm-up; limits are the encoder as used, and in float32."""
     pixels = model.bundle.transform(photos[0])
     model.caption(photos[0], beam)
     engine, in_float32 = model.engine, None
@@ -64,25 +64,25 @@ def latency(model: CaptionModel, photos: Sequence[Path], repeats: int, beam: int
     def encode(engine: Engine) -> float:
         return timed(lambda: engine.encode(pixels))
 
-    whole, alone, exact = [], [], []
+    total, encoder_alone, encoder_float32 = [], [], []
     for _ in range(repeats):
         pairs = [(timed(lambda p=p: model.caption(p, beam)), encode(engine)) for p in photos]
-        whole.append([1000 * own for own, _ in pairs])
-        alone.append(statistics.median(1000 * encoder for _, encoder in pairs))
-        if in_float32:  # after the captions, whose weights it would drive out of the cache
-            exact.append(statistics.median(1000 * encode(in_float32) for _ in photos))
+        total.append([1000 * caption for caption, _ in pairs])
+        encoder_alone.append(statistics.median(1000 * encoder for _, encoder in pairs))
+        if in_float32:  # after the captions, because it would drive their weights out of the cache
+            encoder_float32.append(statistics.median(1000 * encode(in_float32) for _ in photos))
     for key, share in (("median", 50), ("p95", 95)):
-        values = [float(np.percentile(each, share)) for each in whole]
-        yield figure(f"latency.{key}", f"one photo, beam {beam}, {key}", "ms", values, alone, "encoder alone")
-        if exact and key == "median":
+        values = [float(np.percentile(times, share)) for times in total]
+        yield figure(f"latency.{key}", f"one photo, beam {beam}, {key}", "ms", values, encoder_alone, "encoder alone")
+        if encoder_float32 and key == "median":
             what = "the same, beside the encoder in float32"
-            yield figure("latency.beside_float32", what, "ms", values, exact, "encoder alone, float32")
+            yield figure("latency.beside_float32", what, "ms", values, encoder_float32, "encoder alone, float32")
 
 
 def start_up(
     model: str | None, photo: Path, repeats: int, precision: Precision = "auto", device: Wanted = "cpu"
 ) -> Iterator[Figure]:
-    """Seconds from a fresh process to the caption printed, beside `python -c "import onnxruntime"`."""
+    """Seconds from starting a process to the printed caption; the limit is `python -c "import onnxruntime"`."""
     command = [sys.executable, "-m", "seesay", "caption", str(photo), "--precision", precision, "--device", device]
     command += ["--model", model] if model else []
 
@@ -90,34 +90,34 @@ def start_up(
         return lambda: subprocess.run(command, check=True, capture_output=True)
 
     tasks = {"caption": run(*command), "engine": run(sys.executable, "-c", "import onnxruntime")}
-    interleaved(1, **tasks)  # files come from the disk, bytecode is written
+    interleaved(1, **tasks)  # the first run reads files from the disk and writes bytecode
     seconds = interleaved(repeats, **tasks)
     what = "fresh process to printed caption"
     yield figure("startup", what, "s", seconds["caption"], seconds["engine"], "python -c 'import onnxruntime'")
 
 
 class Timed:
-    """Something that is called, and the (start, end) of each call."""
+    """Wraps a callable and records the (start, end) of each call."""
 
-    def __init__(self, timed: Callable[..., Any]) -> None:
-        self.timed = timed
+    def __init__(self, wrapped: Callable[..., Any]) -> None:
+        self.wrapped = wrapped
         self.calls: list[tuple[float, float]] = []
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         started = time.perf_counter()
         try:
-            return self.timed(*args, **kwargs)
+            return self.wrapped(*args, **kwargs)
         finally:
             self.calls.append((started, time.perf_counter()))
 
     @property
     def last(self) -> float:
-        """When the last call ended."""
+        """The end of the last call."""
         return max(end for _, end in self.calls)
 
     @property
     def total(self) -> float:
-        """Seconds of all calls."""
+        """Seconds of all calls together."""
         return sum(end - start for start, end in self.calls)
 
 
@@ -131,13 +131,13 @@ STAGES = {
 
 
 def stages(model: CaptionModel, photos: Sequence[Path], repeats: int, beam: int = 3) -> Iterator[Figure]:
-    """The mean share of each stage in the time of one batch, which runs through them one by one; they sum to 1."""
+    """The mean share of each stage in the time of a batch; a batch goes through them one after the other."""
     batches = [photos[start : start + BATCH] for start in range(0, len(photos), BATCH)]
     measured = [_stage_shares(model, batch, beam) for _ in range(repeats) for batch in batches]
     means = {name: statistics.mean(shares[name] for shares in measured) for name in STAGES}
     for name, what in STAGES.items():
-        each = [shares[name] for shares in measured]
-        yield Figure(f"stages.{name}", what, "", means[name], min(each), max(each), len(each))
+        values = [shares[name] for shares in measured]
+        yield Figure(f"stages.{name}", what, "", means[name], min(values), max(values), len(values))
 
 
 def _stage_shares(model: CaptionModel, batch: Sequence[Path], beam: int) -> dict[str, float]:
@@ -154,9 +154,9 @@ def _stage_shares(model: CaptionModel, batch: Sequence[Path], beam: int) -> dict
         "decoder": decoder.total,
         "search": ended - encoder.last - decoder.total,
     }
-    whole = ended - started
-    seconds["rest"] = whole - sum(seconds.values())
-    return {name: each / whole for name, each in seconds.items()}
+    total = ended - started
+    seconds["rest"] = total - sum(seconds.values())
+    return {name: duration / total for name, duration in seconds.items()}
 
 
 def memory(
@@ -166,7 +166,7 @@ def memory(
     precision: Precision = "auto",
     device: Wanted = "cpu",
 ) -> Iterator[Figure]:
-    """The most memory that a process of its own takes while it captions the photos."""
+    """The peak memory of a fresh process that captions the photos."""
     _, peak = in_fresh_process(caption_all, model, photos, beam, precision, device)
     if peak is not None:
         yield figure("memory", f"peak of a process that captions, beam {beam}", "MB", [peak / 1e6])
@@ -180,9 +180,9 @@ def linear(
     precision: Precision = "auto",
     device: Wanted = "cpu",
 ) -> Iterator[Figure]:
-    """Photos a second, and peak memory, of all photos taken several times over, beside those of taking them once.
+    """Speed and peak memory for several times as many photos, beside those for all photos once.
 
-    Nothing is kept from photo to photo, so a photo that comes again costs what a new one does.
+    Nothing is cached between photos, so a photo that comes again costs as much as a new one.
     """
     seconds, peak = in_fresh_process(caption_all, model, photos, beam, precision, device)
     seconds_all, peak_all = in_fresh_process(caption_all, model, [*photos] * times, beam, precision, device)
@@ -194,7 +194,7 @@ def linear(
 
 
 def in_fresh_process(call: Callable[..., Any], *args: Any) -> Any:
-    """What `call(*args)` gives in a process that has loaded nothing else."""
+    """The result of `call(*args)` in a new process."""
     with ProcessPoolExecutor(1, get_context("spawn")) as pool:
         return pool.submit(call, *args).result()
 
@@ -202,8 +202,8 @@ def in_fresh_process(call: Callable[..., Any], *args: Any) -> Any:
 def caption_all(
     model: str | None, photos: Sequence[Path], beam: int, precision: Precision, device: Wanted
 ) -> tuple[float, int | None]:
-    """Caption the photos: (seconds, model loaded and warm, and the peak memory of this process in bytes)."""
+    """Caption the photos after warm-up: (seconds, peak memory of this process in bytes)."""
     captioner = CaptionModel.load(model, precision=precision, device=device)
-    list(captioner.caption_many(photos[:WARM], beam=beam))
+    list(captioner.caption_many(photos[:WARM_UP], beam=beam))
     seconds = timed(lambda: sum(1 for _ in captioner.caption_many(photos, beam=beam)))
     return seconds, peak_memory()

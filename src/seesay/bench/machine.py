@@ -1,4 +1,4 @@
-"""What a figure of speed means nothing without: the machine, the versions, the memory."""
+"""The machine that figures were measured on: processor, memory, system and package versions."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from seesay.runtime.device import cores
 from seesay.version import __version__
 
 PACKAGES = ("onnxruntime", "numpy", "pillow", "torch", "pycocoevalcap")
-# what decides the speed of matrix products, as Linux names it on x86 and on ARM
+# instruction sets that decide the speed of matrix products, by their Linux names on x86 and ARM
 INSTRUCTIONS = ("avx", "avx2", "fma", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16")
 INSTRUCTIONS += ("amx_tile", "amx_int8", "amx_bf16")
 INSTRUCTIONS += ("asimd", "asimddp", "i8mm", "bf16", "sve", "sve2")
 
 
 def machine() -> dict[str, Any]:
-    """CPU, cores, instruction sets, memory, system and versions; what cannot be found out is None or left out."""
+    """CPU, cores, instruction sets, memory, system and versions; None or missing where the system does not tell."""
     cpu = _cpuinfo()
     flags = (cpu.get("flags") or cpu.get("Features") or "").split()
     return {
@@ -33,9 +33,9 @@ def machine() -> dict[str, Any]:
 
 
 def peak_memory() -> int | None:
-    """The most bytes of real memory that this process had at once; None where the system does not say."""
+    """The peak resident memory of this process in bytes; None where the system does not tell."""
     status = Path("/proc/self/status")
-    if status.exists():  # `getrusage` there starts with the peak of the process that started this one
+    if status.exists():  # on Linux `getrusage` starts with the parent's peak
         peak = next((line for line in status.read_text().splitlines() if line.startswith("VmHWM")), None)
         return int(peak.split()[1]) * 1024 if peak else None
     try:
@@ -46,7 +46,7 @@ def peak_memory() -> int | None:
 
 
 def _cpuinfo() -> dict[str, str]:
-    """/proc/cpuinfo of the first core; empty elsewhere than on Linux."""
+    """/proc/cpuinfo of the first core; empty on systems other than Linux."""
     path = Path("/proc/cpuinfo")
     if not path.exists():
         return {}
@@ -62,10 +62,10 @@ def _memory() -> int | None:
 
 
 def _versions() -> dict[str, str]:
-    found = {}
+    versions = {}
     for package in PACKAGES:
         try:
-            found[package] = importlib.metadata.version(package)
+            versions[package] = importlib.metadata.version(package)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return versions

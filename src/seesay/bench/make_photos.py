@@ -1,4 +1,4 @@
-"""Photos to measure with: JPEGs as large as those of Flickr, made from the packaged ones, each another."""
+"""Photos for measurements: distinct JPEGs of the size of Flickr photos, made from the packaged ones."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import Image
 from seesay.assets import demo_photos
 
 SIZE = (500, 375)
-GRAIN = 6.0  # of 255; with it and this quality a file has the 115 kB that Flickr8k's photos of this size have
+GRAIN = 6.0  # standard deviation, of 255; with this QUALITY it gives files of 115 kB, as in Flickr8k
 QUALITY = 95
 
 

@@ -1,4 +1,4 @@
-"""How fast captions are scored, beside pycocoevalcap where it is there; made-up captions, five references each."""
+"""How fast captions are scored, beside pycocoevalcap if it is installed; on random captions with five references."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ PEER = "pycocoevalcap"
 
 
 def made_up_captions(number: int, seed: int) -> Captions:
-    """Captions of 7 to 16 words, the n-th word of the vocabulary n times rarer than the first (Zipf's law)."""
+    """Random captions of 7 to 16 words; the n-th word is n times rarer than the first (Zipf's law)."""
     random = np.random.default_rng(seed)
-    often = 1 / np.arange(1, VOCABULARY + 1)
+    frequency = 1 / np.arange(1, VOCABULARY + 1)
     lengths = random.integers(7, 17, number)
-    words = random.choice(VOCABULARY, lengths.sum(), p=often / often.sum()).astype(str)
+    words = random.choice(VOCABULARY, lengths.sum(), p=frequency / frequency.sum()).astype(str)
     return [part.tolist() for part in np.split(words, lengths.cumsum()[:-1])]
 
 
 def metrics(images: int, repeats: int) -> Iterator[Figure]:
-    """Hypotheses a second of CIDEr-D (references prepared, and with the preparation), BLEU and ROUGE-L."""
+    """Hypotheses per second for CIDEr-D (with and without the preparation of references), BLEU and ROUGE-L."""
     hypotheses = made_up_captions(images, 1)
     flat = made_up_captions(images * REFERENCES, 2)
     references = [flat[start : start + REFERENCES] for start in range(0, len(flat), REFERENCES)]
@@ -38,7 +38,7 @@ def metrics(images: int, repeats: int) -> Iterator[Figure]:
         "rouge_l": lambda: rouge_l(hypotheses, references),
     }
     peers, against = _peers(hypotheses, references)
-    speeds = {name: rates(images, each) for name, each in interleaved(repeats, **tasks, **peers).items()}
+    speeds = {name: rates(images, seconds) for name, seconds in interleaved(repeats, **tasks, **peers).items()}
     titles = ("CIDEr-D, references prepared", "CIDEr-D with the preparation", "BLEU-1 to 4", "ROUGE-L")
     for (name, peer), title in zip(_PEER_OF.items(), titles, strict=True):
         yield figure(f"metrics.{name}", title, "hypotheses/s", speeds[name], speeds.get(peer, ()), against)
@@ -48,7 +48,7 @@ _PEER_OF = {"cider_d": "their_cider", "cider_d_prepared": "their_cider", "bleu":
 
 
 def _peers(hypotheses: Captions, references: Sequence[Captions]) -> tuple[dict[str, Callable[[], object]], str]:
-    """pycocoevalcap's scorers as tasks, and its name; none where it is missing, and how to get it."""
+    """pycocoevalcap's scorers as tasks, and its name; without it no tasks, and how to install it."""
     try:
         cider = require("pycocoevalcap.cider.cider", "eval", "the comparison").Cider
         bleu_ = require("pycocoevalcap.bleu.bleu", "eval", "the comparison").Bleu
@@ -56,7 +56,7 @@ def _peers(hypotheses: Captions, references: Sequence[Captions]) -> tuple[dict[s
     except MissingExtraError as error:
         return {}, str(error)
     theirs = {n: [" ".join(words)] for n, words in enumerate(hypotheses)}
-    texts = {n: [" ".join(words) for words in each] for n, each in enumerate(references)}
+    texts = {n: [" ".join(words) for words in captions] for n, captions in enumerate(references)}
     return {
         "their_cider": lambda: cider().compute_score(texts, theirs),
         "their_bleu": lambda: bleu_(4).compute_score(texts, theirs, verbose=0),

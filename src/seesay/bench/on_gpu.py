@@ -1,4 +1,4 @@
-"""How fast photos that are decoded already become captions on a graphics card, by torch."""
+"""How fast torch captions decoded photos on a graphics card."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from seesay.training.generate import generate
 def captioning_on_device(
     model: CaptionModel, photos: Sequence[Path], repeats: int, device: str = "cuda"
 ) -> Iterator[Figure]:
-    """Photos a second from pixels to tokens, all photos in one batch, beside the encoder alone on the same device."""
+    """Photos per second from pixels to tokens, all photos in one batch; the limit is the encoder alone there."""
     bundle = model.bundle
     captioner = load_captioner(bundle).to(device)
     pixels = torch.from_numpy(np.stack([bundle.transform(photo) for photo in photos])).to(device)
@@ -34,7 +34,7 @@ def captioning_on_device(
 
     tasks = {"limit": encode, **{f"beam_{beam}": search(beam) for beam in BEAMS}}
     with torch.inference_mode():
-        interleaved(1, **tasks)  # kernels are loaded
+        interleaved(1, **tasks)  # the first run loads kernels
         seconds = interleaved(repeats, **tasks)
     what = f"pixels to tokens on {device}, batch {len(photos)}"
     yield from by_beam("device", what, len(photos), seconds, "encoder alone there")

@@ -1,4 +1,4 @@
-"""The page of a run: a table to read, and JSON."""
+"""The report of a benchmark: a table to read, and JSON."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from seesay.bench.timing import Figure
 
 @dataclass(frozen=True)
 class Report:
-    """What a run of the bench found.
+    """The results of one benchmark.
 
     Attributes:
-        date: when it began, ISO 8601.
+        date: of its start, ISO 8601.
         model: the bundle's name.
-        precision: of its encoder and its decoder, in words.
-        machine: see `seesay.bench.machine.machine`.
-        options: what was asked for.
-        seconds: how long it took.
-        figures: in the order in which they were measured.
-        left_out: part -> why it was not measured.
+        precision: of encoder and decoder, and the device, in words.
+        machine: from `seesay.bench.machine.machine`.
+        options: of the benchmark.
+        seconds: its duration.
+        figures: in the order of measurement.
+        left_out: {part: the reason why it was not measured}.
     """
 
     date: str
@@ -34,11 +34,11 @@ class Report:
     left_out: Mapping[str, str]
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON; the figures by their keys."""
-        return {**vars(self), "figures": {each.key: each.to_dict() for each in self.figures}}
+        """For JSON; figures by their keys."""
+        return {**vars(self), "figures": {figure.key: figure.to_dict() for figure in self.figures}}
 
     def table(self) -> str:
-        """Plain text: the machine, a line a figure in groups, what was left out."""
+        """Plain text: the machine, one line per figure in groups, and the parts that were left out."""
         return "\n".join([*self._head(), "", *_table(self.figures), *self._tail()])
 
     def _head(self) -> list[str]:
@@ -63,11 +63,11 @@ LEFT = (0, 2, 7)
 
 
 def _table(figures: Sequence[Figure]) -> list[str]:
-    """Cells aligned; a blank line between parts."""
+    """Lines with aligned cells, and a blank line between parts."""
     rows = [HEADER, *map(_row, figures)]
     widths = [max(len(row[n]) for row in rows) for n in range(len(HEADER))]
     lines, part = [], ""
-    for row, key in zip(rows, ("", *(each.key for each in figures)), strict=True):
+    for row, key in zip(rows, ("", *(figure.key for figure in figures)), strict=True):
         if part and key.split(".")[0] != part:
             lines.append("")
         part = key.split(".")[0]
@@ -87,5 +87,5 @@ def _row(figure: Figure) -> tuple[str, ...]:
 
 
 def _short(value: float) -> str:
-    """Three digits that count."""
+    """Three significant digits."""
     return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}" if abs(value) >= 10 else f"{value:.3f}"

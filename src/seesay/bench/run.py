@@ -1,4 +1,4 @@
-"""All parts of the bench, one after the other."""
+"""Runs the parts of the benchmark one after the other."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from seesay.runtime.device import Wanted
 from seesay.runtime.sessions import Precision
 
 PARTS = ("captioning", "latency", "stages", "startup", "memory", "linear", "training", "features", "device", "metrics")
-FEW = 32  # photos where each is measured alone, or all are one batch
+FEW_PHOTOS = 32  # for parts that take photos one by one, or all in one batch
 
 
 @dataclass(frozen=True)
@@ -36,11 +36,11 @@ class Options:
 
     Attributes:
         model: a bundle's folder, a packaged model's name, or None for the packaged default.
-        photos: how many are captioned.
-        repeats: of everything, the median counts.
-        images: for the scores.
-        only: parts of `PARTS`; none: all of them, but "linear", which takes minutes.
-        linear: "linear" too.
+        photos: number of photos to caption.
+        repeats: of each measurement; the median counts.
+        images: number of captions to score.
+        only: some of `PARTS`; empty: all of them except "linear", which takes minutes.
+        linear: whether to measure "linear" too.
         precision, device: as for `seesay.load`.
     """
 
@@ -55,19 +55,19 @@ class Options:
 
 
 def run_bench(options: Options, console: Console) -> Report:
-    """Measure what the options ask for.
+    """Measure the parts that the options select.
 
     Args:
-        options: see there.
+        options: what to measure.
         console: for progress.
 
     Raises:
         BundleError: no such model.
     """
-    started, clock = datetime.now().astimezone(), time.monotonic()
+    started, start = datetime.now().astimezone(), time.monotonic()
     figures: list[Figure] = []
     left_out: dict[str, str] = {}
-    about = {**machine(), "gpu": (gpu := _gpu())}
+    gpu = _gpu()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="seesay-bench-")))
         model = CaptionModel.load(options.model, precision=options.precision, device=options.device)
@@ -79,16 +79,16 @@ def run_bench(options: Options, console: Console) -> Report:
             except MissingExtraError as error:
                 left_out[name] = str(error)
             advance(note=name)
-    seconds = time.monotonic() - clock
+    seconds = time.monotonic() - start
     date, name = started.isoformat(timespec="seconds"), model.bundle.name
-    how = f"{model.precisions}, on {model.device}"
-    return Report(date, name, how, about, asdict(options), seconds, figures, left_out)
+    precision = f"{model.precisions}, on {model.device}"
+    return Report(date, name, precision, {**machine(), "gpu": gpu}, asdict(options), seconds, figures, left_out)
 
 
 def _parts(
     options: Options, model: CaptionModel, photos: list[Path], gpu: str | None
 ) -> dict[str, Callable[[], Iterable[Figure]]]:
-    few, repeats = photos[:FEW], options.repeats
+    few, repeats = photos[:FEW_PHOTOS], options.repeats
     parts = {
         "captioning": lambda: throughput(model, photos, repeats),
         "latency": lambda: latency(model, few, repeats),
@@ -102,12 +102,12 @@ def _parts(
         "metrics": lambda: metrics(options.images, repeats),
     }
     assert tuple(parts) == PARTS
-    wanted = {*(options.only or set(PARTS) - {"linear"}), *(["linear"] if options.linear else [])}
-    return {name: part for name, part in parts.items() if name in wanted and (gpu or name != "device")}
+    selected = {*(options.only or set(PARTS) - {"linear"}), *(["linear"] if options.linear else [])}
+    return {name: part for name, part in parts.items() if name in selected and (gpu or name != "device")}
 
 
 def _torch(module: str, what: str) -> ModuleType:
-    """A module of this room that needs the extra `train`."""
+    """A module of `seesay.bench` that needs the extra `train`."""
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # as `seesay train` does
     return require(f"seesay.bench.{module}", "train", what)
 

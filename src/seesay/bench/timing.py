@@ -1,4 +1,4 @@
-"""A measured figure, the limit that was measured beside it, and how both are timed."""
+"""Measured figures, each with a limit measured beside it, and how both are timed."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ BEAMS = (1, 3, 5)
 
 @dataclass(frozen=True)
 class Figure:
-    """The median of several repeats, beside what it is measured against.
+    """The median of several repeats, with the limit that it is compared with.
 
     Attributes:
-        key: its name in JSON, "part.name"; it never changes.
-        what: a few words for a reader.
+        key: name in JSON, "part.name"; it never changes.
+        what: description in a few words.
         unit: of `value`, `low`, `high` and `limit`; "" for a share.
-        value: the median of the repeats (of shares that sum to 1, the mean).
-        low, high: the least and the greatest of them.
-        repeats: how many there were.
-        limit: the median of what it is measured against; None: nothing.
-        against: what that is, or why it was not measured.
-        ratio: the median over the repeats of value / limit, each pair measured in the same repeat.
+        value: the median of the repeats (the mean for shares that sum to 1).
+        low, high: the lowest and highest repeat.
+        repeats: number of repeats.
+        limit: the median of the limit; None: there is no limit.
+        against: what the limit is, or why it was not measured.
+        ratio: the median of value / limit, each pair from the same repeat.
     """
 
     key: str
@@ -39,26 +39,26 @@ class Figure:
     ratio: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """All but the key, for JSON."""
+        """For JSON, without the key."""
         return {name: value for name, value in asdict(self).items() if name != "key"}
 
 
 def figure(
     key: str, what: str, unit: str, values: Sequence[float], limits: Sequence[float] = (), against: str = ""
 ) -> Figure:
-    """A figure of some repeats; where there are limits, one for each repeat."""
+    """A figure from the values of all repeats, and the limits, if any, of the same repeats."""
     value = statistics.median(values)
-    made = Figure(key, what, unit, value, min(values), max(values), len(values), against=against)
+    plain = Figure(key, what, unit, value, min(values), max(values), len(values), against=against)
     if not limits:
-        return made
+        return plain
     ratio = statistics.median(v / limit for v, limit in zip(values, limits, strict=True))
-    return replace(made, limit=statistics.median(limits), ratio=ratio)
+    return replace(plain, limit=statistics.median(limits), ratio=ratio)
 
 
 def by_beam(
     part: str, what: str, photos: int, seconds: Mapping[str, Sequence[float]], against: str
 ) -> Iterator[Figure]:
-    """Photos a second of each of `BEAMS`, from the seconds of the tasks "beam_K", beside those of the task "limit"."""
+    """Photos per second for each of `BEAMS`, from the seconds of the tasks "beam_K" and of the task "limit"."""
     limits = rates(photos, seconds["limit"])
     for beam in BEAMS:
         speeds = rates(photos, seconds[f"beam_{beam}"])
@@ -66,7 +66,7 @@ def by_beam(
 
 
 def interleaved(repeats: int, **tasks: Callable[[], object]) -> dict[str, list[float]]:
-    """Seconds that each task takes: all tasks in turns, so that what slows the machine slows them alike."""
+    """Seconds of each task and repeat; tasks take turns, so that a slower spell of the machine affects all alike."""
     seconds: dict[str, list[float]] = {name: [] for name in tasks}
     for _ in range(repeats):
         for name, task in tasks.items():
@@ -75,12 +75,12 @@ def interleaved(repeats: int, **tasks: Callable[[], object]) -> dict[str, list[f
 
 
 def timed(task: Callable[[], object]) -> float:
-    """Seconds of wall clock that a call takes."""
+    """Wall-clock seconds of one call."""
     started = time.perf_counter()
     task()
     return time.perf_counter() - started
 
 
 def rates(number: float, seconds: Sequence[float]) -> list[float]:
-    """`number` things in so many seconds -> things a second."""
-    return [number / each for each in seconds]
+    """Rates per second: `number` things in each of the times."""
+    return [number / duration for duration in seconds]

@@ -1,4 +1,4 @@
-"""How fast decoders learn and photos become features, beside plain matrix products and the encoder alone."""
+"""The speed of training and of encoding photos, beside plain matrix products and the encoder alone."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ from seesay.training.train import precision_for
 
 VOCABULARY = 3000
 CAPTIONS = 5
-ROWS = 250  # different features; photos share them, as long as they do not fit into any cache of the processor
+ROWS = 250  # distinct features, which photos share; too many to fit into the processor's caches
 DECODERS = {"lstm": "flickr8k", "transformer": "transformer"}
 
 
 class Training:
-    """The training of a recipe's decoder on made-up features and words, by the trainer that runs use.
+    """Trains a recipe's decoder on random features and words with the trainer that real runs use.
 
     Args:
         recipe: sizes, objective, optimiser.
-        encoder: whose regions the features are; only their number and depth count.
+        encoder: gives the number of regions and their depth.
         steps: optimiser steps of one `run`.
     """
 
@@ -57,19 +57,19 @@ class Training:
         self.captions = steps * recipe.train.batch_size * CAPTIONS
 
     def run(self) -> float:
-        """Seconds that `steps` steps take, batches included; files are not written and nothing is validated."""
+        """Seconds for `steps` steps with their batches, without writing files or validating."""
         console = Console(quiet=True)
         folder = RunFolder(self.recipe, resume=False, writes=False)
         trainer = Trainer(self.recipe, folder, self.fabric, self.objective, self.batches, _no_figures, console)
         trainer.steps = self.steps
         try:
             trainer.fit()
-        except StoppedError:  # Ctrl-C, which a run would save at
+        except StoppedError:  # the trainer turns Ctrl-C into a saved stop
             raise KeyboardInterrupt from None
         return trainer.state.seconds
 
     def flops(self) -> float:
-        """Multiplications and additions in the matrix products of a step, forward and backward; the mean of a run's."""
+        """Multiplications and additions in the matrix products of a step, forward and backward; the mean over a run."""
         with FlopCounterMode(display=False) as counter:
             for batch in islice(self.batches.epoch(0), self.steps):
                 assert isinstance(batch, CaptionBatch)
@@ -77,7 +77,7 @@ class Training:
         return counter.get_total_flops() / self.steps
 
     def product(self) -> tuple[Tensor, Tensor]:
-        """Two matrices of the kind that a step multiplies: all words of a batch by the gates of a layer."""
+        """Two matrices of typical size: all words of a batch, and the weights of a layer's gates."""
         rows, size = 13 * CAPTIONS * self.recipe.train.batch_size, self.recipe.decoder.size
         device, dtype = self.fabric.device, torch.bfloat16 if "bf16" in self.precision else torch.float32
         return torch.randn(rows, size, device=device, dtype=dtype), torch.randn(
@@ -86,7 +86,7 @@ class Training:
 
 
 def made_up_batches(recipe: Recipe, encoder: Encoder) -> CaptionBatches:
-    """Batches as of Flickr8k: five captions a photo, of 12 words in the mean; features and words at random."""
+    """Random batches in the shape of Flickr8k's: five captions per photo, of 12 words on average."""
     random = np.random.default_rng(recipe.seed)
     photos = 16 * recipe.train.batch_size
     rows = random.standard_normal((ROWS, math.prod(encoder.grid), encoder.depth), np.float32).astype(np.float16)
@@ -97,17 +97,17 @@ def made_up_batches(recipe: Recipe, encoder: Encoder) -> CaptionBatches:
 
 
 def training(repeats: int, steps: int = 2) -> Iterator[Figure]:
-    """Captions a second of the packaged recipes' decoders, beside what a plain product of matrices would allow."""
+    """Captions per second for the packaged recipes' decoders; the limit is the speed of a plain matrix product."""
     for name, recipe_name in DECODERS.items():
         recipe = load_recipe(recipe_name, ["encoder.weights=none"])
-        measured = Training(recipe, build_encoder(recipe), steps)
-        flops = measured.flops() * steps  # and what is allocated once, is
-        left, right = measured.product()
+        run = Training(recipe, build_encoder(recipe), steps)
+        flops = run.flops() * steps  # the first steps also allocate memory
+        left, right = run.product()
         products, speeds = [], []
         for _ in range(repeats):
             products.append(_flops_a_second(left, right))
-            speeds.append(measured.captions / measured.run())
-        limits = [measured.captions * product / flops for product in products]
+            speeds.append(run.captions / run.run())
+        limits = [run.captions * product / flops for product in products]
         what = f"{name}, recipe {recipe_name}"
         yield figure(
             f"training.{name}", what, "captions/s", speeds, limits, "its products at the speed of the plain one"
@@ -117,9 +117,9 @@ def training(repeats: int, steps: int = 2) -> Iterator[Figure]:
 
 
 def features(model: CaptionModel, photos: Sequence[Path], repeats: int, batch: int = 32) -> Iterator[Figure]:
-    """Photos a second from file to kept features, as before a training, beside the same encoder alone.
+    """Photos per second from file to cached features; the limit is the encoder alone.
 
-    The encoder's graph is made beforehand: a data set needs it once.
+    The encoder is exported to ONNX beforehand, which a data set needs once.
     """
     recipe = {**model.bundle.recipe, "encoder": {**model.bundle.recipe.get("encoder", {}), "weights": "none"}}
     frozen = FrozenPart(build_encoder(Recipe.from_dict(recipe)))

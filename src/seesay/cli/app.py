@@ -1,4 +1,4 @@
-"""The verbs. Each is a few lines that call the library; names and options are a contract (docs/cli.md)."""
+"""The commands. Each is a few lines that call the library; names and options are a contract (docs/cli.md)."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ app.add_typer(data_app, name="data")
 Model = Annotated[
     str | None, typer.Option(help="A bundle's folder or a packaged model's name.", show_default="packaged")
 ]
-Layout = Annotated[str, typer.Option(help="One of docs/data.md, such as flickr30k or coco, or auto.")]
+Layout = Annotated[str, typer.Option(help="A layout from docs/data.md, such as flickr30k or coco, or auto.")]
 Splits = Annotated[
     str, typer.Option(help="auto, karpathy, a folder of id lists, a JSON file of splits, or shares (0.8/0.1/0.1).")
 ]
@@ -56,24 +56,24 @@ Beam = Annotated[
 ]
 Precision = Annotated[
     Literal["auto", "int8", "float32"],
-    typer.Option(help="int8 is faster; some captions become others, nearly as good."),
+    typer.Option(help="int8 is faster; some captions differ from float32's and are about as good."),
 ]
 Device = Annotated[
     Literal["auto", "cpu", "cuda", "directml", "coreml"],
-    typer.Option(help="Where the model runs; auto takes what the installed onnxruntime has."),
+    typer.Option(help="Where the model runs; auto: the best that the installed onnxruntime supports."),
 ]
-Threads = Annotated[int | None, typer.Option(min=1, help="Cores to use.", show_default="all that it may")]
-Json = Annotated[Path | None, typer.Option("--json", help="Write JSON here; - is standard output.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Cores to use.", show_default="all available")]
+Json = Annotated[Path | None, typer.Option("--json", help="Write JSON to this file; - is standard output.")]
 
 
 Photos = Annotated[
     list[str],
-    typer.Argument(metavar="PATH...", help="Photos, folders of them (recursively), or - for one from a pipe."),
+    typer.Argument(metavar="PATH...", help="Photos, folders of photos (recursively), or - for a photo from a pipe."),
 ]
 
 
 def named(text: str) -> Path:
-    """A path that was typed: an empty one is an error, as it would mean the current folder."""
+    """A path from the command line. An empty one is refused, because it would mean the current folder."""
     if not text:
         raise typer.BadParameter("an empty name")
     return Path(text)
@@ -85,11 +85,11 @@ DataPaths = Annotated[
 
 
 def run() -> None:
-    """Run the app; see `seesay.cli.main`."""
+    """Run the command line; errors become one line and exit code 1."""
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names of files need not be text
+        sys.stdout.reconfigure(errors="backslashreplace")  # file names need not be valid text
     if not sys.warnoptions:
-        warnings.filterwarnings("ignore", module=r"(PIL|pillow_heif)\.")  # remarks on the metadata of photos
+        warnings.filterwarnings("ignore", module=r"(PIL|pillow_heif)\.")  # warnings about the metadata of photos
     try:
         try:
             app()
@@ -99,21 +99,21 @@ def run() -> None:
         say(f"seesay: {error}")
         sys.exit(1)
     except OSError as error:
-        if error.errno is not None and error.filename is None:  # whoever writes a file names it
+        if error.errno is not None and error.filename is None:  # errors of files carry the file's name
             error.filename = "standard output"
-            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # Python's own flush at the end would fail once more
+            os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # else Python's flush at exit fails again
         say(f"seesay: {error}")
         sys.exit(1)
 
 
 def say(text: str) -> None:
-    """Lines for the human, on standard error."""
+    """Print lines for the user on standard error."""
     print("\n".join(map(printable, text.split("\n"))), file=sys.stderr)
 
 
 @contextmanager
 def needs(extra: str, what: str) -> Iterator[None]:
-    """Say which extra to install where one of its packages is missing."""
+    """Turn a missing package into a message that names the extra to install."""
     try:
         yield
     except ModuleNotFoundError as error:
@@ -131,7 +131,7 @@ def seesay_(version: Annotated[bool, typer.Option("--version", help="Say the ver
 
 
 def with_writers(command: Callable[..., None]) -> Callable[..., None]:
-    """The command with an option `--NAME FILE` for each writer; `outputs` gets the files that were given."""
+    """Add an option `--NAME FILE` for each writer to a command, which gets the given files as `outputs`."""
     options = [
         inspect.Parameter(
             name,
@@ -142,15 +142,15 @@ def with_writers(command: Callable[..., None]) -> Callable[..., None]:
         for name, kind in WRITERS.items()
     ]
     signature = inspect.signature(command, eval_str=True)
-    own = [parameter for parameter in signature.parameters.values() if parameter.name != "outputs"]
+    parameters = [parameter for parameter in signature.parameters.values() if parameter.name != "outputs"]
 
     @wraps(command)
     def run(**values: Any) -> None:
         outputs = {name: values.pop(name) for name in WRITERS}
         command(**values, outputs={name: path for name, path in outputs.items() if path is not None})
 
-    run.__dict__["__signature__"] = signature.replace(parameters=[*own, *options])
-    run.__annotations__ = {parameter.name: parameter.annotation for parameter in (*own, *options)}
+    run.__dict__["__signature__"] = signature.replace(parameters=[*parameters, *options])
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in (*parameters, *options)}
     return run
 
 
@@ -177,35 +177,36 @@ def caption(
         int | None, typer.Option(min=1, max=100, help="Captions of each photo, best first.", show_default="one")
     ] = None,
     sample: Annotated[
-        int | None, typer.Option(min=1, max=1000, help="Captions drawn at random for each photo.", show_default="none")
+        int | None,
+        typer.Option(min=1, max=1000, help="Number of captions to sample for each photo.", show_default="none"),
     ] = None,
     temperature: Annotated[
-        float | None, typer.Option(help="Of --sample: below 1 likely words become likelier.", show_default="0.8")
+        float | None, typer.Option(help="With --sample: below 1, likely words become likelier.", show_default="0.8")
     ] = None,
     top_p: Annotated[
         float | None,
-        typer.Option(help="Of --sample: draw from the likeliest words of this probability.", show_default="0.9"),
+        typer.Option(help="With --sample: choose among the likeliest words of this probability.", show_default="0.9"),
     ] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Of --sample.", show_default="0")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="With --sample: the random seed.", show_default="0")] = None,
     prefix: Annotated[str | None, typer.Option(help="Text that each caption begins with.")] = None,
     max_words: Annotated[
-        int | None, typer.Option(min=1, max=1000, help="Words at most.", show_default="the model's")
+        int | None, typer.Option(min=1, max=1000, help="Longest caption in words.", show_default="the model's")
     ] = None,
     forbid: Annotated[
-        list[str] | None, typer.Option(metavar="WORDS", help="Words that are not written; may be given again.")
+        list[str] | None, typer.Option(metavar="WORDS", help="Words not to use; may be repeated.")
     ] = None,
     attention: Annotated[bool, typer.Option("--attention", help="Put each word's attention into the JSON.")] = False,
     needed: Annotated[
         bool, typer.Option("--needed", help="On the page, what each word needed too; a second or so a photo.")
     ] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Leave out photos that the JSON file has already.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Skip photos that the JSON file has already.")] = False,
     precision: Precision = "auto",
     threads: Threads = None,
     device: Device = "cpu",
     *,
     outputs: dict[str, Path],
 ) -> None:
-    """Caption photos; exit code 1 if any of them could not be read."""
+    """Caption photos; the exit code is 1 if any photo could not be read."""
     check_outputs(outputs, resume)
     if attention and "json" not in outputs:
         say("seesay: --attention puts maps into the JSON; without --json it does nothing")
@@ -240,7 +241,7 @@ def caption(
 
 
 def check_outputs(outputs: Mapping[str, Path], resume: bool) -> None:
-    """Refuse outputs that do not go together, as what was mistyped."""
+    """Refuse outputs that do not go together, as a usage error."""
     streams = [name for name, path in outputs.items() if path == STANDARD_OUTPUT]
     for name in streams:
         if not WRITERS[name].streams:
@@ -259,7 +260,7 @@ def check_outputs(outputs: Mapping[str, Path], resume: bool) -> None:
 
 
 def sample_options(number: int | None, alternatives: int | None, **given: Any) -> SampleOptions | None:
-    """The options of `--sample`, None where it is not given; refuses what does not go together."""
+    """The options for sampling, None without `--sample`; refuses options that do not go together."""
     given = {name: value for name, value in given.items() if value is not None}
     if number is None:
         if given:
@@ -277,7 +278,7 @@ def sample_options(number: int | None, alternatives: int | None, **given: Any) -
 
 
 def photos_of(paths: list[str]) -> tuple[list[Path | str], dict[str, Pipe]]:
-    """Photos of files, folders and pipes; what is passed over in folders is said."""
+    """The photos in files, folders and pipes; prints what is skipped in folders."""
     from seesay.cli.pipes import pipes_among
     from seesay.data.images import find_photos, passed_over_note
 
@@ -298,12 +299,20 @@ def score(
     threads: Threads = None,
     device: Device = "cpu",
 ) -> None:
-    """Say how likely a sentence is for each photo, a JSON line each, the likeliest photo first."""
+    """Score a sentence for each photo: a JSON line per photo, the likeliest photo first."""
     from seesay.cli.score import score_photos
 
     photos, pipes = photos_of(paths)
-    how = {"precision": precision, "threads": threads, "device": device}
-    failed = score_photos(photos, text, model=model, attention=attention, pipes=pipes, **how)
+    failed = score_photos(
+        photos,
+        text,
+        model=model,
+        attention=attention,
+        pipes=pipes,
+        precision=precision,
+        threads=threads,
+        device=device,
+    )
     if failed:
         say(f"seesay: {failed:,} of {len(photos):,} photos could not be read")
         raise typer.Exit(1)
@@ -315,10 +324,10 @@ def data_check(
     layout: Layout = "auto",
     splits: Splits = "auto",
     columns: Columns = "",
-    every: Annotated[bool, typer.Option("--all", help="A line for each problem, many alike ones too.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Print every problem, however many are alike.")] = False,
     boxes: Boxes = None,
 ) -> None:
-    """Say what layout a data set has, what is in it, and every problem; exit code 1 if something is left out."""
+    """Report a data set's layout, contents and problems; the exit code is 1 if anything is left out."""
     from seesay.cli.data import check
 
     if not check(path, layout, splits, columns, every, boxes or ()):
@@ -331,13 +340,13 @@ def data_show(
     page: Annotated[Path, typer.Option(help="The page to write (.html).")],
     split: Annotated[str | None, typer.Option(help="train, dev (val) or test.", show_default="all")] = None,
     n: Annotated[int, typer.Option("--n", min=1, help="Photos.")] = 12,
-    seed: Annotated[int, typer.Option(help="Of the draw: another one shows other photos.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed: another one selects other photos.")] = 0,
     boxes: Boxes = None,
     layout: Layout = "auto",
     splits: Splits = "auto",
     columns: Columns = "",
 ) -> None:
-    """Write a page of photos, drawn at random, with their captions and boxes: look before you train."""
+    """Write a page of randomly selected photos with their captions and boxes, to look at before training."""
     from seesay.cli.data import show
 
     show(
@@ -358,13 +367,13 @@ def data_convert(
     path: DataPaths,
     out: Annotated[Path, typer.Argument(help="A new or empty folder.")],
     to: Annotated[Literal["coco", "folder", "webdataset", "parquet"], typer.Option(help="The layout to write.")],
-    shard_mb: Annotated[int, typer.Option(min=1, help="Megabytes of photos in a tar or table, about.")] = 500,
+    shard_mb: Annotated[int, typer.Option(min=1, help="Approximate megabytes of photos in a tar file or table.")] = 500,
     boxes: Boxes = None,
     layout: Layout = "auto",
     splits: Splits = "auto",
     columns: Columns = "",
 ) -> None:
-    """Write a data set in another layout, with its splits and boxes; called again, it goes on where it stopped."""
+    """Write a data set in another layout, with its splits and boxes; an interrupted conversion can be continued."""
     from seesay.cli.data import rewrite
 
     rewrite(
@@ -382,15 +391,16 @@ def data_convert(
 @app.command()
 def train(
     recipe: Annotated[str, typer.Argument(help="A YAML file, or a packaged recipe's name.")],
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Laid on top.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in the out folder stopped.")] = False,
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Keys to override.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the out folder.")] = False,
 ) -> None:
-    """Train a model; writes OUT/ and the finished OUT/bundle/."""
+    """Train a model; writes OUT/ with the finished model in OUT/bundle/."""
     from seesay.config import load_recipe
 
-    # Before torch loads: a typo is answered at once. What keys say together, `train` tells with all else that is wrong.
+    # Checked before torch loads, so that a typo is answered at once. Contradictions between keys are left to `train`,
+    # which reports them together with all other problems.
     checked = load_recipe(recipe, overrides or [], check_together=False)
-    # Large blocks from huge pages: eager torch on a CPU spends up to half of its time on page faults without.
+    # Allocate large blocks from huge pages; without, eager torch on a CPU spends up to half of its time on page faults.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     with needs("train", "seesay train"):
         from seesay.training.loop import StoppedError
@@ -408,24 +418,24 @@ def evaluate(
     data: Annotated[list[Path], typer.Option(metavar="PATH", parser=named, help="A data set's folder.")],
     split: Annotated[str, typer.Option(help="train, dev (val) or test.")] = "test",
     beam: Beam = None,
-    attention: Annotated[bool, typer.Option("--attention", help="Figures of the attention maps too.")] = False,
+    attention: Annotated[bool, typer.Option("--attention", help="Report figures on the attention maps too.")] = False,
     json: Json = None,
     layout: Layout = "auto",
     splits: Splits = "auto",
     columns: Columns = "",
-    limit: Annotated[int | None, typer.Option(min=1, help="Photos at most.", show_default="all")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Largest number of photos.", show_default="all")] = None,
     report: Annotated[
-        Path | None, typer.Option(help="Write a page of the best, middling and worst captions here (.html).")
+        Path | None, typer.Option(help="Write a page of the best, middling and worst captions (.html).")
     ] = None,
-    report_photos: Annotated[int, typer.Option(min=1, help="Photos in each part of the page.")] = 12,
+    report_photos: Annotated[int, typer.Option(min=1, help="Photos in each part of the report.")] = 12,
     precision: Precision = "auto",
     boxes: Boxes = None,
     attention_photos: Annotated[
-        int, typer.Option(min=1, help="With --attention and --boxes: photos of which parts are hidden.")
+        int, typer.Option(min=1, help="With --attention and --boxes: photos for the test that hides parts of them.")
     ] = 60,
     device: Device = "cpu",
 ) -> None:
-    """Caption a split and score the captions: BLEU, METEOR, ROUGE-L, CIDEr; variety, length and repetition."""
+    """Caption a split and score the captions: BLEU, METEOR, ROUGE-L, CIDEr, and variety, length and repetition."""
     from seesay.cli.evaluate import EvaluateOptions, evaluate_model
 
     options = EvaluateOptions(
@@ -460,26 +470,26 @@ def compare(
         typer.Option(
             metavar="PATH",
             parser=named,
-            help="Score all of them on this data set's photos; may be given again.",
+            help="Score all of them on this data set's photos; may be repeated.",
             show_default="their own dev scores",
         ),
     ] = None,
-    split: Annotated[str, typer.Option(help="Of --data: train, dev (val) or test.")] = "test",
+    split: Annotated[str, typer.Option(help="With --data: train, dev (val) or test.")] = "test",
     precision: Annotated[
-        Literal["auto", "int8", "float32"], typer.Option(help="Of all models, with --data.")
+        Literal["auto", "int8", "float32"], typer.Option(help="With --data: precision of all models.")
     ] = "float32",
     beam: Beam = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Of --data: photos at most.", show_default="all")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="With --data: photos at most.", show_default="all")] = None,
     layout: Layout = "auto",
     splits: Splits = "auto",
     columns: Columns = "",
-    markdown: Annotated[Path | None, typer.Option(help="Write the table as Markdown here (.md).")] = None,
-    csv: Annotated[Path | None, typer.Option(help="Write every figure here (.csv).")] = None,
-    chart: Annotated[Path | None, typer.Option(help="Draw CIDEr with its intervals here (.png).")] = None,
-    speed: Annotated[bool, typer.Option("--speed", help="Measure captions a second too.")] = False,
-    sort: Annotated[str | None, typer.Option(help="By this column of the CSV, such as cider.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write the table as Markdown (.md).")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write all figures (.csv).")] = None,
+    chart: Annotated[Path | None, typer.Option(help="Draw a chart of CIDEr with its intervals (.png).")] = None,
+    speed: Annotated[bool, typer.Option("--speed", help="Measure captions per second too.")] = False,
+    sort: Annotated[str | None, typer.Option(help="Sort by this column of the CSV, such as cider.")] = None,
 ) -> None:
-    """Put runs side by side: recipes, size, time and dev scores; with --data, scores on the same photos, and tests."""
+    """Compare runs by recipe, size, time and dev scores; with --data, by scores on the same photos, with tests."""
     from seesay.cli.compare import compare_runs
     from seesay.cli.compare_models import compare_on, is_scores
 
@@ -509,15 +519,17 @@ def compare(
 @app.command()
 def bench(
     model: Model = None,
-    photos: Annotated[int, typer.Option(min=1, help="Photos to caption.")] = 96,
-    repeats: Annotated[int, typer.Option(min=1, help="Of every figure; the median counts.")] = 3,
-    only: Annotated[list[str] | None, typer.Option(help="A part; may be given again.", show_default="all")] = None,
-    linear: Annotated[bool, typer.Option("--linear", help="Seven times as many photos too: minutes.")] = False,
+    photos: Annotated[int, typer.Option(min=1, help="Number of photos to caption.")] = 96,
+    repeats: Annotated[int, typer.Option(min=1, help="Repeats of each measurement; the median counts.")] = 3,
+    only: Annotated[
+        list[str] | None, typer.Option(help="One part to measure; may be repeated.", show_default="all")
+    ] = None,
+    linear: Annotated[bool, typer.Option("--linear", help="Caption seven times as many photos too (minutes).")] = False,
     json: Json = None,
     precision: Precision = "auto",
     device: Device = "cpu",
 ) -> None:
-    """Measure how fast this machine captions, trains and scores, each figure beside its limit."""
+    """Measure how fast this machine captions, trains and scores; each figure stands beside a measured limit."""
     from seesay.bench import Options
     from seesay.cli.bench import measure
 
@@ -530,7 +542,7 @@ def export(
     bundle: Annotated[str, typer.Argument(help="A bundle's folder or a packaged model's name.")],
     out: Annotated[Path, typer.Argument(help="Folder for the graphs.")],
 ) -> None:
-    """Write the ONNX graphs alone, for other runtimes, with a README of their inputs and outputs."""
+    """Write a bundle's ONNX graphs for other runtimes, with a README of their inputs and outputs."""
     from seesay.bundle.copy_graphs import export_graphs
     from seesay.bundle.names import find_bundle
 

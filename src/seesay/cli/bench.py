@@ -1,4 +1,4 @@
-"""`seesay bench`: the page on the terminal, and JSON."""
+"""`seesay bench`: a table on the terminal, and JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from seesay.errors import did_you_mean
 
 
 def measure(options: Options, json_out: Path | None) -> None:
-    """Run the bench, print its table and write it as JSON."""
+    """Run the benchmark, print its table and write it as JSON."""
     refuse_unwritable(json_out)
     for part in options.only:
         if part not in PARTS:

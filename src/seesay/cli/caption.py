@@ -1,4 +1,4 @@
-"""`seesay caption`: photos in; lines on the terminal and whatever the writers write out, as each photo is done."""
+"""`seesay caption`: prints captions and passes them to the writers, photo by photo."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class CaptionOptions:
-    """What `seesay caption` was asked for.
+    """The options of `seesay caption`.
 
     Attributes:
         model: bundle folder, packaged name, or None for the packaged default.
         precision, threads, device: as for `seesay.load`.
-        beam: None takes the model's own.
-        alternatives: so many captions of each photo instead of one.
-        sample: captions drawn like this instead of searched for.
+        beam: None: the model's own.
+        alternatives: number of captions per photo; None: one.
+        sample: how to sample captions; None: beam search.
         prefix, max_words, forbid: as for `CaptionModel.caption`.
-        outputs: name of a writer -> its file; "-" is standard output, which then has nothing else.
-        attention: put each word's map into the JSON.
+        outputs: {name of a writer: its file}; with "-", standard output has that writer's output only.
+        attention: whether to put each word's map into the JSON.
         needed: show on the page what each word needed.
-        resume: leave out photos that the JSON file has a caption of.
-        pipes: photos that are no files, by name.
+        resume: whether to skip photos that the JSON file has already.
+        pipes: photos from pipes, by name.
     """
 
     model: str | None = None
@@ -60,21 +60,21 @@ class CaptionOptions:
 
     @property
     def rules(self) -> dict[str, Any]:
-        """What is asked of each sentence, where anything is."""
+        """The given rules for captions, as arguments of `CaptionModel.caption`."""
         rules = {"prefix": self.prefix, "max_words": self.max_words, "forbid": list(self.forbid)}
         return {name: value for name, value in rules.items() if value not in (None, [])}
 
 
 def caption_photos(photos: Sequence[Path | str], options: CaptionOptions) -> int:
-    """Caption photos and write what is asked for; the number of photos that failed.
+    """Caption photos and write the outputs; returns the number of photos that failed.
 
     Args:
         photos: files, and names of `options.pipes`.
-        options: everything else.
+        options: model, search and outputs.
 
     Raises:
         BusyError: another process writes to the JSON file.
-        SeesayError: an output cannot be written, or the JSON file cannot be gone on with.
+        SeesayError: an output cannot be written, or the JSON file cannot be continued.
     """
     names = [str(photo) for photo in photos]
     job = Job(names, "samples" if options.sample else "alternatives", options.attention, options.resume)
@@ -93,8 +93,11 @@ def caption_photos(photos: Sequence[Path | str], options: CaptionOptions) -> int
 
 
 def _open_writers(options: CaptionOptions, job: Job, load: Callable[[], object]) -> Iterator[Writer]:
-    """The writers that are asked for. One that another process uses is told of at once, and no file is touched before
-    the model is there."""
+    """Open the requested writers.
+
+    Those that resume come first, so that a file in use by another process is reported at once. The others are opened
+    after the model has loaded, so that an error in the model leaves existing files alone.
+    """
     outputs = sorted(options.outputs.items(), key=lambda output: WRITERS[output[0]].resumes, reverse=True)
     for name, path in outputs:
         if not WRITERS[name].resumes:
@@ -103,18 +106,18 @@ def _open_writers(options: CaptionOptions, job: Job, load: Callable[[], object])
 
 
 def made_by(captioner: CaptionModel, options: CaptionOptions) -> dict[str, Any]:
-    """What captions depend on besides the photo; each line of the JSON says it, so that --resume can compare."""
+    """Everything but the photo that a caption depends on; it is in each line of the JSON, for --resume."""
     encoder, decoder = captioner.encoder_precision, captioner.precision
-    made: dict[str, Any] = {"model": captioner.bundle.name, "digest": captioner.bundle.digest}
+    settings: dict[str, Any] = {"model": captioner.bundle.name, "digest": captioner.bundle.digest}
     if options.sample:
-        own = (option for option in fields(options.sample) if not option.kw_only)  # not the rules
-        made["sample"] = [getattr(options.sample, option.name) for option in own]
+        how = (option for option in fields(options.sample) if not option.kw_only)  # not the rules
+        settings["sample"] = [getattr(options.sample, option.name) for option in how]
     else:
-        made["beam"] = options.beam or captioner.bundle.search.beam
+        settings["beam"] = options.beam or captioner.bundle.search.beam
     if options.alternatives:
-        made["alternatives"] = options.alternatives
-    made["precision"] = decoder if encoder == decoder else f"{encoder}, {decoder}"
-    return made | options.rules
+        settings["alternatives"] = options.alternatives
+    settings["precision"] = decoder if encoder == decoder else f"{encoder}, {decoder}"
+    return settings | options.rules
 
 
 def _write_all(
@@ -122,20 +125,20 @@ def _write_all(
 ) -> int:
     done = {name for writer in writers for name in getattr(writer, "done", ())}
     todo = [name for name in names if name not in done]
-    writers = sorted(writers, key=lambda writer: writer.resumes)  # last what --resume relies on
+    writers = sorted(writers, key=lambda writer: writer.resumes)  # --resume relies on its file, so it is written last
     sources = [options.pipes.get(name, name) for name in todo]
     results = _results(captioner, sources, options)
     failed = 0
-    shown = STANDARD_OUTPUT not in options.outputs.values()
+    print_captions = STANDARD_OUTPUT not in options.outputs.values()
     for source, result in zip(sources, _counted(results, len(names), len(names) - len(todo)), strict=True):
-        failed += not _say(result, shown)
+        failed += not _print_result(result, print_captions)
         photo = OpenedOnce(source)
         for writer in writers:
             try:
                 writer.write(photo, result)
             except LeftOutError as error:
                 failed += 1
-                _complain(str(error))
+                _warn(str(error))
     return failed
 
 
@@ -148,10 +151,10 @@ def _results(captioner: CaptionModel, sources: Iterable[Any], options: CaptionOp
 
 
 def _counted(results: Iterator[Result], total: int, done: int) -> Iterator[Result]:
-    if total < 2 or sys.stdout.isatty():  # captions scroll by on a terminal; a bar helps where they go elsewhere
+    if total < 2 or sys.stdout.isatty():  # on a terminal captions scroll by; a bar is for redirected output
         yield from results
         return
-    from rich.console import Console  # not for one photo: it is slow to load
+    from rich.console import Console  # slow to import, so not for a single photo
 
     from seesay.progress import progress
 
@@ -161,19 +164,19 @@ def _counted(results: Iterator[Result], total: int, done: int) -> Iterator[Resul
             yield result
 
 
-def _say(result: Result, captions: bool) -> bool:
-    """Print a result's captions, or what is wrong; False: it is a failure."""
+def _print_result(result: Result, captions: bool) -> bool:
+    """Print a photo's captions or its error; returns False for an error."""
     if isinstance(result, Failure):
-        _complain(result.error)
+        _warn(result.error)
         return False
     several = result if isinstance(result, list) else [result]
     if several[0].warning:
-        _complain(f"{printable(several[0].image)}: {several[0].warning}")
+        _warn(f"{printable(several[0].image)}: {several[0].warning}")
     if captions:
         for caption in several:
             print(f"{printable(caption.image)}: {printable(caption.text)}", flush=True)
     return True
 
 
-def _complain(text: str) -> None:
+def _warn(text: str) -> None:
     print(f"seesay: {printable(text)}", file=sys.stderr)

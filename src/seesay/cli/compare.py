@@ -1,4 +1,4 @@
-"""`seesay compare`: a table on the terminal, and files where asked for."""
+"""`seesay compare`: a table on the terminal, and the requested files."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def compare_runs(
     speed: bool = False,
     sort: str | None = None,
 ) -> None:
-    """Compare the runs in the folders, print the table and write what is asked for."""
+    """Compare the runs in the folders, print the table and write the requested files."""
     refuse_unwritable(markdown, csv, chart)
     if chart and chart.suffix.lower() not in FIGURE_SUFFIXES:
         raise SeesayError(f"{chart}: cannot be written: expected a name that ends in {', '.join(FIGURE_SUFFIXES)}")
     runs = [read_run(folder) for folder in folders]
-    compare(runs, sort)  # a key that is none is said before speed is measured
+    compare(runs, sort)  # reports an unknown sort key before speed is measured
     if speed:
         runs = [measure_speed(run) for run in runs]
     comparison = compare(runs, sort)

@@ -1,4 +1,4 @@
-"""`seesay compare --data`: models scored on the same photos, or scores files, with intervals and paired tests."""
+"""`seesay compare --data`: models, or files of scores, compared on the same photos with intervals and paired tests."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def compare_on(
     markdown: Path | None,
     csv: Path | None,
 ) -> None:
-    """Score models on a split, or read their scores where no data is given; print the table, write what is asked for.
+    """Score models on a split, or read their scores if no data is given; print the table, write the requested files.
 
     Args:
         models: folders of runs or bundles, names of packaged models, or scores files (.json).
@@ -42,7 +42,7 @@ def compare_on(
     if not data:
         comparison = compare_models([read_scores(path) for path in models])
     else:
-        folders = [None if is_scores(path) else _bundle(path) for path in models]  # what is none is said at once
+        folders = [None if is_scores(path) else _bundle(path) for path in models]  # missing bundles are reported first
         dataset = read_dataset(data, layout, splits, columns=columns, unpacked=False)
         records = dataset.split(split)
         if limit is not None:
@@ -65,11 +65,11 @@ def compare_on(
 
 
 def is_scores(path: Path) -> bool:
-    """Whether a name means a scores file rather than a model."""
+    """Whether a name is a file of scores rather than a model."""
     return path.suffix.lower() == ".json"
 
 
 def _bundle(path: Path) -> Path:
-    """The bundle of a run, or what else the name means."""
+    """The bundle in a run's folder, else the bundle with this path or name."""
     inner = path / "bundle"
     return inner if inner.is_dir() else find_bundle(str(path))

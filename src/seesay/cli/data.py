@@ -1,4 +1,4 @@
-"""`seesay data`: what a data set is, what it looks like, and the same in another layout."""
+"""`seesay data`: check a data set, show photos of it, and convert it to another layout."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def check(
     every: bool,
     boxes: Sequence[Path] = (),
 ) -> bool:
-    """Print the report of a data set; whether training would accept it and nothing is left out."""
+    """Print the report on a data set; returns whether training accepts it and nothing is left out."""
     with counted("opening photos", Console(stderr=True)) as progress:
         report = check_dataset(paths, layout, splits, progress=progress, columns=columns, boxes=boxes)
     print("\n".join(report.lines(None if every else MOST_PROBLEMS)))
@@ -53,19 +53,19 @@ def show(
     splits: str = "auto",
     columns: str = "",
 ) -> None:
-    """Write a page of some photos, drawn at random by the seed, with their captions and boxes."""
+    """Write a page of some photos, selected at random by the seed, with their captions and boxes."""
     refuse_unwritable(page)
     data = _read(paths, layout, splits, columns, boxes)
     records = data.split(split) if split else list(data.records)
-    drawn = Random(seed).sample(sorted(records, key=lambda record: record.id), min(count, len(records)))
-    unpack_photos(replace(data, records=tuple(drawn)))
+    sample = Random(seed).sample(sorted(records, key=lambda record: record.id), min(count, len(records)))
+    unpack_photos(replace(data, records=tuple(sample)))
     about = [
-        f"{count_of(len(drawn), 'photo')} of {len(records):,}, drawn at random (seed {seed})",
+        f"{count_of(len(sample), 'photo')} of {len(records):,}, drawn at random (seed {seed})",
         f"layout {data.layout}: {', '.join(f'{split} {number:,}' for split, number in data.counts().items())}; "
         f"{count_of(count_captions(data.records), 'caption')}",
     ]
     title = f"{', '.join(path.resolve().name for path in paths)}{f', {split}' if split else ''}"
-    print(printable(write_data_page(page, title, about, _samples(drawn))))
+    print(printable(write_data_page(page, title, about, _samples(sample))))
 
 
 def rewrite(
@@ -79,7 +79,7 @@ def rewrite(
     splits: str = "auto",
     columns: str = "",
 ) -> None:
-    """Write a data set in another layout, and print what came out."""
+    """Write a data set in another layout and print a summary."""
     data = _read(paths, layout, splits, columns, boxes)
     for line in grouped(problem for problem in data.problems if problem.kind == "error"):
         print(line)

@@ -1,4 +1,4 @@
-"""`seesay evaluate`: one line a score, and JSON."""
+"""`seesay evaluate`: a line per score, JSON, and a page with photos."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ from seesay.runtime.sessions import Precision
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluateOptions:
-    """What `seesay evaluate` was asked for.
+    """The options of `seesay evaluate`.
 
     Attributes:
         model: bundle folder or packaged name.
         data: folders of data sets.
         split: whose photos are captioned.
-        beam: None takes the model's own.
-        layout, splits, columns: how the data are read, as for `seesay.data.readers.read_dataset`.
-        limit: photos at most; None: all.
+        beam: None: the model's own.
+        layout, splits, columns: how to read the data, as for `seesay.data.readers.read_dataset`.
+        limit: largest number of photos; None: all.
         boxes: files of boxes.
-        attention: print and write figures of the maps too.
-        attention_photos: of how many photos parts are hidden, where there are boxes.
-        json: where the figures go; "-" is standard output.
-        report: where a page with photos goes, with `report_photos` of each kind.
+        attention: whether to report figures about the attention maps.
+        attention_photos: number of photos for the test that hides parts of them, which needs boxes.
+        json: file for the figures; "-" is standard output.
+        report: file for a page with photos, `report_photos` in each of its parts.
         precision, device: as for `seesay.load`.
     """
 
@@ -64,7 +64,7 @@ class EvaluateOptions:
 
 
 def evaluate_model(options: EvaluateOptions) -> None:
-    """Score a model on a split, print the figures, write them as JSON and as a page with photos."""
+    """Score a model on a split; print the figures, write them as JSON and as a page with photos."""
     refuse_unwritable(options.json, options.report)
     dataset, records = _read(options)
     captioner = load_model(options.model, precision=options.precision, device=options.device)
@@ -95,14 +95,13 @@ def evaluate_model(options: EvaluateOptions) -> None:
 
 
 def _read(options: EvaluateOptions) -> tuple[Dataset, Sequence[CaptionRecord]]:
-    """The data, and the records whose photos are captioned, unpacked."""
-    how = options.layout, options.splits
-    dataset = read_dataset(list(options.data), *how, columns=options.columns, unpacked=False)
+    """The data set, and the records to caption, with their photos unpacked."""
+    dataset = read_dataset(list(options.data), options.layout, options.splits, columns=options.columns, unpacked=False)
     if options.boxes:
         dataset = read_boxes(list(options.boxes), dataset)
         print(dataset.problems[-1], file=sys.stderr)
     records = dataset.split(options.split)
-    if options.limit is not None:  # of the photos to caption, not of the captions that they are compared with
+    if options.limit is not None:  # limits the photos to caption; statistics still use all captions
         records = limit_splits(records, options.limit, seed=0)
     unpack_photos(replace(dataset, records=tuple(records)))
     return dataset, records
@@ -111,17 +110,17 @@ def _read(options: EvaluateOptions) -> tuple[Dataset, Sequence[CaptionRecord]]:
 def _warn_of_other_splits(captioner: CaptionModel, options: EvaluateOptions) -> None:
     trained_with = captioner.bundle.recipe["data"]["splits"]
     if options.splits != trained_with:
-        told = (
+        difference = (
             f"the model was trained with data.splits={printable(trained_with)}, this is with --splits {options.splits}"
         )
-        seen = f"of the same data, it may have been trained on photos of this {options.split}"
-        print(f"note: {told}: {seen}", file=sys.stderr)
+        risk = f"of the same data, it may have been trained on photos of this {options.split}"
+        print(f"note: {difference}: {risk}", file=sys.stderr)
 
 
 def _attention(
     captioner: CaptionModel, records: Sequence[CaptionRecord], result: Evaluation, options: EvaluateOptions
 ) -> AttentionReport | None:
-    """What the maps are worth, where that is asked for and the data have boxes."""
+    """Figures about the attention maps, if they are wanted and the data have boxes."""
     if not (options.attention and any(record.objects for record in records)):
         return None
     number = options.attention_photos
@@ -132,13 +131,13 @@ def _attention(
 def _lines(
     captioner: CaptionModel, result: Evaluation, proof: AttentionReport | None, options: EvaluateOptions
 ) -> Iterator[str]:
-    """What is printed."""
-    how = f"beam {result.about['beam']}, {captioner.precisions}"
-    yield f"{captioner.bundle.name} on {options.split} of {', '.join(map(printable, options.data))}, {how}"
+    """The lines to print."""
+    settings = f"beam {result.about['beam']}, {captioner.precisions}"
+    yield f"{captioner.bundle.name} on {options.split} of {', '.join(map(printable, options.data))}, {settings}"
     yield from (result.scores.table(), "", result.statistics.table(), "", f"device: {captioner.device}")
     if options.attention:
-        looks = result.attention.to_dict()
-        yield from ("", *(f"attention {name.replace('_', ' ')}: {value:.3f}" for name, value in looks.items()))
+        figures = result.attention.to_dict()
+        yield from ("", *(f"attention {name.replace('_', ' ')}: {value:.3f}" for name, value in figures.items()))
         if result.pointing:
             yield f"pointing accuracy: {result.pointing}"
     if proof:

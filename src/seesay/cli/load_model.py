@@ -1,4 +1,4 @@
-"""The model that a command works with."""
+"""Loading the model of a command."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def load_model(
     name: str | None, threads: int | None = None, precision: Precision = "auto", device: Wanted = "cpu"
 ) -> CaptionModel:
-    """Open a model; what the user should know of its device is a line on standard error. For the rest see `load`."""
+    """Load a model as `seesay.load` does, and print a note about its device, if any, on standard error."""
     from seesay.runtime import CaptionModel
 
     model = CaptionModel.load(name, threads, precision, device)

@@ -1,4 +1,4 @@
-"""Photos that come through a pipe: `-`, `/dev/stdin`, and what a shell's `<(...)` stands for."""
+"""Photos that come through a pipe: `-`, `/dev/stdin`, and a shell's `<(...)`."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pathlib import Path
 from seesay.errors import SeesayError
 
 STANDARD_INPUT = "-"
-INHERITED = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")  # other pipes may wait for a writer for ever
+INHERITED = ("/dev/stdin", "/dev/fd/", "/proc/self/fd/")  # opening any other pipe may block for ever
 
 
 class Pipe:
-    """The photo that comes through a pipe, a file object that can be read again.
+    """A photo from a pipe, as a file object that can be read several times.
 
     Attributes:
-        name: as the command line has it.
+        name: as on the command line.
     """
 
     def __init__(self, name: str) -> None:
@@ -26,7 +26,7 @@ class Pipe:
         self._data = b""
 
     def read(self, size: int = -1) -> bytes:
-        """All of it, though at most `size` bytes the first time, when it is read."""
+        """All data of the pipe; the first call reads it, up to `size` bytes."""
         if not self._data:
             if self.name == STANDARD_INPUT:
                 self._data = sys.stdin.buffer.read(size)
@@ -37,15 +37,15 @@ class Pipe:
 
 
 def pipes_among(names: Iterable[str]) -> dict[str, Pipe]:
-    """The names that stand for a pipe.
+    """{name: pipe} for the names that stand for a pipe.
 
     Raises:
         SeesayError: standard input is closed, or a terminal.
     """
-    found = {name: Pipe(name) for name in names if name == STANDARD_INPUT or _is_inherited_pipe(name)}
-    if STANDARD_INPUT in found and (sys.stdin is None or sys.stdin.isatty()):
+    pipes = {name: Pipe(name) for name in names if name == STANDARD_INPUT or _is_inherited_pipe(name)}
+    if STANDARD_INPUT in pipes and (sys.stdin is None or sys.stdin.isatty()):
         raise SeesayError("-: standard input has no photo: send one, as in `seesay caption - < photo.jpg`")
-    return found
+    return pipes
 
 
 def _is_inherited_pipe(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""`seesay score`: how likely a sentence is for each photo, which is a small photo search."""
+"""`seesay score`: rank photos by how likely a sentence is for each."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ def score_photos(
     device: Wanted = "cpu",
     pipes: Mapping[str, Pipe] | None = None,
 ) -> int:
-    """Print a JSON line for each photo, the likeliest first, failures last; the number of photos that failed.
+    """Print a JSON line for each photo, the likeliest first, failures last; returns the number of failures.
 
     Args:
         photos: files, and names of `pipes`.
         text: the sentence.
-        model: bundle folder, packaged name, or None.
-        attention: with each word's map.
+        model: bundle folder, packaged name, or None for the packaged default.
+        attention: whether to print each word's map too.
         precision, threads, device: as for `seesay.load`.
-        pipes: photos that are no files, by name.
+        pipes: photos from pipes, by name.
 
     Raises:
         TextError: the sentence has words that the model does not know, or none.
@@ -45,7 +45,7 @@ def score_photos(
     names = [str(photo) for photo in photos]
     captioner = load_model(model, threads, precision, device)
     results = list(captioner.score_many([(pipes or {}).get(name, name) for name in names], text))
-    scored = sorted((result for result in results if isinstance(result, Caption)), key=lambda found: -found.score)
+    scored = sorted((result for result in results if isinstance(result, Caption)), key=lambda caption: -caption.score)
     failures = [result for result in results if isinstance(result, Failure)]
     for result in scored:
         print(json.dumps(result.to_dict(attention)))

@@ -1,4 +1,4 @@
-"""What every command checks before it works for hours, and standard output as a place for JSON."""
+"""Checks of output files before any long work, and JSON on standard output."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from seesay.writing import STANDARD_OUTPUT, is_stream, write_json
 
 
 def tell(text: str, json_out: Path | None) -> None:
-    """Print text on standard output; on standard error where standard output has the JSON."""
+    """Print text on standard output, or on standard error if the JSON goes to standard output."""
     out: TextIO = sys.stderr if json_out == STANDARD_OUTPUT else sys.stdout
     print(text, file=out)
 
 
 def emit_json(path: Path, value: Any) -> None:
-    """Readable JSON in a file, or on standard output, in characters that any terminal has."""
+    """Write indented JSON to a file, or as ASCII to standard output."""
     if path == STANDARD_OUTPUT:
         print(json.dumps(value, indent=2))
     else:
@@ -29,28 +29,28 @@ def emit_json(path: Path, value: Any) -> None:
 
 
 def refuse_unwritable(*outputs: Path | None, inputs: Iterable[Path] = ()) -> None:
-    """Refuse an output that cannot be written, or would overwrite an input or another output, before any work.
+    """Refuse outputs that cannot be written or would overwrite an input or another output, before any work.
 
     Standard output, "-", is never refused.
 
     Raises:
-        SeesayError: the first such output, and why.
+        SeesayError: names the first such output and the reason.
     """
-    written = [path for path in outputs if path and path != STANDARD_OUTPUT and not is_stream(path)]
-    places = [path.resolve() for path in written]
-    times = Counter(places)  # with a figure for each photo there may be a million
-    # only what is there can be a photo; for a million of them this takes a while
-    read = {path.resolve() for path in inputs} if any(path.exists() for path in written) else set()
-    for place, path in zip(places, written, strict=True):
-        folder = place.parent
+    files = [path for path in outputs if path and path != STANDARD_OUTPUT and not is_stream(path)]
+    resolved = [path.resolve() for path in files]
+    times = Counter(resolved)  # with a figure for each photo there may be a million
+    # only an existing file can be one of the photos; resolving a million photos takes a while
+    photos = {path.resolve() for path in inputs} if any(path.exists() for path in files) else set()
+    for target, path in zip(resolved, files, strict=True):
+        folder = target.parent
         problems = {
             "it is a folder": path.is_dir(),
             f"its folder {folder} does not exist": not folder.is_dir(),
             "no permission": path.exists() and not os.access(path, os.W_OK),
             f"no permission to make files in {folder}": not os.access(folder, os.W_OK),
-            "it is one of the photos": place in read,
-            "another output has the same name; give each its own": times[place] > 1,
+            "it is one of the photos": target in photos,
+            "another output has the same name; give each its own": times[target] > 1,
         }
-        for problem, found in problems.items():
-            if found:
+        for problem, applies in problems.items():
+            if applies:
                 raise SeesayError(f"{path}: cannot be written: {problem}")

@@ -1,4 +1,4 @@
-"""The recipe: what a run is. Knows no torch."""
+"""Recipes: the configuration of a training run; without torch."""
 
 from seesay.config.files import find_recipe, load_recipe, packaged_recipes
 from seesay.config.recipe import Recipe, flat_recipe

@@ -1,4 +1,4 @@
-"""Recipes as files: the packaged ones by name, YAML, and `key=value` on top."""
+"""Recipe files: packaged ones by name, YAML, and `key=value` overrides."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def packaged_recipes() -> list[str]:
 
 
 def find_recipe(name: str | Path) -> Path:
-    """A recipe's file: a path that exists, else a packaged recipe's name.
+    """The file of a recipe, given as a path or as a packaged recipe's name.
 
     Raises:
-        RecipeError: neither.
+        RecipeError: there is no such file and no such packaged recipe.
     """
     if Path(name).is_file():
         return Path(name)
@@ -36,21 +36,21 @@ def find_recipe(name: str | Path) -> Path:
 
 
 def load_recipe(name: str | Path, overrides: Sequence[str] = (), check_together: bool = True) -> Recipe:
-    """Read a recipe and lay `key=value` overrides on top.
+    """Read a recipe and apply `key=value` overrides.
 
     Args:
         name: a YAML file or a packaged recipe's name.
-        overrides: such as "train.lr=0.001"; see `from_command_line`.
-        check_together: as of `Recipe.from_dict`.
+        overrides: such as "train.lr=0.001"; `from_command_line` reads the values.
+        check_together: as for `Recipe.from_dict`.
 
     Raises:
-        RecipeError: no such recipe, not YAML, or values that cannot be used (all of them in one text).
+        RecipeError: no such recipe, not YAML, or values that cannot be used (all of them in one message).
     """
     path = find_recipe(name)
     values = _read(path)
     typed = {override.partition("=")[0].strip() for override in overrides}
     problems = [given_twice(alias, key) for alias, key in aliases(Recipe).items() if {alias, key} <= typed]
-    problems += [problem for override in overrides if (problem := _lay(values, override))]
+    problems += [problem for override in overrides if (problem := _apply(values, override))]
     return Recipe.from_dict({"name": path.stem, **values}, problems, check_together)
 
 
@@ -66,8 +66,8 @@ def _read(path: Path) -> dict[str, Any]:
     return values or {}
 
 
-def _lay(values: dict[str, Any], override: str) -> str:
-    """Lay one override over the values; what is wrong with it, or ''."""
+def _apply(values: dict[str, Any], override: str) -> str:
+    """Apply one override to the values; returns what is wrong with it, or ''."""
     key, equals, text = override.partition("=")
     if not equals or not key.strip():
         return f"'{override}': expected key=value, such as train.lr=0.001"

@@ -57,15 +57,15 @@ def between(low: float, high: float, default: float, **marks: Unpack[Marks]) -> 
 
 
 def meanings(cls: type) -> dict[str, str]:
-    """Each field of a dataclass with the docstring below it, on one line; fields without are left out."""
+    """{field: the docstring below it, on one line} for a dataclass; fields without a docstring are left out."""
     (definition,) = ast.parse(inspect.getsource(cls)).body
     assert isinstance(definition, ast.ClassDef)
-    found = {}
-    for declaration, below in pairwise(definition.body):
-        match declaration, below:
+    texts = {}
+    for declaration, following in pairwise(definition.body):
+        match declaration, following:
             case (
                 ast.AnnAssign(target=ast.Name(id=name)),
                 ast.Expr(value=ast.Constant(value=str(text))),
             ):
-                found[name] = " ".join(text.split())
-    return found
+                texts[name] = " ".join(text.split())
+    return texts

@@ -1,4 +1,4 @@
-"""YAML as plain values, from files that may come from anyone."""
+"""A strict YAML reader for untrusted files; gives plain values only."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ import yaml
 from seesay.errors import printable, shown
 
 NOT_TEXT = {f"tag:yaml.org,2002:{kind}" for kind in ("int", "float", "bool", "timestamp")}
-LONGEST = 2**16  # characters: a recipe has some 1,500, and YAML takes a second for these
-DEEPEST = 50  # lists and mappings in each other; a recipe has 3
-BITS = 256  # of a whole number; Python refuses to write those of many thousands
+MAX_CHARACTERS = 2**16  # a recipe has some 1,500; parsing this many takes a second
+MAX_DEPTH = 50  # of nested lists and mappings; a recipe has 3
+MAX_BITS = 256  # of an integer; Python refuses to format integers of many thousands
 
 if TYPE_CHECKING:
-    _Fast = yaml.SafeLoader
-else:  # seven times as fast, where PyYAML was built with libyaml
-    _Fast = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    _BaseLoader = yaml.SafeLoader
+else:  # libyaml's loader is seven times as fast, but not every build of PyYAML has it
+    _BaseLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def read_yaml(text: str, as_text: Collection[str] = ()) -> Any:
-    """The content of a YAML text.
+    """Parse a YAML text.
 
-    Stricter than YAML: no key twice in one mapping (it would keep the last one), and no aliases, by which a short text
-    stands for more than fits any memory.
+    Stricter than YAML: a mapping must not have a key twice (YAML keeps the last one), and aliases are refused, because
+    with them a short text can expand beyond any memory.
 
     Args:
         text: YAML.
-        as_text: dotted keys of which the values are text even where YAML would read a number, a date or a boolean:
-            `name: 007` is "007" then. null stays null.
+        as_text: dotted keys whose values are text even where YAML reads a number, a date or a boolean, so that
+            `name: 007` gives "007". null stays null.
 
     Raises:
-        ValueError: it is not such a text; what is wrong, on one line.
+        ValueError: the text cannot be parsed; the message is one line.
     """
-    if len(text) > LONGEST:
-        raise ValueError(f"{len(text):,} characters are too many, expected at most {LONGEST:,}")
+    if len(text) > MAX_CHARACTERS:
+        raise ValueError(f"{len(text):,} characters are too many, expected at most {MAX_CHARACTERS:,}")
     loader = None
     try:
         _refuse_aliases(text)
@@ -51,7 +51,7 @@ def read_yaml(text: str, as_text: Collection[str] = ()) -> Any:
         raise ValueError(printable(f"{error.problem or error.context}{place}")) from None
     except yaml.YAMLError as error:
         raise ValueError(printable(str(error).partition("\n")[0])) from None
-    except (ValueError, OverflowError) as error:  # of numbers and dates that are none
+    except (ValueError, OverflowError) as error:  # malformed numbers and dates
         raise ValueError(printable(error)) from None
     finally:
         if loader is not None:
@@ -70,18 +70,18 @@ def _keep_text(node: yaml.Node, as_text: Collection[str], key: str = "") -> None
 
 
 def _refuse_aliases(text: str) -> None:
-    """And nesting that would be too deep for what is done to each node."""
+    """Refuse aliases, and nesting that is too deep for recursive functions."""
     depth = 0
-    for event in yaml.parse(text, _Fast):
+    for event in yaml.parse(text, _BaseLoader):
         if isinstance(event, yaml.AliasEvent):
             problem = f"{shown(f'*{event.anchor}')} is an alias: write out what it stands for"
             raise yaml.MarkedYAMLError(problem=problem, problem_mark=event.start_mark)
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if depth > DEEPEST:
+        if depth > MAX_DEPTH:
             raise yaml.MarkedYAMLError(problem="brackets are nested too deeply", problem_mark=event.start_mark)
 
 
-class _Loader(_Fast):
+class _Loader(_BaseLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
@@ -95,7 +95,7 @@ class _Loader(_Fast):
 
     def construct_yaml_int(self, node: yaml.ScalarNode) -> int:
         value = super().construct_yaml_int(node)
-        if value.bit_length() > BITS:
+        if value.bit_length() > MAX_BITS:
             raise yaml.MarkedYAMLError(problem=f"{shown(value)} is too large", problem_mark=node.start_mark)
         return value
 

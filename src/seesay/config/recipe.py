@@ -56,34 +56,36 @@ class Recipe:
 
     @property
     def score(self) -> str:
-        """`attention.score`, or what null means."""
+        """`attention.score`, with null replaced by the decoder's default."""
         default = "scaled_dot" if self.decoder.kind == "transformer" else "additive"
         return self.attention.score or default
 
     @property
     def heads(self) -> int:
-        """`attention.heads`, or what null means."""
+        """`attention.heads`, with null replaced by the decoder's default."""
         transformer = self.decoder.kind == "transformer"
         return self.attention.heads or (most_heads(self.decoder.size) if transformer else 1)
 
     @property
     def design(self) -> str | None:
-        """`decoder.design`, or what null means: nothing of a transformer."""
+        """`decoder.design`, with null replaced by the default; None for a transformer."""
         return self.decoder.design or (None if self.decoder.kind == "transformer" else "show_attend_tell")
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any], found: Iterable[str] = (), check_together: bool = True) -> Recipe:
+    def from_dict(
+        cls, values: Mapping[str, Any], known_problems: Iterable[str] = (), check_together: bool = True
+    ) -> Recipe:
         """A checked recipe from nested plain values.
 
         Args:
-            values: keys that are missing keep their defaults.
-            found: problems that are known already.
-            check_together: whether contradictions are looked for too; training looks for them itself.
+            values: missing keys keep their defaults.
+            known_problems: problems that were found before, for the same message.
+            check_together: whether to look for contradictions between keys; training looks for them itself.
 
         Raises:
-            RecipeError: every unknown key, wrong value and contradiction, in one text.
+            RecipeError: lists every unknown key, wrong value and contradiction.
         """
-        problems = list(found)
+        problems = list(known_problems)
         recipe = from_mapping(cls, values, problems)
         if check_together:
             problems += contradictions(recipe)
@@ -101,7 +103,7 @@ class Recipe:
 
 
 def most_heads(size: int) -> int:
-    """The most of 8, 4, 2, 1 heads that have equal shares of `size`."""
+    """The largest of 8, 4, 2, 1 that divides `size`."""
     return next(heads for heads in (8, 4, 2, 1) if size % heads == 0)
 
 
@@ -112,7 +114,7 @@ def keys_with(mark: Mark) -> tuple[str, ...]:
 
 
 def contradictions(recipe: Recipe) -> list[str]:
-    """Keys whose values are allowed alone but not together, a line each."""
+    """A line for each combination of values that is not allowed."""
     return list(_contradictions(recipe))
 
 
@@ -130,32 +132,33 @@ def _contradictions(recipe: Recipe) -> Iterator[str]:
 
 
 def known_values(values: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
-    """Nested values of a recipe of any version, defaults where it says nothing; unknown keys are kept as they are.
+    """Nested values of a recipe of any version: known keys are converted, missing ones get defaults, others are kept.
 
     Args:
         values: of the recipe.
-        problems: gets one line for each known key whose value is wrong.
+        problems: one line is appended for each known key whose value is wrong.
     """
-    found = from_mapping(Recipe, values, problems, unknown_pass=True).to_dict()
+    recipe = from_mapping(Recipe, values, problems, unknown_pass=True).to_dict()
     second_names = aliases(Recipe)
     for key, value in values.items():
-        if isinstance(section := found.get(key), dict):
+        if isinstance(section := recipe.get(key), dict):
             given = value if isinstance(value, Mapping) else {}
             unknown = {name: v for name, v in given.items() if f"{key}.{name}" not in second_names}
-            found[key] = {**unknown, **section}
+            recipe[key] = {**unknown, **section}
         else:
-            found.setdefault(key, value)
-    return found
+            recipe.setdefault(key, value)
+    return recipe
 
 
 def flat_recipe(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested values of a recipe -> dotted keys, defaults where it says nothing, lists where it says one value.
+    """Nested values of a recipe of any version as {dotted key: value}, with defaults for missing keys.
 
-    Unlike `Recipe.from_dict` it lets keys of other versions pass: they can be shown and compared all the same.
+    Unlike `Recipe.from_dict` it keeps keys of other versions, so that they can be shown and compared. A single value
+    of a list key becomes a list.
     """
-    found, key_of = flatten(Recipe().to_dict()), aliases(Recipe)
+    recipe, key_of = flatten(Recipe().to_dict()), aliases(Recipe)
     for name, value in flatten(values).items():
         key = key_of.get(name, name)
-        listed = isinstance(found.get(key), list) and not isinstance(value, list)
-        found[key] = ([] if value is None else [value]) if listed else value
-    return found
+        listed = isinstance(recipe.get(key), list) and not isinstance(value, list)
+        recipe[key] = ([] if value is None else [value]) if listed else value
+    return recipe

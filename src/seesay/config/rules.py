@@ -1,4 +1,4 @@
-"""What each key allows alone but keys do not allow together: one function a section, a line a contradiction."""
+"""Values that are allowed one by one but not together: a function per section yields a line per contradiction."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def parse_part(part: str) -> tuple[int, int] | None:
 
 
 def data_rules(data: DataSection) -> Iterator[str]:
-    """Parts of the training photos."""
+    """`data.only` and `data.leave_out`."""
     for key, part in (("data.only", data.only), ("data.leave_out", data.leave_out)):
         if part is not None and parse_part(part) is None:
             yield (f"{key}={part}: expected K/N, the K-th of N equal parts of the training photos, such as 1/3")
@@ -39,7 +39,7 @@ def data_rules(data: DataSection) -> Iterator[str]:
 
 
 def encoder_rules(encoder: EncoderSection, images: ImagesSection, train: TrainSection) -> Iterator[str]:
-    """Cached variants of photos, and losses that need an encoder that learns."""
+    """Cached variants of photos, and losses that only a fine-tuned encoder can learn from."""
     if images.views is not None and not images.augment:
         yield (
             f"images.views={images.views}: that many variants of each photo, of which there are "
@@ -54,7 +54,7 @@ def encoder_rules(encoder: EncoderSection, images: ImagesSection, train: TrainSe
 
 
 def token_rules(tokens: TokensSection, embedding: EmbeddingSection, search: SearchSection) -> Iterator[str]:
-    """Subwords have no pretrained vectors, and may be repeated."""
+    """Subwords: there are no pretrained vectors for them, and repetition must be allowed."""
     if tokens.kind != "bpe":
         return
     if embedding.kind == "glove":
@@ -71,7 +71,7 @@ def token_rules(tokens: TokensSection, embedding: EmbeddingSection, search: Sear
 
 
 def embedding_rules(embedding: EmbeddingSection) -> Iterator[str]:
-    """Vectors that start at random."""
+    """Randomly initialised vectors have no file and must be trained."""
     if embedding.kind != "learned":
         return
     if embedding.path is not None:
@@ -85,7 +85,7 @@ def embedding_rules(embedding: EmbeddingSection) -> Iterator[str]:
 
 
 def attention_rules(attention: AttentionSection, decoder: DecoderSection) -> Iterator[str]:
-    """Heads share the width, and hard attention is that of one head in a recurrent decoder."""
+    """Heads must divide the widths; hard attention needs one head and a recurrent decoder."""
     heads, transformer = attention.heads or 1, decoder.kind == "transformer"
     if decoder.size % heads != 0:
         yield (
@@ -107,7 +107,7 @@ def attention_rules(attention: AttentionSection, decoder: DecoderSection) -> Ite
 
 
 def design_rules(decoder: DecoderSection, attention: AttentionSection) -> Iterator[str]:
-    """Designs are of recurrent decoders, and some bring their own layers."""
+    """Designs need a recurrent decoder, and some fix its cell, heads or layers."""
     heads = attention.heads or 1
     if decoder.kind == "transformer" and decoder.design is not None:
         yield (f"decoder.design={decoder.design}: a design of recurrent decoders; take decoder.kind rnn, lstm or gru")
@@ -123,7 +123,7 @@ def design_rules(decoder: DecoderSection, attention: AttentionSection) -> Iterat
 
 
 def train_rules(train: TrainSection) -> Iterator[str]:
-    """Hardware, and the length of a run."""
+    """Devices, warm-up and the number of epochs."""
     if not re.fullmatch(DEVICES, str(train.devices)):
         yield (f"train.devices={train.devices}: expected auto, a number from 1, -1 for all, or which ones, such as 0,1")
     if train.warmup >= 1:
@@ -133,7 +133,7 @@ def train_rules(train: TrainSection) -> Iterator[str]:
 
 
 def self_critical_rules(train: TrainSection, attention: AttentionSection) -> Iterator[str]:
-    """What self-critical training needs, and what only it knows."""
+    """Requirements of self-critical training, and keys that have no effect without it."""
     if train.objective != "self_critical":
         if train.bleu_weight > 0:
             yield (
@@ -172,13 +172,13 @@ def self_critical_rules(train: TrainSection, attention: AttentionSection) -> Ite
 
 
 def hard_attention_rules(train: TrainSection, attention: AttentionSection) -> Iterator[str]:
-    """Hard attention samples already."""
+    """Hard attention and scheduled sampling exclude each other."""
     if attention.kind == "hard" and train.scheduled_sampling > 0:
         yield ("train.scheduled_sampling with attention.kind=hard: two samplings at once are not supported; take soft")
 
 
 def cross_entropy_rules(train: TrainSection, attention: AttentionSection) -> Iterator[str]:
-    """What is done with the real words alone, and what teachers go with."""
+    """Options for plain cross-entropy alone, and the options that teachers need or exclude."""
     plain = train.objective == "cross_entropy" and attention.kind == "soft"
     for key, given in (
         ("train.word_dropout", train.word_dropout > 0),

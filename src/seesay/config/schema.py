@@ -1,4 +1,4 @@
-"""Plain values <-> nested frozen dataclasses, with every problem collected instead of the first one raised."""
+"""Converts plain values to nested frozen dataclasses and back; collects all problems instead of raising the first."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from seesay.config.plain_yaml import read_yaml
 from seesay.errors import did_you_mean, printable, shown
 
 QUOTED = r"""(?:"(?:[^"\\]|\\.)*"|'(?:[^']|'')*')"""
-LONGEST_TEXT = 4096  # characters: the longest path that Linux knows
+LONGEST_TEXT = 4096  # characters; the longest path on Linux
 
 
 T = TypeVar("T")
@@ -29,20 +29,20 @@ def from_mapping(
     known: Sequence[str] | None = None,
     unknown_pass: bool = False,
 ) -> T:
-    """Build `cls` from nested plain values; keys that are missing keep their defaults, and so do empty sections.
+    """Build `cls` from nested plain values; missing keys and empty sections keep their defaults.
 
     Args:
         cls: a dataclass whose fields are plain values or further dataclasses.
         values: a mapping of field names to values.
-        problems: gets one line for each unknown key and each wrong value.
-        prefix: dotted path of `cls` in the recipe, with its dot.
-        known: every dotted key of the recipe, for hints; None: `cls` is the recipe.
-        unknown_pass: whether unknown keys are left out without a word.
+        problems: one line is appended for each unknown key and each wrong value.
+        prefix: dotted path of `cls` in the recipe, with a final dot.
+        known: all dotted keys of the recipe, for hints; None: `cls` is the recipe.
+        unknown_pass: whether unknown keys are ignored silently.
     """
     if values is None:
         return cls()
     if not isinstance(values, Mapping):
-        problems.append(f"{prefix.rstrip('.') or 'recipe'}={_said(values)}: expected keys and values")
+        problems.append(f"{prefix.rstrip('.') or 'recipe'}={_as_text(values)}: expected keys and values")
         return cls()
     known = known or [key for key, *_ in flat_fields(cls)]
     hints = typing.get_type_hints(cls)
@@ -54,7 +54,7 @@ def from_mapping(
         if name not in fields:
             if not unknown_pass:
                 siblings = [*fields, *names]
-                problems.append(f"{prefix}{_said(key)}: no such key.{_meant(str(key), prefix, siblings, known)}")
+                problems.append(f"{prefix}{_as_text(key)}: no such key.{_hint(str(key), prefix, siblings, known)}")
         elif name != key and name in values:
             problems.append(given_twice(f"{prefix}{key}", f"{prefix}{name}"))
         elif dataclasses.is_dataclass(hints[name]):
@@ -64,7 +64,7 @@ def from_mapping(
             try:
                 built[name] = _convert(value, hints[name], fields[name].metadata)
             except ValueError as error:
-                problems.append(f"{prefix}{key}={_said(value)}: expected {error}")
+                problems.append(f"{prefix}{key}={_as_text(value)}: expected {error}")
     return cls(**built)
 
 
@@ -108,18 +108,18 @@ def aliases(cls: type) -> dict[str, str]:
 
 
 def text_keys(cls: type) -> set[str]:
-    """Dotted keys of names and paths, and of lists of them: what a person writes there is text."""
+    """Dotted keys of names, paths and lists of them, whose values are taken as text."""
     return {key for key, hint in _flat_hints(cls).items() if _is_text(hint)}
 
 
 def from_command_line(cls: type, key: str, text: str) -> Any:
-    """What a person typed after `key=`, as a plain value: of a name or a path the text itself, else read as YAML.
+    """The value of `key=text` on the command line: the text itself for names and paths, else parsed as YAML.
 
     Args:
         cls: the recipe's class.
-        key: dotted; of a section, or one that does not exist, the text is read as YAML.
-        text: "null", or nothing, is None where the key may be left out. A list of names or paths is `[A,B]`, in which
-            those with commas are put in quotes.
+        key: dotted. For a section or an unknown key the text is parsed as YAML.
+        text: "null" or an empty text is None if the key allows it. A list of names or paths is `[A,B]`, with quotes
+            around items that contain commas.
     """
     hint = _flat_hints(cls).get(key)
     kinds = (hint, *typing.get_args(hint)) if hint is not None else ()
@@ -133,21 +133,21 @@ def from_command_line(cls: type, key: str, text: str) -> Any:
         return None
     if int in kinds and re.fullmatch(r"[-+]?\d{1,18}", text):
         return int(text)
-    if is_list and (found := re.fullmatch(r"\s*\[(.*)\]\s*", text, re.DOTALL)):
-        return _items(found[1])
+    if is_list and (brackets := re.fullmatch(r"\s*\[(.*)\]\s*", text, re.DOTALL)):
+        return _items(brackets[1])
     return text
 
 
 def _items(text: str) -> list[str]:
-    """A,'B,C' -> A and B,C."""
-    items = [found[1].strip() for found in re.finditer(rf"\s*({QUOTED}(?=\s*(?:,|$))|[^,]*)(?:,|$)", text)]
-    while items and not items[-1]:  # what comes after the last comma
+    """Split at commas outside quotes: "A,'B,C'" -> ["A", "B,C"]."""
+    items = [match[1].strip() for match in re.finditer(rf"\s*({QUOTED}(?=\s*(?:,|$))|[^,]*)(?:,|$)", text)]
+    while items and not items[-1]:  # nothing after the last comma
         items.pop()
     return [str(read_yaml(item)) if re.fullmatch(QUOTED, item, re.DOTALL) else item for item in items]
 
 
 def _flat_hints(cls: type) -> dict[str, Any]:
-    """Dotted key or alias -> type, without lists of pairs, which have a form of their own."""
+    """{dotted key or alias: type}, without lists of pairs, which may also be mappings."""
     hints = {key: hint for key, f, hint in flat_fields(cls) if not f.metadata.get("pairs")}
     return hints | {alias: hints[key] for alias, key in aliases(cls).items() if key in hints}
 
@@ -157,23 +157,23 @@ def _is_text(hint: Any) -> bool:
     return str in kinds and int not in kinds
 
 
-def _meant(key: str, prefix: str, siblings: Sequence[str], known: Sequence[str]) -> str:
-    """A hint: the nearest key of the same section, else the keys of that name, or nearest to it, in any section."""
+def _hint(key: str, prefix: str, siblings: Sequence[str], known: Sequence[str]) -> str:
+    """A "did you mean": the most similar key of the section, else keys of other sections with a similar name."""
     if near := difflib.get_close_matches(key, siblings, n=1):
         return f" Did you mean '{prefix}{near[0]}'?"
     names = [full.rpartition(".")[2] for full in known]
     near = difflib.get_close_matches(key, names, n=1)
-    found = [f"'{full}'" for full, name in zip(known, names, strict=True) if name in near]
-    return f" Did you mean {' or '.join(found)}?" if found else ""
+    keys = [f"'{full}'" for full, name in zip(known, names, strict=True) if name in near]
+    return f" Did you mean {' or '.join(keys)}?" if keys else ""
 
 
-def _said(value: Any) -> str:
-    """A value in a message, words without quotes, as one gives them on the command line."""
+def _as_text(value: Any) -> str:
+    """A value for a message; text stands without quotes, as on the command line."""
     return printable(value) if isinstance(value, str) and len(value) <= LONGEST_TEXT else shown(value)
 
 
 def _convert(value: Any, hint: Any, rule: Mapping[str, float]) -> Any:
-    """`value` as the type wanted; ValueError says what was expected."""
+    """Convert `value` to a field's type. Raises ValueError with the expected values."""
     if typing.get_origin(hint) is Literal:
         choices = typing.get_args(hint)
         if value not in choices:
@@ -193,13 +193,13 @@ def _convert(value: Any, hint: Any, rule: Mapping[str, float]) -> Any:
 def _convert_union(value: Any, kinds: tuple[Any, ...], rule: Mapping[str, float]) -> Any:
     if value is None and type(None) in kinds:
         return None
-    said = []
+    expected = []
     for kind in (kind for kind in kinds if kind is not type(None)):
         try:
             return _convert(value, kind, rule)
         except ValueError as error:
-            said.append(str(error))
-    raise ValueError(" or ".join([*said, *(["null"] if type(None) in kinds else [])]))
+            expected.append(str(error))
+    raise ValueError(" or ".join([*expected, *(["null"] if type(None) in kinds else [])]))
 
 
 def _plain(value: Any, kind: type) -> Any:
@@ -212,7 +212,7 @@ def _plain(value: Any, kind: type) -> Any:
             return value
         raise ValueError("a whole number")
     if kind is float:
-        # YAML reads 1e-3 as text: it wants 1.0e-3
+        # YAML reads 1e-3 as text; only 1.0e-3 is a number
         try:
             if not isinstance(value, bool) and value is not None:
                 return float(value)

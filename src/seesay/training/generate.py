@@ -1,4 +1,4 @@
-"""Captions from a torch decoder, by the searches that the runtime uses too."""
+"""Captions from a torch decoder, by the same beam search and sampling as in the runtime."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from seesay.search import BeamOptions, Hypothesis, SampleOptions, StepModel, bea
 
 
 class Sentences(NamedTuple):
-    """K sentences of each of B photos, the longest first, as `decoder.forward` reads them.
+    """K sentences for each of B photos, the longest first, in the form that `decoder.forward` reads.
 
     Attributes:
-        tokens: (B, K, L) ids without the start; after its end token a sentence is filled up with end tokens.
-        logprobs: (B, K, L) the decoder's natural log-probability of each token over all tokens; 0 after the end.
-        lengths: (B, K) tokens of each sentence, its end token counted: 1 to L.
+        tokens: (B, K, L) ids without the start token; padded with end tokens.
+        logprobs: (B, K, L) the decoder's natural log-probability of each token among all tokens; 0 after the end.
+        lengths: (B, K) tokens of each sentence with its end token, 1 to L.
     """
 
     tokens: Tensor
@@ -30,29 +30,27 @@ class Sentences(NamedTuple):
 
 @torch.inference_mode()
 def generate(decoder: Decoder, memory: Any, options: BeamOptions) -> list[list[Hypothesis]]:
-    """The best sentence of each photo.
-
-    The decoder is used as it is, so put it in eval mode.
+    """The best sentence of each photo, as a list of one hypothesis.
 
     Args:
-        decoder: any decoder with `start` and `step`.
+        decoder: in eval mode, unless dropout is wanted.
         memory: of B photos, from `prepare`.
-        options: width, length, ranking.
+        options: for beam search.
     """
     return beam_search(step_model(decoder, memory), options, number=1)
 
 
 @torch.no_grad()
 def sample_sentences(decoder: Decoder, memory: Any, options: SampleOptions) -> Sentences:
-    """Sentences drawn for each photo; the decoder is used as it is.
+    """Sentences sampled for each photo.
 
-    Noise comes from torch's own generator (the seed of the options is not used). Unlike `generate`'s, the sentences
-    can be read by `decoder.forward`: tensors of inference mode have no part in a gradient.
+    Noise comes from torch's generator; the seed in the options is not used. Gradients can flow through a later
+    `decoder.forward` over these sentences, because they are no inference-mode tensors.
 
     Args:
-        decoder: any decoder with `start` and `step`.
+        decoder: in eval mode, unless dropout is wanted.
         memory: of B photos, from `prepare`.
-        options: how many of each photo, and how they are drawn.
+        options: the number of sentences per photo, and how they are sampled.
     """
     model = step_model(decoder, memory)
 
@@ -64,44 +62,44 @@ def sample_sentences(decoder: Decoder, memory: Any, options: SampleOptions) -> S
 
 @torch.no_grad()
 def beam_sentences(decoder: Decoder, memory: Any, options: BeamOptions) -> Sentences:
-    """What beam search finds for each photo; the decoder is used as it is.
+    """The sentences that beam search finds for each photo.
 
-    They can be read by `decoder.forward`, as those of `sample_sentences` can. Where the search found fewer than
-    `options.beam` sentences, the shortest one is there again.
+    Like those of `sample_sentences` they can be read by `decoder.forward` with a gradient. Where the search finds
+    fewer than `options.beam` sentences, the shortest one is repeated.
 
     Args:
-        decoder: any decoder with `start` and `step`.
+        decoder: in eval mode, unless dropout is wanted.
         memory: of B photos, from `prepare`.
-        options: K is its width.
+        options: for beam search; its width is K.
     """
     model = step_model(decoder, memory)
     return _padded(beam_search(model, options), options.beam, model.start.device)
 
 
-def _padded(found: list[list[Hypothesis]], number: int, device: torch.device) -> Sentences:
-    ordered = [sorted(photo, key=lambda sentence: -len(sentence.tokens)) for photo in found]
+def _padded(hypotheses: list[list[Hypothesis]], number: int, device: torch.device) -> Sentences:
+    ordered = [sorted(photo, key=lambda sentence: -len(sentence.tokens)) for photo in hypotheses]
     flat = [sentence for photo in ordered for sentence in photo + photo[-1:] * (number - len(photo))]
     tokens = [torch.tensor([*sentence.tokens, EOS]) for sentence in flat]
     logprobs = [torch.tensor(sentence.logprobs) for sentence in flat]
-    parts = (
+    padded = (
         pad_sequence(tokens, batch_first=True, padding_value=EOS),
         pad_sequence(logprobs, batch_first=True),
         torch.tensor([len(sentence.logprobs) for sentence in flat]),
     )
-    return Sentences(*(part.unflatten(0, (len(found), number)).to(device) for part in parts))
+    return Sentences(*(tensor.unflatten(0, (len(hypotheses), number)).to(device) for tensor in padded))
 
 
 def step_model(decoder: Decoder, memory: Any) -> StepModel:
-    """A torch decoder as a search sees it.
+    """Adapt a torch decoder to the interface of the searches.
 
     Args:
-        decoder: any decoder with `start` and `step`.
+        decoder: its `step` is called as it is, in its current mode.
         memory: of B photos, from `prepare`.
     """
 
     def step(tokens: Tensor, state: tuple[Tensor, ...], memory: tuple[Any, ...]) -> tuple[Tensor, Any, Tensor]:
-        parts = decoder.step(tokens, decoder.State(*state), decoder.Memory(*memory))
-        return parts.logprobs.float(), tuple(parts.state), parts.attention.float()  # numpy has no bfloat16
+        result = decoder.step(tokens, decoder.State(*state), decoder.Memory(*memory))
+        return result.logprobs.float(), tuple(result.state), result.attention.float()  # numpy has no bfloat16
 
     state = decoder.start(memory, 1)
     start = torch.full((state[0].shape[0], 1), BOS, dtype=torch.int64, device=state[0].device)

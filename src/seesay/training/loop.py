@@ -1,7 +1,7 @@
-"""The training loop: reads from top to bottom, resumes at any step as if never interrupted.
+"""The training loop, which can be resumed at any step with the same result as without the interruption.
 
-Everything random depends on (seed, epoch, step) alone, and the learning rate on the recipe and the step, so the
-checkpoint needs neither random states nor a scheduler, and a rate given anew is obeyed.
+All randomness depends on seed, epoch and step alone, and the learning rate on the recipe and the step. So a checkpoint
+needs neither random states nor a scheduler, and a resumed run can have another learning rate.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from seesay.config import Recipe
 from seesay.errors import RecipeError, SeesayError
 from seesay.models.norms import BatchNorm
 from seesay.progress import progress
-from seesay.training.inputs.batches import CaptionBatch, CaptionBatches, PhotoBatch, ahead
+from seesay.training.inputs.batches import CaptionBatch, CaptionBatches, PhotoBatch, prefetch
 from seesay.training.run_folder import RunFolder, fitting
 
 Validate = Callable[[], tuple[dict[str, float], list[str]]]
@@ -32,15 +32,15 @@ Validate = Callable[[], tuple[dict[str, float], list[str]]]
 
 @dataclass
 class TrainState:
-    """What a checkpoint holds besides weights and optimiser.
+    """The part of a checkpoint that is neither weights nor optimiser.
 
     Attributes:
         step: optimiser steps done.
-        validated: the step at which dev captions were scored last.
+        validated: the step of the last validation.
         best: highest dev CIDEr so far.
-        seconds: spent training and validating, all runs together.
-        losses: summed loss and number of batches since the last validation.
-        history: one row of figures an epoch.
+        seconds: time spent in training and validation, interrupted runs included.
+        losses: sum of the losses and number of batches since the last validation.
+        history: one row of figures per epoch.
     """
 
     step: int = 0
@@ -52,35 +52,35 @@ class TrainState:
 
 
 class StoppedError(Exception):
-    """Ctrl-C or a polite kill: everything was saved, `--resume` goes on."""
+    """The run was stopped by Ctrl-C, SIGTERM or SIGHUP; everything is saved, and `--resume` continues it."""
 
 
 def learning_rate(recipe: Recipe, step: int, steps: int, encoder: bool = False) -> float:
-    """Linear warm-up over the first `train.warmup` of the steps, then a cosine down to zero.
+    """The rate at a step: linear warm-up over the share `train.warmup` of the steps, then half a cosine to zero.
 
     Args:
-        recipe: the highest rates are `train.lr` and, for the encoder, `encoder.lr`.
+        recipe: with the peak rates, `train.lr` and, for the encoder, `encoder.lr`.
         step: from 0.
         steps: of the whole run.
-        encoder: whether the rate is that of the encoder's weights.
+        encoder: whether the encoder's rate is wanted.
     """
-    highest = recipe.encoder.lr if encoder else recipe.train.lr
+    peak = recipe.encoder.lr if encoder else recipe.train.lr
     warm = max(1, round(recipe.train.warmup * steps))
     if step < warm:
-        return highest * (step + 1) / warm
-    return highest * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+        return peak * (step + 1) / warm
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
 class Trainer:
-    """One run of `objective` on `batches`.
+    """Minimises `objective` over `batches`, with validation, checkpoints and early stopping.
 
     Args:
-        recipe: rates, lengths, precision.
-        run: the folder that checkpoints and figures go to.
+        recipe: section `train`, and `encoder.lr`.
+        run: the folder for checkpoints and figures.
         fabric: devices and precision, launched.
         objective: a module, (batch, share of the run that is done) -> loss.
         batches: of the training split.
-        validate: generates and scores dev captions with the weights as they are -> (figures, lines to print).
+        validate: scores dev captions with the current weights -> (figures, lines to print).
         console: for progress and figures.
     """
 
@@ -97,23 +97,23 @@ class Trainer:
         self.recipe, self.run, self.fabric, self.console = recipe, run, fabric, console
         self.batches, self.validate = batches, validate
         self.per_epoch = len(batches)
-        everything = recipe.train.epochs * self.per_epoch
-        self.steps = min(everything, recipe.train.max_steps or everything)
-        fused = recipe.train.precision != "16-mixed"  # whose scaler cannot clip what such an optimiser unscales
-        groups = _groups(objective, recipe.train.weight_decay)
+        all_epochs = recipe.train.epochs * self.per_epoch
+        self.steps = min(all_epochs, recipe.train.max_steps or all_epochs)
+        fused = recipe.train.precision != "16-mixed"  # a fused optimiser unscales gradients itself, after clipping
+        groups = _parameter_groups(objective, recipe.train.weight_decay)
         optimizer = torch.optim.AdamW(groups, lr=recipe.train.lr, betas=(0.9, 0.98), fused=fused)
         self.raw = objective
         self.objective, self.optimizer = fabric.setup(objective, optimizer)
-        self.averaged = {name: tensor.detach().clone() for name, tensor in _learnt(objective).items()}
+        self.averaged = {name: t.detach().clone() for name, t in _averaged_tensors(objective).items()}
         self.state = TrainState()
-        self._stop = threading.Event()
+        self._stop_requested = threading.Event()
         self._saved_at = time.monotonic()
 
     def fit(self) -> None:
-        """Train to the end, or until dev CIDEr has not risen for `train.patience` epochs.
+        """Train to the end, or until dev CIDEr has not improved for `train.patience` epochs.
 
         Raises:
-            StoppedError: a signal asked for it; everything is saved.
+            StoppedError: the run was stopped by a signal; everything is saved.
         """
         with self._stop_on_signals():
             while True:
@@ -124,35 +124,35 @@ class Trainer:
                 self._train_to_end_of_epoch()
 
     def _train_to_end_of_epoch(self) -> None:
-        epoch, place = divmod(self.state.step, self.per_epoch)
-        todo = min(self.per_epoch - place, self.steps - self.state.step)
+        epoch, first = divmod(self.state.step, self.per_epoch)
+        remaining = min(self.per_epoch - first, self.steps - self.state.step)
         self.objective.train()
-        with progress(f"epoch {epoch + 1}", place + todo, self.console, place) as advance:
+        with progress(f"epoch {epoch + 1}", first + remaining, self.console, first) as advance:
             started = time.monotonic()
-            for _, batch in zip(range(todo), self._my_batches(epoch, place), strict=False):
+            for _, batch in zip(range(remaining), self._batches_of_this_device(epoch, first), strict=False):
                 loss = self._step(batch)
                 self.state.losses = (self.state.losses[0] + loss, self.state.losses[1] + 1)
                 started, before = time.monotonic(), started
                 self.state.seconds += started - before
                 advance(note=f"loss {self.state.losses[0] / self.state.losses[1]:.3f}")
-                if self._anywhere(self._stop.is_set()):
+                if self._on_any_device(self._stop_requested.is_set()):
                     self.save()
-                    self.fabric.barrier()  # one that ends takes the others with it, and the first is writing
+                    self.fabric.barrier()  # a process that ends stops the others, and the first is still writing
                     raise StoppedError
                 if time.monotonic() - self._saved_at > 60 * self.recipe.train.save_minutes:
                     self.save()
 
-    def _my_batches(self, epoch: int, place: int) -> Iterator[CaptionBatch | PhotoBatch]:
-        """This device's share of each batch, on the device."""
-        mine = self.batches.epoch(epoch, place, self.fabric.global_rank, self.fabric.world_size)
-        return ahead(batch.to(self.fabric.device) for batch in mine)
+    def _batches_of_this_device(self, epoch: int, first: int) -> Iterator[CaptionBatch | PhotoBatch]:
+        """This device's share of each batch, from batch number `first`, on the device."""
+        batches = self.batches.epoch(epoch, first, self.fabric.global_rank, self.fabric.world_size)
+        return prefetch(batch.to(self.fabric.device) for batch in batches)
 
     def _step(self, batch: CaptionBatch | PhotoBatch) -> float:
         torch.manual_seed(hash((self.recipe.seed, self.state.step, self.fabric.global_rank)))
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.recipe, self.state.step, self.steps, group["encoder"])
         loss = self.objective(batch, self.state.step / self.steps)
-        if self._anywhere(not torch.isfinite(loss)):
+        if self._on_any_device(not torch.isfinite(loss)):
             raise self._diverged("loss", loss)
         self.optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
@@ -160,8 +160,8 @@ class Trainer:
             norm = self.fabric.clip_gradients(
                 self.objective, self.optimizer, max_norm=self.recipe.train.clip, error_if_nonfinite=False
             )
-            lets_pass = self.recipe.train.precision == "16-mixed"  # whose scaler leaves such a step out
-            if norm is not None and not lets_pass and not torch.isfinite(norm):  # the same in all processes
+            skipped = self.recipe.train.precision == "16-mixed"  # its gradient scaler skips such a step
+            if norm is not None and not skipped and not torch.isfinite(norm):  # equal in all processes
                 raise self._diverged("gradient's norm", norm)
         self.optimizer.step()
         self.state.step += 1
@@ -174,38 +174,39 @@ class Trainer:
             f"(now {self.recipe.train.lr:g}) and start anew, or --resume from the last checkpoint"
         )
 
-    def _anywhere(self, here: bool) -> bool:
-        """Whether it is so in any of the processes: what one does alone, the others would wait for."""
+    def _on_any_device(self, condition: bool) -> bool:
+        """Whether the condition holds in any process; all must act alike, or they would wait for each other."""
         if self.fabric.world_size == 1:
-            return here
-        return bool(self.fabric.all_reduce(torch.tensor(float(here), device=self.fabric.device), reduce_op="sum"))
+            return condition
+        count = torch.tensor(float(condition), device=self.fabric.device)
+        return bool(self.fabric.all_reduce(count, reduce_op="sum"))
 
     @torch.no_grad()
     def _average(self) -> None:
-        """Exponential moving average of the weights; young averages forget faster, so that they have no bias."""
-        kept = min(self.recipe.train.ema, self.state.step / (self.state.step + 10))
-        ours = self._now()
+        """Update the exponential moving average; its decay is lower in the first steps, so that it has no bias."""
+        decay = min(self.recipe.train.ema, self.state.step / (self.state.step + 10))
+        current = self._current()
         for name, average in self.averaged.items():
-            average.lerp_(ours[name].detach(), 1 - kept)
+            average.lerp_(current[name].detach(), 1 - decay)
 
-    def _now(self) -> dict[str, Tensor]:
-        """The tensors that are averaged, as they are."""
-        everything = {**dict(self.raw.named_parameters()), **dict(self.raw.named_buffers())}
-        return {name: everything[name] for name in self.averaged}
+    def _current(self) -> dict[str, Tensor]:
+        """The current values of the tensors that are averaged."""
+        tensors = {**dict(self.raw.named_parameters()), **dict(self.raw.named_buffers())}
+        return {name: tensors[name] for name in self.averaged}
 
     @contextmanager
     def _averaged_weights(self) -> Iterator[None]:
-        """The averaged weights in the model's place."""
-        ours = self._now()
-        kept = {name: p.detach().clone() for name, p in ours.items()}
-        _copy(ours, self.averaged)
+        """Give the model the averaged weights within the block."""
+        current = self._current()
+        saved = {name: p.detach().clone() for name, p in current.items()}
+        _copy(current, self.averaged)
         try:
             yield
         finally:
-            _copy(ours, kept)
+            _copy(current, saved)
 
     def _validation_due(self) -> bool:
-        """At the end of every epoch and of the run, once; and where nothing is to be trained."""
+        """Whether an epoch or the run has just ended; a run without steps is validated once."""
         if self.steps == 0:
             return not self.state.history
         step = self.state.step
@@ -216,7 +217,7 @@ class Trainer:
         total, count = self.state.losses
         with self._averaged_weights():
             self.raw.eval()
-            # every device must draw the same conclusions, and a near tie may be written differently on another
+            # all devices must act on the same figures, and captions with nearly equal scores may differ between devices
             figures, lines = self.fabric.broadcast(self.validate())
             if figures["cider"] > self.state.best:
                 self.state.best = figures["cider"]
@@ -253,7 +254,7 @@ class Trainer:
         return len(scores) - 1 - scores.index(max(scores)) >= self.recipe.train.patience
 
     def save(self) -> None:
-        """Write the checkpoint that `resume` reads."""
+        """Write the checkpoint."""
         self.run.save_last(
             {
                 "model": self.raw.state_dict(),
@@ -266,11 +267,11 @@ class Trainer:
         self._saved_at = time.monotonic()
 
     def resume(self) -> None:
-        """Go on where the last checkpoint ends; afresh where there is none.
+        """Continue from the last checkpoint, if there is one.
 
         Raises:
-            RecipeError: an epoch of the checkpoint's has another number of steps.
-            RunError: the checkpoint, or that of the best epoch, is missing or damaged.
+            RecipeError: an epoch had another number of steps when the checkpoint was written.
+            RunError: the checkpoint or the best weights are missing or damaged.
         """
         saved = self.run.load_last()
         if saved is None:
@@ -286,36 +287,35 @@ class Trainer:
             _copy(self.averaged, saved["averaged"])
             self.optimizer.load_state_dict(saved["optimizer"])
             self.state = TrainState(**saved["state"])
-        if self.state.history:  # rather now than after the last epoch
+        if self.state.history:  # fail now rather than after the last epoch
             self.run.load_best()
 
     @contextmanager
     def _stop_on_signals(self) -> Iterator[None]:
-        """The first Ctrl-C, SIGTERM or SIGHUP ends the run after the step in hand; the second one ends it at once."""
+        """The first Ctrl-C, SIGTERM or SIGHUP ends the run after the current step, the second one at once."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
 
-        def ask(signum: int, frame: Any) -> None:
-            if self._stop.is_set():
+        def request_stop(signum: int, frame: Any) -> None:
+            if self._stop_requested.is_set():
                 raise KeyboardInterrupt
-            self._stop.set()
+            self._stop_requested.set()
 
-        numbers = [signal.SIGINT, signal.SIGTERM]
-        if (
-            hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN
-        ):  # which is what nohup is for
-            numbers.append(signal.SIGHUP)
-        old = {number: signal.signal(number, ask) for number in numbers}
+        signals = [signal.SIGINT, signal.SIGTERM]
+        # nohup sets SIGHUP to be ignored
+        if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:
+            signals.append(signal.SIGHUP)
+        previous = {number: signal.signal(number, request_stop) for number in signals}
         try:
             yield
         finally:
-            for number, handler in old.items():
+            for number, handler in previous.items():
                 signal.signal(number, handler)
 
 
-def _groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """What is trained: the encoder has a rate of its own; matrices decay, biases and other vectors do not."""
+def _parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """AdamW's groups: the encoder has its own learning rate; only matrices have weight decay."""
     trained = [(name.startswith("encoder."), p) for name, p in module.named_parameters() if p.requires_grad]
     groups = [
         {
@@ -329,17 +329,17 @@ def _groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
     return [group for group in groups if group["params"]]
 
 
-def _learnt(module: nn.Module) -> dict[str, Tensor]:
-    """Weights that are trained, and the statistics of batch norms that follow the batches."""
-    learnt: dict[str, Tensor] = {name: p for name, p in module.named_parameters() if p.requires_grad}
+def _averaged_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """The trained weights, and the running statistics of batch norms that are in training mode."""
+    tensors: dict[str, Tensor] = {name: p for name, p in module.named_parameters() if p.requires_grad}
     module.train()
     for name, inner in module.named_modules():
         if isinstance(inner, BatchNorm) and inner.training:
-            learnt |= {f"{name}.{key}": buffer for key, buffer in inner.named_buffers() if buffer.is_floating_point()}
-    return learnt
+            tensors |= {f"{name}.{key}": buffer for key, buffer in inner.named_buffers() if buffer.is_floating_point()}
+    return tensors
 
 
 @torch.no_grad()
-def _copy(into: dict[str, Any], source: dict[str, Tensor]) -> None:
-    for name, tensor in into.items():
+def _copy(target: dict[str, Any], source: dict[str, Tensor]) -> None:
+    for name, tensor in target.items():
         tensor.copy_(source[name])

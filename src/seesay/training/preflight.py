@@ -1,4 +1,4 @@
-"""What a run needs, opened before any data is read: everything that is missing or wrong is said at once."""
+"""Checks before a run reads any data: everything that is missing or wrong is reported in one message."""
 
 from __future__ import annotations
 
@@ -18,53 +18,51 @@ from seesay.models.build import build_encoder
 from seesay.models.encoder import Encoder
 from seesay.models.finetune import finetune
 from seesay.models.frozen import FrozenPart, frozen_part
-from seesay.training.starting_point import Initial, open_initial
+from seesay.training.starting_point import StartingPoint, load_starting_point
 
 
-class Ready(NamedTuple):
-    """What was opened.
+class Prepared(NamedTuple):
+    """The parts of a run that the checks have loaded.
 
     Attributes:
-        encoder: with its weights, and `encoder.finetune` decided.
-        frozen: what of the encoder is not trained; None where its first weights are.
-        initial: the model of `train.init`, None where the recipe names none.
+        encoder: with its weights; `encoder.finetune` has decided which of them are trained.
+        frozen: the encoder's frozen part; None: all of it is trained, or it cannot be cut.
+        start: the model of `train.init`; None: the recipe names none.
     """
 
     encoder: Encoder
     frozen: FrozenPart | None
-    initial: Initial | None
+    start: StartingPoint | None
 
 
-def preflight(recipe: Recipe) -> Ready:
-    """Start no run that would end for want of something.
+def preflight(recipe: Recipe) -> Prepared:
+    """Check everything that a run needs and load its encoder and the model that it starts from.
 
     Raises:
-        RecipeError: every contradiction, and every folder, file, package, encoder and bundle that cannot be used.
+        RecipeError: lists every contradiction, and every folder, file, package, encoder and bundle that cannot be used.
     """
-    problems = [*contradictions(recipe), *_data(recipe)]
-    opened: list[Encoder] = []
-    initial = None
+    problems = [*contradictions(recipe), *_data_problems(recipe)]
+    encoder = start = frozen = None
     if recipe.train.init:
         with _collecting(problems, f"train.init={','.join(recipe.train.init)}: "):
-            initial = open_initial(recipe)
-            opened += [initial.encoder] if initial else []
+            start = load_starting_point(recipe)
+            encoder = start.encoder if start else None
     else:
         if recipe.embedding.kind != "learned":
             with _collecting(problems):
                 check_vectors(recipe.embedding.kind, recipe.embedding.path)
         with _collecting(problems):
-            opened.append(build_encoder(recipe))
+            encoder = build_encoder(recipe)
     for name in recipe.train.teachers:
         with _collecting(problems, f"train.teachers={name}: "):
             open_bundle(find_bundle(name))
-    frozen = None
-    for encoder in opened:
+    if encoder:
         with _collecting(problems):
             finetune(encoder, recipe.encoder.finetune)
             frozen = _frozen_part(encoder, recipe)
-    if problems:
+    if problems or not encoder:
         raise RecipeError("\n".join(["the run cannot start:", *(f"  {problem}" for problem in problems)]))
-    return Ready(opened[0], frozen, initial)
+    return Prepared(encoder, frozen, start)
 
 
 def _frozen_part(encoder: Encoder, recipe: Recipe) -> FrozenPart | None:
@@ -77,7 +75,7 @@ def _frozen_part(encoder: Encoder, recipe: Recipe) -> FrozenPart | None:
     return frozen
 
 
-def _data(recipe: Recipe) -> Iterator[str]:
+def _data_problems(recipe: Recipe) -> Iterator[str]:
     if recipe.train.grounding and not recipe.data.boxes:
         weight = f"train.grounding={recipe.train.grounding:g}"
         yield f"data.boxes is not set: {weight} teaches attention where named things are; add data.boxes=FOLDER"
@@ -97,9 +95,9 @@ def _data(recipe: Recipe) -> Iterator[str]:
 
 @contextmanager
 def _collecting(problems: list[str], prefix: str = "") -> Iterator[None]:
-    """An error inside becomes a line, which begins with the key that `prefix` begins with."""
+    """Append an error of the block to `problems`, with `prefix` unless its text begins with the same key."""
     try:
         yield
     except SeesayError as error:
-        said = str(error)
-        problems.append(said if said.startswith(prefix.partition("=")[0]) else prefix + said)
+        text = str(error)
+        problems.append(text if text.startswith(prefix.partition("=")[0]) else prefix + text)

@@ -1,4 +1,4 @@
-"""The run's folder: recipe, checkpoints, figures, bundle. Every file in it is whole at any time."""
+"""A run's folder with recipe, checkpoints, figures and bundle; every file in it is written atomically."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from seesay.errors import RecipeError, RunError, SeesayError, first_line
 from seesay.writing import SCRATCH, only_writer, written_whole
 
 LOCK = ".lock"
-# What to do where a file of a run that is to be resumed is damaged or missing.
+# advice for a damaged or missing file of a run to be resumed
 RESTORE = "put back a copy of it, or delete last.ckpt to start the run again from its beginning"
 
 
 @contextmanager
 def open_run(recipe: Recipe, resume: bool, fabric: Fabric | None = None) -> Iterator[RunFolder]:
-    """The run's folder, which no other run writes to for as long as the block lasts.
+    """The run's folder, locked within the block so that no other run writes to it.
 
     Args:
-        recipe, resume: as of `RunFolder`.
-        fabric: of the processes that train together, the first of which writes; None: there is one.
+        recipe, resume: as for `RunFolder`.
+        fabric: of several processes that train together, the first of which writes; None: there is one process.
 
     Raises:
         BusyError: another process trains into the folder.
-        RunError: the folder cannot be made, or what is there is damaged.
-        RecipeError: as of `RunFolder`.
+        RunError: the folder cannot be created, or its files are damaged.
+        RecipeError: as for `RunFolder`.
     """
     folder = Path(recipe.folder)
     writes = fabric is None or fabric.is_global_zero
@@ -49,7 +49,7 @@ def open_run(recipe: Recipe, resume: bool, fabric: Fabric | None = None) -> Iter
                 still_there = stack.enter_context(_locked(folder))
             except SeesayError as error:
                 problem = error
-        problem = fabric.broadcast(problem) if fabric else problem  # or the others would wait for the first for ever
+        problem = fabric.broadcast(problem) if fabric else problem  # else the others would wait for the first for ever
         if problem:
             raise problem
         yield RunFolder(recipe, resume, writes, still_there)
@@ -69,17 +69,17 @@ def _locked(folder: Path) -> AbstractContextManager[Callable[[], bool]]:
 class RunFolder:
     """`OUT/`: recipe.yaml, data.json, vocabulary.json, last.ckpt (to resume), best.ckpt, metrics.csv, bundle/.
 
-    Made by `open_run`, which locks it.
+    Opened by `open_run`, which locks it.
 
     Args:
         recipe: of this run.
-        resume: go on with what is there.
+        resume: continue the run in the folder.
         writes: False for all but one of several processes that train together.
-        still_there: whether the folder is the one that the run began with.
+        still_there: whether the folder is still the one that the run began with.
 
     Raises:
-        RecipeError: there is a run already and `resume` is off, or it was made by another recipe.
-        RunError: what there is of the run's recipe cannot be read.
+        RecipeError: the folder holds a run already and `resume` is off, or the run has another recipe.
+        RunError: the run's recipe.yaml cannot be read.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class RunFolder:
                 f"{self.folder} holds a run already: add --resume to go on with it, or give another out=FOLDER"
             )
         if self.last.exists():
-            self._refuse_another_recipe(recipe)
+            self._check_same_recipe(recipe)
         if writes:
             self._tidy(resume)
         self._write("recipe.yaml", recipe.to_yaml().encode())
@@ -113,42 +113,42 @@ class RunFolder:
         return self.folder / "bundle"
 
     def keep_data(self, digests: Mapping[str, str]) -> None:
-        """Write data.json, which says what the run learns from.
+        """Write data.json, which identifies the data that the run learns from.
 
         Args:
-            digests: of each part, in the words of a message.
+            digests: of each part of the data, keyed by its name in messages.
 
         Raises:
-            RecipeError: a part is another one than that which the checkpoint here was trained with.
+            RecipeError: a part differs from the one that the checkpoint was trained with.
             RunError: data.json is damaged.
         """
-        kept = self.folder / "data.json"
-        if self.last.exists() and kept.exists():
+        file = self.folder / "data.json"
+        if self.last.exists() and file.exists():
             try:
-                before = dict(json.loads(kept.read_bytes()))
+                before = dict(json.loads(file.read_bytes()))
             except (ValueError, TypeError) as error:
-                raise RunError(f"{kept}: damaged ({first_line(error)}); {RESTORE}") from None
+                raise RunError(f"{file}: damaged ({first_line(error)}); {RESTORE}") from None
             changed = [part for part, digest in digests.items() if before.get(part, digest) != digest]
             if changed:
                 raise RecipeError(
                     f"{self.folder} was trained with other data: {' and '.join(changed)} are not those that the run "
                     "began with; give those (data.path), or another out=FOLDER"
                 )
-        self._write(kept.name, (json.dumps(digests, indent=2) + "\n").encode())
+        self._write(file.name, (json.dumps(digests, indent=2) + "\n").encode())
 
     def keep_vocabulary(self, vocabulary: str) -> None:
-        """Write vocabulary.json; the weights of a run mean its tokens.
+        """Write vocabulary.json, without which the weights of a run mean nothing.
 
         Raises:
-            RecipeError: there is another one, beside a checkpoint to go on from.
+            RecipeError: the folder has a checkpoint with another vocabulary.
         """
-        kept = self.folder / "vocabulary.json"
-        if self.last.exists() and kept.exists() and kept.read_bytes() != vocabulary.encode():
+        file = self.folder / "vocabulary.json"
+        if self.last.exists() and file.exists() and file.read_bytes() != vocabulary.encode():
             raise RecipeError(
-                f"{kept}: is not the vocabulary of these captions, so they are others (give those that the run began "
+                f"{file}: is not the vocabulary of these captions, so they are others (give those that the run began "
                 "with, or another out=FOLDER), or it is damaged (put back a copy of it)"
             )
-        self._write(kept.name, vocabulary.encode())
+        self._write(file.name, vocabulary.encode())
 
     def save_last(self, state: dict[str, Any]) -> None:
         """Replace the checkpoint."""
@@ -156,7 +156,7 @@ class RunFolder:
             self._write(self.last.name, _packed(state))
 
     def load_last(self) -> dict[str, Any] | None:
-        """The checkpoint, or None where nothing was saved yet.
+        """The checkpoint, or None if nothing has been saved yet.
 
         Raises:
             RunError: it is damaged.
@@ -179,7 +179,7 @@ class RunFolder:
         return _unpacked(self.best)
 
     def log(self, history: Sequence[dict[str, float]]) -> None:
-        """Write metrics.csv, and TensorBoard's file where that is installed."""
+        """Write metrics.csv, and an event file if TensorBoard is installed."""
         text = io.StringIO()
         writer = csv.DictWriter(text, fieldnames=list(history[0]))
         writer.writeheader()
@@ -217,9 +217,8 @@ class RunFolder:
             for key, value in row.items():
                 writer.add_scalar(key, value, int(row["step"]))
 
-    def _refuse_another_recipe(self, recipe: Recipe) -> None:
-        # a run from before a key existed was made with its default
-        old = flat_recipe(self._recipe_before())
+    def _check_same_recipe(self, recipe: Recipe) -> None:
+        old = flat_recipe(self._recipe_before())  # keys that did not exist then have their defaults
         new = flat_recipe(recipe.to_dict())
         may_change = set(keys_with("may_change"))
         if recipe.train.objective == "self_critical":
@@ -248,10 +247,10 @@ class RunFolder:
 
 @contextmanager
 def fitting(path: Path) -> Iterator[None]:
-    """Turn what torch and Python say of a checkpoint with other contents than expected into a message.
+    """Raise RunError for errors in the block, which loads the checkpoint at `path`.
 
     Raises:
-        RunError: the file that `path` names lacks something, or has it in another shape.
+        RunError: the checkpoint lacks something, or has it in another shape.
     """
     try:
         yield
@@ -270,7 +269,7 @@ def _packed(state: dict[str, Any]) -> memoryview:
 
 def _unpacked(path: Path) -> dict[str, Any]:
     try:
-        with ZipFile(path) as archive:  # torch does not look at the checksums that it writes
+        with ZipFile(path) as archive:  # torch writes checksums but does not verify them
             if damaged := archive.testzip():
                 raise ValueError(f"the checksum of {damaged} is wrong")
         state = torch.load(path, map_location="cpu", weights_only=True)

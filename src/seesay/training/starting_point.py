@@ -1,4 +1,4 @@
-"""What a run starts from: the model of a bundle, or the mean of several (`train.init`)."""
+"""The model that a run starts from: a bundle's, or the mean of several (`train.init`)."""
 
 from __future__ import annotations
 
@@ -26,30 +26,31 @@ from seesay.models.finetune import finetune
 from seesay.models.frozen import frozen_part
 
 
-class Initial(NamedTuple):
-    """A trained model to start from, weights in single precision, built by the recipe of the run."""
+class StartingPoint(NamedTuple):
+    """A trained model in single precision, with the dropout rates of the run's recipe."""
 
     encoder: Encoder
     decoder: Decoder
     tokenizer: CaptionTokenizer
 
 
-def open_initial(recipe: Recipe) -> Initial | None:
-    """The model of `train.init`, a bundle's folder or a packaged model's name; None where the recipe names none.
+def load_starting_point(recipe: Recipe) -> StartingPoint | None:
+    """Load the model of `train.init`, a bundle's folder or a packaged model's name; None if the recipe names none.
 
-    Of several bundles it is the mean of their weights (Wortsman et al. 2022, https://arxiv.org/abs/2203.05482), which
-    is a model only where all were tuned from one: there it is often better than each, as asking them together is.
+    For several bundles it is the mean of their weights, a "model soup" (Wortsman et al. 2022,
+    https://arxiv.org/abs/2203.05482). That makes sense for models that were fine-tuned from one and the same, and is
+    then often better than each of them.
 
     Raises:
         BundleError: no bundle there, or a damaged one.
-        RecipeError: the recipe describes another model than the bundle's, with every key that differs; or two bundles
-            have other words or read photos otherwise.
+        RecipeError: the recipe describes another model than the bundle, with every key that differs; or the bundles
+            differ in vocabulary or preprocessing.
     """
     if not recipe.train.init:
         return None
     bundles = [open_bundle(find_bundle(name)) for name in recipe.train.init]
     for name, bundle in zip(recipe.train.init, bundles, strict=True):
-        _refuse_another_model(recipe, name, bundle_recipe(bundle))
+        _check_same_model(recipe, name, bundle_recipe(bundle))
         if bundle.tokenizer.to_json() != bundles[0].tokenizer.to_json():
             raise RecipeError(
                 f"train.init={name}: has another vocabulary ({len(bundle.tokenizer):,} tokens) than "
@@ -59,71 +60,73 @@ def open_initial(recipe: Recipe) -> Initial | None:
             raise RecipeError(f"train.init={name}: gets its photos prepared otherwise than {recipe.train.init[0]}")
     captioners = [load_captioner(bundle, recipe) for bundle in bundles]
     captioner = captioners[0]
-    captioner.load_state_dict(_mean([each.state_dict() for each in captioners]))
+    captioner.load_state_dict(_mean([model.state_dict() for model in captioners]))
     trained = bundle_recipe(bundles[0])
-    return Initial(_encoder(trained, captioner), captioner.decoder, bundles[0].tokenizer)
+    return StartingPoint(_encoder(trained, captioner), captioner.decoder, bundles[0].tokenizer)
 
 
 def _mean(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Of each weight over several models of one shape; counters, which are whole numbers, are rounded down."""
+    """The mean of each weight over several models; counters, which are integers, are rounded down."""
     return {
         name: torch.stack([state[name].double() for state in states]).mean(0).to(first.dtype)
         for name, first in states[0].items()
     }
 
 
-def _refuse_another_model(recipe: Recipe, name: str, trained: Recipe) -> None:
-    ours, theirs = _model_keys(recipe), _model_keys(trained)
+def _check_same_model(recipe: Recipe, name: str, trained: Recipe) -> None:
+    wanted, bundled = _model_keys(recipe), _model_keys(trained)
     lines = [
-        f"  {key}: the bundle has {_said(theirs[key])}, the recipe {_said(ours[key])}"
-        for key in ours
-        if ours[key] != theirs[key]
+        f"  {key}: the bundle has {_as_text(bundled[key])}, the recipe {_as_text(wanted[key])}"
+        for key in wanted
+        if wanted[key] != bundled[key]
     ]
     if lines:
-        said = f"train.init={name}: the recipe describes another model; give the bundle's values:"
-        raise RecipeError("\n".join([said, *lines]))
+        problem = f"train.init={name}: the recipe describes another model; give the bundle's values:"
+        raise RecipeError("\n".join([problem, *lines]))
 
 
 def _model_keys(recipe: Recipe) -> dict[str, Any]:
     """Every key that describes the model, null replaced by the default that it stands for."""
     values = flatten(recipe.to_dict())
     keys = {key: values[key] for key in keys_with("of_model")}
-    meant = {"attention.score": recipe.score, "attention.heads": recipe.heads, "decoder.design": recipe.design}
+    defaults = {"attention.score": recipe.score, "attention.heads": recipe.heads, "decoder.design": recipe.design}
     if recipe.embedding.kind == "learned":
-        meant["embedding.size"] = recipe.embedding.size or LEARNED_SIZE
-    return keys | meant
+        defaults["embedding.size"] = recipe.embedding.size or LEARNED_SIZE
+    return keys | defaults
 
 
-def _said(value: Any) -> str:
+def _as_text(value: Any) -> str:
     return printable(value) if isinstance(value, str) else shown(value)
 
 
 def _encoder(trained: Recipe, captioner: Captioner) -> Encoder:
-    """The weights that the bundle's encoder was made from, where its recipe still leads to them, else its own.
+    """The encoder with the weights that the bundle was written from, if they can still be had, else the bundle's.
 
-    A bundle's weights are folded and rounded, so features that were cached with the weights before that are not theirs.
-    Of an encoder whose last stages were trained, this is true of its frozen part.
+    A bundle's encoder has its batch norms folded and its weights rounded to half precision, so features that training
+    cached are not exactly its own. Where the bundle's recipe still leads to weights that give the bundle's when folded
+    and rounded, they are used instead and the cached features stay valid. If the last stages were fine-tuned, this
+    concerns the frozen stages only.
     """
-    ours = captioner.encoder
+    bundled = captioner.encoder
     try:
         original = build_encoder(trained)
         finetune(original, trained.encoder.finetune)
     except SeesayError:
-        return ours
+        return bundled
     frozen = frozen_part(original)
-    if frozen is None or original.transform != ours.transform:
-        return ours
-    written = half_precision(Captioner(original, captioner.decoder)).encoder.state_dict()
-    found, state = original.state_dict(), ours.state_dict()
-    kept = _names(original, original if frozen.length is None else frozen.frozen)
-    # Another machine may fold with another last bit, and then round to the neighbour in half precision.
-    if not all(torch.allclose(written[name], state[name], rtol=2e-3, atol=1e-6) for name in kept):
-        return ours
-    original.load_state_dict(state | {name: found[name] for name in kept})
+    if frozen is None or original.transform != bundled.transform:
+        return bundled
+    rounded = half_precision(Captioner(original, captioner.decoder)).encoder.state_dict()
+    original_state, bundled_state = original.state_dict(), bundled.state_dict()
+    names = _names(original, original if frozen.length is None else frozen.frozen)
+    # Folding may differ in the last bit between machines, and rounding can then give the next half-precision number.
+    if not all(torch.allclose(rounded[name], bundled_state[name], rtol=2e-3, atol=1e-6) for name in names):
+        return bundled
+    original.load_state_dict(bundled_state | {name: original_state[name] for name in names})
     return original.requires_grad_(True).eval()
 
 
 def _names(whole: nn.Module, part: nn.Module) -> list[str]:
-    """What the weights of a part are called in the whole."""
+    """The names in `whole` of the weights of `part`."""
     weights = {id(tensor) for tensor in chain(part.parameters(), part.buffers())}
     return [name for name, tensor in chain(whole.named_parameters(), whole.named_buffers()) if id(tensor) in weights]

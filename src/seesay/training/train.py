@@ -1,4 +1,4 @@
-"""A recipe -> a bundle: data, vocabulary, features, training, export, in this order."""
+"""From a recipe to a bundle: data, vocabulary, features, training, export, in this order."""
 
 from __future__ import annotations
 
@@ -28,61 +28,64 @@ from seesay.models.captioner import Captioner
 from seesay.models.decoder import Decoder
 from seesay.models.encoder import Encoder
 from seesay.training.inputs.batches import CaptionBatches
-from seesay.training.inputs.photos import PhotoFiles, see_photos
+from seesay.training.inputs.photos import PhotoFiles, load_features
 from seesay.training.loop import Trainer
-from seesay.training.objectives.distillation import let_see, open_teachers, soft_targets, teacher_sentences
+from seesay.training.objectives.distillation import Teacher, open_teachers, soft_targets, teacher_sentences
 from seesay.training.objectives.from_photos import FromPhotos
 from seesay.training.objectives.from_recipe import build_objective, search_options
-from seesay.training.preflight import Ready, preflight
+from seesay.training.preflight import Prepared, preflight
 from seesay.training.run_folder import RunFolder, fitting, open_run
 from seesay.training.validate import Validator
 
 
 def train(recipe: Recipe, resume: bool = False, console: Console | None = None) -> Path:
-    """Train what a recipe says and write its bundle.
+    """Train the model of a recipe and write its bundle.
 
     Args:
-        recipe: checked by `Recipe.from_dict` or `load_recipe`.
-        resume: go on with the run in `recipe.folder`; afresh where nothing was saved yet.
-        console: for progress; default standard error.
+        recipe: from `Recipe.from_dict` or `load_recipe`.
+        resume: continue the run in `recipe.folder`; a run without a checkpoint starts from its beginning.
+        console: for progress; default: standard error.
 
     Returns:
         The bundle's folder, `recipe.folder/bundle`.
 
     Raises:
-        RecipeError, DataError, RunError: before any training.
+        RecipeError, DataError, RunError: recipe, data or folder cannot be used; before any training.
         BusyError: another process trains into the folder.
-        StoppedError: by Ctrl-C, everything saved.
+        StoppedError: stopped by Ctrl-C or a signal; everything is saved.
     """
     console = console or Console(stderr=True)
     torch.manual_seed(recipe.seed)
     fabric = _devices(recipe)
-    ready = preflight(recipe)
+    prepared = preflight(recipe)
     fabric.launch()
     console.quiet = console.quiet or not fabric.is_global_zero
     with open_run(recipe, resume, fabric) as run:
-        return _train(recipe, resume, run, fabric, ready, console)
+        return _train(recipe, resume, run, fabric, prepared, console)
 
 
-def _train(recipe: Recipe, resume: bool, run: RunFolder, fabric: Fabric, ready: Ready, console: Console) -> Path:
-    encoder, frozen, initial = ready
+def _train(recipe: Recipe, resume: bool, run: RunFolder, fabric: Fabric, prepared: Prepared, console: Console) -> Path:
+    encoder, frozen, start = prepared
     dataset = read_data(recipe, console)
     if lacking := lacking_for_training(dataset.counts()):
         raise DataError(f"{', '.join(recipe.data.path)}: {lacking}")
     training, dev = training_part(recipe, dataset.split("train")), dataset.split("dev")
     run.keep_data(digest_data(training, dev))
-    decoder, tokenizer = initial[1:] if initial else fresh_parts(recipe, encoder, training, console)
-    teachers = open_teachers(recipe.train.teachers, tokenizer)
-    train_photos, dev_photos = see_photos(recipe, encoder, frozen, training, dev, fabric.device, console)
+    if start:
+        decoder, tokenizer = start.decoder, start.tokenizer
+    else:
+        decoder, tokenizer = fresh_decoder(recipe, encoder, training, console)
+    captioners = open_teachers(recipe.train.teachers, tokenizer)
+    train_photos, dev_photos = load_features(recipe, encoder, frozen, training, dev, fabric.device, console)
     describe(training, dev, tokenizer, encoder, decoder, fabric.device, console)
     run.keep_vocabulary(tokenizer.to_json())
     captions = [[tokenizer.encode(caption) for caption in r.captions] for r in train_photos.records]
     search = search_options(recipe, tokenizer)
-    seen = [let_see(teacher, train_photos.records, fabric.device, console) for teacher in teachers]
+    teachers = [Teacher.with_features(model, train_photos.records, fabric.device, console) for model in captioners]
     if recipe.train.teacher_sentences:
-        wide = replace(search, beam=recipe.train.teacher_sentences)
-        written = teacher_sentences(seen[0], wide, fabric.device, console)
-        captions = [own + more for own, more in zip(captions, written, strict=True)]
+        options = replace(search, beam=recipe.train.teacher_sentences)
+        sentences = teacher_sentences(teachers[0], options, fabric.device, console)
+        captions = [human + generated for human, generated in zip(captions, sentences, strict=True)]
     batches = CaptionBatches(
         train_photos.features,
         captions,
@@ -92,15 +95,15 @@ def _train(recipe: Recipe, resume: bool, run: RunFolder, fabric: Fabric, ready: 
         recipe.train.consensus,
         train_photos.crop if recipe.train.grounding else None,
     )
-    soft = soft_targets(seen, batches, fabric.device, console) if seen else None
-    del teachers, seen
+    soft = soft_targets(teachers, batches, fabric.device, console) if teachers else None
+    del captioners, teachers  # they take memory
     objective = build_objective(recipe, decoder, tokenizer, train_photos.records, soft)
     if isinstance(train_photos.features, PhotoFiles) or recipe.encoder.finetune != "none":
-        from_scratch = recipe.encoder.finetune == "all" and recipe.encoder.weights == "none" and not initial
+        from_scratch = recipe.encoder.finetune == "all" and recipe.encoder.weights == "none" and not start
         objective = FromPhotos(encoder, objective, frozen, train_norms=from_scratch)
     captioner = Captioner(encoder, decoder)
-    judge = Validator(captioner, tokenizer, dev_photos, search, fabric.device, frozen)
-    trainer = Trainer(recipe, run, fabric, objective, batches, judge, console)
+    validator = Validator(captioner, tokenizer, dev_photos, search, fabric.device, frozen)
+    trainer = Trainer(recipe, run, fabric, objective, batches, validator, console)
     if resume:
         trainer.resume()
     trainer.fit()
@@ -110,13 +113,13 @@ def _train(recipe: Recipe, resume: bool, run: RunFolder, fabric: Fabric, ready: 
         return run.bundle
     with fitting(run.best):
         objective.load_state_dict(run.load_best())
-    return write_bundle(run.bundle, recipe, captioner, tokenizer, search, judge.scores)
+    return write_bundle(run.bundle, recipe, captioner, tokenizer, search, validator.scores)
 
 
-def fresh_parts(
+def fresh_decoder(
     recipe: Recipe, encoder: Encoder, training: list[CaptionRecord], console: Console
 ) -> tuple[Decoder, CaptionTokenizer]:
-    """A decoder that has learnt nothing yet, and the vocabulary of the training captions."""
+    """An untrained decoder, and the vocabulary of the training captions."""
     tokenizer = CaptionTokenizer.build(
         (c for r in training for c in r.captions), recipe.tokens.min_count, recipe.tokens.kind, recipe.tokens.vocab_size
     )
@@ -136,10 +139,10 @@ def _devices(recipe: Recipe) -> Fabric:
         raise RecipeError(f"train.devices={recipe.train.devices}: not on this machine: {error}") from error
 
 
-def precision_for(asked: str) -> str:
-    """What "auto" means here: bfloat16 products where the hardware has them (twice as fast, or more)."""
-    if asked != "auto":
-        return asked
+def precision_for(precision: str) -> str:
+    """Resolve "auto": bfloat16 where the hardware supports it natively (at least twice as fast), else float32."""
+    if precision != "auto":
+        return precision
     if torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
     if torch.backends.mps.is_available():
@@ -148,7 +151,7 @@ def precision_for(asked: str) -> str:
 
 
 def read_data(recipe: Recipe, console: Console) -> Dataset:
-    """The data set of a recipe, with what was found while reading it said in a line each kind."""
+    """Read a recipe's data set and print the problems found, one line per kind."""
     dataset = read_dataset(
         list(recipe.data.path),
         recipe.data.layout,
@@ -173,9 +176,9 @@ def read_data(recipe: Recipe, console: Console) -> Dataset:
 
 
 def training_part(recipe: Recipe, training: list[CaptionRecord]) -> list[CaptionRecord]:
-    """What `data.only` or `data.leave_out` asks for, checked by preflight. Raises DataError: that is no photo."""
-    for asked, left_out in ((recipe.data.only, False), (recipe.data.leave_out, True)):
-        part = parse_part(asked) if asked else None
+    """The training photos that `data.only` or `data.leave_out` selects. Raises DataError: it selects none."""
+    for text, left_out in ((recipe.data.only, False), (recipe.data.leave_out, True)):
+        part = parse_part(text) if text else None
         if part is not None:
             return part_of(training, *part, left_out)
     return training
@@ -184,7 +187,7 @@ def training_part(recipe: Recipe, training: list[CaptionRecord]) -> list[Caption
 def embedding_table(
     recipe: Recipe, tokenizer: CaptionTokenizer, training: list[CaptionRecord], console: Console
 ) -> np.ndarray | None:
-    """Where the embedding starts, (V, m), with how much of the vocabulary it covers said in a line; None: at random."""
+    """The initial embedding, (V, m), or None for a random one; prints how much of the vocabulary has a vector."""
     kind, path, size = recipe.embedding.kind, recipe.embedding.path, recipe.embedding.size
     if kind == "learned":
         return None
@@ -204,14 +207,14 @@ def describe(
     device: torch.device,
     console: Console,
 ) -> None:
-    """Say in two lines what is trained on what."""
+    """Print the sizes of data and model, in two lines."""
     sizes = [sum(p.numel() for p in module.parameters()) / 1e6 for module in (encoder, decoder)]
-    tuned = sum(p.numel() for p in encoder.parameters() if p.requires_grad) / 1e6
-    trained = f"{tuned:.1f} M trained" if tuned else "frozen"
+    trained = sum(p.numel() for p in encoder.parameters() if p.requires_grad) / 1e6
+    mode = f"{trained:.1f} M trained" if trained else "frozen"
     console.print(
         f"{len(training):,} training photos with {count_captions(training):,} captions, {len(dev):,} dev photos, "
         f"{len(tokenizer):,} tokens\n{encoder.name} {encoder.grid[0]}x{encoder.grid[1]}x{encoder.depth}, "
-        f"{sizes[0]:.1f} M weights ({trained}); decoder {sizes[1]:.1f} M; on {device}",
+        f"{sizes[0]:.1f} M weights ({mode}); decoder {sizes[1]:.1f} M; on {device}",
         highlight=False,
         soft_wrap=True,
     )

@@ -1,4 +1,4 @@
-"""Validation: captions of the dev photos, scored as training goes on."""
+"""Validation: captions of the dev photos are generated and scored after each epoch."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from seesay.search import BeamOptions
 from seesay.training.generate import generate
 from seesay.training.inputs.photos import PhotoFiles, Photos
 
-DEV_BATCH = 100  # photos searched together
+BATCH = 100  # photos searched together
 
 
 class Validator:
-    """Generates captions for the dev photos and scores the text, as whoever uses the model would see it.
+    """Generates captions for the dev photos, as the finished model will, and scores their text.
 
     Args:
-        captioner: as it is trained; weights are taken as they are when called.
+        captioner: the model in training; each call uses its current weights.
         tokenizer: ids -> text.
         dev: photos with references.
-        search: as the bundle will search.
-        device: where the captioner is.
-        frozen: of its encoder, where features of the dev photos are kept.
+        search: the bundle's search options.
+        device: of the captioner.
+        frozen: the frozen part of its encoder, if `dev` has cached features.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Validator:
         self.cider = CiderD(self.references)
 
     def __call__(self) -> tuple[dict[str, float], list[str]]:
-        """(CIDEr-D and BLEU-4 of generated captions, three sample captions); tokens as `split_words` has them."""
+        """(CIDEr-D and BLEU-4 of the generated captions, with `split_words` as tokeniser; three of the captions)."""
         captions = self.captions()
         words = [split_words(caption) for caption in captions]
         figures = {
@@ -58,17 +58,17 @@ class Validator:
 
     def captions(self) -> list[str]:
         """The best caption of each dev photo."""
-        found: list[str] = []
+        captions: list[str] = []
         for memory in self._memories():
-            best = [beams[0] for beams in generate(self.captioner.decoder, memory, self.search)]
-            found += [self.tokenizer.decode(hypothesis.tokens) for hypothesis in best]
-        return found
+            best = [hypotheses[0] for hypotheses in generate(self.captioner.decoder, memory, self.search)]
+            captions += [self.tokenizer.decode(hypothesis.tokens) for hypothesis in best]
+        return captions
 
     @torch.inference_mode()
     def _memories(self) -> Iterator[Any]:
-        """What the decoder keeps of the dev photos, some at a time."""
+        """The decoder's memory of the dev photos, batch by batch."""
         numbers, features = np.arange(len(self.dev.records)), self.dev.features
-        groups = [numbers[start : start + DEV_BATCH] for start in range(0, len(numbers), DEV_BATCH)]
+        groups = [numbers[start : start + BATCH] for start in range(0, len(numbers), BATCH)]
         if isinstance(features, PhotoFiles):
             for images in features.read(groups):
                 yield self.captioner.prepare(torch.from_numpy(images).to(self.device))
@@ -78,7 +78,7 @@ class Validator:
             yield self.captioner.decoder.prepare(self.frozen.finish(regions) if self.frozen else regions)
 
     def scores(self, captioner: Captioner) -> dict[str, Any]:
-        """Figures of a captioner's dev captions, official ones where the extra `eval` is installed."""
+        """Scores of a captioner's dev captions, the official ones if the extra `eval` is installed."""
         self.captioner = captioner.eval().to(self.device)
         self.frozen = FrozenPart(captioner.encoder, self.frozen.length) if self.frozen else None
         hypotheses = {r.id: caption for r, caption in zip(self.dev.records, self.captions(), strict=True)}

@@ -1,1 +1,1 @@
-"""What training reads: photos, features and batches of them with their captions."""
+"""The input of training: photos, cached features, and batches of both with captions."""

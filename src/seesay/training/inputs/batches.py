@@ -1,4 +1,4 @@
-"""Batches of photos with their captions, in an order that depends on nothing but (seed, epoch)."""
+"""Batches of photos with their captions, in an order that depends on the seed and the epoch alone."""
 
 from __future__ import annotations
 
@@ -17,21 +17,23 @@ from seesay.training.inputs.consensus import caption_weights
 from seesay.training.inputs.photos import PhotoFiles
 
 Batch = TypeVar("Batch")
-POOL = 16  # batches' worth of shuffled photos that are sorted by length together
+POOL_BATCHES = 16  # shuffled photos are sorted by length within pools of this many batches
 
 
 class CaptionBatch(NamedTuple):
-    """B photos, each once, with K captions each, the longest first of both (photos with fewer have empty ones).
+    """B photos with K captions each; a photo with fewer captions is filled up with empty ones.
+
+    Both photos and each photo's captions are sorted by length, the longest first.
 
     Attributes:
-        regions: (B, P, D) float32; what the encoder's frozen part saw, where the rest of the encoder is trained.
+        regions: (B, P, D) float32, the encoder's output; where its last stages are trained, that of its frozen part.
         inputs: (B, K, L) ids, start token first.
-        targets: (B, K, L) ids, end token last, PAD where there is nothing.
-        lengths: (B, K) real targets.
+        targets: (B, K, L) ids, end token last, then PAD.
+        lengths: (B, K) number of real targets.
         photos: (B,) the photos' numbers in the split.
-        weights: (B, K) float32, what each caption counts in the loss; empty: all the same.
-        crops: (B, 4) float64, the part of each photo that is seen: left, top, right, bottom in fractions, left > right
-            where it is mirrored; empty: unknown, or all of it.
+        weights: (B, K) float32, each caption's weight in the loss; empty: all weigh the same.
+        crops: (B, 4) float64, the visible part of each photo: left, top, right, bottom as fractions, with left > right
+            if it is mirrored; empty: all of it, or unknown.
     """
 
     regions: Tensor
@@ -43,17 +45,17 @@ class CaptionBatch(NamedTuple):
     crops: Tensor = torch.empty(0, 4, dtype=torch.float64)
 
     @property
-    def asked(self) -> Tensor:
-        """(B, K, L) bool: the real targets but for unknown words, which are read and never asked for."""
+    def loss_mask(self) -> Tensor:
+        """(B, K, L) bool, True for targets that count: no padding, and no unknown words, which are never written."""
         return (self.targets != PAD) & (self.targets != UNK)
 
     def to(self, device: torch.device) -> CaptionBatch:
-        """The same on another device; on its way to a GPU it keeps nobody waiting."""
-        return CaptionBatch(*(_moved(tensor, device) for tensor in self))
+        """Copy to a device; the copy to a GPU is asynchronous."""
+        return CaptionBatch(*(_to_device(tensor, device) for tensor in self))
 
 
 class PhotoBatch(NamedTuple):
-    """The same with the photos themselves, for an encoder to read.
+    """A batch with photos instead of regions.
 
     Attributes:
         images: (B, 3, size, size) float32, normalised.
@@ -69,11 +71,11 @@ class PhotoBatch(NamedTuple):
     crops: Tensor
 
     def to(self, device: torch.device) -> PhotoBatch:
-        """The same on another device; on its way to a GPU it keeps nobody waiting."""
-        return PhotoBatch(*(_moved(tensor, device) for tensor in self))
+        """Copy to a device; the copy to a GPU is asynchronous."""
+        return PhotoBatch(*(_to_device(tensor, device) for tensor in self))
 
-    def encoded(self, regions: Tensor) -> CaptionBatch:
-        """With what an encoder made of the images, (B, P, D)."""
+    def with_regions(self, regions: Tensor) -> CaptionBatch:
+        """The batch with the encoder's output for the images, (B, P, D)."""
         return CaptionBatch(regions, *self[1:])
 
 
@@ -81,13 +83,13 @@ class CaptionBatches:
     """All captions of the readable photos of a split.
 
     Args:
-        features: of the photos; or the photos, which are then read anew in every epoch.
-        captions: for each photo its captions' token ids, without start and end.
-        batch_size: photos a batch.
-        max_words: captions are cut there; a cut one has no end to learn.
-        seed: of the shuffling.
-        consensus: see `caption_weights`.
-        crop: (photo's number, epoch) -> the part of it that is seen, as `Photos.crop`; None leaves `crops` empty.
+        features: cached features of the photos, or the photos, which are then decoded again in every epoch.
+        captions: for each photo the token ids of its captions, without start and end.
+        batch_size: photos per batch.
+        max_words: longer captions are cut, and then have no end token to learn.
+        seed: for shuffling.
+        consensus: share of `caption_weights`; 0: all captions weigh the same.
+        crop: (photo's number, epoch) -> the visible part of it, such as `Photos.crop`; None leaves `crops` empty.
     """
 
     def __init__(
@@ -107,17 +109,23 @@ class CaptionBatches:
         self.seed = seed
         self.crop = crop
         self.photos = np.flatnonzero(features.readable)
-        self._work = np.array([sum(map(len, photo)) for photo in self.captions])
+        self._tokens = np.array([sum(map(len, photo)) for photo in self.captions])  # per photo
         self._longest = np.array([max(map(len, photo), default=0) for photo in self.captions])
 
     def __len__(self) -> int:
-        """Batches an epoch."""
+        """Batches per epoch."""
         return -(-len(self.photos) // self.batch_size)
 
     def epoch(self, epoch: int, start: int = 0, rank: int = 0, world: int = 1) -> Iterator[CaptionBatch | PhotoBatch]:
-        """The batches of an epoch from number `start` on; of each the share of device `rank` among `world`."""
+        """The batches of an epoch, beginning with number `start`; of each batch, the share of device `rank`.
+
+        Args:
+            epoch: from 0.
+            start: number of the first batch.
+            rank, world: this device's number, and the number of devices.
+        """
         groups = self.order(epoch)[start:]
-        # a small last batch may not reach all devices
+        # a last batch may have fewer photos than there are devices; a device without a share takes all of it
         groups = [photos[rank::world] if len(photos) > rank else photos for photos in groups]
         if isinstance(self.features, PhotoFeatures):
             yield from (self.batch(photos, epoch) for photos in groups)
@@ -126,29 +134,29 @@ class CaptionBatches:
                 yield PhotoBatch(torch.from_numpy(images), *self.words(photos, epoch))
 
     def order(self, epoch: int) -> list[np.ndarray]:
-        """Which photos meet in which batch: shuffled, then bucketed by length within pools, then shuffled."""
+        """The photos of each batch: shuffled, then sorted by length within pools, then the batches shuffled."""
         random = np.random.default_rng([self.seed, epoch])
         photos = random.permutation(self.photos)
-        size = self.batch_size * POOL
+        size = self.batch_size * POOL_BATCHES
         pools = [photos[i : i + size] for i in range(0, len(photos), size)]
-        photos = np.concatenate([pool[np.argsort(self._work[pool], kind="stable")] for pool in pools])
+        photos = np.concatenate([pool[np.argsort(self._tokens[pool], kind="stable")] for pool in pools])
         batches = [self._longest_first(photos[i : i + self.batch_size]) for i in range(0, len(photos), self.batch_size)]
         return [batches[i] for i in random.permutation(len(batches))]
 
     def _longest_first(self, photos: np.ndarray) -> np.ndarray:
-        """As captions are in a photo, so that a recurrent decoder is done with the last ones early."""
+        """Photos sorted by their longest caption, so that a recurrent decoder can drop the last ones early."""
         return photos[np.argsort(-self._longest[photos], kind="stable")]
 
     def batch(self, photos: np.ndarray, epoch: int = 0) -> CaptionBatch:
-        """The batch of the photos with these numbers, whose features are there."""
+        """The batch of these photos (by number), from cached features."""
         assert isinstance(self.features, PhotoFeatures)
         regions = np.asarray(self.features.take(photos, epoch), dtype=np.float32)
         return CaptionBatch(torch.from_numpy(regions), *self.words(photos, epoch))
 
     def words(self, photos: np.ndarray, epoch: int = 0) -> tuple[Tensor, ...]:
-        """(inputs, targets, lengths, photos, weights, crops) of the photos' captions, as a `CaptionBatch` has them."""
+        """(inputs, targets, lengths, photos, weights, crops) for these photos, as in `CaptionBatch`."""
         captions = [self.captions[photo] for photo in photos]
-        lengths = np.zeros((len(photos), max(map(len, captions))), dtype=np.int64)
+        lengths = np.zeros((len(photos), max(map(len, captions))), dtype=np.int64)  # (B, K)
         targets = np.full((*lengths.shape, max(len(c) for photo in captions for c in photo)), PAD, dtype=np.int64)
         for b, photo in enumerate(captions):
             for k, caption in enumerate(photo):
@@ -165,20 +173,20 @@ class CaptionBatches:
         return tuple(map(torch.from_numpy, (inputs, targets, lengths, photos, weights, crops)))
 
 
-def ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
-    """The same batches, each made in a thread while the one before is learnt from."""
+def prefetch(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The same batches, each prepared in a thread while the one before is in use."""
     with ThreadPoolExecutor(1, "seesay-batches") as pool:
-        waiting = pool.submit(next, batches, None)
-        while (batch := waiting.result()) is not None:
-            waiting = pool.submit(next, batches, None)
+        upcoming = pool.submit(next, batches, None)
+        while (batch := upcoming.result()) is not None:
+            upcoming = pool.submit(next, batches, None)
             yield batch
 
 
-def _moved(tensor: Tensor, device: torch.device) -> Tensor:
-    """Page-locked memory is what a GPU can read by itself, while the processor goes on."""
+def _to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """A GPU copies page-locked memory on its own, while the processor goes on."""
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def _cut(ids: Sequence[int], max_words: int) -> list[int]:
-    """What is to be written of a caption: it and its end, or its first words where it is too long."""
+    """A caption's targets: the caption and an end token, or its first `max_words` tokens if it is too long."""
     return [*ids, EOS] if len(ids) <= max_words else [*ids[:max_words]]

@@ -1,4 +1,4 @@
-"""How much each of a photo's captions says what the others say (`train.consensus`)."""
+"""Weights of captions by their agreement with the photo's other captions (`train.consensus`)."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ import numpy as np
 
 from seesay.metrics import CiderD
 
-Captions = Sequence[Sequence[Sequence[int]]]  # of each photo its captions' token ids
+Captions = Sequence[Sequence[Sequence[int]]]  # for each photo the token ids of its captions
 
 
 def caption_weights(captions: Captions, share: float) -> list[np.ndarray]:
-    """What each caption counts in the loss, so that what people agree on is learnt more than what one alone says.
+    """Each caption's weight in the loss: what people agree on counts more than what only one of them says.
 
         w_k = 1 - s + s c_k / mean(c)
 
-    c_k is the CIDEr-D of caption k with the photo's other captions as references and the document frequencies of all
-    captions; the idea is that of the weighted cross-entropy in https://arxiv.org/abs/1712.09532.
+    c_k is the CIDEr-D of caption k with the photo's other captions as references and document frequencies from all
+    captions. The idea is the weighted cross-entropy of https://arxiv.org/abs/1712.09532.
 
     Args:
-        captions: of each photo; one that has a single caption, or whose captions share nothing, gives weights of 1.
-        share: s, 0 to 1; 0 gives all of them weights of 1.
+        captions: a photo with a single caption, or whose captions share nothing, gets weights of 1.
+        share: s, 0 to 1; with 0 all weights are 1.
 
     Returns:
-        For each photo (K,) float32, at least 0, of mean 1.
+        For each photo (K,) float32 weights, at least 0, with mean 1.
     """
     several = [i for i, photo in enumerate(captions) if len(photo) > 1]
     agreement = [np.zeros(len(photo)) for photo in captions]
     if several:
-        places = [(i, k) for i in several for k in range(len(captions[i]))]
-        others = [[*captions[i][:k], *captions[i][k + 1 :]] for i, k in places]
-        prepared = CiderD(others, corpus=[photo for photo in captions if photo])
-        for (i, k), score in zip(places, prepared.score([captions[i][k] for i, k in places]), strict=True):
+        pairs = [(i, k) for i in several for k in range(len(captions[i]))]  # caption k of photo i
+        others = [[*captions[i][:k], *captions[i][k + 1 :]] for i, k in pairs]
+        cider = CiderD(others, corpus=[photo for photo in captions if photo])
+        for (i, k), score in zip(pairs, cider.score([captions[i][k] for i, k in pairs]), strict=True):
             agreement[i][k] = score
-    return [_weights(found, share) for found in agreement]
+    return [_weights(scores, share) for scores in agreement]
 
 
 def _weights(agreement: np.ndarray, share: float) -> np.ndarray:

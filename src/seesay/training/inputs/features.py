@@ -1,4 +1,4 @@
-"""Features of a data set by what of the encoder is not trained, from the cache where they are there already."""
+"""Features of photos from the frozen part of the encoder, cached on disk."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from seesay.data.feature_cache import Advance, Encode, FeatureCache, PhotoFeatur
 from seesay.export.onnx_module import run_on_onnx
 from seesay.models.frozen import FrozenPart
 
-WORTH_EXPORTING = 300  # photos; making a graph takes as long as torch takes for so many of them
+WORTH_EXPORTING = 300  # photos; exporting to ONNX takes as long as torch needs for this many
 
 
 def feature_cache(frozen: FrozenPart) -> FeatureCache:
-    """The cache of this encoder with these weights and this preprocessing, up to where its training begins."""
+    """The feature cache for these frozen weights and this preprocessing."""
     return FeatureCache(frozen.identity(), frozen.grid, frozen.depth)
 
 
@@ -28,13 +28,13 @@ def cached_features(
     digests: Sequence[bytes] | None = None,
     load: Callable[[T], np.ndarray] | None = None,
 ) -> PhotoFeatures:
-    """Features of the photos, encoding those that no run has encoded before; see `FeatureCache.get`.
+    """Features of the photos; those that are not in the cache yet are encoded.
 
     Args:
-        frozen: what encodes.
-        photos: files, or what `load` takes.
-        device: where torch encodes; on a CPU, ONNX Runtime does where it is worth it.
-        batch_size, advance, digests, load: as of `FeatureCache.get`; `load` is the encoder's own transform where unset.
+        frozen: encodes.
+        photos: files, or whatever `load` takes.
+        device: where to encode; on a CPU, many photos are encoded by ONNX Runtime.
+        batch_size, advance, digests, load: as for `FeatureCache.get`; `load` defaults to the encoder's transform.
     """
     cache, load = feature_cache(frozen), load or (lambda photo: frozen.encoder.transform(str(photo)))
     digests = digests or digest_photos(photos)
@@ -43,9 +43,9 @@ def cached_features(
 
 
 def encode_on(frozen: FrozenPart, device: torch.device, many: bool = True) -> Encode:
-    """(B, 3, size, size) -> (B, P, D): by ONNX Runtime where there is no accelerator and many photos are to come.
+    """A function (B, 3, size, size) -> (B, P, D), by ONNX Runtime for many photos on a CPU, else by torch.
 
-    On a CPU it is two to eight times as fast as torch; what they give differs by less than half precision does.
+    On a CPU, ONNX Runtime is two to eight times as fast; results differ by less than rounding to half precision does.
     """
     frozen = frozen.eval()
     if device.type == "cpu" and many:

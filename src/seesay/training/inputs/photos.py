@@ -1,4 +1,4 @@
-"""Photos for training: their features, kept once for all, or the files, read anew where features would not last."""
+"""Photos for training: cached features where the encoder's frozen part sees the same photo every epoch, else files."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from seesay.models.frozen import FrozenPart
 from seesay.progress import counted, progress
 from seesay.training.inputs.features import cached_features, feature_cache
 
-AHEAD = 2  # batches that are decoded while one is learnt from
+PREFETCHED = 2  # batches that are decoded ahead of the one in use
 
 
 @dataclass(frozen=True)
@@ -39,10 +39,10 @@ class PhotoFiles:
 
     Attributes:
         records: all of them readable.
-        transform: photo -> what the encoder reads.
-        augment: what happens to a photo before that, None for nothing.
-        seed: of the augmentation, which depends on it, the epoch and the name of the photo's file alone: so a photo's
-            variants are the same whatever other photos there are.
+        transform: photo -> the encoder's input.
+        augment: applied before the transform; None: no augmentation.
+        seed: for the augmentation, which depends on the seed, the epoch and the photo's file name alone, so that a
+            photo's variants do not depend on the other photos.
     """
 
     records: Sequence[CaptionRecord]
@@ -57,7 +57,7 @@ class PhotoFiles:
 
     @property
     def paths(self) -> list[Path]:
-        """Of each photo its file."""
+        """The photos' files."""
         return [record.image for record in self.records]
 
     def image(self, photo: int, epoch: int = 0) -> np.ndarray:
@@ -65,39 +65,39 @@ class PhotoFiles:
         record = self.records[photo]
         if self.augment is None:
             return self.transform(record.image)
-        random, mirror = self._chance(photo, epoch)
+        random, mirror = self._random(photo, epoch)
         return self.transform(self.augment(open_photo(record.image), random, mirror))
 
     def crop(self, photo: int, epoch: int = 0) -> Box:
-        """The part of the photo that `image` shows, in fractions, left > right if mirrored. Raises PhotoError."""
+        """The part of the photo that `image` shows, as fractions; left > right if mirrored. Raises PhotoError."""
         if self.augment is None:
             return WHOLE
         size = _upright_size(self.records[photo].image)
-        return self.augment.draw(size, *self._chance(photo, epoch)).crop
+        return self.augment.draw(size, *self._random(photo, epoch)).crop
 
-    def _chance(self, photo: int, epoch: int) -> tuple[np.random.Generator, bool]:
-        """Where a variant's chance comes from, and whether it may be mirrored."""
+    def _random(self, photo: int, epoch: int) -> tuple[np.random.Generator, bool]:
+        """The random generator of a photo's variant, and whether the photo may be mirrored."""
         record = self.records[photo]
         name = zlib.crc32(os.fsencode(record.image.name))
         return np.random.default_rng([self.seed, epoch, name]), may_be_mirrored(record.captions)
 
     def read(self, groups: Iterable[np.ndarray], epoch: int = 0) -> Iterator[np.ndarray]:
-        """Each group of photos as (B, 3, size, size), decoded in threads ahead of who takes them."""
+        """Each group of photos as (B, 3, size, size), decoded in threads ahead of its use."""
         pool = ThreadPoolExecutor(os.cpu_count(), "seesay-photos")
-        waiting: deque[list[Future[np.ndarray]]] = deque()
+        upcoming: deque[list[Future[np.ndarray]]] = deque()
         try:
             for group in groups:
-                waiting.append([pool.submit(self.image, int(photo), epoch) for photo in group])
-                if len(waiting) > AHEAD:
-                    yield _images(waiting.popleft())
-            while waiting:
-                yield _images(waiting.popleft())
+                upcoming.append([pool.submit(self.image, int(photo), epoch) for photo in group])
+                if len(upcoming) > PREFETCHED:
+                    yield _images(upcoming.popleft())
+            while upcoming:
+                yield _images(upcoming.popleft())
         finally:
             pool.shutdown(cancel_futures=True)
 
 
 def _upright_size(photo: Path) -> tuple[int, int]:
-    """(width, height) in pixels of a readable photo as its EXIF orientation shows it, from the file's header."""
+    """(width, height) in pixels after EXIF orientation, from the file's header."""
     with Image.open(photo) as image:
         turned = image.getexif().get(0x0112, 1) >= 5  # tag Orientation: 5 to 8 exchange rows and columns
         return (image.height, image.width) if turned else image.size
@@ -109,12 +109,12 @@ def _images(decoding: list[Future[np.ndarray]]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Photos:
-    """Records of a split whose photos were readable, with their features; or the photos, where those would not last.
+    """The readable photos of a split, with cached features, or as files where features cannot be reused.
 
     Attributes:
         records: in the order of the features.
-        features: of the photos, or the files.
-        variants: the files where features are of augmented variants: which part of a photo each shows.
+        features: cached features, or the files.
+        variants: the files where the features are those of augmented variants; they know each variant's crop.
     """
 
     records: list[CaptionRecord]
@@ -122,7 +122,7 @@ class Photos:
     variants: PhotoFiles | None = None
 
     def crop(self, photo: int, epoch: int) -> Box:
-        """The part of a photo that is seen in an epoch, in fractions, with left > right where it is mirrored."""
+        """The part of a photo that is visible in an epoch, as fractions; left > right if mirrored."""
         if isinstance(self.features, PhotoFiles):
             return self.features.crop(photo, epoch)
         if self.variants is None:
@@ -131,7 +131,7 @@ class Photos:
 
 
 class View(NamedTuple):
-    """One of the variants of a photo that are kept."""
+    """One of the augmented variants of a photo that are cached (`images.views`)."""
 
     photo: int
     number: int
@@ -141,7 +141,7 @@ class View(NamedTuple):
         return str(self.record.image)
 
 
-def see_photos(
+def load_features(
     recipe: Recipe,
     encoder: Encoder,
     frozen: FrozenPart | None,
@@ -150,10 +150,15 @@ def see_photos(
     device: torch.device,
     console: Console,
 ) -> tuple[Photos, Photos]:
-    """Both splits as they will be read: features are kept where the frozen part would see the same every time.
+    """The training and dev photos: cached features if the frozen part sees the same input every epoch, else files.
 
     Args:
-        frozen: of the encoder; None where all of it is trained.
+        recipe: augmentation, variants and seed.
+        encoder: goes to `device`.
+        frozen: the encoder's frozen part; None: all of it is trained.
+        training, dev: the photos of each split.
+        device: where to encode.
+        console: for progress and the photos that are left out.
 
     Raises:
         DataError: more than a tenth of the photos cannot be read, or the disk has no room for the features.
@@ -165,20 +170,20 @@ def see_photos(
         return PhotoFiles(records, encoder.transform, augment, recipe.seed)
 
     if frozen is None:
-        readable, readable_dev = readable_photos([training, dev], console)
-        return Photos(readable, files(readable)), Photos(readable_dev, PhotoFiles(readable_dev, encoder.transform))
+        training, dev = readable_photos([training, dev], console)
+        return Photos(training, files(training)), Photos(dev, PhotoFiles(dev, encoder.transform))
     if recipe.images.augment:
-        (seen_dev,) = encode_photos(frozen, [dev], device, console)
+        (dev_photos,) = encode_photos(frozen, [dev], device, console)
         if recipe.images.views is not None:
-            return encode_views(frozen, training, recipe, device, console), seen_dev
-        (readable,) = readable_photos([training], console)
-        return Photos(readable, files(readable)), seen_dev
-    seen, seen_dev = encode_photos(frozen, [training, dev], device, console)
-    return seen, seen_dev
+            return encode_views(frozen, training, recipe, device, console), dev_photos
+        (training,) = readable_photos([training], console)
+        return Photos(training, files(training)), dev_photos
+    training_photos, dev_photos = encode_photos(frozen, [training, dev], device, console)
+    return training_photos, dev_photos
 
 
 def readable_photos(splits: Sequence[list[CaptionRecord]], console: Console) -> list[list[CaptionRecord]]:
-    """The records whose photos can be decoded, each tried once; the others are named and left out, if they are few.
+    """The records whose photos can be decoded. The others are named and left out.
 
     Raises:
         DataError: more than a tenth of the photos cannot be read.
@@ -196,7 +201,7 @@ def readable_photos(splits: Sequence[list[CaptionRecord]], console: Console) -> 
 def encode_photos(
     frozen: FrozenPart, splits: Sequence[list[CaptionRecord]], device: torch.device, console: Console
 ) -> list[Photos]:
-    """Features of every split; photos that cannot be read are left out, if they are few.
+    """Features of each split; photos that cannot be read are named and left out.
 
     Raises:
         DataError: more than a tenth of the photos cannot be read, or the disk has no room.
@@ -206,8 +211,8 @@ def encode_photos(
     result, start = [], 0
     for records in splits:
         place = features.place[start : start + len(records)]
-        kept = [record for record, row in zip(records, place, strict=True) if row >= 0]
-        result.append(Photos(kept, PhotoFeatures(features.rows, place[place >= 0], features.grid, ())))
+        readable = [record for record, row in zip(records, place, strict=True) if row >= 0]
+        result.append(Photos(readable, PhotoFeatures(features.rows, place[place >= 0], features.grid, ())))
         start += len(records)
     return result
 
@@ -215,10 +220,10 @@ def encode_photos(
 def encode_views(
     frozen: FrozenPart, records: list[CaptionRecord], recipe: Recipe, device: torch.device, console: Console
 ) -> Photos:
-    """Features of `images.views` variants of every photo, those that epochs 0, 1, ... would see without the cache.
+    """Features of `images.views` variants of every photo, the same as epochs 0, 1, ... see without the cache.
 
     Raises:
-        DataError: as of `encode_photos`.
+        DataError: as for `encode_photos`.
     """
     number = recipe.images.views or 1
     files = PhotoFiles(records, frozen.encoder.transform, Augmentation(), recipe.seed)
@@ -228,17 +233,17 @@ def encode_views(
     ]
     features = _encode(frozen, views, digests, lambda view: files.image(view.photo, view.number), device, console)
     place = features.place.reshape(number, len(records)).T
-    kept = np.flatnonzero((place >= 0).all(axis=1))
-    readable = [records[i] for i in kept]
-    seen = PhotoFeatures(features.rows, place[kept], features.grid, ())
-    return Photos(readable, seen, replace(files, records=readable))
+    numbers = np.flatnonzero((place >= 0).all(axis=1))  # of photos whose variants could all be read
+    readable = [records[i] for i in numbers]
+    features = PhotoFeatures(features.rows, place[numbers], features.grid, ())
+    return Photos(readable, features, replace(files, records=readable))
 
 
 def _digest_of(view: View, photo: bytes, files: PhotoFiles) -> bytes:
-    """What a variant depends on: the photo, how it is changed, by what chance, and whether it may be mirrored."""
+    """A digest of all that a variant depends on: the photo, the augmentation, its randomness, and mirroring."""
     mirror = may_be_mirrored(view.record.captions)
-    what = repr((photo, files.augment, files.seed, view.number, view.record.image.name, mirror))
-    return hashlib.blake2b(what.encode(), digest_size=len(photo)).digest()
+    parts = repr((photo, files.augment, files.seed, view.number, view.record.image.name, mirror))
+    return hashlib.blake2b(parts.encode(), digest_size=len(photo)).digest()
 
 
 def _encode(
@@ -249,14 +254,14 @@ def _encode(
     device: torch.device,
     console: Console,
 ) -> PhotoFeatures:
-    """Features of photos or of variants of them, with what is to be known said beforehand."""
+    """Features of photos or of their variants; prints their number and size beforehand, and what is left out."""
     cache = feature_cache(frozen)
     missing = len(cache.missing(digests))
     if missing:
         size = missing * cache.row_bytes / 1e9
-        where = printable(cache.folder)
-        said = f"encoding {missing:,} photos once; their features take {size:.2f} GB in {where}"
-        console.print(said, markup=False, soft_wrap=True)
+        folder = printable(cache.folder)
+        line = f"encoding {missing:,} photos once; their features take {size:.2f} GB in {folder}"
+        console.print(line, markup=False, soft_wrap=True)
     with progress("encoding photos", missing, console) as advance:
         features = cached_features(frozen, photos, device, advance=advance, digests=digests, load=load)
     if features.repaired:

@@ -1,4 +1,4 @@
-"""Which words a photo's captions have, asked of its regions beside the captions themselves."""
+"""An auxiliary loss: the mean region predicts the words of the photo's captions, whatever their order."""
 
 from __future__ import annotations
 
@@ -9,23 +9,23 @@ from seesay.data.tokens import RESERVED
 from seesay.training.inputs.batches import CaptionBatch
 
 
-class WordsSeen(nn.Module):
-    """An objective, and with it the words of the photo without their order.
+class BagOfWords(nn.Module):
+    """Another objective plus a bag-of-words loss on the mean region.
 
         L = L_objective + w / N sum over photos and words H(share, p)
         p = sigmoid(V mean(regions) + b)
 
-    H is the binary cross-entropy, share that of the photo's captions which have the word, N the number of the batch's
-    words.
+    H is the binary cross-entropy, share the fraction of the photo's captions that contain the word, and N the number
+    of words in the batch.
 
-    A caption asks the encoder through attention and the words before; here every word asks every photo directly. The
-    idea is that of attributes in captioning (https://arxiv.org/abs/1506.01144); V serves training alone and is thrown
-    away, so nothing of the model that is written grows.
+    In a captioning loss a word's gradient reaches the encoder through the attention and the words before; here every
+    word of the vocabulary has a direct path to every photo. The idea comes from attribute prediction for captioning
+    (https://arxiv.org/abs/1506.01144). V exists in training only, so the finished model does not grow.
 
     Args:
-        objective: takes a `CaptionBatch`.
+        objective: any module that maps a `CaptionBatch` to a loss.
         region_size: D.
-        vocab_size: of the tokens asked for; those that are reserved are not.
+        vocab_size: V, the reserved tokens included; those are not predicted.
         weight: w.
     """
 
@@ -35,26 +35,25 @@ class WordsSeen(nn.Module):
         self.weight = weight
         self.head = nn.Linear(region_size, vocab_size - len(RESERVED))
         nn.init.zeros_(self.head.weight)
-        nn.init.constant_(self.head.bias, -5.0)  # few of the words are in any one caption
+        nn.init.constant_(self.head.bias, -5.0)  # most words are in no caption of a photo
 
     def forward(self, batch: CaptionBatch, progress: float = 0.0) -> Tensor:
         """The loss of a batch, a scalar."""
-        logits = self.head(batch.regions.mean(dim=1)).float()
-        asked = nn.functional.binary_cross_entropy_with_logits(
-            logits, word_shares(batch.targets, batch.lengths, logits.shape[1]), reduction="sum"
-        )
-        return self.objective(batch, progress) + self.weight * asked / batch.lengths.sum()
+        logits = self.head(batch.regions.mean(dim=1)).float()  # (B, words)
+        shares = word_shares(batch.targets, batch.lengths, logits.shape[1])
+        bag_loss = nn.functional.binary_cross_entropy_with_logits(logits, shares, reduction="sum")
+        return self.objective(batch, progress) + self.weight * bag_loss / batch.lengths.sum()
 
 
 def word_shares(targets: Tensor, lengths: Tensor, words: int) -> Tensor:
-    """For each photo and word the share of the photo's captions that have it, (B, words) in 0..1.
+    """The share of each photo's captions that contain each word, (B, words) in 0..1.
 
     Args:
-        targets: (B, K, L) ids, reserved ones first among all; padding is one of them.
+        targets: (B, K, L) ids; reserved ids, padding among them, come before all others.
         lengths: (B, K); captions of length 0 do not count.
         words: number of ids that are not reserved.
     """
-    has = torch.zeros(*targets.shape[:2], words + len(RESERVED), device=targets.device)
-    has.scatter_(2, targets, 1.0)
-    captions = (lengths > 0).sum(dim=1, keepdim=True).clamp(min=1)
-    return has[..., len(RESERVED) :].sum(dim=1) / captions
+    contains = torch.zeros(*targets.shape[:2], words + len(RESERVED), device=targets.device)  # (B, K, V)
+    contains.scatter_(2, targets, 1.0)
+    captions = (lengths > 0).sum(dim=1, keepdim=True).clamp(min=1)  # (B, 1)
+    return contains[..., len(RESERVED) :].sum(dim=1) / captions

@@ -1,4 +1,4 @@
-"""What training minimises."""
+"""Cross-entropy, with label smoothing, scheduled sampling, word dropout and the doubly stochastic penalty."""
 
 from __future__ import annotations
 
@@ -17,22 +17,23 @@ from seesay.training.objectives.grounding import Grounding
 class CrossEntropy(nn.Module):
     """Mean negative log-likelihood of the real tokens, teacher-forced.
 
-    Padding counts for nothing; unknown words are read and never asked for, since they are never written.
+    Padding does not count. Unknown words are read but are no targets, because the model never writes them.
 
         L = 1/N sum over captions ( -sum_t log p(y_t | y_<t, photo)  +  lambda sum_i (1 - sum_t alpha_ti)^2 )
 
     The second term is the doubly stochastic penalty of Show, Attend and Tell (equation 14), over real steps only; N
     counts the words of the batch.
-    With scheduled sampling some of the words read are the decoder's own, see `mix_in_own_words`; those asked for stay.
+    With scheduled sampling some input words are sampled from the decoder (`mix_in_own_words`); the targets stay.
 
     Args:
         decoder: what is trained.
         label_smoothing: share of the probability spread over all words (https://arxiv.org/abs/1512.00567).
         doubly_stochastic: lambda.
-        scheduled_sampling: the probability at the end of the run that a word read is the decoder's own.
-        word_dropout: the probability that a word is read as an unknown one (https://arxiv.org/abs/1511.06349, section
-            3.1), so that more has to be seen and less guessed from the words before. The start is always read.
-        grounding: a further term that teaches attention where named things are; None: none.
+        scheduled_sampling: probability at the end of the run that an input word is the decoder's own.
+        word_dropout: probability that an input word is replaced by the unknown word
+            (https://arxiv.org/abs/1511.06349, section 3.1), so that the decoder relies more on the photo. The start
+            token is never replaced.
+        grounding: a further term that teaches attention where named things are; None: no such term.
     """
 
     def __init__(
@@ -61,59 +62,60 @@ class CrossEntropy(nn.Module):
         return loss
 
     def read_captions(self, batch: CaptionBatch, progress: float) -> Decoded:
-        """A teacher-forced pass over the batch's captions, some words of which are replaced."""
+        """A teacher-forced pass over the batch's captions, some of whose input words may be replaced."""
         memory = self.decoder.prepare(batch.regions)
         inputs = batch.inputs
-        if own := self.scheduled_sampling * progress:
-            inputs = mix_in_own_words(self.decoder, inputs, batch.lengths, memory, own)
+        if probability := self.scheduled_sampling * progress:
+            inputs = mix_in_own_words(self.decoder, inputs, batch.lengths, memory, probability)
         if self.word_dropout and self.training:
             dropped = torch.rand_like(inputs, dtype=torch.float32) < self.word_dropout
             inputs = inputs.masked_fill(dropped & (inputs != BOS) & (inputs != PAD), UNK)
         return self.decoder(inputs, batch.lengths, memory)
 
     def caption_loss(self, decoded: Decoded, batch: CaptionBatch) -> Tensor:
-        """The loss without grounding."""
+        """The loss without the grounding term."""
         loss = self.word_loss(decoded, batch)
         if self.doubly_stochastic:
             loss = loss + self.doubly_stochastic * attention_penalty(decoded.attention, batch.lengths)
         return loss
 
     def word_loss(self, decoded: Decoded, batch: CaptionBatch) -> Tensor:
-        """The first term: of the words asked for, the mean."""
-        embedding, asked = self.decoder.embedding, batch.asked
-        hidden, matrix = embedding.output_projection(decoded.hidden[asked])
+        """The first term: the mean over the target words."""
+        embedding, mask = self.decoder.embedding, batch.loss_mask
+        hidden, matrix = embedding.output_projection(decoded.hidden[mask])
         weights = None
         if batch.weights.numel():
-            weights = batch.weights.unsqueeze(-1).expand_as(batch.targets)[asked]
-        return linear_cross_entropy(hidden, matrix, embedding.bias, batch.targets[asked], self.label_smoothing, weights)
+            weights = batch.weights.unsqueeze(-1).expand_as(batch.targets)[mask]
+        return linear_cross_entropy(hidden, matrix, embedding.bias, batch.targets[mask], self.label_smoothing, weights)
 
 
 @torch.no_grad()
 def mix_in_own_words(decoder: Decoder, inputs: Tensor, lengths: Tensor, memory: Any, probability: float) -> Tensor:
     """Scheduled sampling (https://arxiv.org/abs/1506.03099) in its parallel form (https://arxiv.org/abs/1906.07651).
 
-    A first pass over the real words says what the decoder would have written at each place; each word but the start
-    is then replaced, with the probability given, by one drawn from there. An end is never read, so none is drawn.
+    A first pass over the real words predicts a distribution at each position. Each input word except the start token
+    is then replaced, with the given probability, by a sample from the distribution for its position. End tokens are
+    never read and so never sampled.
 
     Args:
-        decoder: used in the mode that it is in.
+        decoder: in training or eval mode, which stays as it is.
         inputs: (B, K, L) ids, start token first.
         lengths: (B, K).
         memory: of the B photos.
         probability: 0 to 1.
 
     Returns:
-        (B, K, L) ids.
+        (B, K, L) ids, some of them replaced.
     """
-    places = torch.arange(inputs.shape[-1] - 1, device=inputs.device)
-    replaced = (places < lengths.unsqueeze(-1) - 1) & (
+    positions = torch.arange(inputs.shape[-1] - 1, device=inputs.device)
+    replaced = (positions < lengths.unsqueeze(-1) - 1) & (
         torch.rand_like(inputs[..., 1:], dtype=torch.float32) < probability
     )
     logits = decoder.logits(decoder(inputs, lengths, memory).hidden[..., :-1, :][replaced]).float()
     logits[:, [*NEVER_WRITTEN, EOS]] = -torch.inf
     mixed = inputs.clone()
     mixed[..., 1:][replaced] = logits.softmax(dim=-1).multinomial(1).squeeze(-1)
-    torch.clear_autocast_cache()  # older torch would use these casts, made without gradient, in the pass that needs one
+    torch.clear_autocast_cache()  # else older torch reuses these gradient-free casts in the pass that needs gradients
     return mixed
 
 
@@ -126,5 +128,5 @@ def attention_penalty(attention: Tensor, lengths: Tensor) -> Tensor:
     """
     steps = torch.arange(attention.shape[2], device=lengths.device)
     real = steps < lengths.unsqueeze(-1)  # (B, K, L)
-    looked = (attention * real.unsqueeze(-1)).sum(dim=2)  # (B, K, P)
-    return ((1 - looked) ** 2)[lengths > 0].sum() / real.sum()
+    total = (attention * real.unsqueeze(-1)).sum(dim=2)  # (B, K, P)
+    return ((1 - total) ** 2)[lengths > 0].sum() / real.sum()

@@ -1,4 +1,4 @@
-"""Training with the encoder in the loop."""
+"""Training the encoder together with the decoder."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from seesay.training.inputs.batches import CaptionBatch, PhotoBatch
 
 
 class FromPhotos(nn.Module):
-    """An objective on photos, or on features of the encoder's frozen part: each photo is encoded once for all captions.
+    """An objective whose gradient reaches the encoder; each photo is encoded once for all of its captions.
 
-    The encoder is in eval mode even where it is trained. Batch norms keep the statistics of the large batches that they
-    were trained on: those of a few dozen photos are noisy, and an encoder from a bundle has them folded into its
-    filters. Their scales and offsets are trained like all weights of their stage. Only an encoder that is trained from
-    random weights needs statistics that follow the weights: there batch norms are in training mode.
+    The encoder stays in eval mode even where it is trained. Batch norms keep their pretrained statistics: those of a
+    few dozen photos are noisy, and a bundle's encoder has its norms folded into the filters. Scales and offsets of the
+    norms are trained like the other weights of their stage. Only an encoder that starts from random weights needs
+    statistics that follow its weights, so there batch norms are in training mode.
 
     Args:
-        encoder: `seesay.models.finetune.finetune` said what of it is trained.
-        objective: takes a `CaptionBatch`.
-        frozen: of the encoder, where features of it are kept.
+        encoder: after `seesay.models.finetune.finetune`, which decides which of its weights are trained.
+        objective: maps a `CaptionBatch` to a loss.
+        frozen: the frozen part of the encoder, if batches hold its cached features; None: batches hold photos.
         train_norms: whether batch norms follow the statistics of the batches.
     """
 
@@ -37,19 +37,19 @@ class FromPhotos(nn.Module):
     def forward(self, batch: PhotoBatch | CaptionBatch, progress: float = 0.0) -> Tensor:
         """The loss of a batch, a scalar."""
         if isinstance(batch, PhotoBatch):
-            # one photo alone may leave a norm with one value of each channel, which has no variance
-            self._let_norms_follow(self.training and len(batch.images) > 1)
-            return self.objective(batch.encoded(self.encoder(batch.images).regions), progress)
+            # with a single photo a norm may see one value per channel, which has no variance
+            self._train_norms(self.training and len(batch.images) > 1)
+            return self.objective(batch.with_regions(self.encoder(batch.images).regions), progress)
         assert self._finish is not None
         return self.objective(batch._replace(regions=self._finish(batch.regions)), progress)
 
     def train(self, mode: bool = True) -> FromPhotos:
-        """The objective learns; of the encoder only batch norms may be in training mode."""
+        """Set the mode of the objective; the encoder stays in eval mode, except its norms if they are trained."""
         super().train(mode)
         self.encoder.eval()
-        self._let_norms_follow(mode)
+        self._train_norms(mode)
         return self
 
-    def _let_norms_follow(self, mode: bool) -> None:
+    def _train_norms(self, mode: bool) -> None:
         for norm in self._norms:
             norm.train(mode)

@@ -1,8 +1,9 @@
-"""Recipe -> objective."""
+"""Builds the objective that a recipe describes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from torch import nn
 
@@ -13,16 +14,23 @@ from seesay.metrics.statistics import FUNCTION_WORDS
 from seesay.models.decoder import Decoder
 from seesay.models.recurrent import RecurrentDecoder
 from seesay.search import BeamOptions, Constraint, NoRepeatedNgrams, NoRepeatedWords
-from seesay.training.objectives.bag_of_words import WordsSeen
+from seesay.training.objectives.bag_of_words import BagOfWords
 from seesay.training.objectives.cross_entropy import CrossEntropy
 from seesay.training.objectives.distillation import Distillation, SoftTargets
 from seesay.training.objectives.grounding import Grounding
 from seesay.training.objectives.hard_attention import HardAttention
 from seesay.training.objectives.self_critical import CaptionReward, SelfCritical
 
-Build = Callable[
-    [Recipe, Decoder, CaptionTokenizer, Sequence[CaptionRecord], SoftTargets | None, Grounding | None], nn.Module
-]
+
+class _Parts(NamedTuple):
+    """The arguments of `build_objective`, with the grounding term."""
+
+    recipe: Recipe
+    decoder: Decoder
+    tokenizer: CaptionTokenizer
+    records: Sequence[CaptionRecord]
+    soft: SoftTargets | None
+    grounding: Grounding | None
 
 
 def build_objective(
@@ -32,75 +40,62 @@ def build_objective(
     records: Sequence[CaptionRecord],
     soft: SoftTargets | None = None,
 ) -> nn.Module:
-    """What `train.objective` asks for: a module, (CaptionBatch, progress 0..1 of the run) -> loss.
+    """The module for `train.objective`: (CaptionBatch, progress 0..1 of the run) -> loss.
 
     Args:
-        recipe: its weights and numbers.
+        recipe: objective, weights and hyperparameters.
         decoder: what is trained.
-        tokenizer: of its words.
+        tokenizer: the decoder's.
         records: the training photos, in the order of `CaptionBatch.photos`.
-        soft: what the models of `train.teachers` think of the captions' words.
+        soft: the distributions of the models of `train.teachers`; None: there are no teachers.
     """
     grounding = None
     if recipe.train.grounding:
         grounding = Grounding(records, tokenizer, decoder.grid, recipe.train.grounding)
-    objective = OBJECTIVES[recipe.train.objective](recipe, decoder, tokenizer, records, soft, grounding)
+    build = {"cross_entropy": _cross_entropy, "self_critical": _self_critical}[recipe.train.objective]
+    objective = build(_Parts(recipe, decoder, tokenizer, records, soft, grounding))
     if recipe.train.words_seen:
-        objective = WordsSeen(objective, decoder.region_size, len(tokenizer), recipe.train.words_seen)
+        objective = BagOfWords(objective, decoder.region_size, len(tokenizer), recipe.train.words_seen)
     return objective
 
 
-def _cross_entropy(
-    recipe: Recipe,
-    decoder: Decoder,
-    tokenizer: CaptionTokenizer,
-    records: Sequence[CaptionRecord],
-    soft: SoftTargets | None,
-    grounding: Grounding | None,
-) -> nn.Module:
-    train = recipe.train
+def _cross_entropy(parts: _Parts) -> nn.Module:
+    decoder, train = parts.decoder, parts.recipe.train
     if isinstance(decoder, RecurrentDecoder) and decoder.hard:
         return HardAttention(
             decoder,
-            train.label_smoothing,
-            train.doubly_stochastic,
-            train.reinforce,
-            train.entropy,
-            train.half_soft,
-            grounding,
+            label_smoothing=train.label_smoothing,
+            doubly_stochastic=train.doubly_stochastic,
+            reinforce=train.reinforce,
+            entropy=train.entropy,
+            expectation_share=train.half_soft,
+            grounding=parts.grounding,
         )
     options = ("label_smoothing", "doubly_stochastic", "scheduled_sampling", "word_dropout")
     values = {name: getattr(train, name) for name in options}
-    if soft is not None:
-        return Distillation(decoder, soft, train.distillation, grounding=grounding, **values)
-    return CrossEntropy(decoder, grounding=grounding, **values)
+    if parts.soft is not None:
+        return Distillation(decoder, parts.soft, train.distillation, grounding=parts.grounding, **values)
+    return CrossEntropy(decoder, grounding=parts.grounding, **values)
 
 
-def _self_critical(
-    recipe: Recipe,
-    decoder: Decoder,
-    tokenizer: CaptionTokenizer,
-    records: Sequence[CaptionRecord],
-    soft: SoftTargets | None,
-    grounding: Grounding | None,
-) -> nn.Module:
-    train = recipe.train
+def _self_critical(parts: _Parts) -> nn.Module:
+    train = parts.recipe.train
     return SelfCritical(
-        decoder,
-        CaptionReward(tokenizer, [record.captions for record in records], train.bleu_weight),
-        train.sentences,
-        train.samples,
-        train.baseline,
-        search_options(recipe, tokenizer),
-        train.cross_entropy_weight,
-        train.label_smoothing,
-        train.doubly_stochastic,
-        grounding,
+        parts.decoder,
+        CaptionReward(parts.tokenizer, [record.captions for record in parts.records], train.bleu_weight),
+        sentences=train.sentences,
+        samples=train.samples,
+        baseline=train.baseline,
+        search=search_options(parts.recipe, parts.tokenizer),
+        cross_entropy_weight=train.cross_entropy_weight,
+        label_smoothing=train.label_smoothing,
+        doubly_stochastic=train.doubly_stochastic,
+        grounding=parts.grounding,
     )
 
 
 def search_options(recipe: Recipe, tokenizer: CaptionTokenizer) -> BeamOptions:
-    """How the recipe's model looks for sentences."""
+    """The beam search of section `search`."""
     search = recipe.search
     constraints: list[Constraint] = []
     if search.block_ngrams:
@@ -114,6 +109,3 @@ def search_options(recipe: Recipe, tokenizer: CaptionTokenizer) -> BeamOptions:
         max_words=recipe.tokens.max_words,
         constraints=tuple(constraints),
     )
-
-
-OBJECTIVES: dict[str, Build] = {"cross_entropy": _cross_entropy, "self_critical": _self_critical}

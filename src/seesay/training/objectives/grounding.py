@@ -1,4 +1,4 @@
-"""Teaching attention to look at what is being named (`train.grounding`)."""
+"""Supervised attention: look at the thing that is being named (`train.grounding`)."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ Boxes = tuple[Box, ...]
 
 
 class Grounding(nn.Module):
-    """Supervised attention: minus the log of its mass inside the boxes of the word being written.
+    """Minus the log of the attention inside the boxes of the word being written.
 
         L = -w / N  sum over the N words that have boxes  log sum_i alpha_ti c_i / max_i c_i
 
-    c_i is the share of region i that lies in the boxes of word t (Liu et al. 2017,
-    https://arxiv.org/abs/1605.09553, with the log of the mass for their cross-entropy); the division
-    makes 0 the least loss even where the boxes are smaller than a region. In a phrase of the data's
-    own captions the head word has the boxes of that phrase; any other word, in a caption or in a
-    sentence of the model's own, those of the thing that it names (`seesay.data.boxes.boxes_named`).
+    c_i is the fraction of region i inside the boxes of word t. The loss follows Liu et al. 2017
+    (https://arxiv.org/abs/1605.09553), with the log of the summed attention for their cross-entropy. Dividing by the
+    largest c_i makes 0 the lowest loss even for boxes smaller than a region. Where the data link phrases of a caption
+    to boxes, a phrase's head word has the phrase's boxes. Any other word, also in sentences that the model generates,
+    has the boxes of the thing that it names (`seesay.data.boxes.boxes_named`).
 
     Args:
         records: the training photos, in the order of `CaptionBatch.photos`.
-        tokenizer: of their captions and of the model's sentences.
+        tokenizer: the decoder's.
         grid: (rows, cols) of the regions.
         weight: w (`train.grounding`).
     """
@@ -63,53 +63,53 @@ class Grounding(nn.Module):
 
         Args:
             attention: (B, K, L, P), rows summing to 1.
-            sentences: (B, K, L) ids of the words being written; what follows an end or is padding
-                does not count.
+            sentences: (B, K, L) ids of the words being written; padding and everything after an end token do not
+                count.
             photos: (B,) numbers of the photos.
-            crops: (B, 4) the part of each photo that is seen, see `CaptionBatch`; empty: all of it.
+            crops: (B, 4) the visible part of each photo, as in `CaptionBatch`; empty: all of it.
         """
-        places: list[tuple[int, int, int]] = []
-        coverage: list[np.ndarray] = []
-        seen = crops.tolist() or [WHOLE] * len(photos)
-        for b, (photo, crop) in enumerate(zip(photos.tolist(), seen, strict=True)):
+        steps: list[tuple[int, int, int]] = []  # (b, k, t) of each word with boxes
+        coverage: list[np.ndarray] = []  # its c / max c, (P,)
+        visible = crops.tolist() or [WHOLE] * len(photos)
+        for b, (photo, crop) in enumerate(zip(photos.tolist(), visible, strict=True)):
             if not self.objects[photo]:
                 continue
-            covered: dict[Boxes, np.ndarray | None] = {}  # of this photo as it is seen now
+            covered: dict[Boxes, np.ndarray | None] = {}  # words of a photo often share boxes
             for k, tokens in enumerate(sentences[b].tolist()):
                 for t, boxes in self.boxes(photo, _real(tokens)).items():
                     if boxes not in covered:
                         covered[boxes] = self._coverage(boxes, tuple(crop))
                     if (share := covered[boxes]) is not None:
-                        places.append((b, k, t))
+                        steps.append((b, k, t))
                         coverage.append(share)
-        if not places:
+        if not steps:
             return attention.new_zeros(())
         inside = torch.from_numpy(np.stack(coverage)).to(attention.device)  # (N, P)
-        mass = (attention[tuple(zip(*places, strict=True))].float() * inside).sum(dim=-1)
+        mass = (attention[tuple(zip(*steps, strict=True))].float() * inside).sum(dim=-1)  # (N,)
         return -self.weight * mass.clamp_min(TINY_MASS).log().mean()
 
     def boxes(self, photo: int, ids: Sequence[int]) -> dict[int, Boxes]:
-        """The boxes of each token of a sentence that names something, by the token's place.
+        """The boxes of each token that names something: {the token's index: boxes}.
 
         Args:
-            photo: its number.
-            ids: without start and end.
+            photo: the photo's number.
+            ids: a sentence without start and end.
         """
-        found: dict[int, Boxes] = {}
+        named: dict[int, Boxes] = {}
         for span in self.tokenizer.words(ids):
             if boxes := boxes_named(span.text, self.objects[photo]):
-                found |= dict.fromkeys(range(span.start, span.stop), boxes)
-        return found | self._mentioned.get((photo, tuple(ids)), {})
+                named |= dict.fromkeys(range(span.start, span.stop), boxes)
+        return named | self._mentioned.get((photo, tuple(ids)), {})
 
     def _coverage(self, boxes: Boxes, crop: Box) -> np.ndarray | None:
-        """(P,) float32 with a maximum of 1; None where the crop shows nothing of the boxes."""
-        visible = [seen for box in boxes if (seen := crop_box(box, crop))]
+        """c / max c, (P,) float32; None where the crop shows nothing of the boxes."""
+        visible = [cropped for box in boxes if (cropped := crop_box(box, crop))]
         share = box_coverage(visible, self.grid).ravel()
         return (share / share.max()).astype(np.float32) if visible and share.max() > 0 else None
 
 
 def _heads(objects: Sequence[BoxedObject], caption: int) -> dict[int, Boxes]:
-    """The boxes of each phrase's head in a caption of the record, by the head's word number."""
+    """{word number of a phrase's head: boxes of the phrase} for one of the photo's captions."""
     heads: dict[int, Boxes] = {}
     for thing in objects:
         for number, word in thing.mentions:
@@ -119,6 +119,6 @@ def _heads(objects: Sequence[BoxedObject], caption: int) -> dict[int, Boxes]:
 
 
 def _real(tokens: Sequence[int]) -> list[int]:
-    """The words of a padded sentence, without its end."""
+    """The tokens before the end or the padding."""
     end = next((t for t, token in enumerate(tokens) if token in (EOS, PAD)), len(tokens))
     return list(tokens[:end])

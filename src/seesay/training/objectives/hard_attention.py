@@ -1,4 +1,4 @@
-"""Hard attention: a region is drawn for each word, and REINFORCE tells the attention which draws helped."""
+"""Hard attention: one region is sampled for each word, and REINFORCE rewards the samples that helped."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from seesay.training.objectives.grounding import Grounding
 
 
 class HardAttention(nn.Module):
-    """The variational lower bound of Show, Attend and Tell (section 4.1), one sample of the regions s a caption.
+    """The variational lower bound of Show, Attend and Tell (section 4.1), with one sample of the regions s per caption.
 
         L_s = sum_s p(s | a) log p(y | s, a)  <=  log p(y | a)                                   [equation 10]
         dL_s ~ d log p(y | s, a) + reinforce (R - b) d log p(s | a) + entropy dH[s],  R = log p(y | s, a)   [12]
         b <- 0.9 b + 0.1 mean R                                                                  [4.1; from the first R]
 
-    Everything is divided by the number of words, as cross-entropy is, the entropy by that of the words read. With
-    reinforce = 1, entropy = 0 and half_soft = 0 the mean of the estimate is the exact gradient of the bound.
+    All terms are divided by the number of target words, as cross-entropy is; the entropy by the number of input words.
+    With reinforce = 1, entropy = 0 and expectation_share = 0 the estimate's mean is the exact gradient of the bound.
 
     Args:
         decoder: recurrent, with hard attention.
-        label_smoothing, doubly_stochastic: as of `CrossEntropy`; R is without smoothing.
+        label_smoothing, doubly_stochastic: as for `CrossEntropy`; R has no smoothing.
         reinforce: lambda_r.
         entropy: lambda_e.
-        half_soft: share of the photos that see the expectation instead of a sample, which needs no REINFORCE.
-        grounding: a further term on p(s | a), which is differentiable; None: none.
+        expectation_share: share of the photos whose context is the expectation over the regions instead of a sampled
+            region; they need no REINFORCE.
+        grounding: a further term on p(s | a), which is differentiable; None: no such term.
     """
 
     baseline: Tensor
@@ -39,32 +40,33 @@ class HardAttention(nn.Module):
         doubly_stochastic: float = 0.0,
         reinforce: float = 0.1,
         entropy: float = 0.002,
-        half_soft: float = 0.5,
+        expectation_share: float = 0.5,
         grounding: Grounding | None = None,
     ) -> None:
         super().__init__()
         self.decoder = decoder
         self.label_smoothing, self.doubly_stochastic = label_smoothing, doubly_stochastic
-        self.reinforce, self.entropy, self.half_soft = reinforce, entropy, half_soft
+        self.reinforce, self.entropy, self.expectation_share = reinforce, entropy, expectation_share
         self.grounding = grounding
         self.register_buffer("baseline", torch.tensor(float("nan")))
 
     def forward(self, batch: CaptionBatch, progress: float = 0.0) -> Tensor:
-        """The loss of a batch, a scalar; its value is without the REINFORCE term, which has a gradient alone."""
-        sample = torch.rand(len(batch.regions), device=batch.regions.device) >= self.half_soft
+        """The loss of a batch, a scalar; the REINFORCE term adds to its gradient but not to its value."""
+        sample = torch.rand(len(batch.regions), device=batch.regions.device) >= self.expectation_share
         decoded = self.decoder(batch.inputs, batch.lengths, self.decoder.prepare(batch.regions), sample)
-        asked = batch.asked
-        real = torch.arange(asked.shape[2], device=asked.device) < batch.lengths.unsqueeze(-1)
-        logprobs = self.decoder.logits(decoded.hidden[asked]).float().log_softmax(dim=-1)
-        words = logprobs.gather(-1, batch.targets[asked].unsqueeze(-1)).squeeze(-1)
+        mask = batch.loss_mask  # (B, K, L)
+        real = torch.arange(mask.shape[2], device=mask.device) < batch.lengths.unsqueeze(-1)  # (B, K, L)
+        logprobs = self.decoder.logits(decoded.hidden[mask]).float().log_softmax(dim=-1)  # (N, V)
+        words = logprobs.gather(-1, batch.targets[mask].unsqueeze(-1)).squeeze(-1)  # (N,)
         loss = -(1 - self.label_smoothing) * words.mean() - self.label_smoothing * logprobs.mean()
 
-        rewards = torch.zeros_like(asked, dtype=words.dtype).masked_scatter(asked, words.detach()).sum(dim=2)  # (B, K)
+        rewards = torch.zeros_like(mask, dtype=words.dtype).masked_scatter(mask, words.detach()).sum(dim=2)  # (B, K)
         advantage = rewards - self._update_baseline(rewards[batch.lengths > 0])
-        drawn = real & (decoded.chosen >= 0)
+        sampled = real & (decoded.chosen >= 0)  # (B, K, L)
         attention = decoded.attention.float().clamp_min(1e-8)
-        choices = attention.gather(-1, decoded.chosen.clamp_min(0).unsqueeze(-1)).squeeze(-1).log()  # log p(s_t | a)
-        reinforce = -self.reinforce * (advantage.unsqueeze(-1) * choices)[drawn].sum() / asked.sum()
+        region = decoded.chosen.clamp_min(0).unsqueeze(-1)  # (B, K, L, 1)
+        choices = attention.gather(-1, region).squeeze(-1).log()  # (B, K, L), log p(s_t | a)
+        reinforce = -self.reinforce * (advantage.unsqueeze(-1) * choices)[sampled].sum() / mask.sum()
         loss = loss + reinforce - reinforce.detach()
         loss = loss + self.entropy * (attention * attention.log()).sum(dim=-1)[real].mean()
         if self.doubly_stochastic:
@@ -75,7 +77,7 @@ class HardAttention(nn.Module):
 
     @torch.no_grad()
     def _update_baseline(self, rewards: Tensor) -> Tensor:
-        """b as it was before these rewards; they set it where there were none."""
+        """Update b and return its value from before; the first rewards set it."""
         mean = rewards.mean()
         before = torch.where(self.baseline.isnan(), mean, self.baseline)
         self.baseline.copy_(0.9 * before + 0.1 * mean)

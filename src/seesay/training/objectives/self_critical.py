@@ -1,4 +1,4 @@
-"""Self-critical sequence training (Rennie et al. 2017, https://arxiv.org/abs/1612.00563): the score as the aim."""
+"""Self-critical sequence training: the score itself as the objective (https://arxiv.org/abs/1612.00563)."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ END = RESERVED[EOS]
 
 
 class CaptionReward:
-    """CIDEr-D of sentences against the training captions, whose document frequencies it uses, and their BLEU.
+    """The reward of a sentence: its CIDEr-D, and its smoothed BLEU-4, against the photo's training captions.
 
         r(s) = CIDEr-D(s)  +  bleu_weight BLEU+1(s)
 
-    The words are those that the dev captions are scored by, and the end is a word like the others: without it a
-    sentence that breaks off ("a dog on the") would lose nothing.
+    Document frequencies are those of the training captions, and words are split as for the dev scores. The end token
+    counts as a word: without it a sentence that breaks off ("a dog on the") would lose nothing.
 
     Args:
         tokenizer: ids -> text.
         captions: for each training photo its captions.
-        bleu_weight: of `sentence_bleu`, which is 0 to 1.
+        bleu_weight: weight of `sentence_bleu`, which is 0 to 1.
     """
 
     def __init__(
@@ -50,18 +50,19 @@ class CaptionReward:
 
         Args:
             photos: B numbers of training photos.
-            sentences: for each of them K sentences' ids, without start and end.
+            sentences: for each of them the ids of K sentences, without start and end.
 
         Returns:
-            (B, K), each 0 (worst) to 10 + bleu_weight.
+            (B, K) rewards, 0 (worst) to 10 + bleu_weight.
         """
         words = [[[*self.tokenizer.split(ids), END] for ids in photo] for photo in sentences]
         flat = [sentence for photo in words for sentence in photo]
-        found = self.cider.score(flat, np.repeat(photos, len(flat) // len(photos))).reshape(len(photos), -1)
+        rewards = self.cider.score(flat, np.repeat(photos, len(flat) // len(photos))).reshape(len(photos), -1)
         if self.bleu_weight:
             pairs = zip(photos, words, strict=True)
-            found += self.bleu_weight * np.array([sentence_bleu(own, self.captions[photo]) for photo, own in pairs])
-        return found
+            bleu = np.array([sentence_bleu(group, self.captions[photo]) for photo, group in pairs])  # (B, K)
+            rewards += self.bleu_weight * bleu
+        return rewards
 
 
 class SelfCritical(CrossEntropy):
@@ -73,29 +74,29 @@ class SelfCritical(CrossEntropy):
         a_k = K q_k (r(s_k) - sum_j q_j r(s_j))         `baseline="expected"`, with q = softmax_k log p(s_k | photo)
 
     The first two are REINFORCE. The third is minimum risk training (Shen et al. 2016, https://arxiv.org/abs/1512.02433;
-    Edunov et al. 2018, https://arxiv.org/abs/1711.04956): the gradient of -1/B sum_k q_k r(s_k), what one may expect of
-    the K sentences if one of them has to be taken. A sentence that the decoder holds for unlikely hardly counts. q is
-    a constant, from the search: of the decoder in eval mode, over all words.
+    Edunov et al. 2018, https://arxiv.org/abs/1711.04956), the gradient of -1/B sum_k q_k r(s_k), which is the expected
+    reward if one of the K sentences is picked with probability q_k. An unlikely sentence hardly counts. q is a
+    constant: the probabilities that the decoder gave in eval mode while generating, over all tokens.
 
-    The K sentences are the beams of a search (Cornia et al. 2020, https://arxiv.org/abs/1912.08226, section 3.3): what
-    whoever uses the model might get, so that the better of good sentences wins. Or they are drawn from p: then, with
-    dropout 0, the gradient is that of the expected reward, without bias; but much of it is about sentences that no
-    search would ever write.
+    The K sentences come from beam search (Cornia et al. 2020, https://arxiv.org/abs/1912.08226, section 3.3): they are
+    sentences that a user may get, so the better of good sentences wins. Or they are sampled from p; with dropout 0 the
+    gradient is then an unbiased estimate of the gradient of the expected reward, but much of it concerns sentences that
+    no search would write.
 
-    Sentences are found, and the greedy one is written, in eval mode and without gradient, word by word; the
-    log-probabilities then come from one teacher-forced pass in the objective's own mode. Words that are never written
-    have no share in p, and an end at the last place was no choice and has no gradient.
+    Sentences are generated with `step`, in eval mode and without gradient. Their log-probabilities then come from one
+    teacher-forced pass in the objective's own mode. Tokens that are never written have no share in p. An end token
+    that the length limit forced was no choice and has no gradient.
 
     Args:
-        decoder: what is trained; it should write sentences already.
-        reward: of sentences.
-        sentences: where they come from.
+        decoder: what is trained; start from one that writes sentences already.
+        reward: scores sentences.
+        sentences: "beams" or "drawn" (sampled).
         samples: K.
-        baseline: what a sentence has to beat; all but "greedy" need two sentences.
-        search: constraints and `max_words` of the beams; of what is drawn its `max_words` alone.
+        baseline: what a sentence's reward is compared with; all but "greedy" need two sentences or more.
+        search: constraints and `max_words` for beam search; samples use its `max_words` only.
         cross_entropy_weight: w.
-        label_smoothing, doubly_stochastic: of the cross-entropy.
-        grounding: a further term, of the sentences, and of the photo's captions too; None: none.
+        label_smoothing, doubly_stochastic: for the cross-entropy.
+        grounding: a further term on the generated sentences and on the photo's captions; None: no such term.
     """
 
     def __init__(
@@ -116,20 +117,20 @@ class SelfCritical(CrossEntropy):
         self.sentences = sentences
         self.baseline = baseline
         self.search = replace(search or BeamOptions(), beam=samples)
-        self.drawing = SampleOptions(samples, temperature=1, top_p=1, max_words=self.search.max_words)
+        self.sampling = SampleOptions(samples, temperature=1, top_p=1, max_words=self.search.max_words)
         self.cross_entropy_weight = cross_entropy_weight
 
     def forward(self, batch: CaptionBatch, progress: float = 0.0) -> Tensor:
-        """A scalar whose gradient is L's, and whose value is minus the reward (plus w times the cross-entropy).
+        """A scalar with the gradient of L, and with minus the reward (plus w times the cross-entropy) as its value.
 
-        The reward is the mean over the sentences, or with `baseline="expected"` what one may expect of them.
+        The reward is the mean over the sentences, and the expected one with `baseline="expected"`.
         """
-        found, reward, advantages = self._explore(batch)
-        decoded = self.read(self.decoder.prepare(batch.regions), found)
-        loss = self.surrogate(decoded, found, advantages)
+        sentences, reward, advantages = self._explore(batch)
+        decoded = self.read(self.decoder.prepare(batch.regions), sentences)
+        loss = self.surrogate(decoded, sentences, advantages)
         loss = loss - loss.detach() - reward
         if self.grounding:
-            loss = loss + self.grounding(decoded.attention, found.tokens, batch.photos, batch.crops)
+            loss = loss + self.grounding(decoded.attention, sentences.tokens, batch.photos, batch.crops)
         if self.cross_entropy_weight or self.grounding:
             real = self.read_captions(batch, progress)
             if self.cross_entropy_weight:
@@ -138,43 +139,44 @@ class SelfCritical(CrossEntropy):
                 loss = loss + self.grounding(real.attention, batch.targets, batch.photos, batch.crops)
         return loss
 
-    def read(self, memory: Any, found: Sentences) -> Decoded:
+    def read(self, memory: Any, sentences: Sentences) -> Decoded:
         """A teacher-forced pass over the sentences."""
-        inputs = torch.cat([torch.full_like(found.tokens[..., :1], BOS), found.tokens[..., :-1]], dim=-1)
-        return self.decoder(inputs, found.lengths, memory)
+        tokens = sentences.tokens  # (B, K, L)
+        inputs = torch.cat([torch.full_like(tokens[..., :1], BOS), tokens[..., :-1]], dim=-1)
+        return self.decoder(inputs, sentences.lengths, memory)
 
-    def surrogate(self, decoded: Decoded, found: Sentences, advantages: Tensor) -> Tensor:
+    def surrogate(self, decoded: Decoded, sentences: Sentences, advantages: Tensor) -> Tensor:
         """-1/(B K) sum_k a_k log p(s_k | photo), a scalar.
 
         Args:
             decoded: a teacher-forced pass over the sentences of B photos.
-            found: K sentences of each, the longest first.
+            sentences: K for each photo, the longest first.
             advantages: (B, K) a, constants.
         """
-        places = torch.arange(found.tokens.shape[-1], device=found.tokens.device)
-        chosen = places < found.lengths.clamp(max=self.search.max_words).unsqueeze(-1)
-        logits = self.decoder.logits(decoded.hidden[chosen]).float()
-        never = found.tokens.new_tensor(NEVER_WRITTEN)
-        never = torch.isin(torch.arange(logits.shape[-1], device=never.device), never)
-        logits = logits.masked_fill(never, -torch.inf)
-        cost = nn.functional.cross_entropy(logits, found.tokens[chosen], reduction="none")
+        tokens = sentences.tokens
+        positions = torch.arange(tokens.shape[-1], device=tokens.device)
+        chosen = positions < sentences.lengths.clamp(max=self.search.max_words).unsqueeze(-1)  # (B, K, L)
+        logits = self.decoder.logits(decoded.hidden[chosen]).float()  # (N, V)
+        ids = torch.arange(logits.shape[-1], device=tokens.device)
+        logits = logits.masked_fill(torch.isin(ids, tokens.new_tensor(NEVER_WRITTEN)), -torch.inf)
+        cost = nn.functional.cross_entropy(logits, tokens[chosen], reduction="none")  # (N,)
         return (advantages.unsqueeze(-1).expand(chosen.shape)[chosen] * cost).sum() / advantages.numel()
 
     @torch.no_grad()
     def _explore(self, batch: CaptionBatch) -> tuple[Sentences, Tensor, Tensor]:
-        """Sentences, their reward (a scalar), and how much likelier each should become, (B, K)."""
+        """Generated sentences, their reward (a scalar), and the advantage a of each sentence, (B, K)."""
         photos = batch.photos.tolist()
         with _in_eval_mode(self.decoder):
             memory = self.decoder.prepare(batch.regions)
             if self.sentences == "beams":
-                found = beam_sentences(self.decoder, memory, self.search)
+                sentences = beam_sentences(self.decoder, memory, self.search)
             else:
-                found = sample_sentences(self.decoder, memory, self.drawing)
-            sentences = [
+                sentences = sample_sentences(self.decoder, memory, self.sampling)
+            without_end = [
                 [ids[: n - 1] for ids, n in zip(*photo, strict=True)]
-                for photo in zip(found.tokens.tolist(), found.lengths.tolist(), strict=True)
+                for photo in zip(sentences.tokens.tolist(), sentences.lengths.tolist(), strict=True)
             ]
-            rewards = self.reward(photos, sentences)
+            rewards = self.reward(photos, without_end)  # (B, K)
             reward = rewards.mean()
             if self.baseline == "greedy":
                 greedy = generate(self.decoder, memory, replace(self.search, beam=1))
@@ -182,22 +184,25 @@ class SelfCritical(CrossEntropy):
             elif self.baseline == "samples":
                 advantages = rewards - mean_of_others(rewards)
             else:
-                q = found.logprobs.sum(-1).cpu().double().softmax(-1).numpy()  # an Apple GPU has no doubles
+                logprobs = sentences.logprobs.sum(-1).cpu().double()  # an Apple GPU has no doubles
+                q = logprobs.softmax(-1).numpy()  # (B, K)
                 reward = (q * rewards).sum(axis=1).mean()
                 advantages = above_expected(rewards, q)
         torch.clear_autocast_cache()  # see `mix_in_own_words`
-        device = batch.regions.device  # whose regions may be of half precision, too coarse for a difference of rewards
-        reward, advantages = (torch.as_tensor(each, dtype=torch.float32) for each in (reward, advantages))
-        return found, reward.to(device), advantages.to(device)
+        # always float32: regions may be in half precision, which is too coarse for differences of rewards
+        device = batch.regions.device
+        reward = torch.as_tensor(reward, dtype=torch.float32).to(device)
+        advantages = torch.as_tensor(advantages, dtype=torch.float32).to(device)
+        return sentences, reward, advantages
 
 
 def above_expected(rewards: np.ndarray, q: np.ndarray) -> np.ndarray:
-    """(B, K) rewards and probabilities, whose sum over K is 1 -> (B, K), K q_k (r_k - sum_j q_j r_j)."""
+    """Advantages K q_k (r_k - sum_j q_j r_j), (B, K), from rewards (B, K) and q (B, K), whose rows sum to 1."""
     return q.shape[1] * q * (rewards - (q * rewards).sum(axis=1, keepdims=True))
 
 
 def mean_of_others(rewards: np.ndarray) -> np.ndarray:
-    """(B, K) -> (B, K), for each sample the mean reward of the photo's other K - 1."""
+    """For each sentence the mean reward of the photo's other K - 1 sentences: (B, K) -> (B, K)."""
     return (rewards.sum(axis=1, keepdims=True) - rewards) / (rewards.shape[1] - 1)
 
 
