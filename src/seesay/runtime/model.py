@@ -24,7 +24,6 @@ from seesay.runtime import requests
 from seesay.runtime.device import Device, Wanted, cores
 from seesay.runtime.encoded import EncodedPhoto, PhotoInput, key_of
 from seesay.runtime.engine import Engine
-from seesay.runtime.occlusion import occlusion_falls
 from seesay.runtime.requests import Request, run_request
 from seesay.runtime.sessions import Precision
 from seesay.runtime.threads import batches_of, on_threads
@@ -222,6 +221,8 @@ class CaptionModel:
         Raises:
             PhotoError, TextError: as for `score`.
         """
+        from seesay.runtime.occlusion import occlusion_falls  # numpy.random, which captioning does without
+
         picture = image.picture if isinstance(image, EncodedPhoto) else open_photo(image)
         return occlusion_falls(self, picture, str(caption))
 
