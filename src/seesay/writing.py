@@ -5,13 +5,11 @@ from __future__ import annotations
 import io
 import json
 import os
-import secrets
 import shutil
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from seesay.errors import BusyError, SeesayError
@@ -33,6 +31,8 @@ def written_whole(path: Path) -> Iterator[Path]:
         SeesayError: the file cannot be written, because of a full disk for example; the text names it.
     """
     if is_stream(path):
+        from tempfile import TemporaryDirectory  # loads hashlib, which --help does without
+
         with TemporaryDirectory() as folder:
             scratch = Path(folder, f"out{path.suffix}")
             yield scratch
@@ -40,7 +40,7 @@ def written_whole(path: Path) -> Iterator[Path]:
                 shutil.copyfileobj(source, target)
         return
     target = path.resolve()
-    scratch = target.with_name(f"{SCRATCH}{secrets.token_hex(4)}{target.suffix}")
+    scratch = target.with_name(f"{SCRATCH}{os.urandom(4).hex()}{target.suffix}")
     try:
         with naming(path, scratch):
             yield scratch
