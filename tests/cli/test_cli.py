@@ -13,10 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from conftest import SHARED, Cli, lines_of, write_photo
 from PIL import Image
 
 import seesay
+from seesay.cli.app import app, app_of
 from seesay.cli.writable import refuse_unwritable
 from seesay.errors import PhotoError, SeesayError
 from seesay.progress import counted
@@ -59,6 +61,14 @@ def test_every_verb_has_help(cli: Cli, verb: list[str]) -> None:
     assert done.code == 0
     assert "Usage: " in done.out
     assert len(done.out.splitlines()) > 5
+
+
+def test_only_the_command_asked_for_is_built() -> None:
+    for name in (command.callback.__name__ for command in app.registered_commands if command.callback):
+        built = typer.main.get_command(app_of(name))
+        assert isinstance(built, typer.core.TyperGroup)
+        assert list(built.commands) == [name]
+    assert app_of("data") is app_of("captoin") is app_of("") is app
 
 
 def test_version_and_python_dash_m(tmp_path: Path) -> None:

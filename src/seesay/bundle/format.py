@@ -21,6 +21,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,6 +31,7 @@ from typing import Any
 from seesay.bundle.fields import LARGEST, Fields
 from seesay.bundle.search_file import read_search
 from seesay.bundle.text_files import LARGEST_SIDE, read_preprocessing, read_scores, read_tokenizer
+from seesay.bundle.weights_file import WEIGHTS
 from seesay.data.images import ImageTransform
 from seesay.data.tokens import CaptionTokenizer
 from seesay.errors import BundleError, printable, shown
@@ -45,7 +47,7 @@ FILES = (
     "tokenizer.json",
     "preprocessing.json",
     "search.json",
-    "weights.safetensors",
+    WEIGHTS,
     "encoder.onnx",
     "decoder.onnx",
     "scores.json",
@@ -111,18 +113,22 @@ def open_bundle(folder: str | Path) -> Bundle:
     """
     folder = Path(folder)
     grid, attention, files = _read_manifest(folder)
-    for name, (size, digest) in files.items():
-        _verify(folder / name, size, digest)
-    tokenizer = read_tokenizer(folder / "tokenizer.json")
-    return Bundle(
-        folder=folder,
-        tokenizer=tokenizer,
-        transform=read_preprocessing(folder / "preprocessing.json"),
-        search=read_search(folder / "search.json", len(tokenizer)),
-        grid=grid,
-        attention=attention,
-        scores=read_scores(folder / "scores.json"),
-    )
+    with ThreadPoolExecutor(1) as pool:  # hashing the weights takes as long as everything else here
+        weights = pool.submit(_verify, folder / WEIGHTS, *files.pop(WEIGHTS))
+        for name, (size, digest) in files.items():
+            _verify(folder / name, size, digest)
+        tokenizer = read_tokenizer(folder / "tokenizer.json")
+        bundle = Bundle(
+            folder=folder,
+            tokenizer=tokenizer,
+            transform=read_preprocessing(folder / "preprocessing.json"),
+            search=read_search(folder / "search.json", len(tokenizer)),
+            grid=grid,
+            attention=attention,
+            scores=read_scores(folder / "scores.json"),
+        )
+        weights.result()
+    return bundle
 
 
 def _read_manifest(folder: Path) -> tuple[tuple[int, int], str, dict[str, tuple[int, str]]]:
