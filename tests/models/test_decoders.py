@@ -436,7 +436,7 @@ def test_show_attend_tell_by_its_equations(lstm):
     w = Weights(lstm)
     regions, token = np.random.default_rng(0).normal(size=(4, DEPTH)), 9
     values = np.maximum(w("regions.value", regions), 0)
-    h, c = np.split(np.tanh(w("start_state", values.mean(0))), 2)
+    h, c = np.split(np.tanh(w("initial_state", values.mean(0))), 2)
     word = w.tensors["embedding.weight"][token]
     alpha, _ = w.alpha(values, h)
     z = sigmoid(w("gate", h)) * (alpha @ values)
@@ -450,8 +450,8 @@ def test_adaptive_by_its_equations():
     w = Weights(decoder)
     regions, token = np.random.default_rng(0).normal(size=(4, DEPTH)), 9
     values = np.maximum(w("regions.value", regions), 0)
-    h, c = np.split(np.tanh(w("start_state", values.mean(0))), 2)
-    x = w("word_in", w.tensors["embedding.weight"][token]) + w("whole_in", values.mean(0))
+    h, c = np.split(np.tanh(w("initial_state", values.mean(0))), 2)
+    x = w("word_in", w.tensors["embedding.weight"][token]) + w("mean_in", values.mean(0))
     gates, gate = np.split(x, [4 * len(h)])
     before = h
     h, c = lstm_cell(gates + w("cells.0.recur", before), c)
@@ -470,11 +470,11 @@ def test_up_down_by_its_equations():
     w = Weights(decoder)
     regions, token = np.random.default_rng(0).normal(size=(4, DEPTH)), 9
     values = np.maximum(w("regions.value", regions), 0)
-    h1, h2, c1, c2 = np.split(np.tanh(w("start_state", values.mean(0))), 4)
-    x = w("word_in", w.tensors["embedding.weight"][token]) + w("whole_in", values.mean(0)) + w("language_in", h2)
+    h1, h2, c1, c2 = np.split(np.tanh(w("initial_state", values.mean(0))), 4)
+    x = w("word_in", w.tensors["embedding.weight"][token]) + w("mean_in", values.mean(0)) + w("feedback_in", h2)
     h1, c1 = lstm_cell(x + w("cells.0.recur", h1), c1)
     alpha, _ = w.alpha(values, h1)
-    h2, c2 = lstm_cell(w("seen_in", np.concatenate([alpha @ values, h1])) + w("cells.1.recur", h2), c2)
+    h2, c2 = lstm_cell(w("language_in", np.concatenate([alpha @ values, h1])) + w("cells.1.recur", h2), c2)
     compare_one_step(decoder, regions, token, w.logprobs(np.tanh(w("deep_out", h2))), alpha)
 
 

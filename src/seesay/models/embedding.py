@@ -32,7 +32,7 @@ class WordEmbedding(nn.Module):
         self.project = nn.Linear(table_size, size, bias=False) if table_size != size else None
         if self.project is not None:
             nn.init.normal_(self.project.weight, std=size**-0.5)
-        self.write = None if tied else nn.Parameter(torch.randn(vocab_size, size) * size**-0.5)
+        self.output = None if tied else nn.Parameter(torch.randn(vocab_size, size) * size**-0.5)
         self.bias = nn.Parameter(torch.zeros(vocab_size))
 
     def forward(self, tokens: Tensor) -> Tensor:
@@ -53,8 +53,8 @@ class WordEmbedding(nn.Module):
         Returns:
             Vectors (..., n) and a matrix (V, n), where n is M or, for a tied table with a projection, m.
         """
-        if self.write is not None:
-            return hidden, self.write
+        if self.output is not None:
+            return hidden, self.output
         if self.project is not None:
             hidden = hidden @ self.project.weight  # (T P) h = T (P h): E (V, M) is never computed
         return hidden, self.weight

@@ -94,7 +94,7 @@ class RecurrentDecoder(Decoder):
         self.attention = SCORES[score](size, size, attention_size, heads)
         self.region_weights = RegionWeights()
         self.cells = nn.ModuleList(kind(size) for _ in range(layers))
-        self.start_state = nn.Linear(size, len(kind.State._fields) * layers * size)
+        self.initial_state = nn.Linear(size, len(kind.State._fields) * layers * size)
         self.word_in = nn.Linear(embedding.size, (kind.gates + self.extra_inputs) * size)
         self.dropout = Dropout(dropout)
         kind.initialise(self.word_in, size)
@@ -106,7 +106,7 @@ class RecurrentDecoder(Decoder):
 
     def start(self, memory: Any, beams: int = 1) -> Any:
         """The state before the first word, tanh(W mean(values) + b), its parts (B, beams, layers * H)."""
-        state = torch.tanh(self.start_state(memory.values.mean(dim=1, keepdim=True)))  # (B, 1, parts * layers * H)
+        state = torch.tanh(self.initial_state(memory.values.mean(dim=1, keepdim=True)))  # (B, 1, parts * layers * H)
         parts = state.expand(-1, beams, -1).chunk(len(self.State._fields), dim=-1)
         return self.State(*(part.contiguous() for part in parts))
 
@@ -230,13 +230,13 @@ class MeanRegionDecoder(RecurrentDecoder):
 
     def __init__(self, embedding: WordEmbedding, region_size: int, grid: tuple[int, int], **options: Any) -> None:
         super().__init__(embedding, region_size, grid, **options)
-        self.whole_in = nn.Linear(self.size, self.word_in.out_features, bias=False)
+        self.mean_in = nn.Linear(self.size, self.word_in.out_features, bias=False)
         self.deep_out = nn.Linear(self.size, embedding.size)
 
     def prepare(self, regions: Tensor) -> MeanRegionMemory:
         """(B, P, D) -> MeanRegionMemory."""
         values, keys = super().prepare(regions)
-        return MeanRegionMemory(values, keys, self.whole_in(values.mean(dim=1, keepdim=True)))
+        return MeanRegionMemory(values, keys, self.mean_in(values.mean(dim=1, keepdim=True)))
 
     def deep_output(self, words: Tensor, features: Tensor) -> Tensor:
         """(..., H) -> hidden (..., M): tanh(W features + b)."""

@@ -57,19 +57,19 @@ class SelfAttention(nn.Module):
     def __init__(self, size: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.heads = heads
-        self.norm, self.norm_think = nn.LayerNorm(size), nn.LayerNorm(size)
-        self.project = nn.Linear(size, 3 * size)
+        self.norm_attention, self.norm_mlp = nn.LayerNorm(size), nn.LayerNorm(size)
+        self.qkv = nn.Linear(size, 3 * size)
         self.out = nn.Linear(size, size)
-        self.think = mlp(size)
+        self.mlp = mlp(size)
         self.dropout = Dropout(dropout)
 
     def forward(self, values: Tensor) -> Tensor:
         """(B, P, H) -> (B, P, H)."""
-        projected = self.project(self.norm(values)).chunk(3, dim=-1)
+        projected = self.qkv(self.norm_attention(values)).chunk(3, dim=-1)
         query, key, value = (split_heads(part, self.heads) for part in projected)  # (B, N, P, H / N)
         context, _ = attend(query, key, value)
         values = values + self.dropout(self.out(context.transpose(-3, -2).flatten(-2)))
-        return values + self.dropout(self.think(self.norm_think(values)))
+        return values + self.dropout(self.mlp(self.norm_mlp(values)))
 
 
 def mlp(size: int) -> nn.Sequential:

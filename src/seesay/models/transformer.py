@@ -51,13 +51,13 @@ class Block(nn.Module):
     def __init__(self, size: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.heads = heads
-        self.norm_words, self.norm_regions, self.norm_think = (nn.LayerNorm(size) for _ in range(3))
-        self.words_in = nn.Linear(size, 3 * size)
-        self.words_out = nn.Linear(size, size)
-        self.query = nn.Linear(size, size)
+        self.norm_self, self.norm_cross, self.norm_mlp = (nn.LayerNorm(size) for _ in range(3))
+        self.self_qkv = nn.Linear(size, 3 * size)
+        self.self_out = nn.Linear(size, size)
+        self.cross_query = nn.Linear(size, size)
         self.region_weights = RegionWeights()
-        self.regions_out = nn.Linear(size, size)
-        self.think = mlp(size)
+        self.cross_out = nn.Linear(size, size)
+        self.mlp = mlp(size)
         self.dropout = Dropout(dropout)
 
     def forward(
@@ -79,7 +79,7 @@ class Block(nn.Module):
             appended; and the attention weights over the regions (B, N, P), averaged over the heads.
         """
         heads, head_size = self.heads, words.shape[-1] // self.heads
-        projected = self.words_in(self.norm_words(words))  # (B, N, 3 H)
+        projected = self.self_qkv(self.norm_self(words))  # (B, N, 3 H)
         if past is None:
             # (B, heads, N, H / heads) and (B, 2 heads, N, H / heads)
             query, cache = split_heads(projected, 3 * heads).split([heads, 2 * heads], dim=1)
@@ -90,13 +90,13 @@ class Block(nn.Module):
         key, value = cache.chunk(2, dim=-3)
         context, _ = attend(query, key, value, mask)
         context = context.transpose(1, 2) if past is None else context  # (B, N, heads, ...)
-        words = words + self.dropout(self.words_out(context.reshape(words.shape)))
+        words = words + self.dropout(self.self_out(context.reshape(words.shape)))
 
-        query = split_heads(self.query(self.norm_regions(words)), heads)  # (B, heads, N, H / heads)
+        query = split_heads(self.cross_query(self.norm_cross(words)), heads)  # (B, heads, N, H / heads)
         context, attention = attend(query, *regions, softmax=self.region_weights)
-        words = words + self.dropout(self.regions_out(context.transpose(1, 2).reshape(words.shape)))
+        words = words + self.dropout(self.cross_out(context.transpose(1, 2).reshape(words.shape)))
 
-        words = words + self.dropout(self.think(self.norm_think(words)))
+        words = words + self.dropout(self.mlp(self.norm_mlp(words)))
         return words, cache, attention
 
 

@@ -25,15 +25,15 @@ class UpDown(MeanRegionDecoder):
     def __init__(self, embedding: WordEmbedding, region_size: int, grid: tuple[int, int], **options: Any) -> None:
         super().__init__(embedding, region_size, grid, **{**options, "layers": 2})
         size, gates = self.size, self.kind.gates
-        self.language_in = nn.Linear(size, gates * size, bias=False)  # h2' -> the first cell
-        self.seen_in = nn.Linear(2 * size, gates * size)  # [v; h1] -> the second cell
-        self.kind.initialise(self.seen_in, size)
+        self.feedback_in = nn.Linear(size, gates * size, bias=False)  # h2' -> the first cell
+        self.language_in = nn.Linear(2 * size, gates * size)  # [v; h1] -> the second cell
+        self.kind.initialise(self.language_in, size)
 
     def recurrence(self, words_in: Tensor, state: Any, memory: Any, sampled: Tensor | None = None) -> RecurrentStep:
         """Equations 2 to 6."""
         first, second = zip(*(part.chunk(2, dim=-1) for part in state), strict=True)  # states of the two cells
-        first = self.cells[0](words_in + memory.whole + self.language_in(second[0]), *first)
+        first = self.cells[0](words_in + memory.whole + self.feedback_in(second[0]), *first)
         attended = self.attend(first[0], memory, sampled)
-        second = self.cells[1](self.seen_in(torch.cat([attended.context, first[0]], dim=-1)), *second)
+        second = self.cells[1](self.language_in(torch.cat([attended.context, first[0]], dim=-1)), *second)
         state = self.State(*(torch.cat(parts, dim=-1) for parts in zip(first, second, strict=True)))
         return RecurrentStep(second[0], state, attended)
