@@ -10,28 +10,31 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 Advance = Callable[..., None]
+Total = Callable[[], int | None]
 LOG_SECONDS = 30.0
 
 
 @contextmanager
-def progress(what: str, total: int, console: Console, done: int = 0) -> Iterator[Advance]:
+def progress(what: str, total: int | Total, console: Console, done: int = 0) -> Iterator[Advance]:
     """Show how far `what` is.
 
     Args:
         what: a few words for the left of the bar.
-        total: things to do.
+        total: things to do; or a function that returns it, or None while it is not known.
         console: where to show it; a bar only where it is a terminal.
         done: things that an earlier run did.
 
     Yields:
         `advance(n=1, note="")`, to be called after each piece of work.
     """
-    if total <= 0:
+    if isinstance(total, int) and total <= 0:
         yield lambda n=1, note="": None
-    elif console.is_terminal:
-        yield from _bar(what, total, console, done)
+        return
+    known = total if callable(total) else lambda: total
+    if console.is_terminal:
+        yield from _bar(what, known, console, done)
     else:
-        yield from _lines(what, total, console, done)
+        yield from _lines(what, known, console, done)
 
 
 @contextmanager
@@ -58,7 +61,7 @@ def counted(what: str, console: Console) -> Iterator[Callable[[int, int], None]]
         yield report
 
 
-def _bar(what: str, total: int, console: Console, done: int) -> Iterator[Advance]:
+def _bar(what: str, total: Total, console: Console, done: int) -> Iterator[Advance]:
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -69,11 +72,11 @@ def _bar(what: str, total: int, console: Console, done: int) -> Iterator[Advance
         TextColumn("{task.fields[note]}"),
     )
     with Progress(*columns, console=console, transient=True) as bar:
-        task = bar.add_task(what, total=total, completed=done, note="")
-        yield lambda n=1, note="": bar.update(task, advance=n, note=note)
+        task = bar.add_task(what, total=total(), completed=done, note="")
+        yield lambda n=1, note="": bar.update(task, advance=n, note=note, total=total())
 
 
-def _lines(what: str, total: int, console: Console, done: int) -> Iterator[Advance]:
+def _lines(what: str, total: Total, console: Console, done: int) -> Iterator[Advance]:
     start = said = time.monotonic()
     first = done
 
@@ -83,9 +86,10 @@ def _lines(what: str, total: int, console: Console, done: int) -> Iterator[Advan
         now = time.monotonic()
         if now - said >= LOG_SECONDS:
             said = now
-            left = (now - start) / max(done - first, 1) * (total - done)
-            console.print(
-                f"{what}: {done:,}/{total:,}, {left / 60:.1f} min left {note}".rstrip(), highlight=False, soft_wrap=True
-            )
+            line = f"{what}: {done:,} so far {note}"
+            if (all_ := total()) is not None:
+                left = (now - start) / max(done - first, 1) * (all_ - done)
+                line = f"{what}: {done:,}/{all_:,}, {left / 60:.1f} min left {note}"
+            console.print(line.rstrip(), highlight=False, soft_wrap=True)
 
     yield advance

@@ -209,7 +209,7 @@ def test_caption_prints_and_writes_json(cli: Cli, tiny_bundle: Path, tiny_photos
     assert done.out.splitlines() == [f"{entry['image']}: {entry['caption']}" for entry in entries]
     grid = seesay.load(tiny_bundle).bundle.grid
     for entry in entries:
-        assert list(entry) == ["image", "caption", "score", "words", "made_by"]
+        assert list(entry) == ["image", "id", "caption", "score", "words", "made_by"]
         assert entry["score"] < 0
         assert " ".join(word["text"] for word in entry["words"]) == entry["caption"]
         assert entry["score"] <= sum(word["logprob"] for word in entry["words"]) + 1e-3, "the end has its share"
@@ -246,7 +246,7 @@ def test_broken_photos_among_good_ones(cli: Cli, tiny_bundle: Path, tmp_path: Pa
     entries = lines_of(out)
     assert [Path(entry["image"]).name for entry in entries] == ["a.png", "b.jpg", "c.jpg", "d.jpg", "e.JPG"]
     assert ["error" in entry for entry in entries] == [False, True, False, True, False]
-    assert set(entries[1]) == {"image", "error"}
+    assert set(entries[1]) == {"image", "id", "error"} and entries[1]["id"] == "b.jpg"
     assert "damaged" in entries[1]["error"]
     assert "not a picture" in entries[3]["error"]
     assert len(done.out.splitlines()) == 3
@@ -368,7 +368,8 @@ def test_json_on_standard_output(cli: Cli, tiny_bundle: Path, tiny_photos: list[
     first, second = map(json.loads, done.out.splitlines())
     assert done.out.isascii(), "whatever the terminal's encoding"
     assert first["image"] == str(photo) and first["caption"]
-    assert second == {"image": f"{tmp_path}/gone.png", "error": f"{tmp_path}/gone.png: no such file"}
+    gone = f"{tmp_path}/gone.png"
+    assert second == {"image": gone, "id": gone, "error": f"{gone}: no such file"}
     assert f"seesay: {tmp_path}/gone.png: no such file\n" in done.err
     assert [path.name for path in tmp_path.iterdir()] == ["caf\u00e9.png"]
     done = cli("caption", photo, "--model", tiny_bundle, "--json", "-", "--resume")

@@ -7,7 +7,6 @@ import io
 import os
 import sys
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from copy import copy
@@ -23,7 +22,7 @@ from seesay.outputs import WRITERS
 from seesay.writing import STANDARD_OUTPUT
 
 if TYPE_CHECKING:
-    from seesay.cli.pipes import Pipe
+    from seesay.data.sources import Sources
     from seesay.search import SampleOptions
 
 app = typer.Typer(
@@ -69,7 +68,11 @@ Json = Annotated[Path | None, typer.Option("--json", help="Write JSON to this fi
 
 Photos = Annotated[
     list[str],
-    typer.Argument(metavar="PATH...", help="Photos, folders of photos (recursively), or - for a photo from a pipe."),
+    typer.Argument(
+        metavar="PATH...",
+        help="Photos, folders (recursively), @LIST (@-: from a pipe), manifests (.jsonl, .parquet), "
+        "tars, addresses (s3://...), or - for a photo from a pipe.",
+    ),
 ]
 
 
@@ -173,8 +176,9 @@ def demo(
     """Caption the packaged photos and write a page that shows where the model looked."""
     from seesay.assets import demo_photos
     from seesay.cli.caption import CaptionOptions, caption_photos
+    from seesay.data.sources import Sources
 
-    caption_photos(demo_photos(), CaptionOptions(model=model, outputs={"page": out}))
+    caption_photos(Sources(demo_photos()), CaptionOptions(model=model, outputs={"page": out}))
     print(f"\nOpen {printable(out)} and point at a word to see where the model looked for it.")
 
 
@@ -210,7 +214,11 @@ def caption(
     needed: Annotated[
         bool, typer.Option("--needed", help="On the page, what each word needed too; a second or so a photo.")
     ] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Skip photos that the JSON file has already.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Skip photos that the output has already.")] = False,
+    shard: Annotated[
+        str | None, typer.Option(metavar="K/N", help="Caption part K of N; the N parts are disjoint.")
+    ] = None,
+    columns: Annotated[str, typer.Option(help="A manifest's columns: image=pic,id=key.", show_default="guessed")] = "",
     precision: Precision = "auto",
     threads: Threads = None,
     device: Device = "cpu",
@@ -219,7 +227,9 @@ def caption(
 ) -> None:
     """Caption photos; the exit code is 1 if any photo could not be read."""
     check_outputs(outputs, resume)
-    if attention and "json" not in outputs:
+    if "parquet" in outputs and (alternatives or sample):
+        raise typer.BadParameter("--parquet has one caption a photo: use --json with --alternatives and --sample")
+    if attention and not {"json", "parquet"} & outputs.keys():
         say("seesay: --attention puts maps into the JSON; without --json it does nothing")
     if needed and "page" not in outputs:
         say("seesay: --needed puts maps onto the page; without --page it does nothing")
@@ -227,7 +237,7 @@ def caption(
     from seesay.cli.caption import CaptionOptions, caption_photos
 
     sampling = sample_options(sample, alternatives, temperature=temperature, top_p=top_p, seed=seed)
-    photos, pipes = photos_of(paths)
+    sources = sources_of(paths, shard, columns)
     options = CaptionOptions(
         model=model,
         precision=precision,
@@ -243,12 +253,14 @@ def caption(
         attention=attention,
         needed=needed and "page" in outputs,
         resume=resume,
-        pipes=pipes,
     )
-    failed = caption_photos(photos, options)
-    if failed:
-        say(f"seesay: {failed:,} of {len(photos):,} photos could not be captioned")
+    outcome = caption_photos(sources, options)
+    say_passed_over(sources)
+    if outcome.failed:
+        say(f"seesay: {outcome.failed:,} of {outcome.photos:,} photos could not be captioned")
         raise typer.Exit(1)
+    if not outcome.photos:
+        say(f"seesay: none of the {sources.listed:,} photos is in shard {shard}")
 
 
 def check_outputs(outputs: Mapping[str, Path], resume: bool) -> None:
@@ -261,8 +273,11 @@ def check_outputs(outputs: Mapping[str, Path], resume: bool) -> None:
         raise typer.BadParameter(f"--{streams[0]} and --{streams[1]}: standard output can have one of them only")
     if not resume:
         return
-    if "json" not in outputs:
-        raise typer.BadParameter("--resume needs --json OUT.jsonl, the file to go on with")
+    resumable = [name for name in outputs if WRITERS[name].resumes]
+    if not resumable:
+        raise typer.BadParameter("--resume needs --json OUT.jsonl or --parquet OUT, the output to go on with")
+    if len(resumable) > 1:
+        raise typer.BadParameter(f"--resume goes on with one output; give {' or '.join(f'--{n}' for n in resumable)}")
     if "json" in streams:
         raise typer.BadParameter("--resume needs a file to go on with, which standard output (--json -) is not")
     for name in outputs:
@@ -288,16 +303,50 @@ def sample_options(number: int | None, alternatives: int | None, **given: Any) -
         raise typer.BadParameter(f"--{error}") from None
 
 
-def photos_of(paths: list[str]) -> tuple[list[Path | str], dict[str, Pipe]]:
-    """The photos in files, folders and pipes; prints what is skipped in folders."""
+def sources_of(paths: list[str], shard: str | None = None, columns: str = "") -> Sources:
+    """The sources that a user names; refuses a shard or columns of another form."""
     from seesay.cli.pipes import pipes_among
-    from seesay.data.images import find_photos, passed_over_note
+    from seesay.data.sources import ManifestColumns, Shard, Sources
 
-    pipes, passed_over = pipes_among(paths), Counter()
-    photos = list(find_photos(paths, passed_over, pipes))
-    if passed_over:
-        say(f"seesay: {passed_over_note(passed_over)}")
-    return photos, pipes
+    try:
+        part = Shard.parse(shard) if shard is not None else None
+    except ValueError as error:
+        raise typer.BadParameter(f"--shard {error}") from None
+    try:
+        named_columns = ManifestColumns.parse(columns)
+    except ValueError as error:
+        raise typer.BadParameter(f"--columns {error}") from None
+    return Sources(paths, pipes_among(paths), part, named_columns)
+
+
+def say_passed_over(sources: Sources) -> None:
+    """Print what was skipped in folders."""
+    from seesay.data.images import passed_over_note
+
+    if sources.passed_over:
+        say(f"seesay: {passed_over_note(sources.passed_over)}")
+
+
+@app.command()
+def merge(
+    parts: Annotated[
+        list[Path],
+        typer.Argument(metavar="PART...", parser=named, help="Outputs of shards: JSON lines, or Parquet folders."),
+    ],
+    json: Annotated[
+        Path | None, typer.Option("--json", parser=named, help="Write JSON lines here.", show_default="standard output")
+    ] = None,
+    parquet: Annotated[
+        Path | None, typer.Option(parser=named, help="Write Parquet files into this new folder.")
+    ] = None,
+) -> None:
+    """Merge the outputs of shards; each photo is written once. The exit code is 1 if lines were cut off."""
+    from seesay.cli.merge import merge_parts
+
+    if json and parquet:
+        raise typer.BadParameter("--json and --parquet: give one of the two")
+    if not merge_parts(parts, json, parquet):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -313,19 +362,19 @@ def score(
     """Score a sentence for each photo: a JSON line per photo, the likeliest photo first."""
     from seesay.cli.score import score_photos
 
-    photos, pipes = photos_of(paths)
-    failed = score_photos(
-        photos,
+    sources = sources_of(paths)
+    failed, photos = score_photos(
+        sources,
         text,
         model=model,
         attention=attention,
-        pipes=pipes,
         precision=precision,
         threads=threads,
         device=device,
     )
+    say_passed_over(sources)
     if failed:
-        say(f"seesay: {failed:,} of {len(photos):,} photos could not be read")
+        say(f"seesay: {failed:,} of {photos:,} photos could not be read")
         raise typer.Exit(1)
 
 

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import sys
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seesay.caption import Failure
+from seesay.cli.count_aside import counted_aside
 from seesay.cli.load_model import load_model
 from seesay.cli.writable import STANDARD_OUTPUT, refuse_unwritable
 from seesay.errors import printable
 from seesay.outputs import WRITERS, Job, LeftOutError, OpenedOnce, Result, Writer
 
 if TYPE_CHECKING:
-    from seesay.cli.pipes import Pipe
+    from seesay.data.sources import ListedPhoto, Sources
     from seesay.runtime import CaptionModel
     from seesay.runtime.device import Wanted
     from seesay.runtime.sessions import Precision
@@ -39,7 +42,6 @@ class CaptionOptions:
         attention: whether to put each word's map into the JSON.
         needed: show on the page what each word needed.
         resume: whether to skip photos that the JSON file has already.
-        pipes: photos from pipes, by name.
     """
 
     model: str | None = None
@@ -56,7 +58,6 @@ class CaptionOptions:
     attention: bool = False
     needed: bool = False
     resume: bool = False
-    pipes: Mapping[str, Pipe] = field(default_factory=dict)
 
     @property
     def rules(self) -> dict[str, Any]:
@@ -64,22 +65,45 @@ class CaptionOptions:
         rules = {"prefix": self.prefix, "max_words": self.max_words, "forbid": list(self.forbid)}
         return {name: value for name, value in rules.items() if value not in (None, [])}
 
+    def results(self, captioner: CaptionModel, photos: Iterable[Any]) -> Iterator[Result]:
+        """The captions of photos with these options; see `CaptionModel.caption_many`."""
+        if self.sample:
+            return captioner.caption_many(photos, sample=self.sample, **self.rules)
+        if self.alternatives:
+            return captioner.caption_many(photos, beam=self.beam, alternatives=self.alternatives, **self.rules)
+        return captioner.caption_many(photos, beam=self.beam, **self.rules)
 
-def caption_photos(photos: Sequence[Path | str], options: CaptionOptions) -> int:
-    """Caption photos and write the outputs; returns the number of photos that failed.
+
+@dataclass
+class Outcome:
+    """What became of the photos.
+
+    Attributes:
+        photos: number of photos, those of an earlier run included.
+        failed: number of photos that could not be captioned.
+    """
+
+    photos: int = 0
+    failed: int = 0
+
+
+def caption_photos(sources: Sources, options: CaptionOptions) -> Outcome:
+    """Caption photos and write the outputs.
+
+    Captioning starts with the first photos that the sources list.
 
     Args:
-        photos: files, and names of `options.pipes`.
+        sources: what to caption.
         options: model, search and outputs.
 
     Raises:
         BusyError: another process writes to the JSON file.
-        SeesayError: an output cannot be written, or the JSON file cannot be continued.
+        SeesayError: there are no photos, an output cannot be written, or the JSON file cannot be continued.
     """
-    names = [str(photo) for photo in photos]
+    photos, names = first_photos(sources, options)
     job = Job(names, "samples" if options.sample else "alternatives", options.attention, options.resume)
     files = [file for name, path in options.outputs.items() for file in WRITERS[name].files(path, job)]
-    refuse_unwritable(*files, inputs=map(Path, photos))
+    refuse_unwritable(*files, reads=sources.reads)
 
     @cache
     def captioner() -> CaptionModel:
@@ -89,7 +113,19 @@ def caption_photos(photos: Sequence[Path | str], options: CaptionOptions) -> int
     job = replace(job, made_by=lambda: made_by(captioner(), options), needed=needed)
     with ExitStack() as stack:
         writers = [stack.enter_context(writer) for writer in _open_writers(options, job, captioner)]
-        return _write_all(names, options, captioner(), writers)
+        total = counted_aside(sources.count) if len(names) > 1 else None
+        return _write_all(photos, total, options, captioner(), writers)
+
+
+def first_photos(sources: Sources, options: CaptionOptions) -> tuple[Iterator[ListedPhoto], list[str]]:
+    """(all photos, the names of the first ones), or of all where a writer has to know them.
+
+    Raises:
+        DataError: there are no photos.
+    """
+    photos = iter(sources)
+    known = list(photos) if any(WRITERS[name].named for name in options.outputs) else list(islice(photos, 2))
+    return chain(known, photos), [photo.image for photo in known]
 
 
 def _open_writers(options: CaptionOptions, job: Job, load: Callable[[], object]) -> Iterator[Writer]:
@@ -121,46 +157,68 @@ def made_by(captioner: CaptionModel, options: CaptionOptions) -> dict[str, Any]:
 
 
 def _write_all(
-    names: Sequence[str], options: CaptionOptions, captioner: CaptionModel, writers: Sequence[Writer]
-) -> int:
-    done = {name for writer in writers for name in getattr(writer, "done", ())}
-    todo = [name for name in names if name not in done]
+    photos: Iterable[ListedPhoto],
+    total: Callable[[], int | None] | None,
+    options: CaptionOptions,
+    captioner: CaptionModel,
+    writers: Sequence[Writer],
+) -> Outcome:
+    outcome = Outcome()
     writers = sorted(writers, key=lambda writer: writer.resumes)  # --resume relies on its file, so it is written last
-    sources = [options.pipes.get(name, name) for name in todo]
-    results = _results(captioner, sources, options)
-    failed = 0
+    todo = (photo for photo in _counting(photos, outcome) if not any(_is_done(photo, writer) for writer in writers))
     print_captions = STANDARD_OUTPUT not in options.outputs.values()
-    for source, result in zip(sources, _counted(results, len(names), len(names) - len(todo)), strict=True):
-        failed += not _print_result(result, print_captions)
-        photo = OpenedOnce(source)
+    for photo, result in _with_progress(_results(captioner, todo, options), total, outcome):
+        outcome.failed += not _print_result(result, print_captions)
+        picture = OpenedOnce(photo.source, photo.id)
         for writer in writers:
             try:
-                writer.write(photo, result)
+                writer.write(picture, result)
             except LeftOutError as error:
-                failed += 1
+                outcome.failed += 1
                 _warn(str(error))
-    return failed
+    return outcome
 
 
-def _results(captioner: CaptionModel, sources: Iterable[Any], options: CaptionOptions) -> Iterator[Result]:
-    if options.sample:
-        return captioner.caption_many(sources, sample=options.sample, **options.rules)
-    if options.alternatives:
-        return captioner.caption_many(sources, beam=options.beam, alternatives=options.alternatives, **options.rules)
-    return captioner.caption_many(sources, beam=options.beam, **options.rules)
+def _is_done(photo: ListedPhoto, writer: Writer) -> bool:
+    return photo.id in writer.done.ids if photo.own_id else photo.image in writer.done
 
 
-def _counted(results: Iterator[Result], total: int, done: int) -> Iterator[Result]:
-    if total < 2 or sys.stdout.isatty():  # on a terminal captions scroll by; a bar is for redirected output
+def _results(
+    captioner: CaptionModel, photos: Iterable[ListedPhoto], options: CaptionOptions
+) -> Iterator[tuple[ListedPhoto, Result]]:
+    """Each photo with its result; photos are listed only some batches ahead."""
+    ahead: deque[ListedPhoto] = deque()
+
+    def handed_over() -> Iterator[Any]:
+        for photo in photos:
+            ahead.append(photo)
+            yield photo.source
+
+    for result in options.results(captioner, handed_over()):
+        yield ahead.popleft(), result
+
+
+def _counting(photos: Iterable[ListedPhoto], outcome: Outcome) -> Iterator[ListedPhoto]:
+    for photo in photos:
+        outcome.photos += 1
+        yield photo
+
+
+def _with_progress(
+    results: Iterator[tuple[ListedPhoto, Result]], total: Callable[[], int | None] | None, outcome: Outcome
+) -> Iterator[tuple[ListedPhoto, Result]]:
+    if total is None or sys.stdout.isatty():  # on a terminal captions scroll by; a bar is for redirected output
         yield from results
         return
     from rich.console import Console  # slow to import, so not for a single photo
 
     from seesay.progress import progress
 
-    with progress("captioning", total, Console(stderr=True), done) as advance:
+    with progress("captioning", total, Console(stderr=True)) as advance:
+        before = 0
         for result in results:
-            advance()
+            advance(outcome.photos - before)  # those that were done already count too
+            before = outcome.photos
             yield result
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seesay.caption import Caption, Failure
@@ -13,13 +11,13 @@ from seesay.cli.load_model import load_model
 from seesay.errors import printable
 
 if TYPE_CHECKING:
-    from seesay.cli.pipes import Pipe
+    from seesay.data.sources import Sources
     from seesay.runtime.device import Wanted
     from seesay.runtime.sessions import Precision
 
 
 def score_photos(
-    photos: Sequence[Path | str],
+    sources: Sources,
     text: str,
     *,
     model: str | None = None,
@@ -27,24 +25,22 @@ def score_photos(
     precision: Precision = "auto",
     threads: int | None = None,
     device: Wanted = "cpu",
-    pipes: Mapping[str, Pipe] | None = None,
-) -> int:
-    """Print a JSON line for each photo, the likeliest first, failures last; returns the number of failures.
+) -> tuple[int, int]:
+    """Print a JSON line for each photo, the likeliest first, failures last; returns (failures, photos).
 
     Args:
-        photos: files, and names of `pipes`.
+        sources: the photos.
         text: the sentence.
         model: bundle folder, packaged name, or None for the packaged default.
         attention: whether to print each word's map too.
         precision, threads, device: as for `seesay.load`.
-        pipes: photos from pipes, by name.
 
     Raises:
         TextError: the sentence has words that the model does not know, or none.
     """
-    names = [str(photo) for photo in photos]
+    photos = list(sources)
     captioner = load_model(model, threads, precision, device)
-    results = list(captioner.score_many([(pipes or {}).get(name, name) for name in names], text))
+    results = list(captioner.score_many([photo.source for photo in photos], text))
     scored = sorted((result for result in results if isinstance(result, Caption)), key=lambda caption: -caption.score)
     failures = [result for result in results if isinstance(result, Failure)]
     for result in scored:
@@ -52,4 +48,4 @@ def score_photos(
     for failure in failures:
         print(json.dumps(failure.to_dict()))
         print(f"seesay: {printable(failure.error)}", file=sys.stderr)
-    return len(failures)
+    return len(failures), len(photos)

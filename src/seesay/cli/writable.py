@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -28,10 +28,14 @@ def emit_json(path: Path, value: Any) -> None:
         write_json(path, value)
 
 
-def refuse_unwritable(*outputs: Path | None, inputs: Iterable[Path] = ()) -> None:
+def refuse_unwritable(*outputs: Path | None, reads: Callable[[Path], bool] | None = None) -> None:
     """Refuse outputs that cannot be written or would overwrite an input or another output, before any work.
 
     Standard output, "-", is never refused.
+
+    Args:
+        outputs: files.
+        reads: whether an existing file is an input.
 
     Raises:
         SeesayError: names the first such output and the reason.
@@ -39,8 +43,6 @@ def refuse_unwritable(*outputs: Path | None, inputs: Iterable[Path] = ()) -> Non
     files = [path for path in outputs if path and path != STANDARD_OUTPUT and not is_stream(path)]
     resolved = [path.resolve() for path in files]
     times = Counter(resolved)  # with a figure for each photo there may be a million
-    # only an existing file can be one of the photos; resolving a million photos takes a while
-    photos = {path.resolve() for path in inputs} if any(path.exists() for path in files) else set()
     for target, path in zip(resolved, files, strict=True):
         folder = target.parent
         problems = {
@@ -48,7 +50,7 @@ def refuse_unwritable(*outputs: Path | None, inputs: Iterable[Path] = ()) -> Non
             f"its folder {folder} does not exist": not folder.is_dir(),
             "no permission": path.exists() and not os.access(path, os.W_OK),
             f"no permission to make files in {folder}": not os.access(folder, os.W_OK),
-            "it is one of the photos": target in photos,
+            "it is one of the photos": bool(reads) and path.exists() and reads(path),
             "another output has the same name; give each its own": times[target] > 1,
         }
         for problem, applies in problems.items():

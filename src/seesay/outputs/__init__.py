@@ -14,19 +14,28 @@ from seesay.outputs.figures import Figures
 from seesay.outputs.html_page import Page
 from seesay.outputs.jsonl import JsonLines
 from seesay.outputs.opened_once import OpenedOnce
-from seesay.outputs.writer import Job, LeftOutError, Result, Writer
+from seesay.outputs.parquet import ParquetRows
+from seesay.outputs.writer import Done, Job, LeftOutError, Result, Writer
 
-WRITERS: dict[str, type[Writer]] = {"json": JsonLines, "csv": CsvTable, "figure": Figures, "page": Page}
+WRITERS: dict[str, type[Writer]] = {
+    "json": JsonLines,
+    "parquet": ParquetRows,
+    "csv": CsvTable,
+    "figure": Figures,
+    "page": Page,
+}
 
 __all__ = [
     "WRITERS",
     "CsvTable",
+    "Done",
     "Figures",
     "Job",
     "JsonLines",
     "LeftOutError",
     "OpenedOnce",
     "Page",
+    "ParquetRows",
     "Result",
     "Writer",
 ]

@@ -23,6 +23,7 @@ class Figures(Writer):
 
     about = "Draw the words on the photo here (.png)."
     whole = False
+    named = True
 
     def __init__(self, path: str | Path, job: Job | None = None) -> None:
         super().__init__(path, job)

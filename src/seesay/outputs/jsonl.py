@@ -9,9 +9,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seesay.caption import Failure
 from seesay.errors import SeesayError, printable
-from seesay.outputs.writer import Job, Result, Writer, captions_of, text_file
+from seesay.outputs.writer import Done, Job, Result, Writer, entry_of, text_file
 from seesay.writing import STANDARD_OUTPUT, is_stream, naming, only_writer, written_whole
 
 if TYPE_CHECKING:
@@ -22,9 +21,6 @@ LINE_START = b'{"image": '
 
 class JsonLines(Writer):
     """The JSON form of each result on its own line.
-
-    Attributes:
-        done: with `Job.resume`, names of the photos whose captions are in the file already.
 
     Raises:
         BusyError: another process writes to the file.
@@ -46,27 +42,19 @@ class JsonLines(Writer):
                 opened.enter_context(only_writer(target.with_name(f".{target.name}.lock"), busy))
             self.made_by = dict(self.job.made_by())
             how = {**self.made_by, "attention": self.job.attention}
-            self.done = captioned_before(self.path, how) if self.job.resume else set()
+            self.done = captioned_before(self.path, how) if self.job.resume else Done()
             self._file = opened.enter_context(text_file(self.path, append=bool(self.done)))
             self._open = opened.pop_all()
 
     def write(self, photo: ImageSource | HasPicture, result: Result) -> None:
-        entry = self._entry(result)
+        self.write_entry(entry_of(photo, result, self.job, self.made_by))
+
+    def write_entry(self, entry: Mapping[str, Any]) -> None:
+        """Write an object of its own line. Raises SeesayError: the file cannot be written."""
         to_stdout = self.path == STANDARD_OUTPUT  # which may be a terminal in any encoding
         with naming(self.path):
             self._file.write(json.dumps(entry, ensure_ascii=to_stdout) + "\n")
             self._file.flush()
-
-    def _entry(self, result: Result) -> dict[str, Any]:
-        if isinstance(result, Failure):
-            return result.to_dict()
-        captions = captions_of(result)
-        entry = captions[0].to_dict(self.job.attention)
-        if isinstance(result, list):
-            entry[self.job.several] = [
-                {"caption": caption.text, "score": round(float(caption.score), 5)} for caption in captions
-            ]
-        return entry | ({"made_by": self.made_by} if self.made_by else {})
 
     def close(self) -> None:
         self._open.close()
@@ -75,7 +63,7 @@ class JsonLines(Writer):
         self._open.close()
 
 
-def captioned_before(path: Path, how: Mapping[str, Any]) -> set[str]:
+def captioned_before(path: Path, how: Mapping[str, Any]) -> Done:
     """Photos that an earlier run captioned. Failures and an incomplete last line are removed from the file.
 
     Raises:
@@ -85,38 +73,52 @@ def captioned_before(path: Path, how: Mapping[str, Any]) -> set[str]:
     if path == STANDARD_OUTPUT or is_stream(path):
         raise SeesayError(f"{path}: --resume goes on with a file only")
     if not path.exists():
-        return set()
-    kept: set[str] = set()
+        return Done()
+    kept = Done()
     has_origin = True
     with written_whole(path) as scratch, path.open("rb") as old, scratch.open("wb") as new:
         for number, line in enumerate(old, 1):  # with attention it may be larger than memory
-            if not line.endswith(b"\n") and line.startswith(LINE_START[: len(line)]):
+            if is_cut_off(line):
                 break
             if not line.strip():
                 continue
-            entry = _read(line, f"{path}:{number}")
-            if "caption" in entry and entry["image"] not in kept:
-                has_origin &= _refuse_others(entry, how, f"{path}:{number}")
-                kept.add(entry["image"])
+            entry = read_entry(line, f"{path}:{number}")
+            if "caption" in entry and kept.note(entry["image"], entry.get("id")):
+                has_origin &= refuse_others(entry, how, f"{path}:{number}")
                 new.write(line)
     if not has_origin:
         print(f"seesay: note: {printable(path)}: does not say which model made its captions", file=sys.stderr)
     return kept
 
 
-def _read(line: bytes, where: str) -> dict[str, Any]:
-    """Parse a line of the file."""
+def read_entry(line: bytes, where: str) -> dict[str, Any]:
+    """Parse a line that `JsonLines` wrote. Raises SeesayError for any other."""
     try:
         entry = json.loads(line)
-        if isinstance(entry["image"], str) and ("caption" in entry or "error" in entry):
+        is_named = isinstance(entry["image"], str) and isinstance(entry.get("id", ""), str)
+        if is_named and ("caption" in entry or "error" in entry):
             return entry
     except (ValueError, KeyError, TypeError, RecursionError):
         pass
     raise SeesayError(f"{where}: no line that `seesay caption --json` wrote; --resume goes on with such a file only")
 
 
-def _refuse_others(entry: Mapping[str, Any], how: Mapping[str, Any], where: str) -> bool:
-    """Refuse to append to captions made in another way; returns whether the line says how it was made."""
+def refuse_others(entry: Mapping[str, Any], how: Mapping[str, Any], where: str) -> bool:
+    """Refuse to append to captions made in another way; returns whether the line says how it was made.
+
+    Raises:
+        SeesayError: it was made by another model or with other options.
+    """
+    if changed := differences(entry, how):
+        raise SeesayError(
+            f"{where}: was made with {changed}; give the same options, another --json file, or leave --resume "
+            "out to begin anew"
+        )
+    return entry.get("made_by") is not None
+
+
+def differences(entry: Mapping[str, Any], how: Mapping[str, Any]) -> str:
+    """How the options of a line differ from others, in words; "" if they do not, or if the line has none."""
     before = entry.get("made_by")
     was = dict(before) if isinstance(before, dict) else {}
     now = dict(how)
@@ -130,10 +132,9 @@ def _refuse_others(entry: Mapping[str, Any], how: Mapping[str, Any], where: str)
     changed = [name for name in now if name in was and was[name] != now[name]]
     if "digest" not in changed and "model" in changed:
         changed.remove("model")  # the same model under another name
-    if changed:
-        differences = ", ".join(f"{key} {printable(str(was[key])[:40])} (now {printable(now[key])})" for key in changed)
-        raise SeesayError(
-            f"{where}: was made with {differences}; give the same options, another --json file, or leave --resume "
-            "out to begin anew"
-        )
-    return before is not None
+    return ", ".join(f"{key} {printable(str(was[key])[:40])} (now {printable(now[key])})" for key in changed)
+
+
+def is_cut_off(line: bytes) -> bool:
+    """Whether a line is the last one of a run that was killed while it was written."""
+    return not line.endswith(b"\n") and line.startswith(LINE_START[: len(line)])

@@ -14,10 +14,15 @@ ENOUGH = 1280  # pixels a side: twice the size of pictures on a page
 
 
 class OpenedOnce:
-    """A photo that is opened when a writer first asks for its picture: upright, and large enough for all writers."""
+    """A photo that is opened when a writer first asks for its picture: upright, and large enough for all writers.
 
-    def __init__(self, source: ImageSource) -> None:
-        self.source = source
+    Args:
+        source: the photo.
+        id: what identifies it, for writers that name it.
+    """
+
+    def __init__(self, source: ImageSource, id: str | None = None) -> None:
+        self.source, self.id = source, id
         self._picture: Image.Image | None = None
 
     @property

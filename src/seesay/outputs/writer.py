@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self, TextIO
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TextIO, runtime_checkable
 
 from seesay.caption import Caption, Failure
 from seesay.errors import SeesayError
@@ -49,6 +49,27 @@ class Job:
     needed: Callable[[Image.Image, Caption], np.ndarray] | None = None
 
 
+class Done(set[str]):
+    """Names of the photos that are captioned already: paths or addresses.
+
+    Attributes:
+        ids: their ids.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ids: set[str] = set()
+
+    def note(self, image: str, id_: str | None) -> bool:
+        """Add a photo; returns whether it was not there."""
+        if image in self and (id_ is None or id_ in self.ids):
+            return False
+        self.add(image)
+        if id_ is not None:
+            self.ids.add(id_)
+        return True
+
+
 class Writer:
     """Base class: writes results one after the other.
 
@@ -63,15 +84,19 @@ class Writer:
         resumes: whether it can continue an earlier run's file; it then gets each result after the other writers.
         whole: whether one file has all photos, so that a resumed run, which has only some of them, cannot write it.
         streams: whether the file may be standard output, "-".
+        named: whether the names of all photos must be known in advance.
+        done: with `Job.resume`, the photos that the file has captions of already.
     """
 
     about: ClassVar[str]
     resumes: ClassVar[bool] = False
+    named: ClassVar[bool] = False
+    done: Done
     whole: ClassVar[bool] = True
     streams: ClassVar[bool] = False
 
     def __init__(self, path: str | Path, job: Job | None = None) -> None:
-        self.path, self.job = Path(path), job or Job()
+        self.path, self.job, self.done = Path(path), job or Job(), Done()
 
     @classmethod
     def files(cls, path: Path, job: Job) -> list[Path]:
@@ -109,6 +134,32 @@ class Writer:
             self.close()
         else:
             self.discard()
+
+
+@runtime_checkable
+class Identified(Protocol):
+    """A photo that knows what identifies it."""
+
+    @property
+    def id(self) -> str | None:
+        """Its path below its source, or the id that a manifest gives it."""
+        ...
+
+
+def entry_of(photo: object, result: Result, job: Job, made_by: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON form of a result: image, the photo's id if it has one, and the captions or the error."""
+    id_ = photo.id if isinstance(photo, Identified) else None
+    if isinstance(result, Failure):
+        entry = result.to_dict()
+    else:
+        captions = captions_of(result)
+        entry = captions[0].to_dict(job.attention)
+        if isinstance(result, list):
+            entry[job.several] = [
+                {"caption": caption.text, "score": round(float(caption.score), 5)} for caption in captions
+            ]
+        entry |= {"made_by": dict(made_by)} if made_by else {}
+    return entry if id_ is None else {"image": entry.pop("image"), "id": id_, **entry}
 
 
 def captions_of(result: Caption | list[Caption]) -> list[Caption]:

@@ -19,10 +19,11 @@ def find_photos(
 ) -> Iterator[Path | str]:
     """The named files, and the photos in the named folders, each once and in the order given.
 
-    Folders are searched recursively and in alphabetical order, without hidden files. A file that is
-    named is taken whatever its suffix; in folders, files without a photo's suffix are ignored. Links
-    are followed, but to no folder twice. Things that cannot be read are included (a name without a
-    file, a folder that cannot be listed, a pipe in a folder); `open_photo` says why they cannot.
+    Photos come while folders are still being listed, recursively and in alphabetical order, without
+    hidden files. A file that is named is taken whatever its suffix; in folders, files without a
+    photo's suffix are ignored. Links are followed, but to no folder twice. Things that cannot be
+    read are included (a name without a file, a folder that cannot be listed, a pipe in a folder);
+    `open_photo` says why they cannot.
 
     Args:
         paths: files and folders.
@@ -35,20 +36,55 @@ def find_photos(
     """
     paths, passed_over = list(paths), Counter() if passed_over is None else passed_over
     missing = {path: None for path in paths if path not in pipes and _is_missing(path)}
-    photos: dict[str, Path | str] = {}
-    seen: set[str] = set()
+    gone = {os.fspath(path) for path in missing}
+    held: list[str] | None = []  # names without a file, until it is certain that there are photos
+    for photo in _each_once(paths, passed_over, pipes, missing):
+        if held is None:
+            yield photo
+        elif isinstance(photo, str) and photo in gone:
+            held.append(photo)
+        else:
+            yield from held
+            held = None
+            yield photo
+    if held is not None:
+        raise DataError(_nothing_found(paths, list(missing), passed_over))
+
+
+def _each_once(
+    paths: list[Name],
+    passed_over: Counter[str],
+    pipes: Container[Name],
+    missing: Container[Name],
+) -> Iterator[Path | str]:
+    """The photos in order. What is remembered grows with folders and named files, not with photos."""
     place = _place_finder()
+    listed: set[str] = set()  # real paths of folders
+    named: set[str] = set()
     for path in paths:
         if path in pipes or path in missing:
-            photos.setdefault(os.fspath(path), os.fspath(path))
+            if os.fspath(path) not in named:
+                named.add(os.fspath(path))
+                yield os.fspath(path)
         elif os.path.isdir(path):  # noqa: PTH112  # pathlib's raises where it may not look
-            for photo in _photos_below(Path(path), seen, passed_over):
-                photos.setdefault(place(photo), photo)
-        else:
-            photos.setdefault(place(path), Path(path))
-    if photos.keys() == {os.fspath(path) for path in missing}:
-        raise DataError(_nothing_found(paths, list(missing), passed_over))
-    yield from photos.values()
+            for photo in _photos_below(Path(path), listed, passed_over):
+                if not named or place(photo) not in named:
+                    yield photo
+        elif (where := place(path)) not in named and not _was_listed(where, listed):
+            named.add(where)
+            yield Path(path)
+
+
+def _was_listed(place: str, listed: Container[str]) -> bool:
+    """Whether a file was among the photos of one of the listed folders."""
+    folder, name = os.path.split(place)
+    return folder in listed and not name.startswith(".") and is_photo_name(name)
+
+
+def is_photo_name(name: str) -> bool:
+    """Whether a file with this name counts as a photo in a folder."""
+    suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122
+    return suffix in photo_suffixes() and not picture_kind(suffix)
 
 
 def passed_over_note(passed_over: Mapping[str, int]) -> str:
