@@ -15,8 +15,8 @@ SRC = Path(__file__).resolve().parents[1] / "src" / "seesay"
 
 # top to bottom
 ROOMS = ("version", "errors", "geometry", "caption", "config", "progress", "writing", "assets", "metrics", "data")
-ROOMS += ("models", "search", "bundle", "export", "training", "runtime", "explain", "outputs", "evaluation")
-ROOMS += ("bench", "cli")
+ROOMS += ("models", "search", "bundle", "export", "training", "runtime", "explain", "outputs", "serve")
+ROOMS += ("evaluation", "bench", "cli")
 NARROW = {  # what a room may import, where that is less than all above it
     "version": set(),
     "errors": set(),
@@ -33,11 +33,16 @@ NARROW = {  # what a room may import, where that is less than all above it
     "runtime": {"caption", "data", "search", "bundle", "errors"},
     "explain": {"caption", "data", "errors", "geometry", "writing"},
     "outputs": {"caption", "data", "errors", "explain", "writing"},
+    "serve": {"version", "assets", "caption", "data", "errors", "explain", "outputs", "runtime"},
 }
 DOORS = {"caption": {"explain"}}  # rooms below that a method may open when it is called
 TORCH_ROOMS = ("models", "export", "training")
 TORCH_ROOMS += ("evaluation.with_torch", "bench.training", "bench.on_gpu")  # what they measure is a torch model
+SERVER_ROOMS = ("serve", "cli.serve")  # of the extra `serve`
+SERVER = ("fastapi", "starlette", "uvicorn", "pydantic", "multipart", "python_multipart", "prometheus_client")
 HEAVY = (
+    *SERVER,
+    "fastapi_swagger",
     "torch",
     "torchvision",
     "timm",
@@ -57,7 +62,7 @@ MODULES = {
     ".".join(path.relative_to(SRC).with_suffix("").parts).removesuffix("__init__").rstrip("."): path
     for path in sorted(SRC.rglob("*.py"))
 }
-BASE = [name for name in MODULES if not name.startswith(TORCH_ROOMS) and name != "__main__"]
+BASE = [name for name in MODULES if not name.startswith(TORCH_ROOMS + SERVER_ROOMS) and name != "__main__"]
 
 
 def imports_of(path: Path) -> set[str]:
@@ -121,8 +126,8 @@ def test_imports_make_no_circle() -> None:
         pytest.fail(f"a circle of imports: {' <- '.join(error.args[1])}")
 
 
-def test_the_package_itself_imports_nothing_but_its_version_and_the_runtime() -> None:
-    assert rooms_used("") == {"version", "runtime"}
+def test_the_package_itself_imports_its_version_and_what_its_names_need() -> None:
+    assert rooms_used("") == {"version", "runtime", "explain"}
 
 
 @pytest.mark.parametrize("name", list(MODULES))
@@ -132,6 +137,12 @@ def test_only_some_modules_know_torch(name: str) -> None:
         assert not known & {"torch", "torchvision", "timm", "lightning", "onnx", "onnxscript"}
     if room_of(name) not in ("runtime", "export"):
         assert "onnxruntime" not in known
+
+
+@pytest.mark.parametrize("name", list(MODULES))
+def test_only_the_server_knows_its_libraries(name: str) -> None:
+    if not name.startswith(SERVER_ROOMS):
+        assert not {module.split(".")[0] for module in imports_of(MODULES[name])} & set(SERVER)
 
 
 @pytest.mark.parametrize("room", ["models", "export", "training"])

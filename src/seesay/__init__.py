@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from seesay.version import __version__
 
 if TYPE_CHECKING:
+    from seesay.explain import show
     from seesay.runtime import CaptionModel, EncodedPhoto, SampleOptions
     from seesay.runtime.device import Wanted
     from seesay.runtime.sessions import Precision
@@ -25,11 +26,15 @@ TELEMETRY_OFF = {"ORT_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 for _name, _value in TELEMETRY_OFF.items():
     os.environ.setdefault(_name, _value)
 
-__all__ = ["CaptionModel", "EncodedPhoto", "SampleOptions", "__version__", "load"]
+__all__ = ["CaptionModel", "EncodedPhoto", "SampleOptions", "__version__", "load", "show"]
 
 
 def __getattr__(name: str) -> Any:
-    """Names of `__all__` that load onnxruntime, when they are first asked for."""
+    """Names of `__all__` that load onnxruntime or Pillow, when they are first asked for."""
+    if name == "show":
+        from seesay import explain
+
+        return explain.show
     if name in __all__:
         from seesay import runtime
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from seesay.errors import PhotoError
@@ -46,6 +46,8 @@ class Caption:
         words: its words in order, each with probability and attention.
         image: the photo's name or path, if it has one.
         warning: a defect of the photo that did not keep it from being read, such as a truncated file.
+        photo: the opened photo, if `CaptionModel.encode` opened it; notebooks show it. Others are opened
+            again by `image`.
     """
 
     text: str
@@ -53,6 +55,7 @@ class Caption:
     words: tuple[Word, ...]
     image: str | None = None
     warning: str | None = None
+    photo: HasPicture | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
         return self.text
@@ -61,6 +64,12 @@ class Caption:
         parts = [repr(self.text), f"score={float(self.score):.4g}", f"{len(self.words)} words"]
         parts += [f"{name}={value!r}" for name in ("image", "warning") if (value := getattr(self, name)) is not None]
         return f"Caption({', '.join(parts)})"
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the photo, and words that light it up; the words alone where there is no photo."""
+        from seesay.explain import caption_html  # Pillow loads only where something is drawn
+
+        return caption_html(self)
 
     def figure(self, photo: ImageSource | HasPicture, columns: int | None = None) -> Image.Image:
         """A picture with the photo and, for each word, the photo lit by the word's attention.

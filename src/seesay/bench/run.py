@@ -19,6 +19,7 @@ from seesay.bench.machine import machine
 from seesay.bench.make_photos import make_photos
 from seesay.bench.metrics import metrics
 from seesay.bench.results import Report
+from seesay.bench.serving import serving
 from seesay.bench.timing import Figure
 from seesay.errors import MissingExtraError, require
 from seesay.progress import progress
@@ -26,7 +27,8 @@ from seesay.runtime import CaptionModel
 from seesay.runtime.device import Wanted
 from seesay.runtime.sessions import Precision
 
-PARTS = ("captioning", "latency", "stages", "startup", "memory", "linear", "training", "features", "device", "metrics")
+PARTS = ("captioning", "latency", "stages", "startup", "memory", "linear")
+PARTS += ("training", "features", "device", "metrics", "serve")
 FEW_PHOTOS = 32  # for parts that take photos one by one, or all in one batch
 
 
@@ -100,10 +102,16 @@ def _parts(
         "features": lambda: _torch("training", "the feature cache").features(model, photos, repeats),
         "device": lambda: _torch("on_gpu", "a graphics card").captioning_on_device(model, few, repeats),
         "metrics": lambda: metrics(options.images, repeats),
+        "serve": lambda: _served(options, model, photos),
     }
     assert tuple(parts) == PARTS
     selected = {*(options.only or set(PARTS) - {"linear"}), *(["linear"] if options.linear else [])}
     return {name: part for name, part in parts.items() if name in selected and (gpu or name != "device")}
+
+
+def _served(options: Options, model: CaptionModel, photos: list[Path]) -> Iterable[Figure]:
+    require("fastapi", "serve", "the server")
+    return serving(model, photos, options.repeats, options.model, options.precision, options.device)
 
 
 def _torch(module: str, what: str) -> ModuleType:

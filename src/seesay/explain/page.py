@@ -25,6 +25,8 @@ Result = Caption | list[Caption] | Failure
 Item = tuple[Image.Image | None, Result]  # the picture may be None for a Failure
 
 LONG_SIDE = 640  # pixels; larger photos are shrunk to it
+MANY = 24  # photos from which on a page is a searchable gallery of small ones
+SMALL_SIDE = 320  # pixels, there
 QUALITY = 82  # of the JPEGs
 
 
@@ -42,6 +44,21 @@ def render_page(items: Iterable[Item], title: str = "seesay") -> str:
     return fill_page(title, "\n".join(item_html(image, caption) for image, caption in items))
 
 
+def fill_gallery(title: str, items: Iterable[str]) -> str:
+    """The page around many photos: small, side by side, searched by their captions and names.
+
+    Args:
+        title: heading and window title, plain text.
+        items: HTML, from `item_html` with `SMALL_SIDE`.
+    """
+    search = (
+        '<p class="search" hidden><label>Search <input type="search" autocomplete="off"></label>'
+        '<span role="status"></span></p>'
+    )
+    gallery = f'<section>{search}<div class="cards">\n{"".join(items)}\n</div></section>'
+    return fill_page(title, gallery, read_template("cards.css") + read_template("many.css"))
+
+
 def fill_page(title: str, items: str, style: str = "") -> str:
     """Put HTML of photos into the page.
 
@@ -51,7 +68,7 @@ def fill_page(title: str, items: str, style: str = "") -> str:
         style: additional CSS.
     """
     css = read_template("page.css") + style
-    return fill_template("page.html", title=escape(title), style=css, script=_script(), items=items)
+    return fill_template("page.html", title=escape(title), style=css, script=page_script(), items=items)
 
 
 def write_page(path: str | Path, items: Iterable[Item], title: str = "seesay") -> Path:
@@ -79,10 +96,27 @@ def write_html(path: str | Path, page: str) -> Path:
     return path
 
 
-def render_fragment(image: Image.Image, caption: Caption) -> str:
-    """One photo and its caption as HTML for use in another page, with style and script."""
-    style, script = read_template("page.css"), _script()
-    return f'<div class="seesay"><style>{style}</style>{item_html(image, caption)}</div><script>{script}</script>'
+def render_fragment(items: str, style: str = "") -> str:
+    """HTML to be put into another page, with its own style and script.
+
+    Args:
+        items: from `item_html` and around it.
+        style: CSS beside the page's own.
+    """
+    css = read_template("page.css") + style
+    return f'<div class="seesay"><style>{css}</style>{items}</div><script>{page_script()}</script>'
+
+
+def words_html(caption: Caption) -> str:
+    """A caption without its photo: its words, with how sure the model was of each."""
+    words = (
+        f'<span class="word" style="--p:{_p(word)}" title="{escape(percent(word.logprob))} sure">'
+        f"{escape(word.text)}</span>"
+        for word in caption.words
+    )
+    name = PurePath(caption.image).name if caption.image else ""
+    meta = f'<p class="meta"><span class="name">{escape(name)}</span></p>' if name else ""
+    return f'<p class="caption">{" ".join(words) or escape(caption.text)}</p>{meta}'
 
 
 def item_html(
@@ -119,7 +153,8 @@ def item_html(
         play += '<button type="button" class="switch" aria-pressed="false">What it needed</button>'
     return f"""<figure>
 <div class="photo" style="--aspect:{wide / high:.4f}">
-<img src="{_data_url(photo)}" width="{wide}" height="{high}" alt="{alt}"><canvas aria-hidden="true"></canvas>
+<img src="{_data_url(photo)}" width="{wide}" height="{high}" alt="{alt}" decoding="async">
+<canvas aria-hidden="true"></canvas>
 </div>
 <figcaption>
 <p class="caption" role="group" aria-label="Caption, word by word">{_sentence(caption)}</p>
@@ -143,10 +178,15 @@ def _sentence(caption: Caption) -> str:
 def _word(word: Word) -> str:
     text, probability = escape(word.text), escape(percent(word.logprob))
     return (
-        f'<button type="button" class="word" style="--p:{math.exp(min(word.logprob, 0.0)):.3f}" '
+        f'<button type="button" class="word" style="--p:{_p(word)}" '
         f'data-percent="{probability}"{_chosen(word)} aria-pressed="false" '
         f'aria-label="{text}, {probability} sure">{text}</button>'
     )
+
+
+def _p(word: Word) -> str:
+    """The word's probability for the style."""
+    return f"{math.exp(min(word.logprob, 0.0)):.3f}"
 
 
 def _chosen(word: Word) -> str:
@@ -192,7 +232,8 @@ def read_template(name: str) -> str:
     return (Path(__file__).parent / "template" / name).read_text("utf-8")
 
 
-def _script() -> str:
+def page_script() -> str:
+    """The script that lights up photos under the words of figures, whenever these come into the page."""
     colours = {"shade": (*SHADE, SHADE_OPACITY), "glow": (*GLOW, GLOW_OPACITY)}
     return fill_template("page.js", colours=json.dumps(colours))
 

@@ -74,7 +74,7 @@ def render_report(title: str, summary: Summary, sections: Iterable[Section]) -> 
     parts = {section.title: html for section in sections if (html := _section(section))}
     links = " ".join(f'<a href="#{_anchor(name)}">{escape(name)}</a>' for name in parts)
     items = [_summary_html(summary), f'<nav aria-label="Parts of the page">{links}</nav>', *parts.values()]
-    return fill_page(title, "\n".join(items), read_template("report.css"))
+    return fill_page(title, "\n".join(items), read_template("cards.css") + read_template("report.css"))
 
 
 def write_report(path: str | Path, title: str, summary: Summary, sections: Iterable[Section]) -> Path:

@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 class Page(Writer):
-    """The page, with its shrunken photos, is kept in memory and written when the writer is closed."""
+    """The page, with its shrunken photos, is kept in memory and written when the writer is closed.
+
+    Many photos (`seesay.explain.MANY`; `Job.photos` tells how many) become a searchable gallery of small ones.
+    """
 
     about = "Write a page of the photos and their words here (.html)."
 
@@ -35,9 +38,21 @@ class Page(Writer):
             except PhotoError as error:
                 image = result[0].image if isinstance(result, list) else result.image
                 result = Failure(image, error.reason if image else str(error))
-        self._items.append(explain.item_html(picture, result, several=self.job.several, needed=needed))
+        side = explain.SMALL_SIDE if self._is_gallery else explain.LONG_SIDE
+        self._items.append(explain.item_html(picture, result, side, several=self.job.several, needed=needed))
 
     def close(self) -> None:
         from seesay import explain
 
-        explain.write_html(self.path, explain.fill_page("seesay", "\n".join(self._items)))
+        page = (
+            explain.fill_gallery("seesay", self._items)
+            if self._is_gallery
+            else explain.fill_page("seesay", "\n".join(self._items))
+        )
+        explain.write_html(self.path, page)
+
+    @property
+    def _is_gallery(self) -> bool:
+        from seesay import explain
+
+        return len(self.job.photos) >= explain.MANY

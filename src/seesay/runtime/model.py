@@ -291,7 +291,7 @@ class CaptionModel:
     def _run(self, image: Photo, request: Request) -> list[Caption]:
         photo = self._read(image, self.engine, self._helper)
         [sentences] = run_request(request, self.engine, [photo], self.bundle)
-        return self._captions(photo, sentences)
+        return self._captions(image, photo, sentences)
 
     def _run_many(
         self, images: Iterable[Photo], request: Request, batch_size: int
@@ -323,7 +323,7 @@ class CaptionModel:
             for (index, photo), sentences in zip(
                 photos.items(), run_request(request, engine, [*photos.values()], self.bundle), strict=True
             ):
-                results[index] = self._captions(photo, sentences)
+                results[index] = self._captions(images[index], photo, sentences)
         return [results[index] for index in range(len(images))]
 
     def _read(self, image: Photo, engine: Engine, helper: Executor | None) -> PhotoInput:
@@ -334,8 +334,11 @@ class CaptionModel:
         pixels, warning = self.bundle.transform.read(image, helper)
         return PhotoInput(engine.encode(pixels), key_of(pixels), name_of(image), warning)
 
-    def _captions(self, photo: PhotoInput, sentences: Sequence[Hypothesis]) -> list[Caption]:
-        return [self.to_caption(sentence, photo.image, photo.warning) for sentence in sentences]
+    def _captions(self, image: Photo, photo: PhotoInput, sentences: Sequence[Hypothesis]) -> list[Caption]:
+        captions = [self.to_caption(sentence, photo.image, photo.warning) for sentence in sentences]
+        if isinstance(image, EncodedPhoto):
+            return [replace(caption, photo=image) for caption in captions]
+        return captions
 
     @property
     def _helper(self) -> ThreadPoolExecutor | None:

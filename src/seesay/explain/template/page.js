@@ -125,8 +125,36 @@
     });
   }
 
-  for (const figure of document.querySelectorAll(".seesay figure:not([data-ready])")) {
-    figure.dataset.ready = "";
-    if (figure.querySelector(".word")) wire(figure);
+  // Figures come to life when they are first pointed at or focused: of a thousand only those that are looked at.
+  for (const kind of ["pointerover", "pointerdown", "focus", "click"]) {
+    document.addEventListener(kind, ({ target }) => {
+      const figure = target.closest?.(".seesay figure:not([data-ready])");
+      if (!figure) return;
+      figure.dataset.ready = "";
+      if (figure.querySelector(".word")) wire(figure);
+    }, true); // before the word itself hears of it
   }
+
+  for (const search of document.querySelectorAll(".seesay .search:not([data-ready])")) {
+    search.dataset.ready = "";
+    const field = search.querySelector("input"), found = search.querySelector("[role=status]");
+    const items = [...search.parentElement.querySelectorAll("figure, .failed")];
+    const texts = items.map((item) => {
+      const parts = item.querySelectorAll(".caption, .name, .others li");
+      return (parts.length ? [...parts].map((part) => part.textContent).join(" ") : item.textContent).toLowerCase();
+    });
+    search.hidden = false;
+    field.addEventListener("input", () => {
+      const words = field.value.toLowerCase().split(/\s+/).filter(Boolean);
+      let shown = 0;
+      items.forEach((item, i) => {
+        item.hidden = !words.every((word) => texts[i].includes(word));
+        shown += !item.hidden;
+      });
+      found.textContent = `${shown} of ${items.length}`;
+    });
+  }
+
+  wireNew();
+  document.addEventListener("seesay-figures", wireNew);
 })();

@@ -1,0 +1,141 @@
+"""How fast a server answers, beside the same photos captioned as a folder in the same run."""
+
+from __future__ import annotations
+
+import http.client
+import re
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+
+from seesay.bench.timing import Figure, figure, interleaved, rates
+from seesay.errors import SeesayError
+from seesay.runtime import CaptionModel
+from seesay.runtime.device import Wanted
+from seesay.runtime.sessions import Precision
+
+CLIENTS = (1, 8, 32)  # each sends its next photo once it has the answer
+BOUNDARY = "seesay-bench"
+START_SECONDS = 60
+
+
+def serving(
+    model: CaptionModel,
+    photos: Sequence[Path],
+    repeats: int,
+    name: str | None = None,
+    precision: Precision = "auto",
+    device: Wanted = "cpu",
+) -> Iterator[Figure]:
+    """Requests a second of one photo each, and how long they take, for some numbers of clients.
+
+    Server and clients share this machine's cores, as the folder run has them all.
+
+    Raises:
+        SeesayError: the server does not start, or answers something else than captions.
+    """
+    bodies = [_form(photo) for photo in photos]
+    taken: dict[int, list[list[float]]] = {clients: [] for clients in CLIENTS}
+    with _server(name, precision, device) as port:
+
+        def run(clients: int) -> Callable[[], object]:
+            return lambda: taken[clients].append(ask_all(port, bodies, clients))
+
+        tasks = {f"clients_{clients}": run(clients) for clients in CLIENTS}
+        tasks["folder"] = lambda: list(model.caption_many(photos))
+        interleaved(1, **tasks)  # the first run allocates
+        for each in taken.values():
+            each.clear()
+        seconds = interleaved(repeats, **tasks)
+    folder = rates(len(photos), seconds["folder"])
+    for clients in CLIENTS:
+        speeds = rates(len(photos), seconds[f"clients_{clients}"])
+        what = f"{clients} client{'s' if clients > 1 else ''}"
+        against = "photos/s of a folder"
+        yield figure(f"serve.clients_{clients}", what, "requests/s", speeds, folder, against)
+        for share, key in ((50, "p50"), (95, "p95")):
+            values = [1000 * _percentile(each, share) for each in taken[clients]]
+            yield figure(f"serve.clients_{clients}_{key}", f"{what}, {key}", "ms", values)
+
+
+def ask_all(port: int, bodies: Sequence[bytes], clients: int) -> list[float]:
+    """Seconds that each request took, all of them sent by so many clients at the same time."""
+    numbers = count()
+    seconds: list[float] = []
+    failed: list[str] = []
+
+    def client() -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+        headers = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
+        while (number := next(numbers)) < len(bodies) and not failed:
+            started = time.perf_counter()
+            connection.request("POST", "/v1/captions", bodies[number], headers)
+            answer = connection.getresponse()
+            text = answer.read()
+            if answer.status == 200:
+                seconds.append(time.perf_counter() - started)
+            else:
+                failed.append(f"the server answered {answer.status}: {text[:200].decode()}")
+        connection.close()
+
+    threads = [threading.Thread(target=client) for _ in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failed:
+        raise SeesayError(failed[0])
+    return seconds
+
+
+@contextmanager
+def _server(name: str | None, precision: Precision, device: Wanted) -> Iterator[int]:
+    """A server in a process of its own, on a free port."""
+    command = [sys.executable, "-m", "seesay", "serve", "--port", "0"]
+    command += ["--precision", precision, "--device", device, *(["--model", name] if name else [])]
+    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        assert server.stderr
+        said = server.stderr.readline()
+        found = re.search(r"http://127\.0\.0\.1:(\d+)/", said)
+        if not found:
+            raise SeesayError(f"the server does not start: {said.strip()}")
+        log = threading.Thread(target=server.stderr.read, daemon=True)  # or its pipe fills up
+        log.start()
+        _wait(int(found[1]))
+        yield int(found[1])
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def _wait(port: int) -> None:
+    """Until the server answers."""
+    end = time.monotonic() + START_SECONDS
+    while True:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=START_SECONDS)
+        try:
+            connection.request("GET", "/ready")
+            connection.getresponse().read()
+            return
+        except OSError:
+            if time.monotonic() > end:
+                raise SeesayError("the server does not answer") from None
+            time.sleep(0.05)
+        finally:
+            connection.close()
+
+
+def _form(photo: Path) -> bytes:
+    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="photos"; filename="{photo.name}"'
+    return f"{head}\r\n\r\n".encode() + photo.read_bytes() + f"\r\n--{BOUNDARY}--\r\n".encode()
+
+
+def _percentile(values: Sequence[float], share: int) -> float:
+    return statistics.quantiles(values, n=100)[share - 1] if len(values) > 1 else values[0]

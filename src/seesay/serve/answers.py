@@ -1,0 +1,115 @@
+"""Captions as JSON: what the command line writes, and what programs of others expect."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from seesay.caption import Caption
+from seesay.outputs.jsonl import entry_of
+from seesay.serve.batcher import Answer, Unreadable
+from seesay.serve.limits import RefusedError
+from seesay.serve.options import CaptionOptions, Options
+
+
+def results_of(found: Sequence[Answer | Unreadable], options: Options) -> list[dict[str, Any]]:
+    """The JSON of each photo, in order, as `seesay caption --json` writes it.
+
+    Raises:
+        RefusedError: no photo could be read; the reason is the first one's.
+    """
+    if all(isinstance(each, Unreadable) for each in found):
+        raise unreadable_error(found[0])
+    drawn = isinstance(options, CaptionOptions) and options.sample is not None
+    several = "samples" if drawn else "alternatives"
+    listed = isinstance(options, CaptionOptions) and (drawn or options.alternatives is not None)
+    return [_result(each, options.attention, several, listed) for each in found]
+
+
+def _result(found: Answer | Unreadable, attention: bool, several: str, listed: bool) -> dict[str, Any]:
+    if isinstance(found, Unreadable):
+        return found.to_dict()
+    return entry_of(found.captions if listed else found.captions[0], attention, several)
+
+
+def unreadable_error(failure: Answer | Unreadable) -> RefusedError:
+    """Why the only photo of a request, or the first of them, was not captioned."""
+    assert isinstance(failure, Unreadable)
+    codes = {413: "photo_too_large", 415: "no_photo", 422: "bad_photo"}
+    return RefusedError(failure.status, codes[failure.status], failure.error)
+
+
+def confidence(caption: Caption) -> float:
+    """How sure the model was of the words, 0 to 1: the geometric mean of their probabilities.
+
+    This is the one place to use a calibrated confidence, once captions have one.
+    """
+    if not caption.words:
+        return 0.0
+    return math.exp(min(sum(word.logprob for word in caption.words) / len(caption.words), 0.0))
+
+
+class WordJson(BaseModel):
+    """One word of a caption."""
+
+    model_config = ConfigDict(extra="allow")
+    text: str
+    logprob: float = Field(description="natural log-probability")
+    attention: list[list[float]] | None = Field(
+        None, description="rows x cols weights that sum to 1, where they were asked for"
+    )
+
+
+class SentenceJson(BaseModel):
+    """One of several captions."""
+
+    caption: str
+    score: float
+
+
+class ResultJson(BaseModel):
+    """One photo: its caption, or why there is none."""
+
+    model_config = ConfigDict(extra="allow")
+    image: str | None = Field(description="the file's name, where one was given")
+    caption: str | None = None
+    score: float | None = Field(None, description="natural log-probability, the end included")
+    words: list[WordJson] | None = None
+    alternatives: list[SentenceJson] | None = None
+    samples: list[SentenceJson] | None = None
+    warning: str | None = Field(None, description="what is wrong with a photo that could be read")
+    error: str | None = Field(None, description="why this photo has no caption")
+
+
+class ResultsJson(BaseModel):
+    """The photos of a request, in order."""
+
+    model: str
+    results: list[ResultJson]
+
+
+class ErrorBody(BaseModel):
+    """What is wrong."""
+
+    message: str = Field(description="for people: what is wrong, and what to do")
+    type: str = Field(description="`invalid_request_error` or `server_error`")
+    code: str = Field(description="for programs: one word, which never changes")
+    param: str | None = None
+
+
+class ErrorJson(BaseModel):
+    """Every refusal."""
+
+    error: ErrorBody
+
+
+def error_json(error: RefusedError, path: str = "") -> dict[str, Any]:
+    """A refusal as JSON, in the form that the programs which use this path understand."""
+    if path.startswith("/api/v1/vision"):  # PhotoPrism: a text and a code
+        return {"code": error.status, "error": error.message, "result": {}}
+    kind = "invalid_request_error" if error.status < 500 else "server_error"
+    body = ErrorBody(message=error.message, type=kind, code=error.code)
+    return {"error": body.model_dump()}

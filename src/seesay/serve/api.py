@@ -1,0 +1,198 @@
+"""seesay's own API: captions, scores, figures and pages of photos."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel
+from starlette.responses import JSONResponse, Response
+
+from seesay import explain
+from seesay.serve.answers import ErrorJson, ResultsJson, results_of, unreadable_error
+from seesay.serve.batcher import Answer, Unreadable, Upload
+from seesay.serve.bodies import media_type, photo_of, read_form, read_json, too_many
+from seesay.serve.limits import RefusedError
+from seesay.serve.options import (
+    CaptionOptions,
+    CaptionRequest,
+    DrawOptions,
+    DrawRequest,
+    PhotoJson,
+    Photos,
+    ScoreOptions,
+    ScoreRequest,
+    checked,
+)
+from seesay.serve.service import Service
+
+Kind = TypeVar("Kind", bound=BaseModel)
+
+REFUSALS: dict[int | str, dict[str, Any]] = {
+    status: {"model": ErrorJson, "description": what}
+    for status, what in {
+        400: "the body is no JSON, or no form",
+        401: "the token is missing or wrong",
+        403: "a page of another origin asks",
+        408: "the body came too slowly",
+        413: "too many bytes, photos or pixels",
+        415: "no photo, or a body of another type",
+        421: "the server does not go by this name",
+        422: "the options, or the photo, cannot be used",
+        429: "too many photos wait: try after Retry-After seconds",
+        503: "no time or no memory left: try after Retry-After seconds",
+    }.items()
+}
+
+
+def body_of(options: type[BaseModel], in_json: type[BaseModel]) -> dict[str, Any]:
+    """The OpenAPI description of a body that is a form or JSON."""
+    form = options.model_json_schema()
+    file = {"type": "string", "format": "binary"}
+    form["properties"] = {
+        "photos": {"type": "array", "items": file, "minItems": 1},
+        **form.get("properties", {}),
+    }
+    form["required"] = ["photos", *form.get("required", ())]
+    content = {"multipart/form-data": form, "application/json": _inlined(in_json)}
+    described = {kind: {"schema": schema} for kind, schema in content.items()}
+    return {"requestBody": {"required": True, "content": described}}
+
+
+def _inlined(model: type[BaseModel]) -> dict[str, Any]:
+    """A model's JSON schema without references, as it stands outside the document's components."""
+    schema = model.model_json_schema()
+    definitions = schema.pop("$defs", {})
+
+    def inline(value: Any) -> Any:
+        if isinstance(value, list):
+            return [inline(each) for each in value]
+        if not isinstance(value, dict):
+            return value
+        if "$ref" in value:
+            return inline(definitions[value["$ref"].rsplit("/", 1)[-1]])
+        return {name: inline(each) for name, each in value.items()}
+
+    return inline(schema)
+
+
+async def read_photos(
+    service: Service, request: Request, options: type[Kind], in_json: type[BaseModel]
+) -> tuple[list[Upload], Kind]:
+    """Photos and options of a form or of JSON.
+
+    Raises:
+        RefusedError: they are not what is expected.
+    """
+    kind = media_type(request)
+    if kind == "multipart/form-data":
+        uploads, fields = await read_form(request, service.limits)
+        return uploads, checked(options, fields)
+    if kind == "application/json":
+        body = checked(in_json, await read_json(request))
+        assert isinstance(body, Photos)
+        if len(body.photos) > service.limits.photos:
+            raise too_many(service.limits)
+        uploads = [_upload(photo, n) for n, photo in enumerate(body.photos)]
+        return uploads, options.model_validate(body.model_dump(exclude={"photos"}))
+    message = "expected a body of type multipart/form-data or application/json"
+    raise RefusedError(415, "unsupported_media_type", message)
+
+
+def _upload(photo: str | PhotoJson, place: int) -> Upload:
+    where = f"photos.{place}"
+    if isinstance(photo, PhotoJson):
+        return photo_of(photo.data, photo.name, where)
+    return photo_of(photo, None, where)
+
+
+def routes(service: Service) -> APIRouter:
+    """The paths about photos."""
+    router = APIRouter()
+
+    @router.post(
+        "/v1/captions",
+        response_model=ResultsJson,
+        responses=REFUSALS,
+        openapi_extra=body_of(CaptionOptions, CaptionRequest),
+        summary="Caption photos",
+        tags=["photos"],
+    )
+    async def captions(request: Request) -> Response:
+        """One result for each photo, in order: its caption, or why there is none.
+
+        If none of the photos can be read, the answer is the error of the first.
+        """
+        uploads, options = await read_photos(service, request, CaptionOptions, CaptionRequest)
+        found = await service.ask(request, uploads, options.ask())
+        return JSONResponse({"model": service.name, "results": results_of(found, options)})
+
+    @router.post(
+        "/v1/scores",
+        response_model=ResultsJson,
+        responses=REFUSALS,
+        openapi_extra=body_of(ScoreOptions, ScoreRequest),
+        summary="Score a sentence of your own",
+        tags=["photos"],
+    )
+    async def scores(request: Request) -> Response:
+        """How likely the model finds the sentence for each photo, and where it would look."""
+        uploads, options = await read_photos(service, request, ScoreOptions, ScoreRequest)
+        found = await service.ask(request, uploads, options.ask())
+        return JSONResponse({"model": service.name, "results": results_of(found, options)})
+
+    @router.post(
+        "/v1/figures",
+        response_class=Response,
+        responses={**REFUSALS, 200: {"content": {"image/png": {}}, "description": "a PNG"}},
+        openapi_extra=body_of(DrawOptions, DrawRequest),
+        summary="Draw a caption word by word",
+        tags=["photos"],
+    )
+    async def figures(request: Request) -> Response:
+        """The first photo and what each word looked at, as one picture."""
+        uploads, options = await read_photos(service, request, DrawOptions, DrawRequest)
+        found = await service.ask(request, uploads[:1], options.ask())
+        return Response(await asyncio.to_thread(_figure, _read(found)[0]), media_type="image/png")
+
+    @router.post(
+        "/v1/pages",
+        response_class=Response,
+        responses={**REFUSALS, 200: {"content": {"text/html": {}}, "description": "a page"}},
+        openapi_extra=body_of(DrawOptions, DrawRequest),
+        summary="Make a self-contained page",
+        tags=["photos"],
+    )
+    async def pages(request: Request) -> Response:
+        """The photos with their captions in one HTML file, as `seesay caption --page` writes it."""
+        uploads, options = await read_photos(service, request, DrawOptions, DrawRequest)
+        found = _read(await service.ask(request, uploads, options.ask()))
+        several = "samples" if options.sample else "alternatives"
+        page = await asyncio.to_thread(_page, found, several)
+        # to be saved, not shown: its script would not be allowed to run under this server's name
+        headers = {"content-disposition": 'attachment; filename="captions.html"'}
+        return Response(page, media_type="text/html", headers=headers)
+
+    return router
+
+
+def _read(found: Sequence[Answer | Unreadable]) -> list[Answer]:
+    """All of them, or RefusedError for the first photo that could not be read."""
+    for each in found:
+        if isinstance(each, Unreadable):
+            raise unreadable_error(each)
+    return [each for each in found if isinstance(each, Answer)]
+
+
+def _figure(answer: Answer) -> bytes:
+    file = io.BytesIO()
+    explain.draw_figure(answer.photo.picture, answer.captions[0]).save(file, "PNG")
+    return file.getvalue()
+
+
+def _page(answers: Sequence[Answer], several: str) -> str:
+    items = [explain.item_html(each.photo.picture, each.captions, several=several) for each in answers]
+    return explain.fill_page("seesay", "\n".join(items))

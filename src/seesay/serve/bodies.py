@@ -1,0 +1,191 @@
+"""Bodies of requests: read within the limits, in memory only, and taken apart."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import Request
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect
+from starlette.types import Message, Receive
+
+from seesay.serve.batcher import Upload
+from seesay.serve.limits import MIB, ClientGoneError, Limits, RefusedError
+
+FIELDS, FIELD_BYTES = 64, 64 * 1024  # of a form, beside its photos
+IN_LOOP = 256 * 1024  # bytes of JSON that are parsed without a thread
+DATA_URL = re.compile(r"data:[^,]{0,200};base64,", re.IGNORECASE)
+OTHER_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]{1,20}:")
+
+
+class Memory:
+    """The bytes of all bodies that are being read or answered."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.used = most, 0
+
+
+class MeteredBody:
+    """The `receive` of one request, which counts what comes.
+
+    Args:
+        receive: the server's.
+        limits: of the body.
+        memory: shared by all requests; `release` gives back what this one took.
+    """
+
+    def __init__(self, receive: Receive, limits: Limits, memory: Memory) -> None:
+        self._receive, self._limits, self._memory = receive, limits, memory
+        self._deadline = asyncio.get_running_loop().time() + limits.body_seconds
+        self.bytes = 0
+        self.complete = False
+
+    async def __call__(self) -> Message:
+        """The next message. Raises RefusedError: too much, too slowly, or no memory for it."""
+        if self.complete:
+            return await self._receive()
+        message = await self._in_time()
+        size = len(message.get("body", b""))
+        self.bytes += size
+        self._memory.used += size
+        self.complete = not message.get("more_body", False)
+        if self.bytes > self._limits.body_bytes:
+            raise too_large(self._limits)
+        if self._memory.used > self._memory.most:
+            raise RefusedError(503, "busy", "too many photos at once: try later", retry_after=2)
+        return message
+
+    async def drain(self) -> None:
+        """Throw away the rest for a while: clients read an answer only after they have sent all."""
+        left = 4 * self._limits.body_bytes
+        while not self.complete and left > 0:
+            message = await self._in_time()
+            left -= len(message.get("body", b""))
+            self.complete = not message.get("more_body", False)
+
+    def release(self) -> None:
+        """The body is no longer in memory."""
+        self._memory.used -= self.bytes
+
+    async def _in_time(self) -> Message:
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                return await self._receive()
+        except TimeoutError:
+            seconds = f"{self._limits.body_seconds:g} seconds"
+            message = f"the body did not arrive within {seconds}"
+            raise RefusedError(408, "too_slow", message) from None
+
+
+def too_large(limits: Limits) -> RefusedError:
+    """For a body beyond the limit."""
+    most = f"{limits.body_bytes / MIB:g} MiB"
+    return RefusedError(413, "too_large", f"the request is larger than {most}: send fewer photos")
+
+
+class _InMemory(MultiPartParser):
+    spool_max_size = 2**62  # bytes; files never go to the disk
+
+
+def media_type(request: Request) -> str:
+    """The body's type without parameters, in lower case."""
+    return request.headers.get("content-type", "").split(";")[0].strip().lower()
+
+
+async def read_form(request: Request, limits: Limits) -> tuple[list[Upload], dict[str, Any]]:
+    """Photos and fields of a form; a field that comes several times has a list of its values.
+
+    Raises:
+        RefusedError: it is no form, has too many parts, or no photo.
+    """
+    parser = _InMemory(
+        request.headers,
+        request.stream(),
+        max_files=limits.photos,
+        max_fields=FIELDS,
+        max_part_size=FIELD_BYTES,
+    )
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        if error.message.startswith("Too many files"):
+            raise too_many(limits) from None
+        raise RefusedError(400, "bad_form", f"no valid form: {error.message}") from None
+    except ClientDisconnect:
+        raise ClientGoneError from None
+    uploads: list[Upload] = []
+    fields: dict[str, Any] = {}
+    for name, value in form.multi_items():
+        if isinstance(value, UploadFile):
+            uploads.append(Upload(value.file.read(), value.filename or None))
+            value.file.close()
+        elif name in fields:
+            before = fields[name]
+            fields[name] = [*(before if isinstance(before, list) else [before]), value]
+        else:
+            fields[name] = value
+    return uploads, fields
+
+
+async def read_json(request: Request) -> Any:
+    """The body's JSON.
+
+    Raises:
+        RefusedError: it is none.
+    """
+    try:
+        body = await request.body()
+    except ClientDisconnect:
+        raise ClientGoneError from None
+    try:
+        if len(body) <= IN_LOOP:
+            return json.loads(body)
+        return await asyncio.to_thread(json.loads, body)
+    except (ValueError, RecursionError):
+        raise RefusedError(400, "bad_json", "the body is not JSON") from None
+
+
+def photo_of(text: str, name: str | None = None, where: str = "photos") -> Upload:
+    """A photo that was given as base64, plain or as a data URL.
+
+    Nothing else is taken: a server that opened what clients name would read their neighbours'
+    files, and the machines behind its firewall.
+
+    Raises:
+        RefusedError: it is a URL of another kind, or no base64.
+    """
+    found = DATA_URL.match(text)
+    if not found and (other := OTHER_URL.match(text)):
+        message = f"{where}: a URL ({other[0]}...) is not fetched; send the photo as a data URL"
+        raise RefusedError(422, "url_refused", message)
+    start = found.end() if found else 0
+    encoded = text[start:].translate(_PLAIN)
+    try:
+        data = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        message = f"{where}: expected a photo in base64 or as a data URL"
+        raise RefusedError(422, "bad_base64", message) from None
+    return Upload(data, name)
+
+
+# the alphabet for URLs, as some clients use it, and line breaks, which MIME allows
+_PLAIN: Mapping[int, int | None] = {
+    ord("-"): ord("+"),
+    ord("_"): ord("/"),
+    ord("\n"): None,
+    ord("\r"): None,
+    ord("="): None,
+}
+
+
+def too_many(limits: Limits) -> RefusedError:
+    """For more photos than a request may have."""
+    most = f"at most {limits.photos}"
+    return RefusedError(413, "too_many_photos", f"too many photos in one request: {most}")

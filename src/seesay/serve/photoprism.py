@@ -1,0 +1,119 @@
+"""The captions half of PhotoPrism's vision service, `POST /api/v1/vision/caption`.
+
+What PhotoPrism sends and expects is fixed by the structures ApiRequest and ApiResponse of its package
+internal/ai/vision (github.com/photoprism/photoprism).
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.responses import JSONResponse, Response
+
+from seesay.serve.answers import confidence, unreadable_error
+from seesay.serve.api import REFUSALS
+from seesay.serve.batcher import Ask, Unreadable
+from seesay.serve.bodies import photo_of, read_json
+from seesay.serve.limits import RefusedError
+from seesay.serve.options import Base64, checked
+from seesay.serve.service import Service
+
+PATH = "/api/v1/vision/caption"
+
+
+class VisionRequest(BaseModel):
+    """What is used of a request; prompts and options for language models are not."""
+
+    model_config = ConfigDict(extra="allow")
+    id: Annotated[str, Field(max_length=200)] = ""
+    images: list[Base64] = Field(default=[], description="data URLs; the first is captioned", max_length=100)
+    url: str = Field("", description="refused: nothing is fetched")
+
+
+class CaptionResult(BaseModel):
+    """The caption; the source is left to PhotoPrism."""
+
+    text: str
+    confidence: float = Field(ge=0, le=1)
+
+
+class Result(BaseModel):
+    """Labels and faces are not for this server."""
+
+    caption: CaptionResult | None = None
+
+
+class VisionModel(BaseModel):
+    """Which model it was."""
+
+    type: str = "caption"
+    name: str
+    version: str
+    resolution: int
+
+
+class VisionResponse(BaseModel):
+    """An answer, or in `error` why there is none."""
+
+    id: str = ""
+    code: int
+    error: str = ""
+    model: VisionModel | None = None
+    result: Result
+
+
+def routes(service: Service) -> APIRouter:
+    """The path that PhotoPrism calls."""
+    router = APIRouter(tags=["adapters"])
+    errors = {status: {**what, "model": VisionResponse} for status, what in REFUSALS.items()}
+
+    @router.post(
+        PATH,
+        response_model=VisionResponse,
+        responses=errors,
+        summary="Caption a photo for PhotoPrism",
+        openapi_extra={
+            "requestBody": {
+                "required": True,
+                "content": {"application/json": {"schema": VisionRequest.model_json_schema()}},
+            }
+        },
+    )
+    async def vision_caption(request: Request) -> Response:
+        """The caption of the first image, with how sure the model was of its words."""
+        asked = checked(VisionRequest, await read_json(request))
+        if asked.url:
+            raise RefusedError(422, "url_refused", "url: nothing is fetched; set FileScheme: data")
+        if not asked.images:
+            raise RefusedError(422, "no_photos", "images: expected a photo as a data URL")
+        [found] = await service.ask(request, [photo_of(asked.images[0], None, "images.0")], Ask())
+        if isinstance(found, Unreadable):
+            raise unreadable_error(found)
+        caption = found.captions[0]
+        return JSONResponse(
+            {
+                "id": asked.id,
+                "code": 200,
+                "model": _model(service),
+                "result": {
+                    "caption": {
+                        "text": caption.text,
+                        "confidence": round(confidence(caption), 4),
+                    }
+                },
+            }
+        )
+
+    return router
+
+
+def _model(service: Service) -> dict[str, Any]:
+    bundle = service.model.bundle
+    return {
+        "type": "caption",
+        "name": bundle.name,
+        "version": bundle.digest,
+        "resolution": bundle.transform.size,
+    }

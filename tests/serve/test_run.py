@@ -1,0 +1,83 @@
+"""`seesay serve` as a process: where it listens, what it refuses, how it ends."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from conftest import Cli
+from serving import error_of, httpx, in_base64, picture
+
+PHOTO = {"photos": [in_base64(picture())]}
+
+
+@contextmanager
+def process(*arguments: str | Path, **environment: str) -> Iterator[tuple[subprocess.Popen, str]]:
+    """A server of its own, once it says its address."""
+    command = [sys.executable, "-m", "seesay", "serve", "--port", "0", *map(str, arguments)]
+    environment = {**os.environ, **environment}
+    started = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    try:
+        assert started.stderr
+        line = started.stderr.readline()
+        found = re.fullmatch(r"seesay: (http://\S+)\n", line)
+        assert found, line + started.stderr.read()
+        yield started, found[1]
+    finally:
+        started.kill()
+        started.communicate()
+
+
+def wait_until_up(url: str) -> None:
+    for _ in range(600):
+        try:
+            httpx.get(f"{url}health", timeout=30)
+            return
+        except httpx.ConnectError:
+            time.sleep(0.05)
+
+
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+def test_a_server_from_start_to_end(tiny_bundle: Path, how: signal.Signals) -> None:
+    with process("--model", tiny_bundle, "--log-json") as (server, url):
+        wait_until_up(url)
+        answer = httpx.post(f"{url}v1/captions", json=PHOTO, timeout=60)
+        assert answer.status_code == 200 and "uvicorn" not in str(answer.headers)
+        server.send_signal(how)
+        _, log = server.communicate(timeout=60)
+    assert server.returncode == 0
+    assert '"path": "/v1/captions"' in log and "Traceback" not in log
+
+
+def test_the_token_comes_from_the_environment(tiny_bundle: Path) -> None:
+    with process("--model", tiny_bundle, SEESAY_TOKEN="s3cret") as (_, url):
+        assert url.endswith("/#token=s3cret")
+        base = url.split("#")[0]
+        wait_until_up(base)
+        assert error_of(httpx.get(f"{base}v1/models"))[:2] == (401, "token")
+
+
+def test_strangers_are_not_let_in_by_mistake(cli: Cli) -> None:
+    refused = cli("serve", "--host", "0.0.0.0")
+    assert refused.code == 1
+    assert "--token" in refused.err and "--insecure" in refused.err
+
+
+def test_what_cannot_be_is_said(cli: Cli) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        busy = cli("serve", "--port", port)
+    assert busy.code == 1 and "--port 0 picks a free one" in busy.err
+    assert "no such host" in cli("serve", "--host", "no..host").err
+    assert "--token" in cli("serve", "--token", "two words").err
+    assert "--allow-origin" in cli("serve", "--allow-origin", "example.org").err
+    assert "no-such-model" in cli("serve", "--model", "no-such-model").err
