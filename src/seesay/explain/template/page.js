@@ -154,7 +154,4 @@
       found.textContent = `${shown} of ${items.length}`;
     });
   }
-
-  wireNew();
-  document.addEventListener("seesay-figures", wireNew);
 })();
