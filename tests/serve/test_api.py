@@ -147,6 +147,12 @@ def test_options_that_cannot_be_are_named(client: Client, options: str) -> None:
     assert BAD_OPTIONS[options] in message
 
 
+@pytest.mark.parametrize("wrong", [{"beam": "2"}, {"attention": 1}, {"temperature": "1", "sample": 1}])
+def test_json_has_types(client: Client, wrong: dict[str, object]) -> None:
+    answer = client.post("/v1/captions", json={"photos": [in_base64(picture())], **wrong})
+    assert error_of(answer)[:2] == (422, "invalid")
+
+
 def test_bodies_that_cannot_be(client: Client) -> None:
     post = client.post
     empty = post("/v1/captions", files={"x": (None, "1")})

@@ -90,7 +90,7 @@ async def read_photos(
     kind = media_type(request)
     if kind == "multipart/form-data":
         uploads, fields = await read_form(request, service.limits)
-        return uploads, checked(options, fields)
+        return uploads, checked(options, fields, strict=False)
     if kind == "application/json":
         body = checked(in_json, await read_json(request))
         assert isinstance(body, Photos)

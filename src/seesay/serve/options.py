@@ -122,15 +122,20 @@ class DrawRequest(DrawOptions, Photos):
     """`POST /v1/figures` and `/v1/pages` in JSON."""
 
 
-def checked(kind: type[Model], values: Any) -> Model:
+def checked(kind: type[Model], values: Any, strict: bool = True) -> Model:
     """Values of a client as a model.
+
+    Args:
+        kind: the model.
+        values: from JSON, or the texts of a form.
+        strict: each value has its type already, as in JSON; if not, texts are read as numbers.
 
     Raises:
         RefusedError: they are not what is expected; the message names all of them, and repeats
             nothing that was sent but names of fields.
     """
     try:
-        return kind.model_validate(values)
+        return kind.model_validate(values, strict=strict)
     except ValidationError as error:
         problems = error.errors(include_url=False, include_context=False, include_input=False)
         raise invalid("; ".join(map(_problem, problems[:10]))) from None
