@@ -158,6 +158,10 @@ def test_bodies_that_cannot_be(client: Client) -> None:
     empty = post("/v1/captions", files={"x": (None, "1")})
     assert error_of(post("/v1/captions", content=b"{", headers=JSON))[:2] == (400, "bad_json")
     assert error_of(post("/v1/captions", content=b"[" * 10**5, headers=JSON))[1] == "bad_json"
+    for constant in (b"NaN", b"Infinity", b"-Infinity"):
+        assert error_of(post("/v1/captions", content=b'{"x": %s}' % constant, headers=JSON))[1] == "bad_json"
+    for coding in ("utf-16", "utf-32", "utf-8-sig"):
+        assert error_of(post("/v1/captions", content="{}".encode(coding), headers=JSON))[1] == "bad_json"
     assert error_of(post("/v1/captions", content=b"[]", headers=JSON))[1] == "invalid"
     assert error_of(post("/v1/captions", json={"photos": []}))[1] == "invalid"
     assert error_of(empty)[1] in ("invalid", "no_photos")
@@ -166,6 +170,24 @@ def test_bodies_that_cannot_be(client: Client) -> None:
     no_boundary = {"content-type": "multipart/form-data"}
     assert error_of(post("/v1/captions", content=b"x", headers=no_boundary))[1] == "bad_form"
     assert error_of(post("/v1/scores", json={"photos": [in_base64(picture())]}))[1] == "invalid"
+
+
+def test_a_form_that_is_cut_short_is_refused_whole(client: Client) -> None:
+    """The parser would leave out the last photo without a word."""
+    body = b"".join(
+        b'--b\r\nContent-Disposition: form-data; name="photos"; filename="a"\r\n\r\n%s\r\n' % picture(n) for n in (0, 1)
+    )
+    assert client.post("/v1/captions", content=body + b"--b--\r\n", headers=FORM).status_code == 200
+    for short in (body, body[:-10]):
+        status, code, message = error_of(client.post("/v1/captions", content=short, headers=FORM))
+        assert (status, code) == (400, "bad_form") and "ends before its last boundary" in message
+
+
+def test_photos_of_a_form_are_files_in_their_field(client: Client) -> None:
+    files = [("photos", ("a.jpg", picture())), ("beam", ("b.txt", b"3"))]
+    assert error_of(client.post("/v1/captions", files=files))[2].startswith("beam: expected text, got a file")
+    bare = client.post("/v1/captions", files={"photos": (None, picture())})
+    assert "photos: expected files" in error_of(bare)[2]
 
 
 JSON = {"content-type": "application/json"}
@@ -182,6 +204,11 @@ def test_photos_that_cannot_be(client: Client) -> None:
     assert ask(picture()[:300]) == (422, "bad_photo")
     bomb = b"P6 100000 100000 255\n" + b"0" * 100
     assert ask(bomb) == (413, "photo_too_large")
+
+
+def test_a_data_url_that_is_not_base64(client: Client) -> None:
+    answer = client.post("/v1/captions", json={"photos": ["data:text/plain,a%20dog"]})
+    assert error_of(answer)[:2] == (422, "bad_base64")
 
 
 @pytest.mark.parametrize("url", ["http://localhost/a.jpg", "file:///etc/passwd", "ftp://a/b.jpg"])

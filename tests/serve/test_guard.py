@@ -62,7 +62,7 @@ def test_any_name_where_the_owner_says_so(tiny_bundle: Path) -> None:
 def test_pages_of_other_origins_may_not_ask(client: Client, guarded: Client) -> None:
     own = {"origin": "http://localhost:8000", "host": "localhost:8000"}
     assert client.post("/v1/captions", json=PHOTO, headers=own).status_code == 200
-    for origin in ("http://evil.example", "null", "http://localhost:3000"):
+    for origin in ("http://evil.example", "null", "http://localhost:3000", "http://[::1", "localhost:8000", ""):
         answer = client.post("/v1/captions", json=PHOTO, headers={**own, "origin": origin})
         assert error_of(answer)[:2] == (403, "origin")
     assert "access-control-allow-origin" not in client.get("/health", headers=own).headers

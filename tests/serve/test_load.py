@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
@@ -17,6 +18,7 @@ import pytest
 from serving import Client, error_of, in_base64, listening, make_app, picture
 
 import seesay
+from seesay.data.images import transform
 from seesay.runtime import CaptionModel
 from seesay.serve.batcher import Answer, Ask, Batcher, Unreadable, Upload
 from seesay.serve.guard import Access, Guard
@@ -111,6 +113,29 @@ def test_what_is_queued_is_done_before_the_end(tiny_bundle: Path, gate: Gate) ->
     with pytest.raises(RefusedError) as refused:
         batcher.submit(uploads(1), Ask())
     assert (refused.value.status, refused.value.code) == (503, "stopping")
+
+
+def test_photos_that_nobody_waits_for_are_not_read(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that gives up on 16 huge photos would keep a worker busy for minutes."""
+    opened: list[str | None] = []
+    go_on = threading.Event()
+
+    def wait(source: Any, **options: Any) -> Any:
+        assert go_on.wait(30)
+        picture = open_photo(source, **options)
+        opened.append(source.name)
+        return picture
+
+    open_photo = transform.open_photo
+    monkeypatch.setattr(transform, "open_photo", wait)
+    batcher = Batcher(seesay.load(tiny_bundle, threads=1), 1, 100)
+    futures = batcher.submit(uploads(8), Ask())
+    until(lambda: not batcher.waiting)
+    assert all(future.cancel() for future in futures[1:])
+    go_on.set()
+    assert results_of(futures[:1])
+    batcher.close()
+    assert opened == ["0.jpg"]
 
 
 def test_one_request_cannot_spoil_the_batch_of_others(tiny_bundle: Path, gate: Gate) -> None:
@@ -208,12 +233,50 @@ def test_slow_bodies_are_given_up(tiny_bundle: Path) -> None:
     assert status == 408 and json.loads(body)["error"]["code"] == "too_slow"
 
 
-def test_connections_that_send_nothing_are_closed(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_connections_that_send_no_whole_request_are_closed(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("seesay.serve.run.HEADER_SECONDS", 0.3)
     with listening(make_app(tiny_bundle)) as url:
-        silent, dripping = Raw(url), Raw(url)
+        silent, dripping, second = Raw(url), Raw(url), Raw(url)
         dripping.send(b"GET / HTTP/1.1\r\nHost: local")
+        second.send(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\nGET /health HTTP/1.1\r\nHost: local")
         assert silent.answer() == (0, "") and dripping.answer() == (0, "")
+        assert second.answer() == (200, '{"status":"ok"}')
+
+
+def test_clients_that_do_not_read_their_answer_are_cut_off(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seesay.serve.run.READ_SECONDS", 0.3)
+    app = make_app(tiny_bundle)
+    with listening(app) as url:
+        deaf = Raw(url)
+        deaf.send(b"GET /docs/swagger-ui-bundle.js HTTP/1.1\r\nHost: localhost\r\n\r\n" * 20)  # 1.5 MB each
+        until(lambda: app.open > 0)
+        until(lambda: app.open == 0)
+        with deaf.socket:
+            deaf.socket.settimeout(30)
+            with pytest.raises(ConnectionResetError):
+                while deaf.socket.recv(2**20):
+                    pass
+                raise ConnectionResetError  # closed before all was sent
+        assert httpx.get(f"{url}/health").status_code == 200
+
+
+def test_more_connections_than_it_has_room_for_are_closed(tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seesay.serve.run.CONNECTIONS", 3)
+    with listening(make_app(tiny_bundle)) as url:
+        kept = [Raw(url) for _ in range(3)]
+        assert Raw(url).answer() == (0, "")
+        kept[0].send(b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+        assert kept[0].answer()[0] == 200
+        for connection in kept[1:]:
+            connection.close()
+
+
+def test_what_is_not_http_is_refused_in_json(tiny_bundle: Path) -> None:
+    with listening(make_app(tiny_bundle)) as url:
+        tls = Raw(url)
+        tls.send(b"\x16\x03\x01\x02\x00\x01\x00\r\n\r\n")
+        status, body = tls.answer()
+    assert status == 400 and json.loads(body)["error"]["code"] == "bad_http"
 
 
 def test_floods_of_headers_are_refused(tiny_bundle: Path) -> None:

@@ -262,7 +262,7 @@ def test_the_token_is_asked_for_and_can_stand_in_the_address(context: Any, tiny_
         assert page.url == f"{url}/"
         page.evaluate("sessionStorage.clear()")
         page.goto(url)
-        page.get_by_label("It was given to").fill("s3cret")
+        page.get_by_label("The token that").fill("s3cret")
         page.get_by_role("button", name="Continue").click()
         expect(page.locator("#model")).to_have_text("tiny")
         choose(page, file())

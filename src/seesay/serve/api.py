@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request
+from PIL import Image
 from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response
 
 from seesay import explain
+from seesay.data.images import open_photo
 from seesay.serve.answers import ErrorJson, ResultsJson, results_of, unreadable_error
 from seesay.serve.batcher import Answer, Unreadable, Upload
 from seesay.serve.bodies import media_type, photo_of, read_form, read_json, too_many
@@ -156,7 +157,8 @@ def routes(service: Service) -> APIRouter:
         """The first photo and what each word looked at, as one picture."""
         uploads, options = await read_photos(service, request, DrawOptions, DrawRequest)
         found = await service.ask(request, uploads[:1], options.ask())
-        return Response(await asyncio.to_thread(_figure, _read(found)[0]), media_type="image/png")
+        figure = await service.in_time(_figure, _read(found)[0])
+        return Response(figure, media_type="image/png")
 
     @router.post(
         "/v1/pages",
@@ -171,8 +173,8 @@ def routes(service: Service) -> APIRouter:
         uploads, options = await read_photos(service, request, DrawOptions, DrawRequest)
         found = _read(await service.ask(request, uploads, options.ask()))
         several = "samples" if options.sample else "alternatives"
-        page = await asyncio.to_thread(_page, found, several)
-        # to be saved, not shown: its script would not be allowed to run under this server's name
+        page = await service.in_time(_page, found, several)
+        # for saving: if the browser showed it, the server's policy would block its script
         headers = {"content-disposition": 'attachment; filename="captions.html"'}
         return Response(page, media_type="text/html", headers=headers)
 
@@ -189,10 +191,15 @@ def _read(found: Sequence[Answer | Unreadable]) -> list[Answer]:
 
 def _figure(answer: Answer) -> bytes:
     file = io.BytesIO()
-    explain.draw_figure(answer.photo.picture, answer.captions[0]).save(file, "PNG")
+    explain.draw_figure(_picture(answer), answer.captions[0]).save(file, "PNG")
     return file.getvalue()
 
 
 def _page(answers: Sequence[Answer], several: str) -> str:
-    items = [explain.item_html(each.photo.picture, each.captions, several=several) for each in answers]
+    items = [explain.item_html(_picture(answer), answer.captions, several=several) for answer in answers]
     return explain.fill_page("seesay", "\n".join(items))
+
+
+def _picture(answer: Answer) -> Image.Image:
+    """The photo, opened again: pictures of all photos of a request at once would fill the memory."""
+    return open_photo(answer.upload.data, enough=explain.LONG_SIDE)

@@ -1,4 +1,4 @@
-"""Photos of all requests, batched without waiting: a free worker takes what is queued then."""
+"""The queue of photos, and the workers that caption whatever is queued when they are free."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from seesay.caption import Caption, Failure
-from seesay.data.images import photo_formats
+from seesay.data.images import ImageSource, photo_formats
 from seesay.data.images.formats import formats_by_signature
 from seesay.errors import PhotoError
-from seesay.runtime import CaptionModel, EncodedPhoto, SampleOptions
+from seesay.runtime import CaptionModel, SampleOptions
 from seesay.serve.limits import RefusedError
 
 BATCH = 16  # photos whose words are searched together, as for a folder
 
 
 class Upload(NamedTuple):
-    """One photo of a request: the bytes of a file, and what the client calls it."""
+    """One photo of a request: the bytes of its file, and the name that the client gave."""
 
     data: bytes
     name: str | None
@@ -28,9 +28,9 @@ class Upload(NamedTuple):
 
 @dataclass(frozen=True)
 class Ask:
-    """What is asked about a photo. The attributes are those of `CaptionModel`'s calls.
+    """What to do with a photo; the attributes are arguments of `CaptionModel`'s methods.
 
-    With `text` that sentence is scored, and nothing else counts.
+    If `text` is given, that sentence is scored and the other attributes are ignored.
     """
 
     beam: int | None = None
@@ -41,45 +41,33 @@ class Ask:
     forbid: tuple[str, ...] = ()
     text: str | None = None
 
-    def of(self, model: CaptionModel, photos: Sequence[EncodedPhoto]) -> list[list[Caption]]:
-        """The captions of each photo, the best or first one first.
+    def of(self, model: CaptionModel, photos: Sequence[ImageSource]) -> list[list[Caption] | Failure]:
+        """The captions of each photo, best first (samples in the order drawn), or why there are none.
 
         Raises:
-            TextError: the text or the prefix has words that the model does not know.
+            TextError: the text or the prefix has words that are not in the vocabulary.
         """
         size = len(photos)
         if self.text is not None:
-            return [[scored] for scored in map(_caption, model.score_many(photos, self.text, size))]
-        wishes = {"prefix": self.prefix, "max_words": self.max_words, "forbid": self.forbid}
+            scored = model.score_many(photos, self.text, size)
+            return [each if isinstance(each, Failure) else [each] for each in scored]
+        rules = {"prefix": self.prefix, "max_words": self.max_words, "forbid": self.forbid}
         if self.sample is not None:
-            found = model.caption_many(photos, size, sample=self.sample, **wishes)
-        else:
-            number = self.alternatives or 1
-            found = model.caption_many(photos, size, self.beam, alternatives=number, **wishes)
-        return [captions for captions in found if not isinstance(captions, Failure)]
+            return list(model.caption_many(photos, size, sample=self.sample, **rules))
+        number = self.alternatives or 1
+        return list(model.caption_many(photos, size, self.beam, alternatives=number, **rules))
 
 
-def _caption(result: Caption | Failure) -> Caption:
-    assert isinstance(result, Caption)  # a photo that is encoded can be read
-    return result
+class Answer(NamedTuple):
+    """The captions of one photo, as many as were asked for."""
 
-
-@dataclass(frozen=True)
-class Answer:
-    """One photo's captions.
-
-    Attributes:
-        photo: encoded, with its picture.
-        captions: one or several, as asked.
-    """
-
-    photo: EncodedPhoto
+    upload: Upload
     captions: list[Caption]
 
 
 @dataclass(frozen=True)
 class Unreadable(Failure):
-    """A photo that could not be read, with the status of HTTP that says why."""
+    """A photo that could not be read, with the HTTP status that fits the reason."""
 
     status: int = 422
 
@@ -91,20 +79,33 @@ class _Job:
     future: Future[Answer | Unreadable]
 
 
-class Batcher:
-    """Threads that caption whatever is queued.
+class _Photo:
+    """A job's photo as a file, which cannot be read any more once the job is cancelled."""
 
-    Each worker encodes photo by photo and writes the sentences of a batch together, on a core of
-    its own, which is how a folder is captioned fastest.
+    def __init__(self, job: _Job) -> None:
+        self._job = job
+        self.name = job.upload.name or "photo"  # without one, failures would say "the bytes given"
+
+    def read(self, size: int = -1, /) -> bytes:
+        if self._job.future.cancelled():
+            raise PhotoError("given up")
+        return self._job.upload.data[: size if size >= 0 else None]
+
+
+class Batcher:
+    """Worker threads that caption queued photos in batches.
+
+    A batch is whatever is queued when a worker becomes free: nobody waits for a batch to fill up.
+    Each worker uses one core, the way `caption_many` captions a folder.
 
     Args:
-        model: with one thread; several threads may call it.
-        workers: threads.
-        room: photos that may wait.
-        on_batch: told the size of each batch.
+        model: opened with one thread; several threads may call it.
+        workers: number of threads.
+        room: the largest number of photos in the queue.
+        on_batch: called with the size of each batch.
 
     Attributes:
-        idle: workers that wait for photos.
+        idle: number of workers that wait for photos.
     """
 
     def __init__(
@@ -127,30 +128,30 @@ class Batcher:
 
     @property
     def waiting(self) -> int:
-        """Photos in the queue."""
+        """Number of photos in the queue."""
         return len(self._waiting)
 
     def submit(self, uploads: Sequence[Upload], ask: Ask) -> list[Future[Answer | Unreadable]]:
-        """Queue photos, all of them or none; each future's result is its photo's.
+        """Queue photos, all of them or none. Returns a future for each.
 
-        A future that is cancelled while its photo waits costs nothing more.
+        Cancelling a future takes its photo off the queue, or out of its batch if it is not read yet.
 
         Raises:
-            RefusedError: the queue is full, or the server stops.
+            RefusedError: the queue is full, or the server is stopping.
         """
         jobs = [_Job(upload, ask, Future()) for upload in uploads]
         with self._changed:
             if self._closed:
-                raise RefusedError(503, "stopping", "the server stops", retry_after=5)
+                raise RefusedError(503, "stopping", "the server is stopping", retry_after=5)
             if len(self._waiting) + len(jobs) > self.room:
-                full = f"{len(self._waiting)} photos wait already, at most {self.room}: try later"
+                full = f"{len(self._waiting)} photos are queued, of at most {self.room}: try later"
                 raise RefusedError(429, "queue_full", full, retry_after=1)
             self._waiting.extend(jobs)
             self._changed.notify(len(jobs))
         return [job.future for job in jobs]
 
     def close(self) -> None:
-        """Finish what is queued and end the threads."""
+        """Finish the queued photos, then end the threads."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -161,10 +162,10 @@ class Batcher:
         while batch := self._take():
             self._on_batch(len(batch))
             self._caption(batch)
-            del batch  # photos need not stay until the next ones come
+            del batch  # or its photos stay in memory until the next ones come
 
     def _take(self) -> list[_Job]:
-        """The next batch, shared with the other idle workers; [] once the batcher is closed."""
+        """The next batch: this worker's share of the queue; [] once the batcher is closed."""
         with self._changed:
             self.idle += 1
             self._changed.wait_for(lambda: self._waiting or self._closed)
@@ -172,39 +173,35 @@ class Batcher:
             self.idle -= 1
             return [self._waiting.popleft() for _ in range(min(share, BATCH))]
 
-    def _caption(self, batch: list[_Job]) -> None:
-        asked: dict[Ask, list[tuple[_Job, EncodedPhoto]]] = {}
+    def _caption(self, batch: Sequence[_Job]) -> None:
+        jobs: dict[Ask, list[_Job]] = {}
         for job in batch:
-            if not job.future.set_running_or_notify_cancel():
-                continue
-            try:
-                photo = self._encode(job.upload)
-            except PhotoError as error:
-                job.future.set_result(unreadable(error, job.upload))
-            except Exception as error:
-                job.future.set_exception(error)
-            else:
-                asked.setdefault(job.ask, []).append((job, photo))
-        for ask, pairs in asked.items():
-            self._answer(ask, pairs)
+            if not job.future.cancelled():
+                jobs.setdefault(job.ask, []).append(job)
+        for ask, alike in jobs.items():
+            self._answer(ask, alike)
 
-    def _encode(self, upload: Upload) -> EncodedPhoto:
-        photo = self.model.encode(upload.data)
-        return replace(photo, input=photo.input._replace(image=upload.name))
-
-    def _answer(self, ask: Ask, pairs: list[tuple[_Job, EncodedPhoto]]) -> None:
+    def _answer(self, ask: Ask, jobs: Sequence[_Job]) -> None:
         try:
-            found = ask.of(self.model, [photo for _, photo in pairs])
+            results = ask.of(self.model, [_Photo(job) for job in jobs])
         except Exception as error:
-            for job, _ in pairs:
-                job.future.set_exception(error)
+            for job in jobs:
+                if job.future.set_running_or_notify_cancel():
+                    job.future.set_exception(error)
             return
-        for (job, photo), captions in zip(pairs, found, strict=True):
-            job.future.set_result(Answer(photo, captions))
+        for job, result in zip(jobs, results, strict=True):
+            if job.future.set_running_or_notify_cancel():
+                job.future.set_result(_answer_of(job.upload, result))
 
 
-def unreadable(error: PhotoError, upload: Upload) -> Unreadable:
-    """Why a photo was not captioned: 415 for what is no photo, 413 for too large ones, else 422."""
+def _answer_of(upload: Upload, result: list[Caption] | Failure) -> Answer | Unreadable:
+    if isinstance(result, Failure):
+        return unreadable(result.reason, upload)
+    return Answer(upload, [replace(caption, image=upload.name) for caption in result])
+
+
+def unreadable(reason: str, upload: Upload) -> Unreadable:
+    """The failure of a photo: 415 if it is not a photo, 413 if it is too large, else 422."""
     kinds = set(formats_by_signature(upload.data[:16])) & set(photo_formats())
-    status = 415 if not kinds else 413 if error.reason.startswith("too ") else 422
-    return Unreadable(upload.name, error.reason, status)
+    status = 415 if not kinds else 413 if reason.startswith("too ") else 422
+    return Unreadable(upload.name, reason, status)

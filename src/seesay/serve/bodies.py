@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import json
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import AsyncGenerator, Mapping
+from typing import Any, NoReturn
 
 from fastapi import Request
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 from starlette.types import Message, Receive
@@ -90,8 +89,24 @@ def too_large(limits: Limits) -> RefusedError:
     return RefusedError(413, "too_large", f"the request is larger than {most}: send fewer photos")
 
 
-class _InMemory(MultiPartParser):
-    spool_max_size = 2**62  # bytes; files never go to the disk
+class _Form(MultiPartParser):
+    """Starlette's parser with all files in memory; a form that ends early is refused, not cut short."""
+
+    spool_max_size = 2**62  # bytes from which on a file would go to the disk
+    complete = False
+
+    def on_end(self) -> None:
+        self.complete = True
+
+    async def parse(self) -> FormData:
+        self.stream = self._to_its_end(self.stream)
+        return await super().parse()
+
+    async def _to_its_end(self, stream: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        async for chunk in stream:
+            yield chunk
+        if not self.complete:
+            raise MultiPartException("it ends before its last boundary")
 
 
 def media_type(request: Request) -> str:
@@ -100,12 +115,12 @@ def media_type(request: Request) -> str:
 
 
 async def read_form(request: Request, limits: Limits) -> tuple[list[Upload], dict[str, Any]]:
-    """Photos and fields of a form; a field that comes several times has a list of its values.
+    """The files of the field `photos`, and the other fields; a repeated field has a list of its values.
 
     Raises:
-        RefusedError: it is no form, has too many parts, or no photo.
+        RefusedError: it is not a form, is cut short, or has too many parts or other files.
     """
-    parser = _InMemory(
+    parser = _Form(
         request.headers,
         request.stream(),
         max_files=limits.photos,
@@ -117,15 +132,25 @@ async def read_form(request: Request, limits: Limits) -> tuple[list[Upload], dic
     except MultiPartException as error:
         if error.message.startswith("Too many files"):
             raise too_many(limits) from None
-        raise RefusedError(400, "bad_form", f"no valid form: {error.message}") from None
+        raise RefusedError(400, "bad_form", f"not a valid form: {error.message}") from None
     except ClientDisconnect:
         raise ClientGoneError from None
+    try:
+        return _files_and_fields(form)
+    finally:
+        await form.close()
+
+
+def _files_and_fields(form: FormData) -> tuple[list[Upload], dict[str, Any]]:
     uploads: list[Upload] = []
     fields: dict[str, Any] = {}
     for name, value in form.multi_items():
+        is_file = isinstance(value, UploadFile)
+        if is_file != (name == "photos"):
+            problem = "expected files" if name == "photos" else "expected text, got a file; files belong in `photos`"
+            raise RefusedError(422, "invalid", f"{name[:40]}: {problem}")
         if isinstance(value, UploadFile):
             uploads.append(Upload(value.file.read(), value.filename or None))
-            value.file.close()
         elif name in fields:
             before = fields[name]
             fields[name] = [*(before if isinstance(before, list) else [before]), value]
@@ -146,10 +171,19 @@ async def read_json(request: Request) -> Any:
         raise ClientGoneError from None
     try:
         if len(body) <= IN_LOOP:
-            return json.loads(body)
-        return await asyncio.to_thread(json.loads, body)
+            return _parsed(body)
+        return await asyncio.to_thread(_parsed, body)
     except (ValueError, RecursionError):
         raise RefusedError(400, "bad_json", "the body is not JSON") from None
+
+
+def _parsed(body: bytes) -> Any:
+    """The value of JSON in UTF-8, without the numbers that Python reads and JSON does not have."""
+    return json.loads(body.decode(), parse_constant=_refuse)
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
 
 
 def photo_of(text: str, name: str | None = None, where: str = "photos") -> Upload:
@@ -162,21 +196,31 @@ def photo_of(text: str, name: str | None = None, where: str = "photos") -> Uploa
         RefusedError: it is a URL of another kind, or no base64.
     """
     found = DATA_URL.match(text)
-    if not found and (other := OTHER_URL.match(text)):
+    if not found and (other := OTHER_URL.match(text)) and other[0].lower() != "data:":
         message = f"{where}: a URL ({other[0]}...) is not fetched; send the photo as a data URL"
         raise RefusedError(422, "url_refused", message)
-    start = found.end() if found else 0
-    encoded = text[start:].translate(_PLAIN)
+    encoded = text[found.end() :] if found else text
     try:
-        data = base64.b64decode(encoded + "=" * (-len(encoded) % 4), validate=True)
-    except (binascii.Error, ValueError):
-        message = f"{where}: expected a photo in base64 or as a data URL"
+        return Upload(_decoded(encoded), name)
+    except ValueError:
+        message = f"{where}: expected a photo in base64, plain or as a data URL (data:image/jpeg;base64,...)"
         raise RefusedError(422, "bad_base64", message) from None
-    return Upload(data, name)
 
 
-# the alphabet for URLs, as some clients use it, and line breaks, which MIME allows
-_PLAIN: Mapping[int, int | None] = {
+def _decoded(encoded: str) -> bytes:
+    """The bytes, also of base64 with line breaks (MIME), in the alphabet for URLs, or without padding.
+
+    Raises:
+        ValueError: it is not base64.
+    """
+    try:
+        return base64.b64decode(encoded, validate=True)
+    except ValueError:  # slower, which tells for large photos: a second for 64 MiB
+        plain = encoded.translate(_TO_PLAIN)
+        return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+
+
+_TO_PLAIN: Mapping[int, int | None] = {
     ord("-"): ord("+"),
     ord("_"): ord("/"),
     ord("\n"): None,

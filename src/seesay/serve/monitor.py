@@ -83,10 +83,10 @@ def _details(record: logging.LogRecord) -> dict[str, Any]:
 
 
 def logger(as_json: bool, name: str = "seesay.serve") -> logging.Logger:
-    """The server's log, on standard error; uvicorn's own remarks go there too."""
+    """The server's log on standard error, where uvicorn reports its errors too."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(AsJson() if as_json else AsText())
-    for each, level in ((name, logging.INFO), ("uvicorn.error", logging.WARNING)):
+    for each, level in ((name, logging.INFO), ("uvicorn.error", logging.ERROR)):
         log = logging.getLogger(each)
         log.handlers, log.propagate = [handler], False
         log.setLevel(level)

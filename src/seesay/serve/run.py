@@ -1,9 +1,11 @@
-"""A server that runs until it is told to stop."""
+"""Runs the server until Ctrl-C or SIGTERM."""
 
 from __future__ import annotations
 
 import asyncio
 import errno
+import ipaddress
+import json
 import signal
 import socket
 import sys
@@ -14,6 +16,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import h11
 import numpy as np
 import uvicorn
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -23,8 +26,9 @@ from seesay.runtime import CaptionModel
 from seesay.serve.app import Settings, create_app
 from seesay.serve.monitor import logger
 
-HEADER_SECONDS = 15.0  # within which a new connection has sent its first request's headers
-CONNECTIONS = 1024
+HEADER_SECONDS = 15.0
+READ_SECONDS = 30.0
+CONNECTIONS = 768  # below 1024, the usual limit of open files
 
 
 @dataclass(frozen=True)
@@ -41,8 +45,9 @@ class Place:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only this machine can reach it. Raises SeesayError: there is no such host."""
-        return all(address[4][0].startswith(("127.", "::1")) for address in self._addresses())
+        """Whether only this machine can connect. Raises SeesayError: there is no such host."""
+        hosts = (address[4][0].partition("%")[0] for address in self._addresses())
+        return all(ipaddress.ip_address(host).is_loopback for host in hosts)
 
     def listen(self) -> socket.socket:
         """A listening socket. Raises SeesayError: the port is taken or not allowed."""
@@ -67,18 +72,63 @@ class Place:
 
 
 class ImpatientProtocol(H11Protocol):
-    """uvicorn's, but a connection that sends no whole request for a while is closed."""
+    """uvicorn's protocol with limits on clients that stall, and with errors in JSON.
+
+    Closes connections beyond `CONNECTIONS`, those that have not sent the head of a request
+    `HEADER_SECONDS` after they opened or after the last answer, and those that do not read an answer
+    for `READ_SECONDS`. uvicorn itself waits forever for the rest of a request's head, and for readers.
+    """
+
+    _head_timer: asyncio.TimerHandle | None = None
+    _read_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._timer = self.loop.call_later(HEADER_SECONDS, self._close_if_silent)
+        if len(self.connections) > CONNECTIONS:
+            transport.close()
+        self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._timer.cancel()
+        for timer in (self._head_timer, self._read_timer):
+            if timer:
+                timer.cancel()
         super().connection_lost(exc)
 
-    def _close_if_silent(self) -> None:
-        if self.cycle is None:
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self._await_head()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._read_timer = self.loop.call_later(READ_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._read_timer:
+            self._read_timer.cancel()
+
+    def send_400_response(self, msg: str) -> None:
+        if self.conn.our_state not in (h11.IDLE, h11.SEND_RESPONSE):  # an answer is on its way
+            self.transport.close()
+            return
+        error = {"message": msg, "type": "invalid_request_error", "code": "bad_http", "param": None}
+        headers = [("content-type", "application/json"), ("connection", "close")]
+        events = [
+            h11.Response(status_code=400, headers=headers, reason=b"Bad Request"),
+            h11.Data(data=json.dumps({"error": error}).encode()),
+            h11.EndOfMessage(),
+        ]
+        for event in events:
+            self.transport.write(self.conn.send(event) or b"")
+        self.transport.close()
+
+    def _await_head(self) -> None:
+        if self._head_timer:
+            self._head_timer.cancel()
+        self._head_timer = self.loop.call_later(HEADER_SECONDS, self._close_unless_busy)
+
+    def _close_unless_busy(self) -> None:
+        if self.cycle is None or self.cycle.response_complete:
             self.transport.close()
 
 
@@ -90,20 +140,21 @@ def serve(
     log_json: bool = False,
     browser: str | None = None,
 ) -> None:
-    """Serve until Ctrl-C or SIGTERM; what has been asked by then is answered.
+    """Serve until Ctrl-C or SIGTERM, then finish the requests that are being answered.
 
     Args:
-        model: with one thread.
+        model: opened with one thread.
         settings: of the server.
-        place: where it listens.
+        place: where to listen.
         log_json: write the log as JSON lines.
-        browser: open the page in the browser, at this fragment ("" for none).
+        browser: fragment of the page to open in the browser, "" for none; None opens nothing.
 
     Raises:
         SeesayError: it cannot listen there.
     """
     with place.listen() as listener:
-        app = create_app(model, settings, logger(log_json))
+        log = logger(log_json)
+        app = create_app(model, settings, log)
         model.caption(np.zeros((64, 64, 3), np.uint8))  # the first call is slower than the others
         config = uvicorn.Config(
             app,
@@ -113,28 +164,31 @@ def serve(
             server_header=False,
             proxy_headers=False,
             ws="none",
-            limit_concurrency=CONNECTIONS,
             timeout_graceful_shutdown=int(settings.limits.seconds) + 1,
         )
-        url = address_of(place, listener.getsockname()[1], settings.access.token)
-        print(f"seesay: {url}\nCtrl-C stops it", file=sys.stderr, flush=True)
+        url = address_of(place, listener.getsockname()[1])
+        private = f"{url}#token={settings.access.token}" if settings.access.token else url
+        if log_json:
+            log.info("listening", extra={"details": {"address": url}})
+        else:  # a log may be read by others than those who have the token
+            print(f"seesay: {private if sys.stderr.isatty() else url}\nCtrl-C stops it", file=sys.stderr, flush=True)
         if browser is not None:
-            joined = f"{url}&{browser}" if "#" in url else f"{url}#{browser}"
-            threading.Timer(0.5, webbrowser.open, (joined.rstrip("#"),)).start()
+            joined = f"{private}{'&' if '#' in private else '#'}{browser}".rstrip("#")
+            threading.Timer(0.5, webbrowser.open, (joined,)).start()
         with _quiet_end():
             uvicorn.Server(config).run(sockets=[listener])
 
 
-def address_of(place: Place, port: int, token: str | None) -> str:
-    """What to open in a browser. The token stands behind the #, which browsers do not send."""
+def address_of(place: Place, port: int) -> str:
+    """The URL to open in a browser on this machine."""
     host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(place.host, place.host)
     host = f"[{host}]" if ":" in host and not host.startswith("[") else host
-    return f"http://{host}:{port}/" + (f"#token={token}" if token else "")
+    return f"http://{host}:{port}/"
 
 
 @contextmanager
 def _quiet_end() -> Iterator[None]:
-    """uvicorn repeats the signal that ended it; to end when told is no failure."""
+    """uvicorn raises the signal that stopped it again; here that is a normal end."""
     before = signal.signal(signal.SIGTERM, lambda *_: None)
     try:
         yield

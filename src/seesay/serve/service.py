@@ -1,9 +1,10 @@
-"""From photos of a request to their captions, on the event loop's side of the queue."""
+"""Between the requests and the queue: submits photos and waits for their captions."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import ParamSpec, TypeVar
 
 from fastapi import Request
 from starlette.types import Receive
@@ -15,15 +16,18 @@ from seesay.serve.limits import ClientGoneError, Limits, RefusedError
 from seesay.serve.monitor import Metrics
 from seesay.serve.options import invalid
 
+Given = ParamSpec("Given")
+Made = TypeVar("Made")
+
 
 class Service:
-    """A model, its workers, and what requests need of both.
+    """A model with its workers.
 
     Args:
-        model: with one thread.
-        workers: photos that are read and encoded at the same time.
+        model: opened with one thread.
+        workers: number of worker threads.
         limits: of requests.
-        metrics: counts.
+        metrics: counts photos and batches.
     """
 
     def __init__(self, model: CaptionModel, workers: int, limits: Limits, metrics: Metrics) -> None:
@@ -33,15 +37,15 @@ class Service:
 
     @property
     def name(self) -> str:
-        """The model's."""
+        """The model's name."""
         return self.model.bundle.name
 
     async def ask(self, request: Request, uploads: Sequence[Upload], ask: Ask) -> list[Answer | Unreadable]:
-        """What is asked about each photo.
+        """The answer for each photo, in order.
 
         Raises:
-            RefusedError: the queue is full, the time is over, or the ask cannot be answered.
-            ClientGoneError: the client did not wait; what it asked for is taken off the queue.
+            RefusedError: no photos, a full queue, a timeout, or options that do not fit the model.
+            ClientGoneError: the client disconnected; its photos are taken off the queue.
         """
         if not uploads:
             raise RefusedError(422, "no_photos", "the request has no photo: expected `photos`")
@@ -53,27 +57,34 @@ class Service:
             self.metrics.photos.labels("unreadable" if isinstance(each, Unreadable) else "captioned").inc()
         return found
 
+    async def in_time(self, make: Callable[Given, Made], *args: Given.args, **kwargs: Given.kwargs) -> Made:
+        """`make(...)` on a thread. Raises RefusedError after `limits.seconds`; the thread then ends on its own."""
+        try:
+            return await asyncio.wait_for(asyncio.to_thread(make, *args, **kwargs), self.limits.seconds)
+        except TimeoutError:
+            raise self._timeout() from None
+
     async def _wait(self, receive: Receive, uploads: Sequence[Upload], ask: Ask) -> list[Answer | Unreadable]:
         futures = self.batcher.submit(uploads, ask)
         work = asyncio.gather(*map(asyncio.wrap_future, futures))
-        work.add_done_callback(_look_at)
+        work.add_done_callback(_retrieve)
         gone = asyncio.ensure_future(_disconnected(receive))
         try:
             await asyncio.wait({work, gone}, timeout=self.limits.seconds, return_when=asyncio.FIRST_COMPLETED)
             if work.done():
                 return work.result()
-            if gone.done():
-                raise ClientGoneError
-            seconds = f"{self.limits.seconds:g} seconds"
-            message = f"not answered within {seconds}: try later, or fewer photos"
-            raise RefusedError(503, "timeout", message, retry_after=5)
+            raise ClientGoneError if gone.done() else self._timeout()
         finally:
             gone.cancel()
             work.cancel()
 
+    def _timeout(self) -> RefusedError:
+        message = f"not answered within {self.limits.seconds:g} seconds: try later, or send fewer photos"
+        return RefusedError(503, "timeout", message, retry_after=5)
 
-def _look_at(work: asyncio.Future[list[Answer | Unreadable]]) -> None:
-    """asyncio complains of what failed, or was cancelled, after nobody waited any more."""
+
+def _retrieve(work: asyncio.Future[list[Answer | Unreadable]]) -> None:
+    """asyncio warns of exceptions that nobody retrieves, as after a timeout."""
     if not work.cancelled():
         work.exception()
 

@@ -26,7 +26,7 @@
       try {
         answer = await fetch(path, { method: body ? "POST" : "GET", body, headers });
       } catch {
-        throw new Error("the server does not answer: does it still run?");
+        throw new Error("the server does not answer; is it still running?");
       }
       if (answer.ok) return answer;
       if (answer.status === 401) { await askToken(); continue; }
@@ -63,7 +63,7 @@
   const scoreOf = async (file, text) =>
     (await (await ask("v1/scores", form(file, { text, attention: true }))).json()).results[0];
 
-  // --- one caption on its photo: what look.js brings to life -----------------------------------------------------------
+  // --- one caption on its photo; look.js lights it up -----------------------------------------------------------
 
   function make(tag, attributes = {}, ...children) {
     const element = document.createElement(tag);
@@ -83,12 +83,12 @@
     return map.map((row) => row.map((weight) => Math.round(255 * Math.min(Math.max(lit(weight), 0), 1))));
   }
 
-  // What is known of a caption beside its words. A confidence and a kind of caption show here once the server gives them.
+  // Figures of the caption as a whole; only some bundles give a confidence and a kind.
   function facts(result) {
     const known = [];
     if (result.confidence !== undefined) known.push(["Confidence", percent(result.confidence)]);
     if (result.kind !== undefined) known.push(["Kind", result.kind]);
-    known.push(["Words, on average", percent(mean(result.words))], ["Log-probability", result.score.toFixed(1)]);
+    known.push(["Mean word probability", percent(mean(result.words))], ["Log-probability", result.score.toFixed(1)]);
     return make("p", { class: "facts" }, ...known.map(([name, value]) => make("span", {}, `${name} `, make("b", {}, value))));
   }
 
@@ -128,7 +128,7 @@
       button.addEventListener("click", () => tryOut(card, caption));
       return make("li", {}, button, " ", make("span", {}, score.toFixed(1)));
     });
-    return make("div", { class: "others" }, make("p", {}, "It could also have said"), make("ul", {}, ...items));
+    return make("div", { class: "others" }, make("p", {}, "Alternatives, with their log-probabilities"), make("ul", {}, ...items));
   }
 
   function show(card, result, isOwn) {
@@ -151,7 +151,7 @@
         done(picture);
       };
       picture.onload = () => ready(picture.naturalWidth || 300, picture.naturalHeight || 300);
-      picture.onerror = () => ready(400, 300); // of a kind that this browser does not show; the server may read it
+      picture.onerror = () => ready(400, 300); // the server may read formats that this browser cannot show, such as HEIC
       picture.src = URL.createObjectURL(file);
     });
   }
@@ -202,14 +202,14 @@
 
   const plain = (error, file) => error.message.replace(`${file.name}: `, "").replace(/[.]$/, "");
 
-  // A sentence on this photo, given by the reader or chosen among the alternatives.
+  // Score a sentence on this photo: the user's own, or one of the alternatives.
   async function tryOut(card, text) {
     const problem = card.element.querySelector(".problem");
     problem.hidden = true;
     try {
       const result = await scoreOf(card.file, text);
       show(card, result, true);
-      say(`${result.caption}: its words are ${percent(mean(result.words))} likely on average`);
+      say(`${result.caption}: mean word probability ${percent(mean(result.words))}`);
       card.element.querySelector(".shown .word")?.focus({ preventScroll: true });
     } catch (error) {
       problem.textContent = `Not scored: ${plain(error, card.file).replace(/^text: /, "")}.`;
@@ -221,7 +221,7 @@
     const text = card.shown.caption;
     try {
       await navigator.clipboard.writeText(text);
-    } catch { // only pages on this machine, or behind HTTPS, have a clipboard
+    } catch { // browsers give the clipboard only to localhost and to pages over HTTPS
       const field = make("textarea", {}, text);
       card.element.append(field);
       field.select();
@@ -268,7 +268,7 @@
     live.textContent = text;
   }
 
-  // --- ways to bring photos --------------------------------------------------------------------------------------------
+  // --- ways to add photos --------------------------------------------------------------------------------------------
 
   const take = (files) => [...files].forEach(add);
 
