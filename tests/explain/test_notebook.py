@@ -15,7 +15,7 @@ from PIL import Image
 import seesay
 from seesay.caption import Caption, Failure, Word
 from seesay.explain import MANY
-from seesay.outputs import WRITERS, Job
+from seesay.outputs import WRITERS
 
 
 def caption(text: str = "a dog", image: str | None = None) -> Caption:
@@ -68,7 +68,7 @@ def test_hostile_words_and_names_stay_text() -> None:
 
 
 def test_the_output_of_a_caption_is_small(tmp_path: Path) -> None:
-    said = caption("a dog runs on the grass", str(photo_file(tmp_path / "a.png", 4000)))
+    said = caption("a dog runs on the grass", str(photo_file(tmp_path / "a.png", 1600)))
     assert len(shown(said)) < 400_000  # of noise, which no photo comes near
 
 
@@ -88,7 +88,7 @@ def test_a_gallery(tmp_path: Path) -> None:
 def page_of(number: int, tmp_path: Path) -> str:
     photo = Image.open(photo_file(tmp_path / "p.png"))
     names = [f"{n}.png" for n in range(number)]
-    with WRITERS["page"](tmp_path / "page.html", Job(names)) as page:
+    with WRITERS["page"](tmp_path / "page.html") as page:
         for name in names:
             page.write(photo, caption("a dog runs", name))
     return (tmp_path / "page.html").read_text("utf-8")

@@ -20,7 +20,7 @@ from serving import Client, error_of, in_base64, listening, make_app, picture
 import seesay
 from seesay.data.images import transform
 from seesay.runtime import CaptionModel
-from seesay.serve.batcher import Answer, Ask, Batcher, Unreadable, Upload
+from seesay.serve.batcher import Answer, Ask, BadPhoto, Batcher, Upload
 from seesay.serve.guard import Access, Guard
 from seesay.serve.limits import MIB, Limits, RefusedError
 
@@ -52,7 +52,7 @@ def uploads(number: int) -> list[Upload]:
     return [Upload(picture(seed), f"{seed}.jpg") for seed in range(number)]
 
 
-def results_of(futures: list[Future[Answer | Unreadable]]) -> list[str]:
+def results_of(futures: list[Future[Answer | BadPhoto]]) -> list[str]:
     found = [future.result(30) for future in futures]
     return [each.captions[0].text for each in found if isinstance(each, Answer)]
 
@@ -147,7 +147,7 @@ def test_one_request_cannot_spoil_the_batch_of_others(tiny_bundle: Path, gate: G
     with pytest.raises(ValueError, match="xylophone"):
         futures[0].result(30)
     bad = futures[1].result(30)
-    assert isinstance(bad, Unreadable) and bad.status == 415 and bad.image == "x"
+    assert isinstance(bad, BadPhoto) and bad.status == 415 and bad.image == "x"
     assert results_of(futures[2:])
     batcher.close()
 

@@ -16,14 +16,15 @@ if TYPE_CHECKING:
 class Page(Writer):
     """The page, with its shrunken photos, is kept in memory and written when the writer is closed.
 
-    Many photos (`seesay.explain.MANY`; `Job.photos` tells how many) become a searchable gallery of small ones.
+    From `seesay.explain.MANY` photos on it is a gallery of small ones that can be searched.
     """
 
     about = "Write a page of the photos and their words here (.html)."
 
     def __init__(self, path: str | Path, job: Job | None = None) -> None:
         super().__init__(path, job)
-        self._items: list[str] = []
+        self._small: list[str] = []
+        self._large: list[str] = []  # the first few, for a page that does not become a gallery
 
     def write(self, photo: ImageSource | HasPicture, result: Result) -> None:
         from seesay import explain
@@ -38,21 +39,21 @@ class Page(Writer):
             except PhotoError as error:
                 image = result[0].image if isinstance(result, list) else result.image
                 result = Failure(image, error.reason if image else str(error))
-        side = explain.SMALL_SIDE if self._is_gallery else explain.LONG_SIDE
-        self._items.append(explain.item_html(picture, result, side, several=self.job.several, needed=needed))
+        if len(self._small) + 1 < explain.MANY:
+            self._large.append(
+                explain.item_html(picture, result, explain.LONG_SIDE, several=self.job.several, needed=needed)
+            )
+        self._small.append(
+            explain.item_html(picture, result, explain.SMALL_SIDE, several=self.job.several, needed=needed)
+        )
 
     def close(self) -> None:
         from seesay import explain
 
+        is_gallery = len(self._small) >= explain.MANY
         page = (
-            explain.fill_gallery("seesay", self._items)
-            if self._is_gallery
-            else explain.fill_page("seesay", "\n".join(self._items))
+            explain.fill_gallery("seesay", self._small)
+            if is_gallery
+            else explain.fill_page("seesay", "\n".join(self._large))
         )
         explain.write_html(self.path, page)
-
-    @property
-    def _is_gallery(self) -> bool:
-        from seesay import explain
-
-        return len(self.job.photos) >= explain.MANY

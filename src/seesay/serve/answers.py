@@ -9,35 +9,36 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from seesay.caption import Caption
-from seesay.outputs.jsonl import entry_of
-from seesay.serve.batcher import Answer, Unreadable
+from seesay.outputs import Job
+from seesay.outputs.writer import Result, entry_of
+from seesay.serve.batcher import Answer, BadPhoto
 from seesay.serve.limits import RefusedError
 from seesay.serve.options import CaptionOptions, Options
 
 
-def results_of(found: Sequence[Answer | Unreadable], options: Options) -> list[dict[str, Any]]:
+def results_of(found: Sequence[Answer | BadPhoto], options: Options) -> list[dict[str, Any]]:
     """The JSON of each photo, in order, as `seesay caption --json` writes it.
 
     Raises:
         RefusedError: no photo could be read; the reason is the first one's.
     """
-    if all(isinstance(each, Unreadable) for each in found):
-        raise unreadable_error(found[0])
-    drawn = isinstance(options, CaptionOptions) and options.sample is not None
-    several = "samples" if drawn else "alternatives"
-    listed = isinstance(options, CaptionOptions) and (drawn or options.alternatives is not None)
-    return [_result(each, options.attention, several, listed) for each in found]
+    if all(isinstance(each, BadPhoto) for each in found):
+        raise bad_photo_error(found[0])
+    has_list = isinstance(options, CaptionOptions) and (options.sample or options.alternatives)
+    drawn = isinstance(options, CaptionOptions) and options.sample
+    job = Job(several="samples" if drawn else "alternatives", attention=options.attention)
+
+    def result_of(each: Answer | BadPhoto) -> Result:
+        if isinstance(each, BadPhoto):
+            return each
+        return each.captions if has_list else each.captions[0]
+
+    return [entry_of(None, result_of(each), job, {}) for each in found]
 
 
-def _result(found: Answer | Unreadable, attention: bool, several: str, listed: bool) -> dict[str, Any]:
-    if isinstance(found, Unreadable):
-        return found.to_dict()
-    return entry_of(found.captions if listed else found.captions[0], attention, several)
-
-
-def unreadable_error(failure: Answer | Unreadable) -> RefusedError:
+def bad_photo_error(failure: Answer | BadPhoto) -> RefusedError:
     """Why the only photo of a request, or the first of them, was not captioned."""
-    assert isinstance(failure, Unreadable)
+    assert isinstance(failure, BadPhoto)
     codes = {413: "photo_too_large", 415: "no_photo", 422: "bad_photo"}
     return RefusedError(failure.status, codes[failure.status], failure.error)
 

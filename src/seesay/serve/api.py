@@ -13,8 +13,8 @@ from starlette.responses import JSONResponse, Response
 
 from seesay import explain
 from seesay.data.images import open_photo
-from seesay.serve.answers import ErrorJson, ResultsJson, results_of, unreadable_error
-from seesay.serve.batcher import Answer, Unreadable, Upload
+from seesay.serve.answers import ErrorJson, ResultsJson, bad_photo_error, results_of
+from seesay.serve.batcher import Answer, BadPhoto, Upload
 from seesay.serve.bodies import media_type, photo_of, read_form, read_json, too_many
 from seesay.serve.limits import RefusedError
 from seesay.serve.options import (
@@ -181,11 +181,11 @@ def routes(service: Service) -> APIRouter:
     return router
 
 
-def _read(found: Sequence[Answer | Unreadable]) -> list[Answer]:
+def _read(found: Sequence[Answer | BadPhoto]) -> list[Answer]:
     """All of them, or RefusedError for the first photo that could not be read."""
     for each in found:
-        if isinstance(each, Unreadable):
-            raise unreadable_error(each)
+        if isinstance(each, BadPhoto):
+            raise bad_photo_error(each)
     return [each for each in found if isinstance(each, Answer)]
 
 

@@ -66,7 +66,7 @@ class Answer(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Unreadable(Failure):
+class BadPhoto(Failure):
     """A photo that could not be read, with the HTTP status that fits the reason."""
 
     status: int = 422
@@ -76,7 +76,7 @@ class Unreadable(Failure):
 class _Job:
     upload: Upload
     ask: Ask
-    future: Future[Answer | Unreadable]
+    future: Future[Answer | BadPhoto]
 
 
 class _Photo:
@@ -131,7 +131,7 @@ class Batcher:
         """Number of photos in the queue."""
         return len(self._waiting)
 
-    def submit(self, uploads: Sequence[Upload], ask: Ask) -> list[Future[Answer | Unreadable]]:
+    def submit(self, uploads: Sequence[Upload], ask: Ask) -> list[Future[Answer | BadPhoto]]:
         """Queue photos, all of them or none. Returns a future for each.
 
         Cancelling a future takes its photo off the queue, or out of its batch if it is not read yet.
@@ -194,14 +194,14 @@ class Batcher:
                 job.future.set_result(_answer_of(job.upload, result))
 
 
-def _answer_of(upload: Upload, result: list[Caption] | Failure) -> Answer | Unreadable:
+def _answer_of(upload: Upload, result: list[Caption] | Failure) -> Answer | BadPhoto:
     if isinstance(result, Failure):
-        return unreadable(result.reason, upload)
+        return bad_photo(result.reason, upload)
     return Answer(upload, [replace(caption, image=upload.name) for caption in result])
 
 
-def unreadable(reason: str, upload: Upload) -> Unreadable:
+def bad_photo(reason: str, upload: Upload) -> BadPhoto:
     """The failure of a photo: 415 if it is not a photo, 413 if it is too large, else 422."""
     kinds = set(formats_by_signature(upload.data[:16])) & set(photo_formats())
     status = 415 if not kinds else 413 if reason.startswith("too ") else 422
-    return Unreadable(upload.name, reason, status)
+    return BadPhoto(upload.name, reason, status)

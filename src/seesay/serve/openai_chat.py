@@ -18,9 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse, Response, StreamingResponse
 
 from seesay.caption import Caption
-from seesay.serve.answers import unreadable_error
+from seesay.serve.answers import bad_photo_error
 from seesay.serve.api import REFUSALS
-from seesay.serve.batcher import Answer, Ask, Unreadable, Upload
+from seesay.serve.batcher import Answer, Ask, BadPhoto, Upload
 from seesay.serve.bodies import photo_of, read_json, too_many
 from seesay.serve.limits import RefusedError
 from seesay.serve.options import checked
@@ -138,8 +138,8 @@ def routes(service: Service) -> APIRouter:
         number = asked.n or 1
         found = await service.ask(request, uploads, Ask(alternatives=number)) if uploads else []
         for each in found:
-            if isinstance(each, Unreadable):
-                raise unreadable_error(each)
+            if isinstance(each, BadPhoto):
+                raise bad_photo_error(each)
         answers = [each for each in found if isinstance(each, Answer)]
         body = completion(asked, service.name, answers, ignored)
         headers = {"x-seesay-ignored": ", ".join(ignored)} if ignored else {}

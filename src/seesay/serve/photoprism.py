@@ -12,9 +12,9 @@ from fastapi import APIRouter, Request
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import JSONResponse, Response
 
-from seesay.serve.answers import confidence, unreadable_error
+from seesay.serve.answers import bad_photo_error, confidence
 from seesay.serve.api import REFUSALS
-from seesay.serve.batcher import Ask, Unreadable
+from seesay.serve.batcher import Ask, BadPhoto
 from seesay.serve.bodies import photo_of, read_json
 from seesay.serve.limits import RefusedError
 from seesay.serve.options import Base64, checked
@@ -89,8 +89,8 @@ def routes(service: Service) -> APIRouter:
         if not asked.images:
             raise RefusedError(422, "no_photos", "images: expected a photo as a data URL")
         [found] = await service.ask(request, [photo_of(asked.images[0], None, "images.0")], Ask())
-        if isinstance(found, Unreadable):
-            raise unreadable_error(found)
+        if isinstance(found, BadPhoto):
+            raise bad_photo_error(found)
         caption = found.captions[0]
         return JSONResponse(
             {

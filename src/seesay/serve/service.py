@@ -11,7 +11,7 @@ from starlette.types import Receive
 
 from seesay.errors import TextError
 from seesay.runtime import CaptionModel
-from seesay.serve.batcher import Answer, Ask, Batcher, Unreadable, Upload
+from seesay.serve.batcher import Answer, Ask, BadPhoto, Batcher, Upload
 from seesay.serve.limits import ClientGoneError, Limits, RefusedError
 from seesay.serve.monitor import Metrics
 from seesay.serve.options import invalid
@@ -40,7 +40,7 @@ class Service:
         """The model's name."""
         return self.model.bundle.name
 
-    async def ask(self, request: Request, uploads: Sequence[Upload], ask: Ask) -> list[Answer | Unreadable]:
+    async def ask(self, request: Request, uploads: Sequence[Upload], ask: Ask) -> list[Answer | BadPhoto]:
         """The answer for each photo, in order.
 
         Raises:
@@ -54,7 +54,7 @@ class Service:
         except (TextError, ValueError) as error:
             raise invalid(str(error)) from None
         for each in found:
-            self.metrics.photos.labels("unreadable" if isinstance(each, Unreadable) else "captioned").inc()
+            self.metrics.photos.labels("unreadable" if isinstance(each, BadPhoto) else "captioned").inc()
         return found
 
     async def in_time(self, make: Callable[Given, Made], *args: Given.args, **kwargs: Given.kwargs) -> Made:
@@ -64,7 +64,7 @@ class Service:
         except TimeoutError:
             raise self._timeout() from None
 
-    async def _wait(self, receive: Receive, uploads: Sequence[Upload], ask: Ask) -> list[Answer | Unreadable]:
+    async def _wait(self, receive: Receive, uploads: Sequence[Upload], ask: Ask) -> list[Answer | BadPhoto]:
         futures = self.batcher.submit(uploads, ask)
         work = asyncio.gather(*map(asyncio.wrap_future, futures))
         work.add_done_callback(_retrieve)
@@ -83,7 +83,7 @@ class Service:
         return RefusedError(503, "timeout", message, retry_after=5)
 
 
-def _retrieve(work: asyncio.Future[list[Answer | Unreadable]]) -> None:
+def _retrieve(work: asyncio.Future[list[Answer | BadPhoto]]) -> None:
     """asyncio warns of exceptions that nobody retrieves, as after a timeout."""
     if not work.cancelled():
         work.exception()
