@@ -15,8 +15,8 @@ SRC = Path(__file__).resolve().parents[1] / "src" / "seesay"
 
 # top to bottom
 ROOMS = ("version", "errors", "geometry", "caption", "config", "progress", "writing", "assets", "metrics", "data")
-ROOMS += ("models", "search", "bundle", "export", "training", "runtime", "explain", "outputs", "serve")
-ROOMS += ("evaluation", "bench", "cli")
+ROOMS += ("models", "search", "bundle", "export", "training", "runtime", "calibration", "explain")
+ROOMS += ("outputs", "serve", "evaluation", "bench", "cli")
 NARROW = {  # what a room may import, where that is less than all above it
     "version": set(),
     "errors": set(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from seesay.errors import PhotoError
@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from seesay.data.images import HasPicture, ImageSource
+
+
+PHOTO = "photo"  # the kind of pictures that captions are made for
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,12 +27,15 @@ class Word:
         attention: (rows, cols) float32 attention weights over the photo's regions, >= 0, summing to 1.
         chosen: for hard attention, (row, column) of the region that was chosen for each of the word's tokens; empty for
             soft attention.
+        confidence: for a word that names a thing, the probability that the thing is there, 0 to 1; None for other
+            words, and for models that were not calibrated.
     """
 
     text: str
     logprob: float
     attention: np.ndarray
     chosen: tuple[tuple[int, int], ...] = ()
+    confidence: float | None = None
 
     def __repr__(self) -> str:
         shape = " x ".join(map(str, self.attention.shape))
@@ -48,6 +54,12 @@ class Caption:
         warning: a defect of the photo that did not keep it from being read, such as a truncated file.
         photo: the opened photo, if `CaptionModel.encode` opened it; notebooks show it. Others are opened
             again by `image`.
+        confidence: the probability that a person would accept the sentence, 0 to 1 (docs/confidence.md). This and the
+            next two are None for models that were not calibrated.
+        kind: "photo", or what the picture is instead: "text", "screenshot", "chart", "drawing", "blank".
+        photo_probability: that the picture is a photo, 0 to 1.
+        withheld: whether the sentence should not be passed on: the picture is no photo, or `withhold` asked for more
+            confidence. The sentence is kept.
     """
 
     text: str
@@ -56,13 +68,21 @@ class Caption:
     image: str | None = None
     warning: str | None = None
     photo: HasPicture | None = field(default=None, repr=False)
+    confidence: float | None = None
+    kind: str | None = None
+    photo_probability: float | None = None
+    withheld: bool = False
 
     def __str__(self) -> str:
         return self.text
 
     def __repr__(self) -> str:
         parts = [repr(self.text), f"score={float(self.score):.4g}", f"{len(self.words)} words"]
-        parts += [f"{name}={value!r}" for name in ("image", "warning") if (value := getattr(self, name)) is not None]
+        parts += [
+            f"{name}={value!r}"
+            for name in ("confidence", "kind", "image", "warning")
+            if (value := getattr(self, name)) is not None
+        ]
         return f"Caption({', '.join(parts)})"
 
     def _repr_html_(self) -> str:
@@ -70,6 +90,23 @@ class Caption:
         from seesay.explain import caption_html  # Pillow loads only where something is drawn
 
         return caption_html(self)
+
+    @property
+    def shown(self) -> str:
+        """The sentence, or why it is withheld: "not a photo (text)" or "not sure"."""
+        if not self.withheld:
+            return self.text
+        return "not sure" if self.kind in (None, PHOTO) else f"not a photo ({self.kind})"
+
+    def withhold(self, min_confidence: float) -> Caption:
+        """The same caption, withheld if its confidence is below a minimum.
+
+        Raises:
+            ValueError: the caption has no confidence.
+        """
+        if self.confidence is None:
+            raise ValueError("the caption has no confidence: calibrate its model with `seesay calibrate`")
+        return replace(self, withheld=self.withheld or self.confidence < min_confidence)
 
     def figure(self, photo: ImageSource | HasPicture, columns: int | None = None) -> Image.Image:
         """A picture with the photo and, for each word, the photo lit by the word's attention.
@@ -110,7 +147,7 @@ class Caption:
         return found[0]
 
     def to_dict(self, attention: bool = False) -> dict[str, Any]:
-        """The JSON form: image, caption, score and words, and the warning if there is one.
+        """The JSON form: image, caption, score and words, what is known of their confidence, and the warning if any.
 
         `attention` adds each word's rows x cols list, and for hard attention the regions that were
         chosen, as [row, column].
@@ -118,13 +155,25 @@ class Caption:
         words = []
         for word in self.words:
             entry: dict[str, Any] = {"text": word.text, "logprob": round(float(word.logprob), 5)}
+            if word.confidence is not None:
+                entry["confidence"] = round(word.confidence, 4)
             if attention:
                 entry["attention"] = [[round(float(w), 6) for w in row] for row in word.attention]
                 if word.chosen:
                     entry["chosen"] = [list(region) for region in word.chosen]
             words.append(entry)
-        entry = {"image": self.image, "caption": self.text, "score": round(float(self.score), 5), "words": words}
+        entry = {"image": self.image, "caption": self.text, "score": round(float(self.score), 5), **self.trust()}
+        entry["words"] = words
         return entry if self.warning is None else {**entry, "warning": self.warning}
+
+    def trust(self) -> dict[str, Any]:
+        """What is known of the caption's confidence, for JSON; empty for models that were not calibrated."""
+        if self.confidence is None:
+            return {}
+        known: dict[str, Any] = {"confidence": round(self.confidence, 4)}
+        if self.kind is not None and self.photo_probability is not None:
+            known |= {"kind": self.kind, "photo_probability": round(self.photo_probability, 4)}
+        return known | {"withheld": self.withheld}
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import lru_cache
+from math import prod
 from pathlib import Path
 
+from seesay.bundle.confidence_file import TENSORS
 from seesay.bundle.fields import cannot_run, refused
 from seesay.bundle.format import OPTIONAL, Bundle
 from seesay.bundle.graph_file import FLOAT, INT64, GraphFile, Port, read_graph
@@ -46,6 +48,8 @@ def check_parts(bundle: Bundle) -> None:
             _check_encoder(path, graph, encoder, bundle.transform.size)
         else:
             _check_decoder(path, graph, encoder, len(bundle.tokenizer), bundle.grid[0] * bundle.grid[1])
+    if bundle.confidence:
+        _check_features(bundle.folder / TENSORS, len(bundle.confidence.mean), encoder)
 
 
 def read_graph_of(path: Path) -> GraphFile:
@@ -83,6 +87,15 @@ def _check_encoder(path: Path, graph: GraphFile, exact: GraphFile, size: int) ->
             raise refused(path, f"output {shown(name)}: expected memory.* and state.*")
         per_beam = (1,) if name.startswith("state.") else ()
         _check(path, name, port, FLOAT, (None, *per_beam, *exact.outputs[name].shape[1 + len(per_beam) :]))
+
+
+def _check_features(path: Path, features: int, encoder: GraphFile) -> None:
+    """Three figures of each number that the first array of the memory has for a region."""
+    name, port = next((name, port) for name, port in encoder.outputs.items() if name.startswith("memory."))
+    _, *heads, _, size = port.shape if len(port.shape) in (3, 4) else (None, None, None)
+    expected = 3 * prod(length or 0 for length in (*heads, size))
+    if features != expected:
+        raise refused(path, f"is for {features:,} features of a photo, expected {expected:,} ({shown(name)})")
 
 
 def _check_decoder(path: Path, graph: GraphFile, encoder: GraphFile, words: int, regions: int) -> None:

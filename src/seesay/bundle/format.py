@@ -12,6 +12,8 @@ A bundle is a folder of these files (others in it are ignored):
     decoder.onnx         one step: word and state -> next word, state, attention; likewise
     decoder.int8.onnx    the same with matrices quantised to 8 bits when it is loaded; early bundles lack it
     encoder.int8.onnx    the same for convolutions; only for encoders that are plain convolutional networks
+    confidence.json      how far to trust a caption (`seesay.bundle.confidence_file`), if it was calibrated
+    confidence.safetensors    its matrices
     scores.json          scores on the dev split (empty until measured)
     README.md            the model card
 """
@@ -28,6 +30,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from seesay.bundle.confidence_file import TENSORS, VALUES, ConfidenceHead, read_head
 from seesay.bundle.fields import LARGEST, Fields
 from seesay.bundle.search_file import read_search
 from seesay.bundle.text_files import LARGEST_SIDE, read_preprocessing, read_scores, read_tokenizer
@@ -55,7 +58,8 @@ FILES = (
 )
 LARGEST_WEIGHTS, LARGEST_GRAPH = 2**35, 2**31  # bytes; protobuf messages cannot be larger
 ATTENTION = ("soft", "hard")
-OPTIONAL = ("encoder.int8.onnx", "decoder.int8.onnx")
+CONFIDENCE = (VALUES, TENSORS)
+OPTIONAL = ("encoder.int8.onnx", "decoder.int8.onnx", *CONFIDENCE)
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,7 @@ class Bundle:
         grid: (rows, cols) of the attention.
         attention: "soft", or "hard": each token is predicted from a single region.
         scores: on the dev split; may be empty.
+        confidence: how far to trust a caption; None if the bundle was not calibrated.
     """
 
     folder: Path
@@ -79,6 +84,7 @@ class Bundle:
     grid: tuple[int, int]
     attention: str
     scores: dict[str, Any]
+    confidence: ConfidenceHead | None = None
 
     @cached_property
     def recipe(self) -> dict[str, Any]:
@@ -126,6 +132,7 @@ def open_bundle(folder: str | Path) -> Bundle:
             grid=grid,
             attention=attention,
             scores=read_scores(folder / "scores.json"),
+            confidence=read_head(folder) if any(name in files for name in CONFIDENCE) else None,
         )
         weights.result()
     return bundle

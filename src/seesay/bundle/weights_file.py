@@ -17,6 +17,7 @@ WEIGHTS = "weights.safetensors"
 LONGEST_HEADER = 2**26  # bytes; a header of 435 tensors has 50,000
 # By the name of a type in the file: its bytes, and the bits of infinity as an integer, which bound finite numbers.
 BYTES = {"F64": 8, "F32": 4, "F16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
+SMALL = {"F32": np.dtype("<f4"), "I8": np.dtype("i1")}  # what `read_tensors` reads
 INFINITY = {"F64": 0x7FF0 << 48, "F32": 0x7F80 << 16, "F16": 0x7C00}
 
 
@@ -36,7 +37,28 @@ def check_weights(folder: Path) -> dict[str, Entry]:
     Raises:
         BundleError: the file is no safetensors file, or a tensor has NaN or infinite values.
     """
-    path = folder / WEIGHTS
+    _, _, entries = _check(folder / WEIGHTS)
+    return {entry.name: entry for entry in entries}
+
+
+def read_tensors(path: Path) -> dict[str, np.ndarray]:
+    """Read and check a small safetensors file of float32 and int8 tensors, by name.
+
+    Raises:
+        BundleError: as for `check_weights`, or a tensor of another type.
+    """
+    data, start, entries = _check(path)
+    tensors = {}
+    for entry in entries:
+        if entry.dtype not in SMALL:
+            raise refused(path, f"{shown(entry.name)} is of type {entry.dtype}, expected {' or '.join(SMALL)}")
+        whole = np.array(data[start + entry.start : start + entry.stop])  # a copy: the file is closed
+        tensors[entry.name] = whole.view(SMALL[entry.dtype]).reshape(entry.shape)
+    return tensors
+
+
+def _check(path: Path) -> tuple[np.ndarray, int, list[Entry]]:
+    """The file's bytes, where its tensors begin, and the tensors in file order."""
     try:
         data = np.memmap(path, np.uint8, "r")
     except (OSError, ValueError) as error:  # an empty file cannot be mapped
@@ -52,7 +74,7 @@ def check_weights(folder: Path) -> dict[str, Entry]:
         if not _is_finite(data[start + group[0].start : start + group[-1].stop], dtype):
             bad = next(e for e in group if not _is_finite(data[start + e.start : start + e.stop], dtype))
             raise refused(path, f"{shown(bad.name)} holds values that are NaN or infinite")
-    return {entry.name: entry for entry in entries}
+    return data, start, entries
 
 
 def _is_finite(data: np.ndarray, dtype: str) -> bool:

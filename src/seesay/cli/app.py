@@ -220,6 +220,13 @@ def caption(
     needed: Annotated[
         bool, typer.Option("--needed", help="On the page, what each word needed too; a second or so a photo.")
     ] = False,
+    min_confidence: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Withhold captions below this confidence.", show_default="none"),
+    ] = None,
+    cautious: Annotated[
+        bool, typer.Option("--cautious", help="Prefer plainer words where the model is not sure of a thing.")
+    ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Skip photos that the output has already.")] = False,
     shard: Annotated[
         str | None, typer.Option(metavar="K/N", help="Caption part K of N; the N parts are disjoint.")
@@ -235,6 +242,8 @@ def caption(
     check_outputs(outputs, resume)
     if "parquet" in outputs and (alternatives or sample):
         raise typer.BadParameter("--parquet has one caption a photo: use --json with --alternatives and --sample")
+    if cautious and (alternatives or sample):
+        raise typer.BadParameter("--cautious gives one caption: leave out --alternatives and --sample")
     if attention and not {"json", "parquet"} & outputs.keys():
         say("seesay: --attention puts maps into the JSON; without --json it does nothing")
     if needed and "page" not in outputs:
@@ -259,6 +268,8 @@ def caption(
         attention=attention,
         needed=needed and "page" in outputs,
         resume=resume,
+        min_confidence=min_confidence,
+        cautious=cautious,
     )
     outcome = caption_photos(sources, options)
     say_passed_over(sources)
@@ -523,6 +534,44 @@ def evaluate(
         device=device,
     )
     evaluate_model(options)
+
+
+@app.command()
+def calibrate(
+    bundle: Annotated[str, typer.Argument(help="A bundle's folder; the result is written into it.")],
+    data: Annotated[list[Path], typer.Option(metavar="PATH", parser=named, help="A data set; may be repeated.")],
+    non_photos: Annotated[
+        Path | None,
+        typer.Option(parser=named, help="Folders of pictures that are no photos, named by kind.", show_default="none"),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(parser=named, help="Write another bundle.", show_default="the same")
+    ] = None,
+    layout: Layout = "auto",
+    splits: Splits = "auto",
+    columns: Columns = "",
+    limit: Annotated[int | None, typer.Option(min=1, help="Photos of each split at most.", show_default="all")] = None,
+    precision: Precision = "auto",
+    threads: Threads = None,
+    json: Json = None,
+) -> None:
+    """Learn how far a model's captions can be trusted, from the splits train and dev; written into the bundle."""
+    from seesay.cli.calibrate import CalibrateOptions, calibrate_bundle
+
+    options = CalibrateOptions(
+        bundle=bundle,
+        data=data,
+        non_photos=non_photos,
+        out=out,
+        layout=layout,
+        splits=splits,
+        columns=columns,
+        limit=limit,
+        precision=precision,
+        threads=threads,
+        json=json,
+    )
+    calibrate_bundle(options)
 
 
 @app.command()

@@ -42,6 +42,8 @@ class CaptionOptions:
         attention: whether to put each word's map into the JSON.
         needed: show on the page what each word needed.
         resume: whether to skip photos that the JSON file has already.
+        min_confidence: captions below it are withheld; None: only those of pictures that are no photos.
+        cautious: as for `CaptionModel.caption`.
     """
 
     model: str | None = None
@@ -58,6 +60,8 @@ class CaptionOptions:
     attention: bool = False
     needed: bool = False
     resume: bool = False
+    min_confidence: float | None = None
+    cautious: bool = False
 
     @property
     def rules(self) -> dict[str, Any]:
@@ -66,12 +70,32 @@ class CaptionOptions:
         return {name: value for name, value in rules.items() if value not in (None, [])}
 
     def results(self, captioner: CaptionModel, photos: Iterable[Any]) -> Iterator[Result]:
-        """The captions of photos with these options; see `CaptionModel.caption_many`."""
+        """The captions of photos with these options; see `CaptionModel.caption_many`.
+
+        Raises:
+            BundleError: `min_confidence` or `cautious` is set, and the model was not calibrated.
+        """
+        if self.min_confidence is not None or self.cautious:
+            captioner.require_confidence()
+        results = self._results(captioner, photos)
+        return (
+            results if self.min_confidence is None else (_withhold(result, self.min_confidence) for result in results)
+        )
+
+    def _results(self, captioner: CaptionModel, photos: Iterable[Any]) -> Iterator[Result]:
         if self.sample:
             return captioner.caption_many(photos, sample=self.sample, **self.rules)
         if self.alternatives:
             return captioner.caption_many(photos, beam=self.beam, alternatives=self.alternatives, **self.rules)
-        return captioner.caption_many(photos, beam=self.beam, **self.rules)
+        return captioner.caption_many(photos, beam=self.beam, cautious=self.cautious, **self.rules)
+
+
+def _withhold(result: Result, min_confidence: float) -> Result:
+    if isinstance(result, Failure):
+        return result
+    if isinstance(result, list):
+        return [caption.withhold(min_confidence) for caption in result]
+    return result.withhold(min_confidence)
 
 
 @dataclass
@@ -152,6 +176,10 @@ def made_by(captioner: CaptionModel, options: CaptionOptions) -> dict[str, Any]:
         settings["beam"] = options.beam or captioner.bundle.search.beam
     if options.alternatives:
         settings["alternatives"] = options.alternatives
+    if options.cautious:
+        settings["cautious"] = True
+    if options.min_confidence is not None:
+        settings["min_confidence"] = options.min_confidence
     settings["precision"] = decoder if encoder == decoder else f"{encoder}, {decoder}"
     return settings | options.rules
 
@@ -232,7 +260,7 @@ def _print_result(result: Result, captions: bool) -> bool:
         _warn(f"{printable(several[0].image)}: {several[0].warning}")
     if captions:
         for caption in several:
-            print(f"{printable(caption.image)}: {printable(caption.text)}", flush=True)
+            print(f"{printable(caption.image)}: {printable(caption.shown)}", flush=True)
     return True
 
 

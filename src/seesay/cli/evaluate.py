@@ -107,6 +107,11 @@ def _read(options: EvaluateOptions) -> tuple[Dataset, Sequence[CaptionRecord]]:
     return dataset, records
 
 
+def _trust(result: Evaluation) -> list[str]:
+    facts = result.trust.facts() if result.trust else {}
+    return ["", *(f"{name:14}{fact}" for name, fact in facts.items())] if facts else []
+
+
 def _warn_of_other_splits(captioner: CaptionModel, options: EvaluateOptions) -> None:
     trained_with = captioner.bundle.recipe["data"]["splits"]
     if options.splits != trained_with:
@@ -134,7 +139,14 @@ def _lines(
     """The lines to print."""
     settings = f"beam {result.about['beam']}, {captioner.precisions}"
     yield f"{captioner.bundle.name} on {options.split} of {', '.join(map(printable, options.data))}, {settings}"
-    yield from (result.scores.table(), "", result.statistics.table(), "", f"device: {captioner.device}")
+    yield from (
+        result.scores.table(),
+        "",
+        result.statistics.table(),
+        *_trust(result),
+        "",
+        f"device: {captioner.device}",
+    )
     if options.attention:
         figures = result.attention.to_dict()
         yield from ("", *(f"attention {name.replace('_', ' ')}: {value:.3f}" for name, value in figures.items()))

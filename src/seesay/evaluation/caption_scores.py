@@ -13,6 +13,7 @@ from seesay.caption import Caption, Failure
 from seesay.data.check import refuse_if_too_many_unreadable
 from seesay.data.records import CaptionRecord, Problem, count_captions
 from seesay.data.tokens import split_words
+from seesay.evaluation.trust import Trust, trust_of
 from seesay.metrics import CaptionStatistics, Scores, caption_statistics, score_captions
 from seesay.metrics.attention_maps import AttentionStatistics, attention_statistics
 from seesay.metrics.pointing import Pointing, Shown, pointing_accuracy
@@ -34,6 +35,7 @@ class Evaluation:
         failures: photos that could not be read and are not scored.
         about: model, beam, precision, version and counts.
         pointing: pointing accuracy; None if the data has no boxes of shapes.
+        trust: how far the captions' confidence can be trusted.
     """
 
     scores: Scores
@@ -43,6 +45,7 @@ class Evaluation:
     failures: list[Problem]
     about: dict[str, Any]
     pointing: Pointing | None = None
+    trust: Trust | None = None
 
     @property
     def per_photo(self) -> dict[str, dict[str, Any]]:
@@ -71,6 +74,8 @@ class Evaluation:
             "captions": {name: caption.text for name, caption in self.captions.items()},
             "per_photo": self.per_photo,
         }
+        if self.trust:
+            result["confidence"] = self.trust.to_dict()
         if attention:
             result["attention"] = self.attention.to_dict()
             if self.pointing:
@@ -133,7 +138,8 @@ def evaluate(
     }
     maps = [_maps(caption) for caption in captions.values()]
     looks, pointing = attention_statistics(maps), pointing_accuracy(captions, grounding) if grounding else None
-    return Evaluation(scores, caption_statistics(words, known), looks, captions, failures, about, pointing)
+    trust = trust_of(captions, scored)
+    return Evaluation(scores, caption_statistics(words, known), looks, captions, failures, about, pointing, trust)
 
 
 def _maps(caption: Caption) -> np.ndarray:

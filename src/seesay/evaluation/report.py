@@ -106,6 +106,8 @@ def _figures(result: Evaluation) -> Summary:
     }
     if most_frequent := result.statistics.most_frequent:
         facts["Most often"] = ", ".join(f"'{text}' ({photos:,})" for text, photos in most_frequent)
+    if result.trust:
+        facts |= result.trust.facts()
     if result.pointing:
         facts["Pointing"] = str(result.pointing)
     if result.failures:
@@ -115,6 +117,8 @@ def _figures(result: Evaluation) -> Summary:
         "CIDEr of each photo": _cider_counts(result.scores),
         "Words a caption": {str(n): lengths.get(n, 0) for n in range(min(lengths), max(lengths) + 1)},
     }
+    if result.trust and result.trust.captions:
+        charts["Percent accepted, by confidence (photos)"] = result.trust.chart()
     return Summary(_shown(result.scores), facts, charts, result.scores.notes)
 
 

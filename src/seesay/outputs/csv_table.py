@@ -18,7 +18,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")  # spreadsheets run cells that begin 
 
 
 class CsvTable(Writer):
-    """A header, then a row for each caption; a photo that could not be captioned has a row without a caption."""
+    """A header, then a row for each caption; without a caption for a photo that has none, or whose is withheld."""
 
     about = "Write a table of image, caption and score here (.csv, or - for stdout)."
     streams = True
@@ -36,7 +36,7 @@ class CsvTable(Writer):
             self._row(_cell(image), "", "")
             return
         for caption in captions_of(result):
-            self._row(_cell(image), caption.text, f"{caption.score:.5f}")
+            self._row(_cell(image), "" if caption.withheld else caption.text, f"{caption.score:.5f}")
 
     def _row(self, *cells: str) -> None:
         with naming(self.path):

@@ -16,11 +16,13 @@ import numpy as np
 from seesay.bundle.agreement import check_parts
 from seesay.bundle.format import Bundle, open_bundle
 from seesay.bundle.names import find_bundle
-from seesay.caption import Caption, Failure, Word
+from seesay.caption import PHOTO, Caption, Failure, Word
 from seesay.data.images import ImageSource, as_photos, name_of, open_photo
 from seesay.data.tokens import join_words, split_words
-from seesay.errors import PhotoError, whole_number
+from seesay.errors import BundleError, PhotoError, printable, whole_number
 from seesay.runtime import requests
+from seesay.runtime.cautious import cautious_request
+from seesay.runtime.confidence import Evidence, Judge, pooled
 from seesay.runtime.device import Device, Wanted, cores
 from seesay.runtime.encoded import EncodedPhoto, PhotoInput, key_of
 from seesay.runtime.engine import Engine
@@ -136,19 +138,37 @@ class CaptionModel:
         photo = photo._replace(image=name_of(image), warning=picture.info.get("warning"))
         return EncodedPhoto(photo, picture, self._folder)
 
-    def caption(self, image: Photo, beam: int | None = None, **rules: Unpack[WordRules]) -> Caption:
+    def caption(
+        self, image: Photo, beam: int | None = None, *, cautious: bool = False, **rules: Unpack[WordRules]
+    ) -> Caption:
         """The best caption of one photo.
 
         Args:
             image: the photo.
             beam: beam width; None: the bundle's, 1: greedy search.
+            cautious: choose the sentence that a person is most likely to accept, among those of the search and forms
+                of them that name things more plainly ("a child" for "a boy").
             rules: `prefix`, `max_words`, `forbid`, `constraints`; see `seesay.runtime.word_rules.WordRules`.
 
         Raises:
             PhotoError: the photo cannot be read.
             TextError: the prefix has words that are not in the vocabulary.
+            BundleError: `cautious`, and the model was not calibrated.
         """
+        if cautious:
+            return self._run(image, cautious_request(self.bundle, self.require_confidence(), beam, rules))[0]
         return self._run(image, requests.best(self.bundle, beam, rules))[0]
+
+    def require_confidence(self) -> Judge:
+        """The judge of a calibrated model.
+
+        Raises:
+            BundleError: the model was not calibrated.
+        """
+        if self.judge is None:
+            folder = printable(self.bundle.folder)
+            raise BundleError(f"bundle {folder}: knows no confidence; `seesay calibrate {folder} --data PATH` adds it")
+        return self.judge
 
     def alternatives(
         self, image: Photo, n: int = 5, beam: int | None = None, **rules: Unpack[WordRules]
@@ -232,7 +252,13 @@ class CaptionModel:
 
     @overload
     def caption_many(
-        self, images: Iterable[Photo], batch_size: int = 16, beam: int | None = None, **rules: Unpack[WordRules]
+        self,
+        images: Iterable[Photo],
+        batch_size: int = 16,
+        beam: int | None = None,
+        *,
+        cautious: bool = False,
+        **rules: Unpack[WordRules],
     ) -> Iterator[Caption | Failure]: ...
 
     @overload
@@ -259,6 +285,7 @@ class CaptionModel:
         *,
         alternatives: int | None = None,
         sample: SampleOptions | None = None,
+        cautious: bool = False,
         **rules: Unpack[WordRules],
     ) -> Iterator[Caption | Failure] | Iterator[list[Caption] | Failure]:
         """Caption many photos: yields a Caption for each, in order, or a Failure for a photo that cannot be read.
@@ -272,6 +299,7 @@ class CaptionModel:
             beam: as for `caption`.
             alternatives: yield lists of so many captions, as the method `alternatives` returns.
             sample: yield lists of captions sampled with these options, as the method `sample` returns.
+            cautious: as for `caption`; not with `alternatives` or `sample`.
             rules: as for `caption`.
 
         Raises:
@@ -282,6 +310,11 @@ class CaptionModel:
         """
         if alternatives is not None and sample is not None:
             raise ValueError("alternatives and sample: expected one of the two")
+        if cautious:
+            if alternatives is not None or sample is not None:
+                raise ValueError("cautious: gives one caption, expected neither alternatives nor sample")
+            request = cautious_request(self.bundle, self.require_confidence(), beam, rules)
+            return _firsts(self._run_many(images, request, batch_size))
         if sample is not None:
             return self._run_many(images, requests.samples(self.bundle, sample, rules), batch_size)
         if alternatives is not None:
@@ -335,10 +368,17 @@ class CaptionModel:
         return PhotoInput(engine.encode(pixels), key_of(pixels), name_of(image), warning)
 
     def _captions(self, image: Photo, photo: PhotoInput, sentences: Sequence[Hypothesis]) -> list[Caption]:
-        captions = [self.to_caption(sentence, photo.image, photo.warning) for sentence in sentences]
+        evidence = self.judge.evidence(pooled(photo.arrays.memory[0])) if self.judge else None
+        captions = [self.to_caption(sentence, photo.image, photo.warning, evidence) for sentence in sentences]
         if isinstance(image, EncodedPhoto):
             return [replace(caption, photo=image) for caption in captions]
         return captions
+
+    @cached_property
+    def judge(self) -> Judge | None:
+        """What says how far to trust a caption; None for a bundle that was not calibrated."""
+        head = self.bundle.confidence
+        return None if head is None else Judge(head)
 
     @property
     def _helper(self) -> ThreadPoolExecutor | None:
@@ -348,19 +388,43 @@ class CaptionModel:
         process = os.getpid()
         return self._helpers.get(process) or self._helpers.setdefault(process, ThreadPoolExecutor(1, "seesay"))
 
-    def to_caption(self, sentence: Hypothesis, image: str | None = None, warning: str | None = None) -> Caption:
+    def to_caption(
+        self,
+        sentence: Hypothesis,
+        image: str | None = None,
+        warning: str | None = None,
+        evidence: Evidence | None = None,
+    ) -> Caption:
         """A sentence of the engine as a Caption: words with their log-probabilities and attention maps.
 
-        A word of several tokens has the sum of their log-probabilities and the mean of their attention.
+        A word of several tokens has the sum of their log-probabilities and the mean of their attention. Only with
+        evidence on its photo (`judge`) has the caption a confidence.
         """
+        judge = self.judge if evidence else None
         spans = self.bundle.tokenizer.words(sentence.tokens)
         words = []
         for span in spans:
             maps = sentence.attention[span.start : span.stop]  # (tokens, P)
             logprob = sum(sentence.logprobs[span.start : span.stop])
             attention = maps.mean(axis=0).reshape(self.bundle.grid)
-            words.append(Word(span.text, logprob, attention, self._chosen(maps)))
-        return Caption(join_words(span.text for span in spans), sentence.score, tuple(words), image, warning)
+            there = judge.word_confidence(evidence, span.text, logprob) if judge and evidence else None
+            words.append(Word(span.text, logprob, attention, self._chosen(maps), there))
+        text = join_words(span.text for span in spans)
+        if not (judge and evidence):
+            return Caption(text, sentence.score, tuple(words), image, warning)
+        confidence = judge.confidence(evidence, self.bundle.tokenizer.split(sentence.tokens), sentence.logprobs)
+        withheld = evidence.kind not in (None, PHOTO)
+        return Caption(
+            text,
+            sentence.score,
+            tuple(words),
+            image,
+            warning,
+            confidence=confidence,
+            kind=evidence.kind,
+            photo_probability=evidence.photo,
+            withheld=withheld,
+        )
 
     def _chosen(self, maps: np.ndarray) -> tuple[tuple[int, int], ...]:
         """The region that hard attention chose for each token: the most likely one."""

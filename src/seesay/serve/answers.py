@@ -44,10 +44,11 @@ def bad_photo_error(failure: Answer | BadPhoto) -> RefusedError:
 
 
 def confidence(caption: Caption) -> float:
-    """How sure the model was of the words, 0 to 1: the geometric mean of their probabilities.
-
-    This is the one place to use a calibrated confidence, once captions have one.
+    """The caption's confidence, 0 to 1; of models that were not calibrated the geometric mean of the words'
+    probabilities.
     """
+    if caption.confidence is not None:
+        return caption.confidence
     if not caption.words:
         return 0.0
     return math.exp(min(sum(word.logprob for word in caption.words) / len(caption.words), 0.0))

@@ -1,0 +1,103 @@
+"""How far the confidence of captions can be trusted, and how many things they name that no reference supports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from seesay.caption import PHOTO, Caption
+from seesay.data.records import CaptionRecord
+from seesay.data.things import supports, thing_of
+from seesay.data.tokens import split_words
+from seesay.metrics.acceptance import acceptance_threshold
+from seesay.metrics.cider import CiderD
+from seesay.metrics.reliability import auroc, expected_calibration_error, reliability
+from seesay.metrics.statistics import ratio_interval
+
+
+@dataclass(frozen=True)
+class Trust:
+    """Figures of the confidence of a set of captions (docs/confidence.md).
+
+    Attributes:
+        captions: see `seesay.metrics.reliability.reliability`; None for a model that was not calibrated.
+        things: of the words that name things: their number, the share that no reference supports with its interval,
+            and for calibrated models AUROC and calibration error of their confidence.
+        refused: share of the photos that were taken for no photos; None if the model knows no kinds.
+    """
+
+    captions: dict[str, Any] | None
+    things: dict[str, Any]
+    refused: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {"captions": self.captions, "things": self.things, "refused": self.refused}
+
+    def facts(self) -> dict[str, str]:
+        """Heading -> figures in a line."""
+        facts = {}
+        if self.captions:
+            surest = ", ".join(f"{s} {100 * value[0]:.1f}" for s, value in self.captions["cider_of_surest"].items())
+            facts["Confidence"] = (
+                f"accepted {100 * self.captions['accepted']:.1f} %, said {100 * self.captions['confidence']:.1f} %; "
+                f"AUROC {_interval(self.captions['auroc'])}, "
+                f"calibration error {_interval(self.captions['calibration_error'])}"
+            )
+            facts["Surest"] = f"CIDEr of the surest {surest}"
+        if self.things["unsupported"]:
+            value, low, high = (f"{100 * x:.1f}" for x in self.things["unsupported"])
+            facts["Things"] = f"{value} % ({low} to {high}) of {self.things['named']:,} have no support in a reference"
+        if self.refused is not None:
+            facts["Refused"] = f"{100 * self.refused:.1f} % as no photos"
+        return facts
+
+    def chart(self) -> dict[str, int]:
+        """The reliability diagram: a range of confidence with its photos -> percent of them accepted."""
+        bins = self.captions["diagram"] if self.captions else ()
+        return {f"{bin['confidence']:.2f} ({bin['photos']:,})": round(100 * bin["accepted"]) for bin in bins}
+
+
+def trust_of(captions: Mapping[str, Caption], records: Sequence[CaptionRecord]) -> Trust:
+    """Measure the captions of these records, which are in the same order."""
+    known = [captions[record.id] for record in records]
+    references = [[split_words(text) for text in record.captions] for record in records]
+    confidence = [caption.confidence for caption in known]
+    figures = None
+    if None not in confidence:
+        cider = CiderD(references).score([split_words(caption.text) for caption in known])
+        figures = reliability(np.array(confidence, float), cider >= acceptance_threshold(references), cider)
+    kinds = [caption.kind for caption in known]
+    refused = None if None in kinds else round(float(np.mean([kind != PHOTO for kind in kinds])), 4)
+    return Trust(figures, _things(known, references), refused)
+
+
+def _things(captions: Sequence[Caption], references: Sequence[Sequence[Sequence[str]]]) -> dict[str, Any]:
+    named, missing, sure, there = [], [], [], []
+    for caption, sentences in zip(captions, references, strict=True):
+        supported = supports(word for sentence in sentences for word in sentence)
+        right = [(thing in supported, word.confidence) for word in caption.words if (thing := thing_of(word.text))]
+        named.append(len(right))
+        missing.append(sum(not yes for yes, _ in right))
+        for yes, confidence in right:
+            there.append(yes)
+            sure.append(confidence)
+    total = sum(named)
+    figures: dict[str, Any] = {"named": total, "unsupported": None, "auroc": None, "calibration_error": None}
+    if total:
+        low, high = ratio_interval(np.array(missing, float), np.array(named, float) + 1e-12, seed=0)
+        figures["unsupported"] = [round(sum(missing) / total, 4), round(low, 4), round(high, 4)]
+    if total and None not in sure:
+        confidence, happened = np.array(sure, float), np.array(there)
+        area = auroc(confidence, happened)
+        figures["auroc"] = None if np.isnan(area) else round(area, 4)
+        figures["calibration_error"] = round(expected_calibration_error(confidence, happened), 4)
+    return figures
+
+
+def _interval(values: Sequence[float | None]) -> str:
+    value, low, high = ("-" if x is None else f"{x:.3f}" for x in values)
+    return f"{value} ({low} to {high})"

@@ -1,0 +1,116 @@
+"""Cautious captions: of a search's sentences and plainer forms of them, the one that risks least.
+
+Each thing that a sentence names costs what it is unlikely to be there. A plainer form names one thing by what it is a
+kind of: "a boy" becomes "a child", or "a person".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from seesay.bundle.format import Bundle
+from seesay.data.boxes.naming import singular
+from seesay.data.things import plainer, thing_of
+from seesay.data.tokens import NEVER_WRITTEN, CaptionTokenizer
+from seesay.runtime.confidence import Evidence, Judge, pooled
+from seesay.runtime.encoded import PhotoInput
+from seesay.runtime.engine import Engine
+from seesay.runtime.requests import Request, alternatives
+from seesay.runtime.word_rules import WordRules
+from seesay.search import Hypothesis
+
+SENTENCES = 5  # of the search
+FORMS = 3  # plainer forms that the decoder scores, at most
+DOUBT = 0.5  # a word is replaced only if its thing is less likely than this to be there,
+GAIN = 0.15  # and the plainer one more likely by this
+RISK = 0.25  # confidence that the sentence may cost for each thing fewer that is not there
+
+Sentence = tuple[int, ...]
+
+
+def cautious_request(bundle: Bundle, judge: Judge, beam: int | None, rules: WordRules) -> Request:
+    """Request the most cautious sentence; see `CaptionModel.caption`."""
+    several = alternatives(bundle, SENTENCES, beam, rules)
+    may_replace = not rules.get("prefix") and not rules.get("forbid") and not rules.get("constraints")
+
+    def run(engine: Engine, photos: Sequence[PhotoInput]) -> list[list[Hypothesis]]:
+        chosen = []
+        for photo, sentences in zip(photos, several(engine, photos), strict=True):
+            evidence = judge.evidence(pooled(photo.arrays.memory[0]))
+            forms = plainer_forms(bundle.tokenizer, judge, evidence, sentences) if may_replace else []
+            scored = [engine.score([photo.arrays], form)[0] for form in forms]
+            chosen.append([least_risk(bundle.tokenizer, judge, evidence, [*sentences, *scored])])
+        return chosen
+
+    return run
+
+
+def plainer_forms(
+    tokenizer: CaptionTokenizer, judge: Judge, evidence: Evidence, sentences: Sequence[Hypothesis]
+) -> list[Sentence]:
+    """The best sentence with its doubtful things named more plainly, in tokens: all at once, then one by one."""
+    best = sentences[0].tokens
+    spans = tokenizer.words(best)
+    if len(spans) != len(best):  # a model that writes pieces of words
+        return []
+    swaps: dict[int, int] = {}
+    for place, (span, logprob) in enumerate(zip(spans, sentences[0].logprobs, strict=False)):
+        there = judge.word_confidence(evidence, span.text, logprob)
+        if there is not None and there < DOUBT:
+            for word in _plainer_words(span.text):
+                token = _token(tokenizer, word)
+                likely = judge.word_confidence(evidence, word, logprob)
+                if token is not None and likely is not None and likely > there + GAIN and token not in best:
+                    swaps[place] = token
+                    break
+    forms = [swaps, *([{place: token} for place, token in swaps.items()] if len(swaps) > 1 else [])] if swaps else []
+    return [_with_article(tokenizer, best, form) for form in forms[:FORMS]]
+
+
+def _token(tokenizer: CaptionTokenizer, word: str) -> int | None:
+    """The id of a word that the model can write."""
+    ids = tokenizer.encode(word)
+    return ids[0] if len(ids) == 1 and ids[0] not in NEVER_WRITTEN else None
+
+
+def _plainer_words(word: str) -> Iterator[str]:
+    """Words for what the thing is a kind of, the nearest first; plural if the word is."""
+    thing = thing_of(word)
+    several = singular(word) != word.lower() and thing != word
+    for name in plainer(thing) if thing else ():
+        yield PLURALS.get(name, f"{name}s") if several else name
+
+
+PLURALS = {"person": "people", "child": "children", "clothing": "clothing", "food": "food", "furniture": "furniture"}
+
+
+def _with_article(tokenizer: CaptionTokenizer, tokens: Sentence, swaps: dict[int, int]) -> Sentence:
+    """The tokens with some replaced, and "a" or "an" before them as their first letter wants."""
+    changed = [swaps.get(place, token) for place, token in enumerate(tokens)]
+    one, before_vowel = _token(tokenizer, "a"), _token(tokenizer, "an")
+    for place in swaps:
+        if place and one is not None and before_vowel is not None and changed[place - 1] in (one, before_vowel):
+            vowel = tokenizer.token(changed[place])[0] in "aeiou"
+            changed[place - 1] = before_vowel if vowel else one
+    return tuple(changed)
+
+
+def least_risk(
+    tokenizer: CaptionTokenizer, judge: Judge, evidence: Evidence, sentences: Sequence[Hypothesis]
+) -> Hypothesis:
+    """The sentence with the highest confidence, less RISK for each thing that is expected not to be there."""
+
+    def worth(sentence: Hypothesis) -> float:
+        confidence = judge.confidence(evidence, tokenizer.split(sentence.tokens), sentence.logprobs)
+        missing = 0.0
+        for span in tokenizer.words(sentence.tokens):
+            logprob = sum(sentence.logprobs[span.start : span.stop])
+            there = judge.word_confidence(evidence, span.text, logprob)
+            missing += 0.0 if there is None else 1 - there
+        return confidence - RISK * missing
+
+    worths = np.array([worth(sentence) for sentence in sentences])
+    return replace(sentences[int(worths.argmax())])

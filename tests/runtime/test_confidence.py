@@ -1,0 +1,253 @@
+"""Confidence of captions and words: the arithmetic, the bundle's part, and the options."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Cli, lines_of
+
+import seesay
+from seesay.bundle.confidence_file import TENSORS, VALUES, ConfidenceHead, read_head, write_head
+from seesay.bundle.format import open_bundle
+from seesay.calibration.calibrate import with_confidence
+from seesay.caption import Caption
+from seesay.data.things import plainer, supports, thing_of
+from seesay.errors import BundleError
+from seesay.runtime.confidence import Judge, pooled
+
+
+def small_head(features: int = 3, **changes) -> ConfidenceHead:
+    """Two words and a pair of them, whose shares are features of the photo."""
+    accept, word = np.zeros(13), np.zeros(5)
+    accept[7] = 1.0  # the tf-idf product alone
+    word[0] = 1.0  # the log-share of the word alone
+    weights = np.zeros((features, 2))
+    weights[0, 0], weights[1, 1] = 1.0, 1.0
+    shares = np.zeros((2, 3))
+    shares[0, 0] = shares[1, 2] = 1.0
+    head = ConfidenceHead(
+        grams=("dog", "dog runs", "grass"),
+        idf=np.array([2.0, 3.0, 1.0]),
+        mean=np.zeros(features),
+        scale=np.ones(features),
+        project=weights,
+        shares=shares,
+        base=np.array([0.0, 0.5, 0.0]),
+        accept=accept,
+        word=word,
+    )
+    return replace(head, **changes)
+
+
+def test_confidence_by_hand() -> None:
+    judge = Judge(small_head())
+    evidence = judge.evidence(np.array([0.6, 0.2, 9.0]))
+    np.testing.assert_allclose(evidence.shares, [0.6, 0.5, 0.2])
+    assert evidence.norm == pytest.approx(np.sqrt(1.2**2 + 1.5**2 + 0.2**2))
+    words, logprobs = ["a", "dog", "runs", "on", "grass"], [-0.1, -1.0, -2.0, -0.2, -0.5, -0.2]
+    signals = judge.sentence_signals(evidence, words, logprobs)
+    assert signals[:5] == pytest.approx([-4.0 / 6, -4.0, -3.5 / 3, 5, 1.5])
+    assert signals[5:7] == pytest.approx([0.4, 0.2])  # mean and least of 0.6 and 0.2
+    assert signals[7] == pytest.approx((0.6 * 4 + 0.2 * 1) / np.sqrt(4 + 1))
+    assert signals[8] == pytest.approx(0.5 * 9 / np.sqrt(9 + 3 * 49))  # one of four pairs is known
+    assert signals[9] == pytest.approx((0.6 * 2 + 0.2) / 3)
+    confidence = judge.confidence(evidence, words, logprobs)
+    assert confidence == pytest.approx(1 / (1 + np.exp(-signals[7])))
+
+
+def test_word_confidence_by_hand() -> None:
+    judge = Judge(small_head())
+    evidence = judge.evidence(np.array([0.6, -0.2, 9.0]))
+    assert judge.word_confidence(evidence, "runs", -1.0) is None  # no thing
+    odds = 0.6 + 0.02
+    assert judge.word_confidence(evidence, "dog", -1.0) == pytest.approx(odds / (1 + odds))
+    odds = 0.02  # a share below 0 counts as none
+    assert judge.word_confidence(evidence, "grass", -1.0) == pytest.approx(odds / (1 + odds))
+    signals = judge.word_signals(evidence, "animal", "animal", -1.0)
+    assert np.exp(signals[1]) == pytest.approx(0.62)  # a dog is an animal
+
+
+def test_a_picture_that_is_no_photo_has_little_confidence() -> None:
+    kinds = np.array([[0.0, 1.0], [0.0, 0.0], [0.0, 0.0]])
+    head = small_head(
+        kinds=("photo", "text"), kind_weights=kinds, kind_base=np.array([1.0, 0.0]), photo=(4.0, 0.0), threshold=0.0
+    )
+    judge = Judge(head)
+    photo, text = (judge.evidence(np.array([x, 0.0, 0.0])) for x in (0.5, 2.0))
+    assert (photo.kind, text.kind) == ("photo", "text")
+    assert text.photo == pytest.approx(1 / (1 + np.exp(4)))
+    assert judge.confidence(text, ["dog"], [-1.0, -1.0]) < text.photo
+    features = np.array([1e9, 0.0, 0.0])  # however far a picture is from all photos, the numbers stay finite
+    assert np.isfinite(judge.evidence(features).shares).all()
+
+
+def test_pooled_features_do_not_depend_on_heads() -> None:
+    regions = np.random.default_rng(0).normal(size=(1, 6, 8)).astype(np.float32)
+    features = pooled(regions)
+    np.testing.assert_allclose(features[:8], regions[0].mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(features[8:16], regions[0].std(axis=0), rtol=1e-4)
+    np.testing.assert_allclose(features[16:], regions[0].max(axis=0))
+    heads = regions.reshape(1, 6, 2, 4).transpose(0, 2, 1, 3)
+    np.testing.assert_allclose(pooled(heads), features)
+
+
+def test_things() -> None:
+    assert thing_of("guys") == thing_of("man") == "man"
+    assert thing_of("running") is None
+    assert plainer("puppy") == ("dog", "animal")
+    found = supports(["two", "boys", "and", "puppies"])
+    assert {"boy", "child", "person", "puppy", "dog", "animal"} <= found
+    assert "girl" not in found
+    assert "man" not in supports(["a", "person"])  # a plain word does not make a special one right
+
+
+@pytest.fixture
+def sure_bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
+    """The tiny bundle with a head that knows two kinds."""
+    folder = shutil.copytree(tiny_bundle, tmp_path / "sure")
+    bundle = open_bundle(folder)
+    size = len(pooled(seesay.load(folder).encode(np.zeros((50, 50, 3), np.uint8)).input.arrays.memory[0]))
+    random = np.random.default_rng(0)
+    head = small_head(
+        size,
+        project=random.normal(0, 0.05, (size, 2)),
+        kinds=("photo", "blank"),
+        kind_weights=random.normal(0, 0.01, (size, 2)),
+        kind_base=np.array([1.0, 0.0]),
+        photo=(4.0, 0.0),
+        threshold=-50.0,
+        about={"photos": [8, 4]},
+    )
+    with_confidence(bundle, head)
+    return folder
+
+
+def test_a_bundle_keeps_its_head(sure_bundle: Path) -> None:
+    head = read_head(sure_bundle)
+    assert head is not None
+    write_head(sure_bundle, head)
+    again = read_head(sure_bundle)
+    assert again is not None
+    assert again.about["photos"] == [8, 4]
+    np.testing.assert_allclose(again.project, head.project, atol=1e-6)
+    assert again.kinds == ("photo", "blank")
+
+
+def test_captions_are_the_same_with_and_without_a_head(
+    sure_bundle: Path, tiny_bundle: Path, tiny_photos: list[Path]
+) -> None:
+    sure, plain = seesay.load(sure_bundle), seesay.load(tiny_bundle)
+    for photo in tiny_photos:
+        one, other = sure.caption(photo), plain.caption(photo)
+        assert (one.text, one.score) == (other.text, other.score)
+        assert other.confidence is None
+        assert other.kind is None
+        assert "confidence" not in other.to_dict()
+        assert one.confidence is not None
+        assert 0 <= one.confidence <= 1
+        assert one.kind == "photo"
+
+
+@pytest.mark.parametrize("precision", ["int8", "float32"])
+def test_many_photos_have_the_confidence_of_single_ones(sure_bundle: Path, tiny_photos: list[Path], precision) -> None:
+    model = seesay.load(sure_bundle, precision=precision)
+    single = [model.caption(photo) for photo in tiny_photos]
+    for batch in (3, 7):
+        for one, other in zip(single, model.caption_many(tiny_photos, batch_size=batch), strict=True):
+            assert isinstance(other, Caption)
+            assert one.confidence is not None
+            assert other.confidence == pytest.approx(one.confidence, abs=1e-4)
+            assert [word.confidence is None for word in one.words] == [w.confidence is None for w in other.words]
+    first, *_ = model.alternatives(tiny_photos[0], 3)
+    assert first.confidence == pytest.approx(single[0].confidence, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ({"version": 2}, "version 2"),
+        ({"grams": ["dog", "dog", "grass"]}, "different ones"),
+        ({"grams": ["dog"]}, "idf is float32 [3], expected float32 1"),
+        ({"kinds": ["text", "photo"]}, "kinds=['text', 'photo']"),
+        ({"threshold": "high"}, "threshold"),
+    ],
+)
+def test_a_damaged_part_is_refused(sure_bundle: Path, damage: dict, message: str) -> None:
+    path = sure_bundle / VALUES
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | damage), "utf-8")
+    with pytest.raises(BundleError) as error:
+        read_head(sure_bundle)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_changed_missing_and_infinite_parts_are_refused(sure_bundle: Path) -> None:
+    head = read_head(sure_bundle)
+    assert head is not None
+    with pytest.raises(BundleError, match=r"confidence\.safetensors.*NaN"):
+        write_head(sure_bundle, replace(head, base=np.array([np.nan, 0, 0])))
+        read_head(sure_bundle)
+    with pytest.raises(BundleError, match=r"confidence\.(json|safetensors) was changed"):
+        seesay.load(sure_bundle)  # its checksum is not the manifest's
+    (sure_bundle / TENSORS).unlink()
+    with pytest.raises(BundleError, match="is missing"):
+        read_head(sure_bundle)
+
+
+def test_a_head_for_another_encoder_is_refused(sure_bundle: Path) -> None:
+    with_confidence(open_bundle(sure_bundle), small_head(7))
+    with pytest.raises(BundleError, match=r"confidence\.safetensors.* 7 features.*expected"):
+        seesay.load(sure_bundle)
+
+
+def test_min_confidence_withholds_but_keeps_the_sentence(sure_bundle: Path, tiny_photos: list[Path], cli: Cli) -> None:
+    done = cli("caption", tiny_photos[0], "--model", sure_bundle, "--min-confidence", "0.99", "--json", "out.jsonl")
+    assert done.code == 0
+    assert done.out == f"{tiny_photos[0]}: not sure\n"
+    [line] = lines_of(Path("out.jsonl"))
+    assert line["withheld"] is True
+    assert line["caption"]
+    assert line["kind"] == "photo"
+    assert 0 <= line["confidence"] < 0.99
+    done = cli("caption", tiny_photos[0], "--model", sure_bundle, "--min-confidence", "0", "--csv", "-")
+    assert line["caption"] in done.out
+
+
+def test_a_picture_that_is_no_photo_is_withheld(sure_bundle: Path, tiny_photos: list[Path], cli: Cli) -> None:
+    head = read_head(sure_bundle)
+    assert head is not None
+    with_confidence(open_bundle(sure_bundle), replace(head, threshold=50.0))
+    done = cli("caption", tiny_photos[0], "--model", sure_bundle, "--json", "out.jsonl", "--csv", "out.csv")
+    assert done.out == f"{tiny_photos[0]}: not a photo (blank)\n"
+    [line] = lines_of(Path("out.jsonl"))
+    assert (line["kind"], line["withheld"]) == ("blank", True)
+    assert Path("out.csv").read_text("utf-8").splitlines()[1].split(",")[1] == ""
+
+
+def test_options_that_a_bundle_without_a_head_cannot_keep(tiny_bundle: Path, tiny_photos, cli: Cli) -> None:
+    for option in (["--min-confidence", "0.5"], ["--cautious"]):
+        done = cli("caption", tiny_photos[0], "--model", tiny_bundle, *option)
+        assert done.code == 1
+        assert "knows no confidence; `seesay calibrate" in done.err
+    assert cli("caption", tiny_photos[0], "--min-confidence", "1.5").code == 2
+    done = cli("caption", tiny_photos[0], "--cautious", "--alternatives", "2")
+    assert done.code == 2
+    with pytest.raises(ValueError, match="seesay calibrate"):
+        seesay.load(tiny_bundle).caption(tiny_photos[0]).withhold(0.5)
+
+
+def test_cautious_captions_are_sentences_of_the_model(sure_bundle: Path, tiny_photos: list[Path]) -> None:
+    model = seesay.load(sure_bundle)
+    single = [model.caption(photo, cautious=True) for photo in tiny_photos]
+    many = list(model.caption_many(tiny_photos, cautious=True))
+    assert [str(caption) for caption in single] == [str(caption) for caption in many]
+    for photo, caption in zip(tiny_photos, single, strict=True):
+        assert model.score(photo, caption.text).score == pytest.approx(caption.score, abs=1e-3)
+        assert len(caption.words) == len(caption.text.split())
+    with pytest.raises(ValueError, match="cautious"):
+        model.caption_many(tiny_photos, alternatives=2, cautious=True)  # pyright: ignore[reportCallIssue]
