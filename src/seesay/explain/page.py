@@ -158,10 +158,19 @@ def item_html(
 </div>
 <figcaption>
 <p class="caption" role="group" aria-label="Caption, word by word">{_sentence(caption)}</p>
-<p class="meta"><span class="name">{escape(name)}</span>{play}<span class="readout" aria-hidden="true"></span></p>
+<p class="meta"><span class="name">{escape(name)}</span>{_trust(caption)}{play}<span class="readout" aria-hidden="true"></span></p>
 {below}<script type="application/json">{_heat_json(caption, needed)}</script>
 </figcaption>
 </figure>"""
+
+
+def _trust(caption: Caption) -> str:
+    """How sure the model is of the whole caption, or that the picture is no photo; empty if it does not know."""
+    if caption.confidence is None:
+        return ""
+    sure = f"{caption.confidence:.0%} sure"
+    said = f"{caption.shown}, {sure}" if caption.withheld else sure
+    return f'<span class="name">{escape(said)}</span>'
 
 
 def _others_html(first: Caption, others: list[Caption], several: str) -> str:
@@ -177,6 +186,8 @@ def _sentence(caption: Caption) -> str:
 
 def _word(word: Word) -> str:
     text, probability = escape(word.text), escape(percent(word.logprob))
+    if word.confidence is not None:  # of things: whether they are there, not how likely the word was
+        probability = f"{word.confidence:.0%}"
     return (
         f'<button type="button" class="word" style="--p:{_p(word)}" '
         f'data-percent="{probability}"{_chosen(word)} aria-pressed="false" '
@@ -185,7 +196,9 @@ def _word(word: Word) -> str:
 
 
 def _p(word: Word) -> str:
-    """The word's probability for the style."""
+    """The word's probability for the style; of a thing, that it is there."""
+    if word.confidence is not None:
+        return f"{word.confidence:.3f}"
     return f"{math.exp(min(word.logprob, 0.0)):.3f}"
 
 
