@@ -148,7 +148,8 @@ def item_html(
     below = (_others_html(caption, others, several) if others else "") + below
     photo, alt = _shrunk(image, long_side), escape(caption.text)
     wide, high = photo.size
-    play = '<button type="button" class="play">Play</button>' if caption.words else ""
+    play = _trust(caption)
+    play += '<button type="button" class="play">Play</button>' if caption.words else ""
     if needed is not None and caption.words:
         play += '<button type="button" class="switch" aria-pressed="false">What it needed</button>'
     return f"""<figure>
@@ -158,7 +159,7 @@ def item_html(
 </div>
 <figcaption>
 <p class="caption" role="group" aria-label="Caption, word by word">{_sentence(caption)}</p>
-<p class="meta"><span class="name">{escape(name)}</span>{_trust(caption)}{play}<span class="readout" aria-hidden="true"></span></p>
+<p class="meta"><span class="name">{escape(name)}</span>{play}<span class="readout" aria-hidden="true"></span></p>
 {below}<script type="application/json">{_heat_json(caption, needed)}</script>
 </figcaption>
 </figure>"""
