@@ -81,6 +81,7 @@ def test_a_picture_that_is_no_photo_has_little_confidence() -> None:
     photo, text = (judge.evidence(np.array([x, 0.0, 0.0])) for x in (0.5, 2.0))
     assert (photo.kind, text.kind) == ("photo", "text")
     assert text.photo == pytest.approx(1 / (1 + np.exp(4)))
+    assert text.photo is not None
     assert judge.confidence(text, ["dog"], [-1.0, -1.0]) < text.photo
     features = np.array([1e9, 0.0, 0.0])  # however far a picture is from all photos, the numbers stay finite
     assert np.isfinite(judge.evidence(features).shares).all()
