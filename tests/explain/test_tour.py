@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -27,5 +28,6 @@ def outputs(cell: Any) -> list[Any]:
 
 
 def kinds(cell: Any) -> list[list[str]]:
-    """What each output of a cell is made of: text, HTML, a picture."""
-    return [sorted(each.get("data", ["printed"])) for each in outputs(cell)]
+    """What each output of a cell is made of: text, HTML, a picture. Printed text may come in several pieces."""
+    found = [sorted(each.get("data", ["printed"])) for each in outputs(cell)]
+    return [kind for kind, _ in groupby(found)]

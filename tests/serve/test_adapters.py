@@ -6,8 +6,9 @@ import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import pydantic
 import pytest
 from serving import Client, data_url, error_of, listening, make_app, picture
 
@@ -160,6 +161,37 @@ def test_json_for_programs_that_read_json(ai: Any, tiny_bundle: Path) -> None:
     assert found == {"title": text, "caption": text, "keywords": []}
 
 
+class Place(pydantic.BaseModel):
+    name: str
+    kind: Literal["indoors", "outdoors"]
+
+
+class Described(pydantic.BaseModel):
+    """As programs describe what they want: nested, optional, with choices."""
+
+    alt_text: str | None
+    keywords: list[str]
+    place: Place
+    other: Place | None
+    rating: float
+
+
+def test_an_answer_that_pydantic_reads(ai: Any, tiny_bundle: Path) -> None:
+    photo = picture(7)
+    answer = ai.chat.completions.parse(model="tiny", messages=message(photo), response_format=Described)
+    found = answer.choices[0].message.parsed
+    place = Place(name="", kind="indoors")
+    text = seesay.load(tiny_bundle).caption(photo).text
+    assert found == Described(alt_text=text, keywords=[], place=place, other=place, rating=0)
+
+
+def test_names_that_no_header_can_hold_are_not_listed(ai: Any) -> None:
+    hi = [{"role": "user", "content": "Hi"}]
+    odd = {"": 1, " ": 1, "a\r\nb": 1, "é": 1, "x" * 41: 1, "top_k": 1}
+    answer = ai.chat.completions.create(model="tiny", messages=hi, extra_body=odd)
+    assert answer.ignored == ["prompt", "top_k"]
+
+
 def test_a_conversation_without_a_photo(ai: Any) -> None:
     """Home Assistant's LLM Vision says "Hi" to see whether the server is there."""
     hi = [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}]
@@ -217,3 +249,8 @@ def test_any_schema_is_filled() -> None:
     endless: dict[str, Any] = {"type": "object", "properties": {}}
     endless["properties"]["self"] = endless
     assert json.dumps(filled(endless, "a dog"))
+    circle = {"properties": {"text": {"$ref": "#/$defs/a"}}, "$defs": {"a": {"$ref": "#/$defs/a"}}}
+    assert filled(circle, "a dog") == {"text": "a dog"}
+    wide: dict[str, Any] = {"type": "object"}
+    wide["properties"] = {str(n): {"$ref": "#"} for n in range(10)}
+    assert len(json.dumps(filled(wide, "a dog"))) < 20_000

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -30,6 +31,7 @@ from seesay.serve.service import Service
 PATH = "/v1/chat/completions"
 NO_PHOTO = "This model describes photos: send one as a data URL (image_url)."
 USED = {"messages", "model", "n", "stream", "stream_options", "logprobs", "response_format"}
+NAME = re.compile(r"[\w.-]{1,40}", re.ASCII)
 HARMLESS = {"store", "user", "metadata", "service_tier", "safety_identifier", "prompt_cache_key"}
 
 
@@ -119,7 +121,7 @@ def routes(service: Service) -> APIRouter:
     @router.post(
         PATH,
         response_model=Completion,
-        responses=REFUSALS,
+        responses={**REFUSALS, 200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
         summary="Caption photos for clients of OpenAI's API",
         tags=["adapters"],
         openapi_extra={
@@ -204,7 +206,7 @@ def ignored_of(asked: ChatRequest, model: str) -> list[str]:
         ignored.insert(0, "prompt")
     if asked.model not in ("", model):
         ignored.insert(0, "model")
-    return [name[:40] for name in ignored if name.isascii() and name.isprintable()][:20]
+    return [name for name in ignored if NAME.fullmatch(name)][:20]  # what a header can hold
 
 
 def _has_text(content: str | list[dict[str, Any]] | None) -> bool:
