@@ -19,6 +19,7 @@ from seesay.bench.captioning import BEAMS, encoder_only, latency, linear, memory
 from seesay.bench.machine import machine, peak_memory
 from seesay.bench.make_photos import SIZE, make_photos
 from seesay.bench.metrics import made_up_captions, metrics
+from seesay.bench.serving import serving
 from seesay.bench.timing import Figure, figure, interleaved
 from seesay.caption import Failure
 from seesay.cli import main
@@ -133,6 +134,17 @@ def test_memory_and_speed_of_a_process_of_its_own(tiny_bundle: Path, photos: lis
     figures = checked(linear(str(tiny_bundle), photos, times=2))
     assert list(figures) == ["linear.speed", "linear.memory"]
     assert (figures["linear.speed"].what, figures["linear.speed"].against) == ("10 photos, beam 3", "5 photos")
+
+
+@pytest.mark.slow
+def test_the_server_stands_beside_the_folder(
+    tiny_bundle: Path, model: CaptionModel, photos: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("fastapi", reason="the extra serve is not installed")
+    monkeypatch.setenv("SEESAY_TOKEN", "a token of another server")
+    figures = checked(serving(model, photos, 1, str(tiny_bundle)))
+    assert set(figures) == {f"serve.clients_{n}{what}" for n in (1, 8, 32) for what in ("", "_p50", "_p95")}
+    assert all((each.ratio is None) == key.endswith(("_p50", "_p95")) for key, each in figures.items())
 
 
 def test_made_up_captions_are_like_real_ones() -> None:

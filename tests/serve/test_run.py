@@ -78,6 +78,40 @@ def test_which_addresses_only_this_machine_reaches(host: str, loopback: bool) ->
     assert Place(host).is_loopback == loopback
 
 
+RUN = """
+import importlib.abc, sys
+
+class Missing(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] == "fastapi":
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Missing())
+sys.argv = ["seesay", *{arguments!r}]
+from seesay.cli import main
+try:
+    main()
+finally:
+    print(sorted(name for name in sys.modules if name.startswith(("seesay.serve", "seesay.cli.serve"))))
+"""
+
+
+@pytest.mark.parametrize("command", ["--help", "caption"])
+def test_other_commands_need_nothing_of_the_server(command: str, tiny_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(picture())
+    arguments = [command] if command == "--help" else [command, "a.jpg", "--model", str(tiny_bundle)]
+    code = RUN.format(arguments=arguments)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0 and done.stdout.endswith("[]\n"), done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["serve"], ["demo", "--serve"]])
+def test_without_the_extra_one_line_says_what_to_install(arguments: list[str]) -> None:
+    done = subprocess.run([sys.executable, "-c", RUN.format(arguments=arguments)], capture_output=True, text=True)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert f"seesay {' '.join(arguments)} needs '" in done.stderr and "pip install 'seesay[serve]'" in done.stderr
+
+
 def test_strangers_are_not_let_in_by_mistake(cli: Cli) -> None:
     refused = cli("serve", "--host", "0.0.0.0")
     assert refused.code == 1

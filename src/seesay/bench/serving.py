@@ -1,8 +1,9 @@
-"""How fast a server answers, beside the same photos captioned as a folder in the same run."""
+"""The speed of `seesay serve`, next to the same photos captioned as a folder in the same run."""
 
 from __future__ import annotations
 
 import http.client
+import os
 import re
 import statistics
 import subprocess
@@ -20,7 +21,7 @@ from seesay.runtime import CaptionModel
 from seesay.runtime.device import Wanted
 from seesay.runtime.sessions import Precision
 
-CLIENTS = (1, 8, 32)  # each sends its next photo once it has the answer
+CLIENTS = (1, 8, 32)  # each sends its next photo when it has the answer to the last
 BOUNDARY = "seesay-bench"
 START_SECONDS = 60
 
@@ -33,12 +34,12 @@ def serving(
     precision: Precision = "auto",
     device: Wanted = "cpu",
 ) -> Iterator[Figure]:
-    """Requests a second of one photo each, and how long they take, for some numbers of clients.
+    """Requests a second, and their latency, for several numbers of clients; each request has one photo.
 
-    Server and clients share this machine's cores, as the folder run has them all.
+    Server and clients share the cores that the folder run has for itself.
 
     Raises:
-        SeesayError: the server does not start, or answers something else than captions.
+        SeesayError: the server does not start, or answers with an error.
     """
     bodies = [_form(photo) for photo in photos]
     taken: dict[int, list[list[float]]] = {clients: [] for clients in CLIENTS}
@@ -65,7 +66,7 @@ def serving(
 
 
 def ask_all(port: int, bodies: Sequence[bytes], clients: int) -> list[float]:
-    """Seconds that each request took, all of them sent by so many clients at the same time."""
+    """The seconds that each request took; the clients share the requests."""
     numbers = count()
     seconds: list[float] = []
     failed: list[str] = []
@@ -96,16 +97,18 @@ def ask_all(port: int, bodies: Sequence[bytes], clients: int) -> list[float]:
 
 @contextmanager
 def _server(name: str | None, precision: Precision, device: Wanted) -> Iterator[int]:
-    """A server in a process of its own, on a free port."""
+    """A server in another process, on a free port."""
     command = [sys.executable, "-m", "seesay", "serve", "--port", "0"]
     command += ["--precision", precision, "--device", device, *(["--model", name] if name else [])]
-    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    environment = {name: value for name, value in os.environ.items() if name != "SEESAY_TOKEN"}
+    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
     try:
         assert server.stderr
-        said = server.stderr.readline()
-        found = re.search(r"http://127\.0\.0\.1:(\d+)/", said)
-        if not found:
-            raise SeesayError(f"the server does not start: {said.strip()}")
+        said = ""
+        while not (found := re.search(r"http://127\.0\.0\.1:(\d+)/", said)):
+            said = server.stderr.readline()
+            if not said:
+                raise SeesayError("the server did not start; run `seesay serve` to see why")
         log = threading.Thread(target=server.stderr.read, daemon=True)  # or its pipe fills up
         log.start()
         _wait(int(found[1]))
@@ -116,7 +119,7 @@ def _server(name: str | None, precision: Precision, device: Wanted) -> Iterator[
 
 
 def _wait(port: int) -> None:
-    """Until the server answers."""
+    """Wait until the server answers."""
     end = time.monotonic() + START_SECONDS
     while True:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=START_SECONDS)

@@ -172,7 +172,7 @@ def with_writers(command: Callable[..., None]) -> Callable[..., None]:
 def demo(
     out: Annotated[Path, typer.Option(help="The page to write.")] = Path("seesay-demo.html"),
     model: Model = None,
-    serve: Annotated[bool, typer.Option("--serve", help="Open the page that takes photos of yours too.")] = False,
+    serve: Annotated[bool, typer.Option("--serve", help="Open the page that takes your own photos, too.")] = False,
 ) -> None:
     """Caption the packaged photos and write a page that shows where the model looked."""
     if serve:
@@ -654,33 +654,33 @@ def bench(
 
 @app.command()
 def serve(
-    host: Annotated[str, typer.Option(help="Name or address to listen at; 0.0.0.0 is every one.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 picks a free one.")] = 8000,
+    host: Annotated[str, typer.Option(help="The name or address to listen on; 0.0.0.0 for all.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 picks a free one.")] = 8000,
     model: Model = None,
     token: Annotated[
         str | None,
-        typer.Option(envvar="SEESAY_TOKEN", help="What clients have to know.", show_default="none"),
+        typer.Option(envvar="SEESAY_TOKEN", help="The token that clients must send.", show_default="none"),
     ] = None,
-    insecure: Annotated[bool, typer.Option("--insecure", help="Listen beyond this machine without a token.")] = False,
+    insecure: Annotated[bool, typer.Option("--insecure", help="Let other machines connect without a token.")] = False,
     allow_host: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME", help="A name of this server, or *; may be given again.", show_default="none"),
+        typer.Option(metavar="NAME", help="A name of this server, or * for any; may be repeated.", show_default="none"),
     ] = None,
     allow_origin: Annotated[
         list[str] | None,
-        typer.Option(metavar="URL", help="A site whose pages may use it; may be given again.", show_default="none"),
+        typer.Option(metavar="URL", help="A site whose pages may use it; may be repeated.", show_default="none"),
     ] = None,
-    max_mb: Annotated[int, typer.Option(min=1, max=1024, help="Megabytes of one request.")] = 64,
-    max_photos: Annotated[int, typer.Option(min=1, max=1000, help="Photos of one request.")] = 32,
-    queue: Annotated[int, typer.Option(min=1, max=100_000, help="Photos that may wait.")] = 256,
-    timeout: Annotated[float, typer.Option(min=0.1, max=3600, help="Seconds until a request is given up.")] = 30,
+    max_mb: Annotated[int, typer.Option(min=1, max=1024, help="The largest request, in megabytes.")] = 64,
+    max_photos: Annotated[int, typer.Option(min=1, max=1000, help="The most photos in one request.")] = 32,
+    queue: Annotated[int, typer.Option(min=1, max=100_000, help="The most photos in the queue.")] = 256,
+    timeout: Annotated[float, typer.Option(min=0.1, max=3600, help="Seconds after which a request is given up.")] = 30,
     log_json: Annotated[bool, typer.Option("--log-json", help="Write the log as JSON lines.")] = False,
     browser: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     precision: Precision = "auto",
     threads: Threads = None,
     device: Device = "cpu",
 ) -> None:
-    """Serve a page for people and an HTTP API for programs, until Ctrl-C."""
+    """Serve a web page and an HTTP API until Ctrl-C."""
     with needs("serve", "seesay serve"):
         from seesay.cli.serve import ServeOptions, run_server
 

@@ -20,20 +20,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class ServeOptions:
-    """What `seesay serve` was asked for.
+    """The options of `seesay serve`.
 
     Attributes:
         host, port: where to listen; port 0 picks a free one.
         model: bundle folder, packaged name, or None for the packaged default.
-        token: what clients have to know, if anything.
-        insecure: listen beyond this machine without a token.
-        hosts: names of this server, beside localhost, `host` and addresses.
-        origins: sites whose pages may use it.
+        token: that clients must send, if any.
+        insecure: let other machines connect without a token.
+        hosts: names of this server beside localhost, `host` and IP addresses.
+        origins: sites whose pages may use this server.
         max_mb, max_photos: of one request.
-        queue: photos that may wait.
-        timeout: seconds until a request is given up.
+        queue: the most photos in the queue.
+        timeout: seconds after which a request is given up.
         log_json: write the log as JSON lines.
-        browser: open the page, at this fragment; None does not.
+        browser: fragment of the page to open, "" for none; None opens nothing.
         precision, threads, device: as for `seesay.load`.
     """
 
@@ -78,14 +78,14 @@ def run_server(options: ServeOptions) -> None:
 
 
 def check_safe(options: ServeOptions, place: Place) -> None:
-    """Raise SeesayError for a server that would be open to strangers, or for names that cannot be."""
+    """Raise SeesayError if other machines could connect without a token, or for invalid options."""
     token = options.token
     if token is not None and not (token and token.isascii() and token.isprintable() and " " not in token):
-        raise SeesayError("--token: expected letters, digits and signs of ASCII without blanks")
+        raise SeesayError("--token: expected ASCII letters, digits and punctuation without spaces")
     if token is None and not options.insecure and not place.is_loopback:
         raise SeesayError(
-            f"--host {options.host}: other machines could use this server; give it a --token, or --insecure "
-            "if everyone who can reach it may"
+            f"--host {options.host}: other machines could use this server; set a --token, or give --insecure "
+            "if everyone who can reach it may use it"
         )
     for origin in options.origins:
         parts = urlsplit(origin)

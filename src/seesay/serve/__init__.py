@@ -1,5 +1,5 @@
-"""A page for people and an HTTP API for programs, on FastAPI (the extra `serve`).
+"""The web page and the HTTP API, on FastAPI (the extra `serve`).
 
-`app.py` puts the parts together: `guard.py` is around all requests, `bodies.py` and `options.py` read them,
-`service.py` waits for the workers of `batcher.py`, `answers.py` writes the JSON.
+A request passes `guard.py` (access, limits), is read by `bodies.py` and `options.py`, and waits in
+`service.py` for the workers of `batcher.py`; `answers.py` writes the JSON. `app.py` joins these parts.
 """

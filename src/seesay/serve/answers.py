@@ -1,4 +1,4 @@
-"""Captions as JSON: what the command line writes, and what programs of others expect."""
+"""Captions and errors as JSON."""
 
 from __future__ import annotations
 

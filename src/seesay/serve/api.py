@@ -35,16 +35,16 @@ Kind = TypeVar("Kind", bound=BaseModel)
 REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorJson, "description": what}
     for status, what in {
-        400: "the body is no JSON, or no form",
+        400: "the body is not JSON or not a form",
         401: "the token is missing or wrong",
-        403: "a page of another origin asks",
-        408: "the body came too slowly",
+        403: "the request comes from a page of another origin",
+        408: "the body arrived too slowly",
         413: "too many bytes, photos or pixels",
-        415: "no photo, or a body of another type",
-        421: "the server does not go by this name",
-        422: "the options, or the photo, cannot be used",
-        429: "too many photos wait: try after Retry-After seconds",
-        503: "no time or no memory left: try after Retry-After seconds",
+        415: "not a photo, or a body of another type",
+        421: "the server does not have this name",
+        422: "the options or the photo cannot be used",
+        429: "the queue is full: try again after Retry-After seconds",
+        503: "out of time or memory: try again after Retry-After seconds",
     }.items()
 }
 
@@ -83,10 +83,10 @@ def _inlined(model: type[BaseModel]) -> dict[str, Any]:
 async def read_photos(
     service: Service, request: Request, options: type[Kind], in_json: type[BaseModel]
 ) -> tuple[list[Upload], Kind]:
-    """Photos and options of a form or of JSON.
+    """The photos and options of a body, which is a form or JSON.
 
     Raises:
-        RefusedError: they are not what is expected.
+        RefusedError: it is neither, or has other contents.
     """
     kind = media_type(request)
     if kind == "multipart/form-data":
@@ -111,7 +111,7 @@ def _upload(photo: str | PhotoJson, place: int) -> Upload:
 
 
 def routes(service: Service) -> APIRouter:
-    """The paths about photos."""
+    """The paths that take photos."""
     router = APIRouter()
 
     @router.post(
@@ -136,11 +136,11 @@ def routes(service: Service) -> APIRouter:
         response_model=ResultsJson,
         responses=REFUSALS,
         openapi_extra=body_of(ScoreOptions, ScoreRequest),
-        summary="Score a sentence of your own",
+        summary="Score a given sentence",
         tags=["photos"],
     )
     async def scores(request: Request) -> Response:
-        """How likely the model finds the sentence for each photo, and where it would look."""
+        """How likely the model finds the sentence for each photo, word by word."""
         uploads, options = await read_photos(service, request, ScoreOptions, ScoreRequest)
         found = await service.ask(request, uploads, options.ask())
         return JSONResponse({"model": service.name, "results": results_of(found, options)})
@@ -154,7 +154,7 @@ def routes(service: Service) -> APIRouter:
         tags=["photos"],
     )
     async def figures(request: Request) -> Response:
-        """The first photo and what each word looked at, as one picture."""
+        """A picture of the first photo and its attention for each word."""
         uploads, options = await read_photos(service, request, DrawOptions, DrawRequest)
         found = await service.ask(request, uploads[:1], options.ask())
         figure = await service.in_time(_figure, _read(found)[0])

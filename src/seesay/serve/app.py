@@ -24,21 +24,21 @@ from seesay.serve.monitor import Metrics
 from seesay.serve.service import Service
 from seesay.version import __version__
 
-ABOUT = """Photos in, sentences out, and for each word how sure the model was and where it looked.
+ABOUT = """Captions photos, and says for each word how certain the model was and where it looked.
 
-Photos stay in memory and are forgotten with the answer. Nothing that a client names is opened: photos
-come as files of a form, as base64, or as data URLs."""
+Photos stay in memory and are forgotten once they are answered. Send them as files of a form, as base64,
+or as data URLs; the server never opens a path or a URL."""
 CODES = {404: "not_found", 405: "method_not_allowed"}
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a server is set up.
+    """The settings of a server.
 
     Attributes:
         access: who may use it.
-        limits: what one client may cost.
-        workers: photos that are worked on at the same time; None takes the machine's cores.
+        limits: of requests.
+        workers: number of worker threads; None: one for each core.
     """
 
     access: Access = field(default_factory=Access)
@@ -47,11 +47,11 @@ class Settings:
 
 
 def create_app(model: CaptionModel, settings: Settings, log: logging.Logger) -> Guard:
-    """The app; its workers start now and end with the app's lifespan, or with `Guard.close`.
+    """The app. Its workers start now and end with its lifespan.
 
     Args:
-        model: with one thread (`seesay.load(threads=1)`).
-        settings: of this server.
+        model: opened with one thread (`seesay.load(threads=1)`).
+        settings: of the server.
         log: gets a line for each request.
     """
     metrics = Metrics()
@@ -69,7 +69,7 @@ def create_app(model: CaptionModel, settings: Settings, log: logging.Logger) -> 
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
-        # for the document only, so that Swagger UI asks for the token: `Guard` checks it
+        # only documents the token, so that Swagger UI asks for it; `Guard` checks it
         dependencies=[Depends(HTTPBearer(auto_error=False))] if settings.access.token else [],
     )
     for module in (api, openai_chat, photoprism, site):
@@ -87,7 +87,7 @@ def create_app(model: CaptionModel, settings: Settings, log: logging.Logger) -> 
 
 
 def _answer_errors(app: FastAPI) -> None:
-    """Every refusal in the one form of errors, and nothing of a failure but that it happened."""
+    """Give all errors the same form; a failure of the server itself reveals nothing but that it happened."""
 
     @app.exception_handler(RefusedError)
     async def refused(request: Request, error: RefusedError) -> Response:

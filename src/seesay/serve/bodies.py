@@ -1,4 +1,4 @@
-"""Bodies of requests: read within the limits, in memory only, and taken apart."""
+"""Reads and parses the bodies of requests, within the limits and in memory only."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ OTHER_URL = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]{1,20}:")
 
 
 class Memory:
-    """The bytes of all bodies that are being read or answered."""
+    """The bytes of the bodies of all requests being read or answered."""
 
     def __init__(self, most: int) -> None:
         self.most, self.used = most, 0
 
 
 class MeteredBody:
-    """The `receive` of one request, which counts what comes.
+    """The `receive` of one request, which enforces the limits.
 
     Args:
-        receive: the server's.
+        receive: of the server.
         limits: of the body.
-        memory: shared by all requests; `release` gives back what this one took.
+        memory: shared by all requests; `release` returns this request's part.
     """
 
     def __init__(self, receive: Receive, limits: Limits, memory: Memory) -> None:
@@ -47,7 +47,7 @@ class MeteredBody:
         self.complete = False
 
     async def __call__(self) -> Message:
-        """The next message. Raises RefusedError: too much, too slowly, or no memory for it."""
+        """The next message. Raises RefusedError: too much, too slow, or out of memory."""
         if self.complete:
             return await self._receive()
         message = await self._in_time()
@@ -58,11 +58,11 @@ class MeteredBody:
         if self.bytes > self._limits.body_bytes:
             raise too_large(self._limits)
         if self._memory.used > self._memory.most:
-            raise RefusedError(503, "busy", "too many photos at once: try later", retry_after=2)
+            raise RefusedError(503, "busy", "too many photos at a time: try later", retry_after=2)
         return message
 
     async def drain(self) -> None:
-        """Throw away the rest for a while: clients read an answer only after they have sent all."""
+        """Discard the rest, up to a point: most clients read an answer only when they have sent everything."""
         left = 4 * self._limits.body_bytes
         while not self.complete and left > 0:
             message = await self._in_time()
@@ -70,7 +70,7 @@ class MeteredBody:
             self.complete = not message.get("more_body", False)
 
     def release(self) -> None:
-        """The body is no longer in memory."""
+        """Return the memory, once the body is no longer needed."""
         self._memory.used -= self.bytes
 
     async def _in_time(self) -> Message:
@@ -84,7 +84,7 @@ class MeteredBody:
 
 
 def too_large(limits: Limits) -> RefusedError:
-    """For a body beyond the limit."""
+    """The error for a body beyond the limit."""
     most = f"{limits.body_bytes / MIB:g} MiB"
     return RefusedError(413, "too_large", f"the request is larger than {most}: send fewer photos")
 
@@ -160,10 +160,10 @@ def _files_and_fields(form: FormData) -> tuple[list[Upload], dict[str, Any]]:
 
 
 async def read_json(request: Request) -> Any:
-    """The body's JSON.
+    """The value of the body's JSON.
 
     Raises:
-        RefusedError: it is none.
+        RefusedError: it is not JSON.
     """
     try:
         body = await request.body()
@@ -178,7 +178,7 @@ async def read_json(request: Request) -> Any:
 
 
 def _parsed(body: bytes) -> Any:
-    """The value of JSON in UTF-8, without the numbers that Python reads and JSON does not have."""
+    """Parse JSON in UTF-8; `NaN` and `Infinity`, which Python would accept, are errors."""
     return json.loads(body.decode(), parse_constant=_refuse)
 
 
@@ -187,13 +187,13 @@ def _refuse(constant: str) -> NoReturn:
 
 
 def photo_of(text: str, name: str | None = None, where: str = "photos") -> Upload:
-    """A photo that was given as base64, plain or as a data URL.
+    """A photo given as base64, plain or as a data URL.
 
-    Nothing else is taken: a server that opened what clients name would read their neighbours'
-    files, and the machines behind its firewall.
+    Nothing else is accepted: if clients could name paths and URLs, they could read the server's files
+    and reach machines behind its firewall.
 
     Raises:
-        RefusedError: it is a URL of another kind, or no base64.
+        RefusedError: it is another URL, or not base64.
     """
     found = DATA_URL.match(text)
     if not found and (other := OTHER_URL.match(text)) and other[0].lower() != "data:":
@@ -230,6 +230,6 @@ _TO_PLAIN: Mapping[int, int | None] = {
 
 
 def too_many(limits: Limits) -> RefusedError:
-    """For more photos than a request may have."""
+    """The error for more photos than a request may have."""
     most = f"at most {limits.photos}"
     return RefusedError(413, "too_many_photos", f"too many photos in one request: {most}")

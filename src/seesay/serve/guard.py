@@ -1,4 +1,4 @@
-"""Who may ask, and what every answer has: around the whole server."""
+"""Access control, limits, security headers and the log, around all requests."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SECURITY_HEADERS = {
     b"cross-origin-resource-policy": b"same-origin",
 }
 BODY = "seesay.body"  # where a request's scope has its `MeteredBody`
-GUARDED = ("/v1/", "/api/", "/metrics")  # what a token opens; the page itself holds no secret
+GUARDED = ("/v1/", "/api/", "/metrics")  # need the token; the page itself has no secrets
 
 
 @dataclass(frozen=True)
@@ -40,10 +40,9 @@ class Access:
     """Who may use a server.
 
     Attributes:
-        token: what `Authorization: Bearer TOKEN` has to say; None lets everyone in.
-        hosts: names that a browser may know the server by, beside localhost and any address;
-            "*" stands for every name.
-        origins: of other pages that may use it from a browser, such as "https://example.org".
+        token: the bearer token that clients must send; None: everyone may use it.
+        hosts: names of the server beside localhost and IP addresses; "*" for any name.
+        origins: of other sites whose pages may use it, such as "https://example.org".
     """
 
     token: str | None = None
@@ -51,31 +50,31 @@ class Access:
     origins: tuple[str, ...] = ()
 
     def check(self, headers: Headers, path: str, method: str = "GET") -> None:
-        """Raise RefusedError if this request must not be answered."""
+        """Raise RefusedError unless the request is allowed."""
         self._check_host(headers.get("host", ""))
         self._check_origin(headers.get("origin"), headers.get("host", ""))
-        asks_first = method == "OPTIONS"  # a browser, whether another origin may ask; it sends no token then
-        if self.token is not None and path.startswith(GUARDED) and not asks_first:
+        is_preflight = method == "OPTIONS"  # browsers send it without the token
+        if self.token is not None and path.startswith(GUARDED) and not is_preflight:
             kind, _, given = headers.get("authorization", "").partition(" ")
             known = hmac.compare_digest(given.strip().encode(), self.token.encode())
             if kind.lower() != "bearer" or not known:
-                message = "this server asks for its token: Authorization: Bearer TOKEN"
+                message = "this server needs its token: Authorization: Bearer TOKEN"
                 raise RefusedError(401, "token", message)
 
     def _check_host(self, host: str) -> None:
-        """A page whose name was made to lead here (DNS rebinding) would use its own name."""
+        """Refuses DNS rebinding: a web page whose name was made to lead here sends that name."""
         name = (urlsplit(f"//{host}").hostname or "") if _is_host(host) else ""
         if name == "localhost" or name.endswith(".localhost") or _is_address(name):
             return
         if not name or not {name, "*"} & {each.lower() for each in self.hosts}:
-            message = "this server does not go by the name in Host: start it with --allow-host NAME"
+            message = "Host: not a name of this server; allow it with --allow-host NAME"
             raise RefusedError(421, "host", message)
 
     def _check_origin(self, origin: str | None, host: str) -> None:
         if origin is None or origin in self.origins:
             return
         if origin.lower().partition("://")[2] != host.lower():  # "null" has no host
-            message = "pages of other origins may not use this server: --allow-origin ORIGIN"
+            message = "pages of other origins may not use this server; allow one with --allow-origin URL"
             raise RefusedError(403, "origin", message)
 
 
@@ -95,18 +94,18 @@ def _is_address(name: str) -> bool:
 
 
 class Guard:
-    """An ASGI app around another one: checks, limits, headers, a line in the log, figures.
+    """An ASGI app around another: checks access and limits, adds headers, logs and counts requests.
 
     Args:
-        app: answers what is let through.
-        access: who may ask.
+        app: answers the requests that are allowed.
+        access: who may use it.
         limits: of each request and of all together.
-        metrics: counts.
-        log: gets a line for each request, without anything of its photos.
+        metrics: counts requests.
+        log: gets a line for each request, without contents of its photos.
 
     Attributes:
-        open: requests being read or answered.
-        memory: what their bodies take.
+        open: number of requests being read or answered.
+        memory: used by their bodies.
     """
 
     def __init__(
@@ -143,7 +142,7 @@ class Guard:
         headers = Headers(scope=scope)
         try:
             if self.open > self.limits.requests:
-                raise RefusedError(503, "busy", "too many requests at once: try later", 2)
+                raise RefusedError(503, "busy", "too many requests at a time: try later", 2)
             self.access.check(headers, scope["path"], scope["method"])
             length = headers.get("content-length", "0")
             if not length.isdecimal() or int(length[:20]) > self.limits.body_bytes:
@@ -152,7 +151,7 @@ class Guard:
         except RefusedError as error:
             await (await refusal(error, scope))(scope, body, answer)
         except Exception:
-            self.log.exception("failed")  # the answer says no more than that
+            self.log.exception("failed")  # the client gets no details
             if not answer.status:
                 await broken(scope)(scope, body, answer)
 
@@ -176,14 +175,14 @@ class Guard:
 
 
 async def refusal(error: RefusedError, scope: Scope) -> JSONResponse:
-    """The answer to a request that is refused, once what the client still sends has been read.
+    """The answer to a refused request, after the rest of its body was read.
 
-    Clients read an answer only after they have sent all.
+    Most clients read an answer only when they have sent everything.
     """
     body: MeteredBody = scope[BODY]
     headers = Headers(scope=scope)
     if error.status != 408 and "expect" not in headers:
-        with suppress(RefusedError):  # the rest comes too slowly: the first reason stands
+        with suppress(RefusedError):  # if the rest is too slow, the first reason still stands
             await body.drain()
     sent: dict[str, str] = {}
     if error.retry_after is not None:
@@ -196,13 +195,13 @@ async def refusal(error: RefusedError, scope: Scope) -> JSONResponse:
 
 
 def broken(scope: Scope) -> JSONResponse:
-    """The answer where the server itself failed; the log has the reason."""
-    error = RefusedError(500, "internal", "the server failed; its log has the reason")
+    """The answer after a failure of the server itself; the reason is in its log."""
+    error = RefusedError(500, "internal", "the server failed; the reason is in its log")
     return JSONResponse(error_json(error, scope["path"]), error.status)
 
 
 class _Answer:
-    """`send` with the security headers, and the status that was sent."""
+    """`send` that adds the security headers and remembers the status."""
 
     def __init__(self, send: Send) -> None:
         self._send = send

@@ -1,4 +1,4 @@
-"""What a server takes on, and how it refuses the rest."""
+"""Limits of requests, and how they are refused."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ MIB = 2**20
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds of what clients can cost. Beyond them a request is refused; the others go on.
+    """Requests beyond these limits are refused; the others go on.
 
     Attributes:
         body_bytes: of one request's body.
-        memory_bytes: of the bodies of all requests that are being read or answered.
+        memory_bytes: of the bodies of all requests being read or answered.
         photos: in one request.
-        waiting: photos that wait for a worker.
-        requests: being read or answered at once.
+        waiting: photos in the queue.
+        requests: being read or answered at a time.
         seconds: from the last byte of a request to its answer.
-        body_seconds: from the first byte of a request to the last.
+        body_seconds: from the head of a request to its last byte.
     """
 
     body_bytes: int = 64 * MIB
@@ -34,8 +34,8 @@ class RefusedError(Exception):
     """A request that is answered with an error.
 
     Attributes:
-        status: of HTTP.
-        code: a word for programs, such as "too_large"; the words never change.
+        status: HTTP status.
+        code: for programs, such as "too_large"; codes never change.
         message: for people, one line: what is wrong, and what to do.
         retry_after: seconds after which the same request may succeed.
     """
@@ -47,4 +47,4 @@ class RefusedError(Exception):
 
 
 class ClientGoneError(Exception):
-    """The client closed the connection; nobody waits for the answer."""
+    """The client disconnected."""

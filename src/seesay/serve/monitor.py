@@ -1,4 +1,4 @@
-"""What a server tells of itself: a line for each request, and figures for Prometheus."""
+"""The log, and the figures for Prometheus."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SIZES = (1, 2, 4, 8, 16)
 
 
 class Metrics:
-    """Figures of one server, in a registry of its own."""
+    """The Prometheus metrics of one server, in its own registry."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -36,26 +36,26 @@ class Metrics:
         )
         self.photos = Counter(
             "seesay_photos",
-            "Photos by what became of them: captioned, or unreadable.",
+            "Photos by result: captioned or unreadable.",
             ("result",),
             registry=self.registry,
         )
         self.batches = Histogram(
             "seesay_batch_photos",
-            "Photos that a worker took at once.",
+            "Photos in a batch.",
             buckets=SIZES,
             registry=self.registry,
         )
-        self.waiting = Gauge("seesay_waiting_photos", "Photos that wait for a worker.", registry=self.registry)
+        self.waiting = Gauge("seesay_waiting_photos", "Photos in the queue.", registry=self.registry)
         self.open = Gauge("seesay_open_requests", "Requests being read or answered.", registry=self.registry)
         self.memory = Gauge("seesay_body_bytes", "Bytes of the bodies in memory.", registry=self.registry)
 
 
 class AsText(logging.Formatter):
-    """Lines for people: time, message, and details as name=value."""
+    """For people: time, message, and details as name=value."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line, but for a traceback."""
+        """One line, and a traceback if there is one."""
         details = " ".join(f"{name}={value}" for name, value in _details(record).items())
         time = self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z")
         line = printable(" ".join(filter(None, (time, record.getMessage(), details))))
@@ -63,10 +63,10 @@ class AsText(logging.Formatter):
 
 
 class AsJson(logging.Formatter):
-    """A JSON object a line, for programs that gather logs."""
+    """For programs: one JSON object a line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """One line, a traceback included."""
+        """One line, which includes the traceback if there is one."""
         entry: dict[str, Any] = {
             "time": self.formatTime(record, "%Y-%m-%dT%H:%M:%S%z"),
             "level": record.levelname.lower(),

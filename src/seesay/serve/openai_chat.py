@@ -1,7 +1,7 @@
-"""OpenAI's chat completions for programs that send a photo and wait for a sentence.
+"""OpenAI's chat completions, for programs that send a photo and expect a sentence.
 
-The answer is the caption, whatever the prompt says: the model reads photos, not instructions. What a
-request asks for in vain is listed in the answer as `ignored`, and in the header X-Seesay-Ignored.
+The answer is the caption, whatever the prompt says: the model does not follow instructions. Options
+without effect are listed in the answer's `ignored` and in the header X-Seesay-Ignored.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Message(BaseModel):
 
 
 class ChatRequest(BaseModel):
-    """What is used of a request; what else it has is ignored, and named in the answer."""
+    """The parts of a request that have an effect; others are listed in the answer's `ignored`."""
 
     model_config = ConfigDict(extra="allow")
     messages: list[Message] = Field(min_length=1, max_length=1000)
@@ -52,9 +52,7 @@ class ChatRequest(BaseModel):
     n: int | None = Field(None, ge=1, le=20, description="the n best captions, as choices")
     stream: bool | None = False
     logprobs: bool | None = Field(None, description="each word's log-probability")
-    response_format: dict[str, Any] | None = Field(
-        None, description="an object whose texts are the caption, for programs that read JSON"
-    )
+    response_format: dict[str, Any] | None = Field(None, description="a JSON object or schema to put the caption into")
 
 
 class Choice(BaseModel):
@@ -76,7 +74,7 @@ class Completion(BaseModel):
     model: str
     choices: list[Choice]
     usage: dict[str, int]
-    ignored: list[str] = Field(description="what the request asked for in vain")
+    ignored: list[str] = Field(description="options of the request that had no effect")
 
 
 class ModelJson(BaseModel):
@@ -102,7 +100,7 @@ def routes(service: Service) -> APIRouter:
 
     @router.get("/v1/models", response_model=ModelsJson, responses=REFUSALS, tags=["server"])
     async def models() -> Response:
-        """The model that answers, with what it was made of."""
+        """The model of this server."""
         return JSONResponse({"object": "list", "data": [model_json(service)]})
 
     @router.get(
@@ -112,7 +110,7 @@ def routes(service: Service) -> APIRouter:
         tags=["server"],
     )
     async def model(name: str) -> Response:
-        """The same, by its name."""
+        """The model of this name."""
         if name != service.name:
             message = f"there is one model here: {service.name}"
             raise RefusedError(404, "model_not_found", message)
@@ -121,7 +119,7 @@ def routes(service: Service) -> APIRouter:
     @router.post(
         PATH,
         response_model=Completion,
-        responses={**REFUSALS, 200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+        responses={**REFUSALS, 200: {"content": {"text/event-stream": {}}}},
         summary="Caption photos for clients of OpenAI's API",
         tags=["adapters"],
         openapi_extra={
@@ -160,7 +158,7 @@ def _schema() -> dict[str, Any]:
 
 
 def model_json(service: Service) -> dict[str, Any]:
-    """The model as OpenAI lists it, and what seesay knows of it beside that."""
+    """The model in OpenAI's format, with seesay's own details."""
     model = service.model
     return {
         "id": service.name,
@@ -199,7 +197,7 @@ def _url(part: dict[str, Any]) -> str:
 
 
 def ignored_of(asked: ChatRequest, model: str) -> list[str]:
-    """What the request asks for and does not get."""
+    """The options of the request that have no effect."""
     extra = [name for name, value in (asked.model_extra or {}).items() if value is not None]
     ignored = sorted({*extra} - HARMLESS)
     if any(_has_text(message.content) for message in asked.messages):
@@ -216,7 +214,7 @@ def _has_text(content: str | list[dict[str, Any]] | None) -> bool:
 
 
 def completion(asked: ChatRequest, model: str, answers: Sequence[Answer], ignored: list[str]) -> dict[str, Any]:
-    """The answer: as many choices as asked for, each with a line for each photo."""
+    """The answer: `n` choices, each with one line for each photo."""
     number = max((len(answer.captions) for answer in answers), default=1)
     captions = [[_nth(answer, n) for answer in answers] for n in range(number)]
     words = sum(len(caption.words) for choice in captions for caption in choice)
@@ -263,7 +261,7 @@ def _word(word: Any) -> dict[str, Any]:
 
 
 def chunks(body: dict[str, Any]) -> Iterator[str]:
-    """The answer as a stream of events: each choice in one piece, as it is known whole."""
+    """The answer as events; each choice comes in one piece, because it is complete already."""
     shared = {**body, "object": "chat.completion.chunk"}
     choices = shared.pop("choices")
     usage = shared.pop("usage")

@@ -1,4 +1,4 @@
-"""The options of requests, as JSON and as fields of a form."""
+"""The options of requests, in JSON or as fields of a form."""
 
 from __future__ import annotations
 
@@ -37,34 +37,39 @@ class PhotoJson(BaseModel):
 
 
 class Options(BaseModel):
-    """What every request about photos may have."""
+    """Options of all requests with photos."""
 
     model_config = ConfigDict(extra="forbid")
-    attention: bool = Field(False, description="with each word's rows x cols weights")
+    attention: bool = Field(False, description="include each word's rows x cols weights")
 
 
 class CaptionOptions(Options):
-    """How to caption, as on the command line."""
+    """Options of captions, as on the command line."""
 
-    beam: int | None = Field(None, ge=1, le=20, description="hypotheses kept; 1 is greedy, null the model's own")
-    alternatives: int | None = Field(None, ge=1, le=20, description="this many captions of each photo, the best first")
-    sample: int | None = Field(None, ge=1, le=50, description="this many captions drawn at random instead")
+    beam: int | None = Field(None, ge=1, le=20, description="beam width; 1 is greedy search, null the model's own")
+    alternatives: int | None = Field(None, ge=1, le=20, description="list the n best captions of each photo")
+    sample: int | None = Field(None, ge=1, le=50, description="draw n captions at random instead")
     temperature: float | None = Field(
-        None, ge=0.01, le=10, description="of `sample`: below 1 likely words become likelier"
+        None, ge=0.01, le=10, description="of `sample`: below 1, likely words become likelier"
     )
-    top_p: float | None = Field(None, ge=0.01, le=1, description="of `sample`: the likeliest words of this probability")
+    top_p: float | None = Field(
+        None,
+        ge=0.01,
+        le=1,
+        description="of `sample`: draw from the likeliest words of this total probability",
+    )
     seed: int | None = Field(None, ge=0, lt=2**32, description="of `sample`")
-    prefix: Text | None = Field(None, description="text that each caption begins with")
-    max_words: int | None = Field(None, ge=1, le=100, description="words at most")
+    prefix: Text | None = Field(None, description="each caption begins with this text")
+    max_words: int | None = Field(None, ge=1, le=100, description="the most words")
     forbid: Annotated[list[Text], BeforeValidator(_listed), Field(max_length=100)] = Field(
-        default=[], description="words that are not written"
+        default=[], description="words that captions must not contain"
     )
 
     def ask(self) -> Ask:
-        """The request for the model.
+        """What to ask the model.
 
         Raises:
-            RefusedError: options that exclude each other.
+            RefusedError: options exclude each other.
         """
         drawn = {"temperature": self.temperature, "top_p": self.top_p, "seed": self.seed}
         given = {name: value for name, value in drawn.items() if value is not None}
@@ -83,24 +88,24 @@ class CaptionOptions(Options):
 
 
 class ScoreOptions(Options):
-    """Which sentence to score."""
+    """Options of scores."""
 
     text: Annotated[str, Field(min_length=1, max_length=1000)] = Field(
-        description="the sentence; capitals and punctuation do not matter"
+        description="the sentence to score; capitals and punctuation do not matter"
     )
 
     def ask(self) -> Ask:
-        """The request for the model."""
+        """What to ask the model."""
         return Ask(text=self.text)
 
 
 class DrawOptions(CaptionOptions):
-    """What to draw: the photo's captions, or a given sentence."""
+    """Options of figures and pages."""
 
     text: Text | None = Field(None, description="draw this sentence instead of a caption")
 
     def ask(self) -> Ask:
-        """The request for the model."""
+        """What to ask the model."""
         return Ask(text=self.text) if self.text else super().ask()
 
 
@@ -123,16 +128,15 @@ class DrawRequest(DrawOptions, Photos):
 
 
 def checked(kind: type[Model], values: Any, strict: bool = True) -> Model:
-    """Values of a client as a model.
+    """Validate a client's values.
 
     Args:
-        kind: the model.
+        kind: the model to build.
         values: from JSON, or the texts of a form.
-        strict: each value has its type already, as in JSON; if not, texts are read as numbers.
+        strict: whether values must have their types, as in JSON; otherwise numbers are read from text.
 
     Raises:
-        RefusedError: they are not what is expected; the message names all of them, and repeats
-            nothing that was sent but names of fields.
+        RefusedError: some are invalid. The message names all of them, and repeats field names but no values.
     """
     try:
         return kind.model_validate(values, strict=strict)
@@ -148,5 +152,5 @@ def _problem(problem: Any) -> str:
 
 
 def invalid(message: str) -> RefusedError:
-    """For options that cannot be."""
+    """The error for invalid options."""
     return RefusedError(422, "invalid", message)

@@ -1,7 +1,7 @@
 """The captions half of PhotoPrism's vision service, `POST /api/v1/vision/caption`.
 
-What PhotoPrism sends and expects is fixed by the structures ApiRequest and ApiResponse of its package
-internal/ai/vision (github.com/photoprism/photoprism).
+Requests and answers are ApiRequest and ApiResponse of PhotoPrism's package internal/ai/vision
+(github.com/photoprism/photoprism).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PATH = "/api/v1/vision/caption"
 
 
 class VisionRequest(BaseModel):
-    """What is used of a request; prompts and options for language models are not."""
+    """The parts of a request that have an effect; prompts and options of language models have none."""
 
     model_config = ConfigDict(extra="allow")
     id: Annotated[str, Field(max_length=200)] = ""
@@ -33,20 +33,20 @@ class VisionRequest(BaseModel):
 
 
 class CaptionResult(BaseModel):
-    """The caption; the source is left to PhotoPrism."""
+    """The caption; PhotoPrism sets its source."""
 
     text: str
     confidence: float = Field(ge=0, le=1)
 
 
 class Result(BaseModel):
-    """Labels and faces are not for this server."""
+    """Only a caption; this server knows no labels or faces."""
 
     caption: CaptionResult | None = None
 
 
 class VisionModel(BaseModel):
-    """Which model it was."""
+    """The model that made the caption."""
 
     type: str = "caption"
     name: str
@@ -55,7 +55,7 @@ class VisionModel(BaseModel):
 
 
 class VisionResponse(BaseModel):
-    """An answer, or in `error` why there is none."""
+    """An answer, or an error."""
 
     id: str = ""
     code: int
@@ -82,7 +82,7 @@ def routes(service: Service) -> APIRouter:
         },
     )
     async def vision_caption(request: Request) -> Response:
-        """The caption of the first image, with how sure the model was of its words."""
+        """The caption of the first image and its confidence."""
         asked = checked(VisionRequest, await read_json(request))
         if asked.url:
             raise RefusedError(422, "url_refused", "url: nothing is fetched; set FileScheme: data")

@@ -1,4 +1,4 @@
-"""The page, its sample photos, the documentation of the API, and paths for whoever runs the server."""
+"""The page, its sample photos, Swagger UI, and paths for monitoring."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-SWAGGER = {  # the files of Swagger UI, from the package that carries them
+SWAGGER = {  # files of Swagger UI, from the package fastapi-swagger
     "swagger-ui.css": "text/css; charset=utf-8",
     "swagger-ui-bundle.js": "text/javascript; charset=utf-8",
 }
-# a page of another's making, whose styles and pictures are inline
+# Swagger UI has inline styles and pictures
 SWAGGER_SECURITY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'"
 )
-CACHED = {"cache-control": "no-cache"}  # asked for again each time, so that an update shows
+CACHED = {"cache-control": "no-cache"}  # revalidated each time, so that an update of seesay shows
 
 
 @cache
@@ -47,7 +47,7 @@ def _swagger_file(name: str) -> bytes:
 
 
 def routes(service: Service) -> APIRouter:
-    """Everything that is not about a client's photos."""
+    """The paths that take no photos."""
     router = APIRouter()
     _add_page(router)
     _add_samples(router)
