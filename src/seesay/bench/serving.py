@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from typing import IO
 
 from seesay.bench.timing import Figure, figure, interleaved, rates
 from seesay.errors import SeesayError
@@ -101,21 +102,26 @@ def _server(name: str | None, precision: Precision, device: Wanted) -> Iterator[
     command = [sys.executable, "-m", "seesay", "serve", "--port", "0"]
     command += ["--precision", precision, "--device", device, *(["--model", name] if name else [])]
     environment = {name: value for name, value in os.environ.items() if name != "SEESAY_TOKEN"}
-    server = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
-    try:
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as server:
         assert server.stderr
-        said = ""
-        while not (found := re.search(r"http://127\.0\.0\.1:(\d+)/", said)):
-            said = server.stderr.readline()
-            if not said:
-                raise SeesayError("the server did not start; run `seesay serve` to see why")
-        log = threading.Thread(target=server.stderr.read, daemon=True)  # or its pipe fills up
-        log.start()
-        _wait(int(found[1]))
-        yield int(found[1])
-    finally:
-        server.terminate()
-        server.wait()
+        log = threading.Thread(target=server.stderr.read)  # or its pipe fills up
+        try:
+            port = _port(server.stderr)
+            log.start()
+            _wait(port)
+            yield port
+        finally:
+            server.terminate()
+            if log.ident:
+                log.join()
+
+
+def _port(output: IO[str]) -> int:
+    """The port in the address that the server prints."""
+    for line in output:
+        if found := re.search(r"http://127\.0\.0\.1:(\d+)/", line):
+            return int(found[1])
+    raise SeesayError("the server did not start; run `seesay serve` to see why")
 
 
 def _wait(port: int) -> None:
