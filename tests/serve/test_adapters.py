@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +14,7 @@ import pytest
 from serving import Client, data_url, error_of, listening, make_app, picture
 
 import seesay
+from seesay.serve.batcher import Ask
 from seesay.serve.guard import Access
 from seesay.serve.schemas import filled
 
@@ -55,6 +57,25 @@ def test_photoprism_gets_its_caption(client: Client, tiny_bundle: Path) -> None:
     assert said["model"]["name"] == "tiny"
     assert said["result"]["caption"]["text"] == expected.text
     assert said["result"]["caption"]["confidence"] == pytest.approx(math.exp(mean), abs=1e-3)
+
+
+def test_photoprism_gets_the_confidence_of_a_calibrated_model(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    of = Ask.of
+
+    def trusted(ask: Ask, model: Any, photos: Any) -> Any:
+        more = {"confidence": 0.25, "kind": kind, "photo_probability": 0.5, "withheld": kind != "photo"}
+        found = of(ask, model, photos)
+        return [[replace(each, **more) for each in captions] for captions in found if isinstance(captions, list)]
+
+    monkeypatch.setattr(Ask, "of", trusted)
+    kind = "photo"
+    answer = client.post("/api/v1/vision/caption", json=photoprism(picture()))
+    assert answer.json()["result"]["caption"]["confidence"] == 0.25
+    kind = "chart"
+    refused = client.post("/api/v1/vision/caption", json=photoprism(picture()))
+    assert (refused.status_code, refused.json()["error"]) == (422, "not a photo (chart)")
+    said = client.post("/v1/chat/completions", json={"messages": message(picture())}).json()
+    assert said["choices"][0]["message"]["content"] == "not a photo (chart)"
 
 
 BAD_VISION: dict[str, tuple[int, str, dict[str, Any]]] = {

@@ -44,9 +44,7 @@ def bad_photo_error(failure: Answer | BadPhoto) -> RefusedError:
 
 
 def confidence(caption: Caption) -> float:
-    """The caption's confidence, 0 to 1; of models that were not calibrated the geometric mean of the words'
-    probabilities.
-    """
+    """The caption's own confidence, or for uncalibrated models the geometric mean of its words' probabilities."""
     if caption.confidence is not None:
         return caption.confidence
     if not caption.words:
@@ -60,6 +58,7 @@ class WordJson(BaseModel):
     model_config = ConfigDict(extra="allow")
     text: str
     logprob: float = Field(description="natural log-probability")
+    confidence: float | None = Field(None, description="that the thing it names is there, if calibrated")
     attention: list[list[float]] | None = Field(
         None, description="rows x cols weights that sum to 1, where they were asked for"
     )
@@ -79,6 +78,9 @@ class ResultJson(BaseModel):
     image: str | None = Field(description="the file's name, where one was given")
     caption: str | None = None
     score: float | None = Field(None, description="natural log-probability, the end included")
+    confidence: float | None = Field(None, description="that the caption is right, if the model is calibrated")
+    kind: str | None = Field(None, description="what the picture is: photo, text, screenshot, chart, ...")
+    withheld: bool | None = Field(None, description="whether the caption should not be passed on")
     words: list[WordJson] | None = None
     alternatives: list[SentenceJson] | None = None
     samples: list[SentenceJson] | None = None

@@ -234,7 +234,7 @@ def _nth(answer: Answer, n: int) -> Caption:
 
 
 def _choice(asked: ChatRequest, index: int, captions: Sequence[Caption]) -> dict[str, Any]:
-    text = "\n".join(caption.text for caption in captions) or NO_PHOTO
+    text = "\n".join(caption.shown for caption in captions) or NO_PHOTO
     wanted = asked.response_format or {}
     if wanted.get("type") in ("json_object", "json_schema"):
         schema = (wanted.get("json_schema") or {}).get("schema")

@@ -92,6 +92,8 @@ def routes(service: Service) -> APIRouter:
         if isinstance(found, BadPhoto):
             raise bad_photo_error(found)
         caption = found.captions[0]
+        if caption.withheld:  # PhotoPrism would keep the reason as the caption
+            raise RefusedError(422, "withheld", caption.shown)
         return JSONResponse(
             {
                 "id": asked.id,

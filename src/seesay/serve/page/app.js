@@ -92,12 +92,12 @@
     return make("p", { class: "facts" }, ...known.map(([name, value]) => make("span", {}, `${name} `, make("b", {}, value))));
   }
 
-  function wordButton({ text, logprob, chosen }) {
-    const sure = percent(probability(logprob));
+  function wordButton({ text, logprob, chosen, confidence = probability(logprob) }) {
+    const sure = percent(confidence);
     const word = make("button", {
       type: "button", class: "word", "aria-pressed": "false", "aria-label": `${text}, ${sure} sure`, "data-percent": sure,
     }, text);
-    word.style.setProperty("--p", probability(logprob).toFixed(3));
+    word.style.setProperty("--p", confidence.toFixed(3));
     if (chosen) word.dataset.chosen = JSON.stringify(chosen); // regions, of hard attention
     return word;
   }
@@ -116,6 +116,8 @@
       back.addEventListener("click", () => { show(card, card.result, false); card.element.querySelector(".play").focus(); });
       side.querySelector(".facts").append(back);
     } else if (result.alternatives?.length > 1) side.append(alternativesOf(card, result));
+    if (result.withheld) side.append(make("p", { class: "warning" }, result.kind === "photo" ? "The model is not sure of this caption."
+      : `This looks like a picture of another kind (${result.kind}) than a photo; the caption may be wrong.`));
     if (result.warning) side.append(make("p", { class: "warning" }, `The photo is damaged: ${result.warning}.`));
     const maps = make("script", { type: "application/json" }, JSON.stringify({ looked: result.words.map((word) => heat(word.attention)) }));
     side.append(maps);
