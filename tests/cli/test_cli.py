@@ -62,6 +62,21 @@ def test_every_verb_has_help(cli: Cli, verb: list[str]) -> None:
     assert len(done.out.splitlines()) > 5
 
 
+def test_one_photo_needs_few_libraries(tiny_bundle: Path, tiny_photos: list[Path]) -> None:
+    """Each of these takes longer to import than the photo takes to caption."""
+    code = f"""
+import sys
+sys.argv = ["seesay", "caption", {str(tiny_photos[0])!r}, "--model", {str(tiny_bundle)!r}]
+from seesay.cli import main
+try:
+    main()
+finally:
+    print({{"rich", "yaml", "xml", "platformdirs", "pyarrow", "fsspec", "fastapi", "ray", "torch"}} & {{*sys.modules}})
+"""
+    done = python(code)
+    assert done.stdout.splitlines()[-1] == "set()", done.stderr
+
+
 def test_only_the_command_asked_for_is_built() -> None:
     for name in ("caption", "train", "export"):
         (alone,) = app_of(name).registered_commands

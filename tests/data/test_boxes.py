@@ -9,7 +9,7 @@ import pytest
 from conftest import SHARED, needs_shared
 
 from seesay.data.boxes import boxes_named, read_boxes
-from seesay.data.boxes.naming import singular
+from seesay.data.nouns import singular
 from seesay.data.records import BoxedObject, CaptionRecord, Dataset
 from seesay.errors import DataError
 

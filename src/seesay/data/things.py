@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cache
 
-from seesay.data.boxes.naming import singular
+from seesay.data.nouns import singular
 
 # Each line: a thing (its synonyms behind "="), then its kinds, whose own kinds have a line of their own.
 _KINDS = """

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from seesay.caption import Caption
 from seesay.data.boxes import boxes_named
-from seesay.data.boxes.naming import KIND_WORDS, singular
+from seesay.data.boxes.naming import KIND_WORDS
+from seesay.data.nouns import singular
 from seesay.data.records import CaptionRecord
 from seesay.data.tokens import split_words
 from seesay.geometry import Box

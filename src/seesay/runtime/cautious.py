@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from seesay.bundle.format import Bundle
-from seesay.data.boxes.naming import singular
+from seesay.data.nouns import singular
 from seesay.data.things import plainer, thing_of
 from seesay.data.tokens import NEVER_WRITTEN, CaptionTokenizer
 from seesay.runtime.confidence import Evidence, Judge, pooled

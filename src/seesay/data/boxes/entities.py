@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-from seesay.data.boxes.naming import singular
 from seesay.data.boxes.source import BoxFile, FoundObject, Mention, fraction_box
+from seesay.data.nouns import singular
 from seesay.data.records import Problem
 from seesay.data.text import read_lines
 from seesay.data.tokens import split_words

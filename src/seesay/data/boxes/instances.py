@@ -6,8 +6,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from seesay.data.boxes.naming import KIND_WORDS, singular
+from seesay.data.boxes.naming import KIND_WORDS
 from seesay.data.boxes.source import BoxFile, FoundObject, fraction_box
+from seesay.data.nouns import singular
 from seesay.data.records import Problem
 from seesay.data.text import parse_json, read_text, without_suffix
 from seesay.errors import DataError

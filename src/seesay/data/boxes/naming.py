@@ -1,25 +1,13 @@
-"""Whether a word names an object: the same noun, singular or plural, or another noun for its kind."""
+"""Deciding which objects a word names, by its singular noun or by another noun for their kind."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from seesay.data.nouns import singular
 from seesay.data.records import BoxedObject
 from seesay.geometry import Box
 
-_IRREGULAR = {
-    "men": "man", "women": "woman", "children": "child", "people": "person", "feet": "foot",
-    "teeth": "tooth", "geese": "goose", "mice": "mouse", "knives": "knife", "leaves": "leaf",
-    "calves": "calf", "wolves": "wolf", "scarves": "scarf", "shelves": "shelf",
-    "buses": "bus", "lenses": "lens", "canvases": "canvas",
-    "policemen": "policeman", "firemen": "fireman", "fishermen": "fisherman",
-}  # fmt: skip
-# Words ending in s that are not plurals, and words without a singular.
-_UNCHANGED = {
-    "bus", "gas", "lens", "tennis", "canvas", "christmas", "chess", "grass", "glass", "dress", "cross",
-    "moss", "boss", "jeans", "pants", "shorts", "trousers", "sunglasses", "glasses", "goggles",
-    "scissors", "clothes",
-}  # fmt: skip
 _PEOPLE = (
     "person man woman boy girl child kid baby toddler adult lady guy male female teenager youth "
     "player rider skateboarder surfer skier snowboarder climber hiker cyclist biker runner swimmer "
@@ -91,28 +79,12 @@ KIND_WORDS: dict[str, frozenset[str]] = {
 }
 
 
-def singular(word: str) -> str:
-    """The singular of an English noun in lower case, by rules and a short list; other words may be
-    mangled.
-    """
-    word = word.lower()
-    if word in _IRREGULAR:
-        return _IRREGULAR[word]
-    if word in _UNCHANGED or len(word) <= 3 or not word.endswith("s") or word.endswith("ss"):
-        return word
-    if word.endswith("ies") and len(word) > 4:
-        return word[:-3] + "y"
-    if word.endswith(("ches", "shes", "sses", "xes")):
-        return word[:-2]
-    return word[:-1]
-
-
 def boxes_named(word: str, objects: Sequence[BoxedObject]) -> tuple[Box, ...]:
     """The boxes of the things that a word names; empty if there are none, or if it is ambiguous.
 
     A word names all things with this noun. If there are none, it names the photo's only thing of
-    its
-    kind ("guy" the only person, "puppy" the only animal), and "people" names all people.
+    the kind that it stands for: "guy" names the only person and "puppy" the only animal. "people"
+    names all people.
 
     Args:
         word: any word, singular or plural, in upper or lower case.
