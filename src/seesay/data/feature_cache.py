@@ -31,6 +31,7 @@ from filelock import FileLock
 
 from seesay.data.cache_folder import cache_folder
 from seesay.data.images import photo_bytes
+from seesay.data.packed import PhotoInTar
 from seesay.data.records import Problem
 from seesay.errors import DataError, PhotoError
 
@@ -44,6 +45,8 @@ Advance = Callable[[int], None]
 def photo_digest(photo: Path) -> bytes:
     """16 bytes that identify the content of a photo's file, or its path if it cannot be read."""
     try:
+        if isinstance(photo, PhotoInTar):
+            return _digest_of_file(photo, photo.member.size, photo.member.start)
         about = photo.stat()
         return _digest_of_file(photo, about.st_size, about.st_mtime_ns)
     except (OSError, PhotoError):
@@ -296,7 +299,8 @@ class FeatureCache:
 def digest_photos(photos: Sequence[object]) -> list[bytes]:
     """Digest of each photo's content, read in threads; a photo's text names its file."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        return list(pool.map(photo_digest, (Path(str(photo)) for photo in photos)))
+        paths = (photo if isinstance(photo, Path) else Path(str(photo)) for photo in photos)
+        return list(pool.map(photo_digest, paths))
 
 
 def _checksum(digest: bytes, row: np.ndarray) -> int:

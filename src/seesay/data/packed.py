@@ -13,12 +13,13 @@ import hashlib
 import os
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rich.console import Console
 
 from seesay.data.cache_folder import cache_folder
+from seesay.data.sources.tars import TarMember
 from seesay.data.text import count_of, size_of
 from seesay.errors import DataError, printable
 from seesay.progress import progress
@@ -32,15 +33,46 @@ class Packed:
         folder: the folder that they are unpacked into.
         sizes: name of each photo -> its size in bytes, at least approximately.
         read: names -> (name, bytes) of these photos, in the order of the file.
+        members: photos that can be read in place; empty for compressed tars and tables.
     """
 
     folder: Path
     sizes: Mapping[str, int]
     read: Callable[[Collection[str]], Iterator[tuple[str, bytes]]]
+    members: Mapping[str, TarMember] = field(default_factory=dict)
 
     def path(self, name: str) -> str:
         """The path of a photo after unpacking."""
         return f"{self.folder}/{name}"
+
+
+class PhotoInTar(type(Path())):
+    """The path that a photo of a tar has when it is unpacked; it is read from the tar instead.
+
+    Whatever opens a path as a photo takes it: it is a file object too.
+
+    Attributes:
+        member: where the photo is.
+    """
+
+    member: TarMember
+
+    @classmethod
+    def at(cls, path: Path, member: TarMember) -> PhotoInTar:
+        """The photo with this path."""
+        photo = cls(path)
+        photo.member = member
+        return photo
+
+    def read(self, size: int = -1) -> bytes:
+        """Its bytes. Raises PhotoError: the tar cannot be read."""
+        return self.member.read(size)
+
+
+def in_place(packs: Sequence[Packed], photos: Iterable[Path]) -> dict[Path, PhotoInTar]:
+    """{path: photo} for those photos that can be read without unpacking."""
+    members = {pack.path(name): member for pack in packs for name, member in pack.members.items()}
+    return {photo: PhotoInTar.at(photo, members[str(photo)]) for photo in photos if str(photo) in members}
 
 
 def unpacked_folder(file: Path) -> Path:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 ROWS = 4096  # of a file
 SECONDS = 60.0  # after which a file is written whatever its rows: no more than that is lost by a kill
 MADE_BY = b"seesay.made_by"  # in the schema's metadata
+MADE_BY_FILE = ".made_by.json"  # the same for files that a cluster wrote
 COLUMNS = ("id", "path", "caption", "score", "words", "error")
 
 
@@ -47,6 +48,8 @@ class ParquetRows(Writer):
                 self.path.mkdir(exist_ok=True)
             busy = f"{self.path}: another process is writing to it; wait for it, or give another --parquet folder"
             opened.enter_context(only_writer(self.path / ".lock", busy))
+            if (self.path / MADE_BY_FILE).exists():
+                raise SeesayError(f"{self.path}: its captions were made with --cluster; give another folder")
             if not self.job.resume and any(self._files()):
                 raise SeesayError(f"{self.path}: has captions already; --resume goes on with it, or give a new folder")
             self.made_by = dict(self.job.made_by())
@@ -64,7 +67,9 @@ class ParquetRows(Writer):
             raise SeesayError(f"{path}: cannot be written: its folder {path.parent.resolve()} does not exist")
         if path.exists() and not path.is_dir():
             raise SeesayError(f"{path}: cannot be written: expected a folder, new or empty")
-        others = [file.name for file in path.iterdir() if not _is_part(file)] if path.is_dir() else []
+        of_cluster = (path / MADE_BY_FILE).exists()  # which names files in its own way
+        ours = (lambda file: file.suffix == ".parquet") if of_cluster else _is_part
+        others = [file.name for file in path.iterdir() if not ours(file)] if path.is_dir() else []
         if visible := [name for name in others if not name.startswith(".")]:
             raise SeesayError(f"{path}: cannot be written: it has other files, such as {visible[0]}; give a new folder")
         return []
@@ -148,12 +153,34 @@ def write_rows(file: Path, rows: Iterable[Mapping[str, Any]], made_by: Mapping[s
         rows: of `row_of`.
         made_by: the model and the options.
     """
-    arrow, parquet = (require(name, "parquet", "--parquet") for name in ("pyarrow", "pyarrow.parquet"))
-    rows = list(rows)
-    attention = any("attention" in word for row in rows for word in row["words"] or ())
-    kind = schema(attention).with_metadata({MADE_BY: json.dumps(dict(made_by)).encode()})
+    parquet = require("pyarrow.parquet", "parquet", "--parquet")
+    table = table_of(rows, bool(made_by.get("attention")))
+    table = table.replace_schema_metadata({MADE_BY: json.dumps(dict(made_by)).encode()})
     with written_whole(file) as scratch:
-        parquet.write_table(arrow.Table.from_pylist(rows, schema=kind), scratch)
+        parquet.write_table(table, scratch)
+
+
+def table_of(rows: Iterable[Mapping[str, Any]], attention: bool) -> Any:
+    """Rows of `row_of` as a pyarrow table; with `attention` each word has its rows x cols map."""
+    return require("pyarrow", "parquet", "--parquet").Table.from_pylist(list(rows), schema=schema(attention))
+
+
+def rows_and_errors(path: Path, errors: bool = True) -> tuple[int, int]:
+    """(rows, those that are errors) of a folder or a file; without `errors` the second is 0.
+
+    Files that are not complete count as empty.
+    """
+    parquet = require("pyarrow.parquet", "parquet", "--parquet")
+    rows = failed = 0
+    for file in parts_of(path) if path.is_dir() else [path]:
+        try:
+            rows += parquet.read_metadata(file).num_rows
+            if errors:
+                column = parquet.read_table(file, columns=["error"]).column(0)
+                failed += len(column) - column.null_count
+        except (OSError, ValueError):
+            continue
+    return rows, failed
 
 
 def read_rows(file: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
@@ -165,6 +192,8 @@ def read_rows(file: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     try:
         table = require("pyarrow.parquet", "parquet", str(file)).read_table(file)
         made_by = json.loads((table.schema.metadata or {}).get(MADE_BY, b"{}"))
+        if not made_by and (beside := file.parent / MADE_BY_FILE).exists():
+            made_by = json.loads(beside.read_bytes())
         if set(COLUMNS) <= set(table.column_names):
             return table.select(list(COLUMNS)).to_pylist(), made_by
     except (OSError, ValueError) as error:
@@ -173,8 +202,8 @@ def read_rows(file: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
 
 
 def parts_of(folder: Path) -> Iterator[Path]:
-    """The Parquet files of a folder, in order of their names."""
-    yield from sorted(file for file in folder.rglob("*.parquet") if not file.name.startswith((".", "_")))
+    """The Parquet files of a folder, in order of their names; hidden ones are none."""
+    yield from sorted(file for file in folder.glob("*.parquet") if not file.name.startswith((".", "_")))
 
 
 def _is_part(file: Path) -> bool:

@@ -25,6 +25,7 @@ from seesay.errors import RecipeError, SeesayError
 from seesay.models.norms import BatchNorm
 from seesay.progress import progress
 from seesay.training.inputs.batches import CaptionBatch, CaptionBatches, PhotoBatch, prefetch
+from seesay.training.processes import process_average
 from seesay.training.run_folder import RunFolder, fitting
 
 Validate = Callable[[], tuple[dict[str, float], list[str]]]
@@ -152,8 +153,9 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.recipe, self.state.step, self.steps, group["encoder"])
         loss = self.objective(batch, self.state.step / self.steps)
-        if self._on_any_device(not torch.isfinite(loss)):
-            raise self._diverged("loss", loss)
+        all_loss = process_average(loss)  # not finite where that of any process is not
+        if not torch.isfinite(all_loss):
+            raise self._diverged("loss", all_loss)
         self.optimizer.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
         if self.recipe.train.clip:
@@ -166,7 +168,7 @@ class Trainer:
         self.optimizer.step()
         self.state.step += 1
         self._average()
-        return float(loss.detach())
+        return float(all_loss.detach())
 
     def _diverged(self, what: str, number: Tensor) -> SeesayError:
         return SeesayError(

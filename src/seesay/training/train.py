@@ -16,7 +16,7 @@ from seesay.data.boxes import read_boxes
 from seesay.data.check import lacking_for_training
 from seesay.data.digests import digest_data
 from seesay.data.problems import grouped
-from seesay.data.readers import read_dataset
+from seesay.data.readers import read_dataset, read_photos_in_place
 from seesay.data.records import CaptionRecord, Dataset, count_captions
 from seesay.data.splits import part_of
 from seesay.data.tokens import CaptionTokenizer
@@ -34,6 +34,7 @@ from seesay.training.objectives.distillation import Teacher, open_teachers, soft
 from seesay.training.objectives.from_photos import FromPhotos
 from seesay.training.objectives.from_recipe import build_objective, search_options
 from seesay.training.preflight import Prepared, preflight
+from seesay.training.processes import ending_together
 from seesay.training.run_folder import RunFolder, fitting, open_run
 from seesay.training.validate import Validator
 
@@ -56,11 +57,11 @@ def train(recipe: Recipe, resume: bool = False, console: Console | None = None) 
     """
     console = console or Console(stderr=True)
     torch.manual_seed(recipe.seed)
-    fabric = _devices(recipe)
+    fabric = devices_of(recipe)
     prepared = preflight(recipe)
     fabric.launch()
     console.quiet = console.quiet or not fabric.is_global_zero
-    with open_run(recipe, resume, fabric) as run:
+    with ending_together(), open_run(recipe, resume, fabric) as run:
         return _train(recipe, resume, run, fabric, prepared, console)
 
 
@@ -127,7 +128,8 @@ def fresh_decoder(
     return build_decoder(recipe, encoder, len(tokenizer), table), tokenizer
 
 
-def _devices(recipe: Recipe) -> Fabric:
+def devices_of(recipe: Recipe) -> Fabric:
+    """The devices that a recipe asks for. Raises RecipeError: this machine has not got them."""
     try:
         return Fabric(
             accelerator="auto",
@@ -159,8 +161,11 @@ def read_data(recipe: Recipe, console: Console) -> Dataset:
         recipe.data.limit,
         recipe.seed,
         recipe.data.columns,
+        unpacked=recipe.data.unpack,
         console=console,
     )
+    if not recipe.data.unpack:
+        dataset = read_photos_in_place(dataset, console)
     if recipe.data.boxes:
         dataset = read_boxes(recipe.data.boxes, dataset)
     problems = grouped(dataset.problems)

@@ -15,6 +15,7 @@ from seesay.models.frozen import FrozenPart
 from seesay.search import BeamOptions
 from seesay.training.generate import generate
 from seesay.training.inputs.photos import PhotoFiles, Photos
+from seesay.training.processes import all_items, rank_and_count
 
 BATCH = 100  # photos searched together
 
@@ -47,7 +48,7 @@ class Validator:
 
     def __call__(self) -> tuple[dict[str, float], list[str]]:
         """(CIDEr-D and BLEU-4 of the generated captions, with `split_words` as tokeniser; three of the captions)."""
-        captions = self.captions()
+        captions = self.captions(*rank_and_count())
         words = [split_words(caption) for caption in captions]
         figures = {
             "cider": float(np.mean(self.cider.score(words))),
@@ -56,18 +57,19 @@ class Validator:
         shown = np.linspace(0, len(captions) - 1, num=min(3, len(captions)), dtype=int)
         return figures, [f"{self.dev.records[i].image.name}: {captions[i]}" for i in shown]
 
-    def captions(self) -> list[str]:
-        """The best caption of each dev photo."""
+    def captions(self, rank: int = 0, processes: int = 1) -> list[str]:
+        """The best caption of each dev photo; each of several processes captions its share, and all get all."""
+        numbers = np.arange(len(self.dev.records))[rank::processes]
         captions: list[str] = []
-        for memory in self._memories():
+        for memory in self._memories(numbers):
             best = [hypotheses[0] for hypotheses in generate(self.captioner.decoder, memory, self.search)]
             captions += [self.tokenizer.decode(hypothesis.tokens) for hypothesis in best]
-        return captions
+        return all_items(captions) if processes > 1 else captions
 
     @torch.inference_mode()
-    def _memories(self) -> Iterator[Any]:
-        """The decoder's memory of the dev photos, batch by batch."""
-        numbers, features = np.arange(len(self.dev.records)), self.dev.features
+    def _memories(self, numbers: np.ndarray) -> Iterator[Any]:
+        """The decoder's memory of the dev photos with these numbers, batch by batch."""
+        features = self.dev.features
         groups = [numbers[start : start + BATCH] for start in range(0, len(numbers), BATCH)]
         if isinstance(features, PhotoFiles):
             for images in features.read(groups):

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from rich.console import Console
 
-from seesay.data.packed import Packed, unpack
+from seesay.data.packed import Packed, in_place, unpack
 from seesay.data.readers import (
     coco,
     flickr8k,
@@ -126,6 +126,23 @@ def unpack_photos(data: Dataset, console: Console | None = None) -> None:
         DataError: the disk has no room, or a file cannot be read or written.
     """
     unpack(data.packed, (record.image for record in data.records), console)
+
+
+def read_photos_in_place(data: Dataset, console: Console | None = None) -> Dataset:
+    """The data set with photos that are read from their tars; those that cannot be are unpacked.
+
+    Args:
+        data: read with `unpacked=False`.
+        console: as for `unpack_photos`.
+
+    Raises:
+        DataError: as for `unpack_photos`.
+    """
+    found = in_place(data.packed, (record.image for record in data.records))
+    rest = [record.image for record in data.records if record.image not in found]
+    unpack(data.packed, rest, console)
+    records = (replace(record, image=found.get(record.image, record.image)) for record in data.records)
+    return replace(data, records=tuple(records))
 
 
 def _read_one(path: Path, layout: str, splits: SplitSpec, columns: Columns) -> Dataset:

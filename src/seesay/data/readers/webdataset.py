@@ -14,6 +14,7 @@ from seesay.data.readers.photo_finder import is_hidden, listed_files, normal_nam
 from seesay.data.readers.samples import TEXTS, is_photo, sample_rows, split_key
 from seesay.data.readers.source import CaptionFile, Layout, Row, Source, split_folders, split_in_name
 from seesay.data.records import Problem
+from seesay.data.sources.tars import COMPRESSED, TarMember
 
 SUFFIXES = (".tar", ".tar.gz", ".tgz")
 
@@ -37,22 +38,24 @@ def _read(source: Source) -> list[CaptionFile]:
 def _shard(source: Source, file: Path) -> CaptionFile:
     label = source.label(file)
     within = split_in_name(file.parent.name) if file.parent != source.folder else ""
-    samples, sizes, problems = _scan(file, label, (*source.columns.caption, *TEXTS))
+    samples, members, problems = _scan(file, label, (*source.columns.caption, *TEXTS))
     rows: list[Row | Problem] = [*problems]
     for sample in samples.values():
         if sample.photo and sample.texts:
             split = split_in_name(file.name.partition(".")[0]) or within
             rows += sample_rows(sample.photo, sample.texts, label, split, source.columns)
-    packed = Packed(unpacked_folder(file), sizes, partial(_photos, file))
+    sizes = {name: member.size for name, member in members.items()}
+    readable = {} if file.name.lower().endswith(COMPRESSED) else members
+    packed = Packed(unpacked_folder(file), sizes, partial(_photos, file), readable)
     return CaptionFile(file, rows, [packed.folder], packed=packed)
 
 
 def _scan(
     file: Path, label: str, extensions: Collection[str]
-) -> tuple[dict[str, _Sample], dict[str, int], list[Problem]]:
-    """(samples by key, bytes of each photo, problems); of photos the bytes are not read."""
+) -> tuple[dict[str, _Sample], dict[str, TarMember], list[Problem]]:
+    """(samples by key, place of each photo, problems); of photos the bytes are not read."""
     samples: dict[str, _Sample] = {}
-    sizes: dict[str, int] = {}
+    members: dict[str, TarMember] = {}
     problems: list[Problem] = []
     try:
         with tarfile.open(file) as tar:
@@ -64,14 +67,14 @@ def _scan(
                 if name.startswith(("/", "../")):
                     problems.append(Problem("error", f"{label}:{name}", "leads out of its folder: left out"))
                 elif is_photo(extension):
-                    sizes[name] = member.size
+                    members[name] = TarMember(f"{file}/{name}", str(file), member.offset_data, member.size)
                     sample = samples.setdefault(key, _Sample())
                     sample.photo = sample.photo or name
                 elif extension in extensions and (content := tar.extractfile(member)):
                     samples.setdefault(key, _Sample()).texts[extension] = content.read()
     except (tarfile.TarError, EOFError, OSError) as error:
         problems.append(Problem("error", label, f"damaged, read up to there ({error}); copy it again"))
-    return samples, sizes, problems
+    return samples, members, problems
 
 
 def _photos(file: Path, names: Collection[str]) -> Iterator[tuple[str, bytes]]:

@@ -34,6 +34,7 @@ class CaptionBatch(NamedTuple):
         weights: (B, K) float32, each caption's weight in the loss; empty: all weigh the same.
         crops: (B, 4) float64, the visible part of each photo: left, top, right, bottom as fractions, with left > right
             if it is mirrored; empty: all of it, or unknown.
+        counts: a scalar, 1; or 0 where the photos are another process' and only there so that all processes act alike.
     """
 
     regions: Tensor
@@ -43,6 +44,7 @@ class CaptionBatch(NamedTuple):
     photos: Tensor = torch.empty(0, dtype=torch.int64)
     weights: Tensor = torch.empty(0)
     crops: Tensor = torch.empty(0, 4, dtype=torch.float64)
+    counts: Tensor = torch.tensor(1)
 
     @property
     def loss_mask(self) -> Tensor:
@@ -59,7 +61,7 @@ class PhotoBatch(NamedTuple):
 
     Attributes:
         images: (B, 3, size, size) float32, normalised.
-        inputs, targets, lengths, photos, weights, crops: as in `CaptionBatch`.
+        inputs, targets, lengths, photos, weights, crops, counts: as in `CaptionBatch`.
     """
 
     images: Tensor
@@ -69,6 +71,7 @@ class PhotoBatch(NamedTuple):
     photos: Tensor
     weights: Tensor
     crops: Tensor
+    counts: Tensor = torch.tensor(1)
 
     def to(self, device: torch.device) -> PhotoBatch:
         """Copy to a device; the copy to a GPU is asynchronous."""
@@ -124,14 +127,16 @@ class CaptionBatches:
             start: number of the first batch.
             rank, world: this device's number, and the number of devices.
         """
-        groups = self.order(epoch)[start:]
-        # a last batch may have fewer photos than there are devices; a device without a share takes all of it
-        groups = [photos[rank::world] if len(photos) > rank else photos for photos in groups]
+        whole = self.order(epoch)[start:]
+        # a last batch may have fewer photos than there are devices; a device without a share takes all of it, uncounted
+        groups = [photos[rank::world] if len(photos) > rank else photos for photos in whole]
+        counts = [torch.tensor(int(len(photos) > rank)) for photos in whole]
         if isinstance(self.features, PhotoFeatures):
-            yield from (self.batch(photos, epoch) for photos in groups)
+            for photos, count in zip(groups, counts, strict=True):
+                yield self.batch(photos, epoch)._replace(counts=count)
         else:
-            for photos, images in zip(groups, self.features.read(groups, epoch), strict=True):
-                yield PhotoBatch(torch.from_numpy(images), *self.words(photos, epoch))
+            for photos, images, count in zip(groups, self.features.read(groups, epoch), counts, strict=True):
+                yield PhotoBatch(torch.from_numpy(images), *self.words(photos, epoch), counts=count)
 
     def order(self, epoch: int) -> list[np.ndarray]:
         """The photos of each batch: shuffled, then sorted by length within pools, then the batches shuffled."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -36,10 +37,17 @@ def cached_features(
         device: where to encode; on a CPU, many photos are encoded by ONNX Runtime.
         batch_size, advance, digests, load: as for `FeatureCache.get`; `load` defaults to the encoder's transform.
     """
-    cache, load = feature_cache(frozen), load or (lambda photo: frozen.encoder.transform(str(photo)))
+    cache, load = (
+        feature_cache(frozen),
+        load or (lambda photo: frozen.encoder.transform(_source(photo))),
+    )
     digests = digests or digest_photos(photos)
     many = len(cache.missing(digests)) >= WORTH_EXPORTING
     return cache.get(photos, load, encode_on(frozen, torch.device(device), many), batch_size, advance, digests)
+
+
+def _source(photo: object) -> Path | str:
+    return photo if isinstance(photo, Path) else str(photo)
 
 
 def encode_on(frozen: FrozenPart, device: torch.device, many: bool = True) -> Encode:

@@ -22,6 +22,7 @@ from seesay.data.augment import Augmentation, may_be_mirrored
 from seesay.data.check import find_unreadable, refuse_if_too_many_unreadable
 from seesay.data.feature_cache import PhotoFeatures, T, digest_photos
 from seesay.data.images import ImageTransform, open_photo
+from seesay.data.images.sources import opened
 from seesay.data.records import CaptionRecord
 from seesay.errors import printable
 from seesay.geometry import WHOLE, Box
@@ -98,7 +99,7 @@ class PhotoFiles:
 
 def _upright_size(photo: Path) -> tuple[int, int]:
     """(width, height) in pixels after EXIF orientation, from the file's header."""
-    with Image.open(photo) as image:
+    with opened(photo) as file, Image.open(file) as image:
         turned = image.getexif().get(0x0112, 1) >= 5  # tag Orientation: 5 to 8 exchange rows and columns
         return (image.height, image.width) if turned else image.size
 

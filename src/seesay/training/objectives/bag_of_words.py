@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from seesay.data.tokens import RESERVED
 from seesay.training.inputs.batches import CaptionBatch
+from seesay.training.processes import global_mean
 
 
 class BagOfWords(nn.Module):
@@ -42,7 +43,8 @@ class BagOfWords(nn.Module):
         logits = self.head(batch.regions.mean(dim=1)).float()  # (B, words)
         shares = word_shares(batch.targets, batch.lengths, logits.shape[1])
         bag_loss = nn.functional.binary_cross_entropy_with_logits(logits, shares, reduction="sum")
-        return self.objective(batch, progress) + self.weight * bag_loss / batch.lengths.sum()
+        words = batch.lengths.sum()
+        return self.objective(batch, progress) + self.weight * global_mean(bag_loss / words, batch.counts * words)
 
 
 def word_shares(targets: Tensor, lengths: Tensor, words: int) -> Tensor:

@@ -12,6 +12,7 @@ from seesay.models.decoder import Decoded, Decoder
 from seesay.models.kernels.linear_cross_entropy import linear_cross_entropy
 from seesay.training.inputs.batches import CaptionBatch
 from seesay.training.objectives.grounding import Grounding
+from seesay.training.processes import global_mean
 
 
 class CrossEntropy(nn.Module):
@@ -58,7 +59,7 @@ class CrossEntropy(nn.Module):
         decoded = self.read_captions(batch, progress)
         loss = self.caption_loss(decoded, batch)
         if self.grounding:
-            loss = loss + self.grounding(decoded.attention, batch.targets, batch.photos, batch.crops)
+            loss = loss + self.grounding(decoded.attention, batch.targets, batch.photos, batch.crops, batch.counts)
         return loss
 
     def read_captions(self, batch: CaptionBatch, progress: float) -> Decoded:
@@ -76,7 +77,8 @@ class CrossEntropy(nn.Module):
         """The loss without the grounding term."""
         loss = self.word_loss(decoded, batch)
         if self.doubly_stochastic:
-            loss = loss + self.doubly_stochastic * attention_penalty(decoded.attention, batch.lengths)
+            penalty = attention_penalty(decoded.attention, batch.lengths)
+            loss = loss + self.doubly_stochastic * global_mean(penalty, batch.counts * batch.lengths.sum())
         return loss
 
     def word_loss(self, decoded: Decoded, batch: CaptionBatch) -> Tensor:
@@ -86,7 +88,9 @@ class CrossEntropy(nn.Module):
         weights = None
         if batch.weights.numel():
             weights = batch.weights.unsqueeze(-1).expand_as(batch.targets)[mask]
-        return linear_cross_entropy(hidden, matrix, embedding.bias, batch.targets[mask], self.label_smoothing, weights)
+        targets = batch.targets[mask]
+        mean = linear_cross_entropy(hidden, matrix, embedding.bias, targets, self.label_smoothing, weights)
+        return global_mean(mean, batch.counts * len(targets))
 
 
 @torch.no_grad()

@@ -27,6 +27,7 @@ from seesay.training.generate import beam_sentences
 from seesay.training.inputs.batches import CaptionBatch, CaptionBatches
 from seesay.training.inputs.photos import encode_photos
 from seesay.training.objectives.cross_entropy import CrossEntropy
+from seesay.training.processes import global_mean
 
 SEARCH_BATCH = 100  # photos searched together
 TOP_TOKENS = 32  # kept of each distribution, renormalised; the rest is mostly the teachers' label smoothing
@@ -110,6 +111,8 @@ class Distillation(CrossEntropy):
         )
         ids, shares = self.soft.of(batch.photos)  # (N, TOP_TOKENS) each
         soft = -(shares * logits.log_softmax(dim=-1).gather(1, ids)).sum(dim=1).mean()
+        targets = int((batch.targets[real] != UNK).sum())
+        hard, soft = global_mean(hard, batch.counts * targets), global_mean(soft, batch.counts * len(logits))
         return (1 - self.weight) * hard + self.weight * soft
 
 

@@ -12,6 +12,7 @@ from seesay.data.boxes import boxes_named
 from seesay.data.records import BoxedObject, CaptionRecord
 from seesay.data.tokens import EOS, PAD, CaptionTokenizer
 from seesay.geometry import WHOLE, Box, box_coverage, crop_box
+from seesay.training.processes import global_mean
 
 TINY_MASS = 1e-6  # keeps the logarithm of no mass at all, and its gradient, finite
 
@@ -58,7 +59,9 @@ class Grounding(nn.Module):
                     by_token = {t: heads[word] for t, word in enumerate(words) if word in heads}
                     self._mentioned[photo, ids] = by_token
 
-    def forward(self, attention: Tensor, sentences: Tensor, photos: Tensor, crops: Tensor) -> Tensor:
+    def forward(
+        self, attention: Tensor, sentences: Tensor, photos: Tensor, crops: Tensor, counts: Tensor | int = 1
+    ) -> Tensor:
         """The loss of a batch, a scalar; 0 where no word has boxes.
 
         Args:
@@ -67,6 +70,7 @@ class Grounding(nn.Module):
                 count.
             photos: (B,) numbers of the photos.
             crops: (B, 4) the visible part of each photo, as in `CaptionBatch`; empty: all of it.
+            counts: as in `CaptionBatch`.
         """
         steps: list[tuple[int, int, int]] = []  # (b, k, t) of each word with boxes
         coverage: list[np.ndarray] = []  # its c / max c, (P,)
@@ -83,10 +87,10 @@ class Grounding(nn.Module):
                         steps.append((b, k, t))
                         coverage.append(share)
         if not steps:
-            return attention.new_zeros(())
+            return global_mean(attention.new_zeros(()), 0)
         inside = torch.from_numpy(np.stack(coverage)).to(attention.device)  # (N, P)
         mass = (attention[tuple(zip(*steps, strict=True))].float() * inside).sum(dim=-1)  # (N,)
-        return -self.weight * mass.clamp_min(TINY_MASS).log().mean()
+        return -self.weight * global_mean(mass.clamp_min(TINY_MASS).log().mean(), counts * len(steps))
 
     def boxes(self, photo: int, ids: Sequence[int]) -> dict[int, Boxes]:
         """The boxes of each token that names something: {the token's index: boxes}.

@@ -9,6 +9,7 @@ from seesay.models.recurrent import RecurrentDecoder
 from seesay.training.inputs.batches import CaptionBatch
 from seesay.training.objectives.cross_entropy import attention_penalty
 from seesay.training.objectives.grounding import Grounding
+from seesay.training.processes import global_mean, process_average
 
 
 class HardAttention(nn.Module):
@@ -61,24 +62,25 @@ class HardAttention(nn.Module):
         loss = -(1 - self.label_smoothing) * words.mean() - self.label_smoothing * logprobs.mean()
 
         rewards = torch.zeros_like(mask, dtype=words.dtype).masked_scatter(mask, words.detach()).sum(dim=2)  # (B, K)
-        advantage = rewards - self._update_baseline(rewards[batch.lengths > 0])
+        advantage = rewards - self._update_baseline(rewards[batch.lengths > 0], batch.counts)
         sampled = real & (decoded.chosen >= 0)  # (B, K, L)
         attention = decoded.attention.float().clamp_min(1e-8)
         region = decoded.chosen.clamp_min(0).unsqueeze(-1)  # (B, K, L, 1)
         choices = attention.gather(-1, region).squeeze(-1).log()  # (B, K, L), log p(s_t | a)
         reinforce = -self.reinforce * (advantage.unsqueeze(-1) * choices)[sampled].sum() / mask.sum()
-        loss = loss + reinforce - reinforce.detach()
-        loss = loss + self.entropy * (attention * attention.log()).sum(dim=-1)[real].mean()
+        loss = global_mean(loss + reinforce - reinforce.detach(), batch.counts * mask.sum())
+        of_steps = self.entropy * (attention * attention.log()).sum(dim=-1)[real].mean()
         if self.doubly_stochastic:
-            loss = loss + self.doubly_stochastic * attention_penalty(decoded.attention, batch.lengths)
+            of_steps = of_steps + self.doubly_stochastic * attention_penalty(decoded.attention, batch.lengths)
+        loss = loss + global_mean(of_steps, batch.counts * real.sum())
         if self.grounding:
-            loss = loss + self.grounding(decoded.attention, batch.targets, batch.photos, batch.crops)
+            loss = loss + self.grounding(decoded.attention, batch.targets, batch.photos, batch.crops, batch.counts)
         return loss
 
     @torch.no_grad()
-    def _update_baseline(self, rewards: Tensor) -> Tensor:
-        """Update b and return its value from before; the first rewards set it."""
-        mean = rewards.mean()
+    def _update_baseline(self, rewards: Tensor, counts: Tensor | int = 1) -> Tensor:
+        """Update b with the mean reward of all processes and return its value from before; the first rewards set it."""
+        mean = process_average(global_mean(rewards.mean(), counts * len(rewards)))
         before = torch.where(self.baseline.isnan(), mean, self.baseline)
         self.baseline.copy_(0.9 * before + 0.1 * mean)
         return before

@@ -19,6 +19,7 @@ from seesay.training.generate import Sentences, beam_sentences, generate, sample
 from seesay.training.inputs.batches import CaptionBatch
 from seesay.training.objectives.cross_entropy import CrossEntropy
 from seesay.training.objectives.grounding import Grounding
+from seesay.training.processes import global_mean
 
 END = RESERVED[EOS]
 
@@ -128,15 +129,15 @@ class SelfCritical(CrossEntropy):
         sentences, reward, advantages = self._explore(batch)
         decoded = self.read(self.decoder.prepare(batch.regions), sentences)
         loss = self.surrogate(decoded, sentences, advantages)
-        loss = loss - loss.detach() - reward
+        loss = global_mean(loss - loss.detach() - reward, batch.counts * len(batch.photos))
         if self.grounding:
-            loss = loss + self.grounding(decoded.attention, sentences.tokens, batch.photos, batch.crops)
+            loss = loss + self.grounding(decoded.attention, sentences.tokens, batch.photos, batch.crops, batch.counts)
         if self.cross_entropy_weight or self.grounding:
             real = self.read_captions(batch, progress)
             if self.cross_entropy_weight:
                 loss = loss + self.cross_entropy_weight * self.caption_loss(real, batch)
             if self.grounding:
-                loss = loss + self.grounding(real.attention, batch.targets, batch.photos, batch.crops)
+                loss = loss + self.grounding(real.attention, batch.targets, batch.photos, batch.crops, batch.counts)
         return loss
 
     def read(self, memory: Any, sentences: Sentences) -> Decoded:

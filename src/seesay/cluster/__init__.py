@@ -1,0 +1,1 @@
+"""Captioning on a cluster, by Ray Data."""
