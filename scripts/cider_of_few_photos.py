@@ -1,4 +1,5 @@
-"""How CIDEr depends on the number of photos: `python scripts/cider_of_few_photos.py FLICKR8K_FOLDER`.
+"""How CIDEr depends on the number of photos: `python scripts/cider_of_few_photos.py
+FLICKR8K_FOLDER`.
 
 Scores the first caption of each dev photo against its other four, for 20 random draws of each size.
 """

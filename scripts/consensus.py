@@ -1,8 +1,8 @@
-"""Samples as a jury of the beams: `python scripts/consensus.py FLICKR8K [BUNDLE] [--photos N]`.
+"""Rerank beams by their agreement with samples: `python scripts/consensus.py FLICKR8K [BUNDLE]`.
 
 For each dev photo, takes the candidate with the highest CIDEr-D against 20 samples, with document
-frequencies of the training captions. Prints CIDEr (x100, seesay's own tokeniser) of the search's
-first sentence, and of the jury's choice among the beams, among the samples and among both.
+frequencies of the training captions. Prints CIDEr (x100, seesay's own tokeniser) of the first beam,
+and of the best candidate among the beams, among the samples and among both.
 """
 
 from __future__ import annotations

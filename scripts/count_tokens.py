@@ -1,4 +1,4 @@
-"""What each kind of tokens makes of a data set's training captions: the tables of docs/model.md.
+"""Count the tokens of a data set's training captions, for the tables of docs/model.md.
 
 python scripts/count_tokens.py PATH/TO/flickr8k
 """

@@ -1,6 +1,6 @@
-"""The picture of docs/architecture.md: `python scripts/draw_architecture.py OUT.svg`.
+"""Draw the picture of docs/architecture.md: `python scripts/draw_architecture.py OUT.svg`.
 
-Draws the way of a photo, a caption and an attention row through training and captioning.
+It shows how a photo, a caption and an attention row pass through training and captioning.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ COLOURS = {"photo": "#2f6fb0", "caption": "#3a8a4d", "attention": "#c8641b"}
 
 
 class Box(NamedTuple):
-    """A step: its middle, what it is, and the room that does it."""
+    """A step: the middle of its box, its name, and the package that does it."""
 
     x: int
     y: int
     text: str
-    room: str
+    package: str
 
 
 BOXES = {
@@ -73,7 +73,7 @@ ARROWS = [
 
 
 def edge(box: Box, towards: Box, shift: int) -> tuple[float, float]:
-    """Where a line from the middle of a box to another one leaves it."""
+    """The point where a line from the middle of a box to that of another leaves the first box."""
     across, down = towards.x - box.x, towards.y - box.y
     if abs(across) * BOX_HEIGHT > abs(down) * BOX_WIDTH:
         step = BOX_WIDTH / 2 if across > 0 else -BOX_WIDTH / 2
@@ -124,7 +124,7 @@ def draw() -> str:
             'fill="#f6f4ef" stroke="#8d887e"/>'
         )
         parts.append(text(box.x, box.y - 3, box.text, 'font-size="13" text-anchor="middle" fill="#1c1b19"'))
-        parts.append(text(box.x, box.y + 15, box.room, 'font-size="11" text-anchor="middle" fill="#6e6960"'))
+        parts.append(text(box.x, box.y + 15, box.package, 'font-size="11" text-anchor="middle" fill="#6e6960"'))
     return "\n".join([*parts, "</svg>", ""])
 
 

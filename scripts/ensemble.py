@@ -1,7 +1,7 @@
-"""Several models asked together for every word: `python scripts/ensemble.py FLICKR8K COCO_PART BUNDLE...`.
+"""Score an ensemble of models: `python scripts/ensemble.py FLICKR8K COCO_PART BUNDLE...`.
 
-Each word's probability is the mean of the models'; one search, whose state and memory are those of all of them. Prints
-CIDEr (x100, seesay's own tokeniser) on the dev photos of both sets. The models need one vocabulary.
+A single search takes the mean of the models' probabilities at every word. Prints CIDEr (x100,
+seesay's own tokeniser) on the dev photos of both sets. The models must have the same vocabulary.
 """
 
 from __future__ import annotations
@@ -25,14 +25,15 @@ BATCH = 25
 
 
 class Ensemble:
-    """Models whose states and memories stand side by side."""
+    """Several models, whose states and memories are concatenated as tuples."""
 
     def __init__(self, models: list[CaptionModel]) -> None:
         self.models = models
-        self.parts: list[list[slice]] = []  # of the state and of the memory, which arrays are each model's
+        # of the state and of the memory: the arrays of each model
+        self.parts: list[list[slice]] = []
 
     def encode(self, photo: Path) -> Encoded:
-        """What the decoders of all models need of a photo."""
+        """The states and memories of a photo from all models."""
         encoded = [model.encode(photo).input.arrays for model in self.models]
         kinds = list(zip(*encoded, strict=True))
         self.parts = [[slice(*ends) for ends in pairwise(accumulate(map(len, kind), initial=0))] for kind in kinds]
@@ -49,7 +50,7 @@ class Ensemble:
         return np.log(total / len(self.models) + 1e-12).astype(np.float32), after, attention
 
     def search(self, photos: list[Path]) -> list[Hypothesis]:
-        """The best sentence of each photo, of a search to the end."""
+        """The best sentence of each photo, from searches without early end."""
         engine = Engine(self.models[0].engine.encoder, self.step)
         found = engine.search([self.encode(photo) for photo in photos], self.models[0].bundle.search, number=None)
         return [best for best, *_ in found]

@@ -1,12 +1,15 @@
-"""Train the family on equal terms: one base, and variants that differ from it in one choice each.
+"""Train a base model and variants that differ from it in one choice each, on equal terms.
 
-python scripts/family.py PATH/TO/flickr8k --out runs/family                 all of them, then the table
-python scripts/family.py PATH/TO/flickr8k --out runs/family dot gru         these only
-python scripts/family.py PATH/TO/flickr8k --boxes PATH/TO/entities base taught
-                                                  taught by boxes, and a second table: attention
+    python scripts/family.py PATH/TO/flickr8k --out runs/family
+    python scripts/family.py PATH/TO/flickr8k --out runs/family dot gru
+    python scripts/family.py PATH/TO/flickr8k --boxes PATH/TO/entities base taught
 
-A variant that is finished is left as it is (remove its folder to train it anew) and one that was stopped goes on, so
-run it again after a stop. Each takes a few minutes on one core.
+The first command trains all variants and prints the table, the second only those that it names, and
+the third also trains with grounding and prints a second table about attention.
+
+A finished variant is not trained again (unless you remove its folder), and a stopped one is
+resumed, so the same command continues after an interruption. Each variant takes 9 to 53 minutes on
+one core.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-# 2,000 photos x 6 epochs with the recipe of the packaged model, a batch and an average for fewer steps.
+# 2,000 photos x 6 epochs, with a batch size and averaging for so few steps.
 BASE = ["data.limit=2000", "train.epochs=6", "train.batch_size=25", "train.ema=0.99", "train.patience=null"]
 VARIANTS: dict[str, list[str]] = {
     "base": [],
@@ -31,13 +34,14 @@ VARIANTS: dict[str, list[str]] = {
     "rnn": ["decoder.kind=rnn"],
     "gru": ["decoder.kind=gru"],
     "2-layers": ["decoder.layers=2"],
-    # what a transformer needs to learn at all comes with the choice: more layers, less dropout, a lower rate
+    # a transformer also needs more layers, less dropout and a lower learning rate
     "transformer": ["decoder.kind=transformer", "decoder.layers=3", "decoder.dropout=0.2", "train.lr=5e-4"],
     "adaptive": ["decoder.design=adaptive"],
     "up-down": ["decoder.design=up_down"],
     "region-self-attention": ["encoder.self_attention=1"],
     "lite0": ["encoder.name=tf_efficientnet_lite0"],
-    "bpe": ["tokens.kind=bpe", "tokens.vocab_size=2000", "search.block_ngrams=4"],  # it counts tokens
+    # block_ngrams counts tokens
+    "bpe": ["tokens.kind=bpe", "tokens.vocab_size=2000", "search.block_ngrams=4"],
     "glove": ["embedding.kind=glove"],
     "word2vec": ["embedding.kind=word2vec"],
     "scheduled-sampling": ["train.scheduled_sampling=0.25"],
@@ -48,7 +52,7 @@ VARIANTS |= {taught: [*VARIANTS[plain], "train.grounding=0.6"] for plain, taught
 
 
 def train(name: str, arguments: argparse.Namespace) -> str:
-    """One variant in a process of its own -> what became of it."""
+    """Train a variant in a process of its own; returns the outcome as text."""
     folder: Path = arguments.out / name
     if (folder / "bundle").is_dir():
         return f"{name}: finished already"
@@ -79,7 +83,7 @@ def measure_attention(name: str, arguments: argparse.Namespace) -> list[str]:
 
 
 def main() -> None:
-    """Train what is asked for, then compare all that is there."""
+    """Train the given variants, then compare all finished ones."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", type=Path)
     parser.add_argument("variants", nargs="*", metavar="VARIANT", help=f"default all: {', '.join(VARIANTS)}")

@@ -1,4 +1,6 @@
-"""Where encoders can be read: `python scripts/grids.py [NAME@SIZE ...]` prints the table of docs/model.md."""
+"""Print the grids and layers of encoders (docs/model.md): `python scripts/grids.py [NAME@SIZE
+...]`.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ KNOWN += ("vit_base_patch16_224@224", "vit_small_patch14_dinov2@224")
 
 
 def row(name: str, size: int) -> str:
-    """A line of the table; the weights are never made."""
+    """A line of the table; no memory is allocated for weights."""
     with torch.device("meta"):
         encoder = load_encoder(name, "none", size)
         known = stages(encoder.backbone.eval(), torch.zeros(1, 3, size, size))

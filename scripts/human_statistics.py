@@ -1,6 +1,6 @@
-"""The statistics of people's captions: `python scripts/human_statistics.py FLICKR8K_FOLDER`.
+"""Print statistics of human captions: `python scripts/human_statistics.py FLICKR8K_FOLDER`.
 
-Takes the first caption of each dev photo, beside the training captions.
+They are those of the first caption of each dev photo, compared with the training captions.
 """
 
 from __future__ import annotations

@@ -1,11 +1,12 @@
-"""A judge of the beams that knows what people said of similar photos.
+"""Rerank beams by the captions of similar training photos.
 
     python scripts/neighbours.py FLICKR8K COCO_PART
 
-After Devlin et al. 2015 (https://arxiv.org/abs/1505.04467): a sentence's rank by log-probability, plus its CIDEr-D
-against the captions of the 200 training photos most alike, weighted by how alike they are. Photos are alike where the
-means of the decoder's keys and values are. Prints, for 5, 10 and 20 beams, CIDEr (x100, seesay's own tokeniser) of the
-dev photos: the best by rank, and the best by rank and judge.
+After Devlin et al. 2015 (https://arxiv.org/abs/1505.04467): a sentence's CIDEr-D against the
+captions of the 200 most similar training photos, weighted by their similarity, is added to its rank
+by log-probability. The similarity of two photos is that of the means of the decoder's keys and
+values. Prints, for 5, 10 and 20 beams, CIDEr (x100, seesay's own tokeniser) of the dev photos,
+without and with reranking.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Put a run's bundle into the package: official figures on the dev splits, a model card, a new seal.
+"""Put a run's bundle into the package, with official dev scores, a model card and a new manifest.
 
 python scripts/package_model.py RUN/bundle NAME --data flickr8k=PATH --data coco_part=PATH
 """
@@ -25,7 +25,7 @@ NOTES = ROOT / "docs" / "known-failures.md"
 
 
 def main() -> None:
-    """Evaluate, write the card, copy, seal."""
+    """Evaluate the bundle and write it into the package."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("bundle", type=Path)
     parser.add_argument("name")

@@ -1,7 +1,7 @@
-"""What 8 bits cost: `python scripts/precisions.py FLICKR8K COCO_PART BUNDLE...`.
+"""Compare precisions by CIDEr: `python scripts/precisions.py FLICKR8K COCO_PART BUNDLE...`.
 
-Prints for each bundle CIDEr (x100, beam 5, seesay's own tokeniser) on the dev photos of both sets: in float32, with the
-decoder in 8 bits, and with the encoder too.
+Prints for each bundle CIDEr (x100, beam 5, seesay's own tokeniser) on the dev photos of both sets:
+in float32, with the decoder in 8 bits, and with both in 8 bits.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from seesay.runtime.sessions import Precision
 
 
 def mixed(folder: str, encoder: Precision, decoder: Precision) -> CaptionModel:
-    """A model whose encoder and decoder have precisions of their own."""
+    """A model whose encoder and decoder have different precisions."""
     bundle = open_bundle(folder)
 
     def engine(threads: int) -> Engine:

@@ -1,7 +1,9 @@
 """Write the tables of docs/recipes.md from the recipe's fields.
 
-python scripts/recipe_keys.py            writes them
-python scripts/recipe_keys.py --check    fails where the document differs
+    python scripts/recipe_keys.py
+    python scripts/recipe_keys.py --check
+
+With `--check` nothing is written; the script fails if the document differs from the fields.
 """
 
 from __future__ import annotations
@@ -35,14 +37,14 @@ def main() -> None:
 
 
 def with_tables(text: str) -> str:
-    """The document's text with the tables as the fields have them now."""
+    """The document's text with the tables replaced."""
     before, _, rest = text.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}\n{tables()}\n{END}{after}"
 
 
 def tables() -> str:
-    """A table of the keys that stand alone, then one for each section."""
+    """A table of the keys outside sections, then one for each section."""
     hints = typing.get_type_hints(Recipe)
     sections = [name for name, hint in hints.items() if is_dataclass(hint)]
     parts = ["\n".join(_table(Recipe, ""))]

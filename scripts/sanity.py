@@ -1,10 +1,11 @@
-"""What does attention buy, and do its maps come from what was learnt? Small models that say so.
+"""Sanity checks of attention: models with uniform attention, and with shuffled captions.
 
 python scripts/sanity.py PATH/TO/flickr8k --boxes PATH/TO/entities --out runs/sanity
 
-Trains a GRU on the budget of `scripts/family.py`: three times with other seeds, once with the same weight for every
-region, and once with the captions of other photos. Then it captions the dev photos with each, measures pointing, and
-compares the maps of the heads of reference phrases between models. A model that is finished is left as it is.
+Trains a GRU on the budget of `scripts/family.py`: with three seeds, with the same weight for every
+region, and with the captions of other photos. Then it captions the dev photos with each model,
+measures pointing, and compares the maps of the heads of reference phrases between models. Finished
+models are not trained again.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ def train(name: str, arguments: argparse.Namespace) -> None:
 
 
 def shuffled(arguments: argparse.Namespace) -> Path:
-    """The data with each training photo's captions at another photo."""
+    """The data with the training photos' captions permuted."""
     folder: Path = arguments.out / "shuffled-data"
     if not folder.exists():
         dataset = read_dataset(arguments.data)

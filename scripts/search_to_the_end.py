@@ -1,7 +1,7 @@
-"""What the early end of a search saves: `python scripts/search_to_the_end.py PHOTO_OR_FOLDER...`.
+"""Measure the early end of searches: `python scripts/search_to_the_end.py PHOTO_OR_FOLDER...`.
 
-Captions the photos by searches that end early, as always, and by searches that go on until every
-beam has ended. Prints the decoder's steps per photo of both and how many captions differ.
+Captions the photos with the early end, and with searches until every beam has ended. Prints the
+decoder's steps per photo for both, and how many captions differ.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Step = tuple[np.ndarray, tuple[np.ndarray, ...], np.ndarray]
 
 
 class ToTheEnd(Engine):
-    """An engine whose searches end when all of their sentences have."""
+    """An engine whose searches end when all of their sentences have ended."""
 
     def search(self, photos: Sequence[Encoded], options: BeamOptions, number: int | None = 1) -> list[list[Hypothesis]]:
         """All sentences of each photo, best first."""

@@ -1,4 +1,4 @@
-"""A contact sheet of the shapes: `python scripts/shapes_sheet.py docs/images/shapes.png`.
+"""Draw a contact sheet of the shapes: `python scripts/shapes_sheet.py docs/images/shapes.png`.
 
 Draws the first eight pictures of the test split, twice their size, each with its first caption.
 """

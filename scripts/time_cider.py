@@ -1,4 +1,5 @@
-"""CIDEr-D beside pycocoevalcap's on real captions: `python scripts/time_cider.py FLICKR8K_FOLDER`.
+"""Time CIDEr-D and pycocoevalcap's on real captions: `python scripts/time_cider.py
+FLICKR8K_FOLDER`.
 
 Scores 1,000 dev photos with five references each; half of the hypotheses are captions of another
 photo. Then times the reward of self-critical training: 50 photos x 5 sentences.
@@ -22,7 +23,7 @@ from seesay.training.objectives.self_critical import CaptionReward
 
 
 def timed(call: Callable[[], Any]) -> tuple[float, Any]:
-    """Seconds, and what the call gave."""
+    """The seconds and the result of a call."""
     start = time.perf_counter()
     result = call()
     return time.perf_counter() - start, result

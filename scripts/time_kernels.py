@@ -1,7 +1,7 @@
-"""Times the two hand-written kernels against plain PyTorch: `python scripts/time_kernels.py`.
+"""Time the two hand-written kernels and plain PyTorch: `python scripts/time_kernels.py`.
 
-Attention's additive scores without tanh, and a loss that keeps no logits; forward and backward, the
-median of 25 turns, at the sizes of one training step of the LSTM on two threads.
+The kernels are additive scores without tanh and a loss that stores no logits. Prints the median of
+25 turns of forward and backward, at the sizes of a training step of the LSTM on two threads.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ TURNS = 25
 
 
 def leaf(*shape: int) -> Tensor:
-    """A random tensor that wants a gradient."""
+    """A random tensor with a gradient."""
     return torch.randn(shape, requires_grad=True)
 
 

@@ -1,8 +1,10 @@
-"""seesay beside a captioner of BLIP-base's size: `pip install transformers && python scripts/versus_blip.py`.
+"""Compare the speed with a captioner of BLIP-base's size: `python scripts/versus_blip.py`.
 
-Random weights of the default sizes (`BlipConfig()`: ViT-B/16 at 384 pixels, a 12-layer text decoder), eager, float32,
-greedy, 15 new words always; its own image processor, photos opened by Pillow. Both caption the same files, in turns,
-file to text.
+Needs `pip install transformers`.
+
+BLIP has random weights of the default sizes (`BlipConfig()`: ViT-B/16 at 384 pixels, a 12-layer
+text decoder), and runs eagerly in float32, greedily, with exactly 15 new words and its own image
+processor. Both models caption the same files in turns, from file to text.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ WORDS = 15
 
 
 class Blip:
-    """Files -> ids, some at a time."""
+    """BLIP as a function of files, in batches."""
 
     def __init__(self) -> None:
         torch.manual_seed(0)

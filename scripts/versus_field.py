@@ -1,9 +1,11 @@
-"""seesay's LSTM beside the field's training loop: `python scripts/versus_field.py FOLDER`.
+"""Compare the speed of training with a common loop: `python scripts/versus_field.py FOLDER`.
 
-FOLDER holds `models.py` of https://github.com/sgrvinod/a-PyTorch-Tutorial-to-Image-Captioning, unchanged, whose code is
-not here. Both learn the same made-up features and captions with dropout 0.5, cross-entropy and the doubly stochastic
-penalty, clipping and Adam (ours AdamW with averaged weights), in turns. Theirs has its batch ready, each caption with
-its own copy of the photo's map; ours makes it within the time taken.
+FOLDER contains the unchanged `models.py` of
+https://github.com/sgrvinod/a-PyTorch-Tutorial-to-Image-Captioning, which is not part of this
+repository. Both train in turns on the same random features and captions, with dropout 0.5,
+cross-entropy and the doubly stochastic penalty, clipping and Adam (ours AdamW with averaged
+weights). Their batches, with a copy of the photo's map for each caption, are prepared before the
+measurement; ours within it.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ from seesay.training.inputs.batches import CaptionBatch
 
 
 class Field:
-    """Their decoder and what their `train.py` does with a batch."""
+    """Their decoder, trained on a batch as their `train.py` does it."""
 
     def __init__(self, folder: str, ours: Training, depth: int) -> None:
         sys.path.insert(0, folder)
@@ -43,7 +45,7 @@ class Field:
         self.captions = sum(len(lengths) for _, _, lengths in self.batches)
 
     def run(self, half: bool) -> None:
-        """A step on each batch; `half`: products in bfloat16."""
+        """A step on each batch; `half` computes products in bfloat16."""
         for maps, captions, lengths in self.batches:
             with torch.autocast("cpu", torch.bfloat16, enabled=half):
                 scores, captions, steps, attention, _ = self.decoder(maps, captions, lengths)
@@ -59,7 +61,7 @@ class Field:
 
 
 def _one_row_a_caption(batch: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """Maps (N, side, side, D), captions (N, L + 1) from start to end, and how many tokens each has, (N, 1)."""
+    """Maps (N, side, side, D), captions (N, L + 1), and their numbers of tokens, (N, 1)."""
     assert isinstance(batch, CaptionBatch)
     maps = batch.regions.float().unflatten(1, (round(batch.regions.shape[1] ** 0.5), -1))
     maps = maps.repeat_interleave(batch.inputs.shape[1], dim=0)
@@ -69,7 +71,7 @@ def _one_row_a_caption(batch: Any) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def main() -> None:
-    """Print captions a second of both, in the precision that seesay takes by itself and in float32."""
+    """Print captions per second of both, in seesay's default precision and in float32."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder")
     parser.add_argument("--steps", type=int, default=3)

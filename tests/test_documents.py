@@ -111,11 +111,11 @@ def named_in_the_tree() -> set[Path]:
 
 
 def test_the_tree_is_that_of_the_package() -> None:
-    """Every file and folder that docs/architecture.md names exists, and it names every module and room."""
+    """Every file and folder that docs/architecture.md names exists, and it names every module and package."""
     package = ROOT / "src" / "seesay"
     modules = [path for path in package.rglob("*.py") if path.name != "__init__.py" or path.parent == package]
-    rooms = [path.parent for path in package.rglob("__init__.py") if path.parent != package]
+    packages = [path.parent for path in package.rglob("__init__.py") if path.parent != package]
     named = named_in_the_tree()
     assert [str(path.relative_to(ROOT)) for path in named if not path.exists()] == []
-    missing = sorted(str(path.relative_to(package)) for path in [*modules, *rooms] if path not in named)
+    missing = sorted(str(path.relative_to(package)) for path in [*modules, *packages] if path not in named)
     assert missing == [], "docs/architecture.md has to name them"

@@ -1,4 +1,4 @@
-"""The house: a room imports only from rooms above it, and the base install needs no torch."""
+"""Layers: a package imports only from packages above it, and the base install needs no torch."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import pytest
 SRC = Path(__file__).resolve().parents[1] / "src" / "seesay"
 
 # top to bottom
-ROOMS = ("version", "errors", "geometry", "caption", "config", "progress", "writing", "assets", "metrics", "data")
-ROOMS += ("models", "search", "bundle", "export", "training", "runtime", "calibration", "explain")
-ROOMS += ("outputs", "serve", "evaluation", "cluster", "bench", "cli")
-NARROW = {  # what a room may import, where that is less than all above it
+PACKAGES = ("version", "errors", "geometry", "caption", "config", "progress", "writing", "assets", "metrics", "data")
+PACKAGES += ("models", "search", "bundle", "export", "training", "runtime", "calibration", "explain")
+PACKAGES += ("outputs", "serve", "evaluation", "cluster", "bench", "cli")
+RESTRICTED = {  # what a package may import, where that is less than all above it
     "version": set(),
     "errors": set(),
     "geometry": set(),
@@ -36,10 +36,10 @@ NARROW = {  # what a room may import, where that is less than all above it
     "serve": {"version", "assets", "caption", "data", "errors", "explain", "outputs", "runtime"},
     "cluster": {"caption", "data", "errors", "outputs", "runtime", "writing"},
 }
-DOORS = {"caption": {"explain"}}  # rooms below that a method may open when it is called
-TORCH_ROOMS = ("models", "export", "training")
-TORCH_ROOMS += ("evaluation.with_torch", "bench.training", "bench.on_gpu")  # what they measure is a torch model
-SERVER_ROOMS = ("serve", "cli.serve")  # of the extra `serve`
+LATE_IMPORTS = {"caption": {"explain"}}  # packages below that a method may open when it is called
+TORCH_PACKAGES = ("models", "export", "training")
+TORCH_PACKAGES += ("evaluation.with_torch", "bench.training", "bench.on_gpu")  # what they measure is a torch model
+SERVER_PACKAGES = ("serve", "cli.serve")  # of the extra `serve`
 SERVER = ("fastapi", "starlette", "uvicorn", "pydantic", "multipart", "python_multipart", "prometheus_client")
 HEAVY = (
     *SERVER,
@@ -64,7 +64,7 @@ MODULES = {
     ".".join(path.relative_to(SRC).with_suffix("").parts).removesuffix("__init__").rstrip("."): path
     for path in sorted(SRC.rglob("*.py"))
 }
-BASE = [name for name in MODULES if not name.startswith(TORCH_ROOMS + SERVER_ROOMS) and name != "__main__"]
+BASE = [name for name in MODULES if not name.startswith(TORCH_PACKAGES + SERVER_PACKAGES) and name != "__main__"]
 
 
 def imports_of(path: Path) -> set[str]:
@@ -88,23 +88,25 @@ def imports_of(path: Path) -> set[str]:
     return found
 
 
-def room_of(module: str) -> str:
+def package_of(module: str) -> str:
     return module.split(".")[0]
 
 
 def rooms_used(name: str) -> set[str]:
     ours = {module.removeprefix("seesay.") for module in imports_of(MODULES[name]) if module.startswith("seesay.")}
-    return {room_of(module) for module in ours} & set(ROOMS) - {room_of(name)}
+    return {package_of(module) for module in ours} & set(PACKAGES) - {package_of(name)}
 
 
 def test_every_module_is_in_a_known_room() -> None:
-    assert {room_of(name) for name in MODULES} - {"", "__main__"} == set(ROOMS), "a new room needs its place in ROOMS"
+    assert {package_of(name) for name in MODULES} - {"", "__main__"} == set(PACKAGES), (
+        "a new package needs its place in PACKAGES"
+    )
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if room_of(name) in ROOMS])
+@pytest.mark.parametrize("name", [name for name in MODULES if package_of(name) in PACKAGES])
 def test_rooms_import_from_above_only(name: str) -> None:
-    room = room_of(name)
-    allowed = NARROW.get(room, set(ROOMS[: ROOMS.index(room)])) | DOORS.get(room, set())
+    package = package_of(name)
+    allowed = RESTRICTED.get(package, set(PACKAGES[: PACKAGES.index(package)])) | LATE_IMPORTS.get(package, set())
     assert rooms_used(name) <= allowed, f"seesay.{name} looks down into {rooms_used(name) - allowed}"
 
 
@@ -118,7 +120,7 @@ def modules_used(name: str) -> set[str]:
             inner = {f"{node.module}.{alias.name}" for alias in node.names}
             used |= {module if module.removeprefix("seesay.") in MODULES else f"{node.module}" for module in inner}
     ours = {module.removeprefix("seesay").removeprefix(".") for module in used if module.split(".")[0] == "seesay"}
-    return {module for module in ours if room_of(module) not in DOORS.get(room_of(name), set())}
+    return {module for module in ours if package_of(module) not in LATE_IMPORTS.get(package_of(name), set())}
 
 
 def test_imports_make_no_circle() -> None:
@@ -135,25 +137,25 @@ def test_the_package_itself_imports_its_version_and_what_its_names_need() -> Non
 @pytest.mark.parametrize("name", list(MODULES))
 def test_only_some_modules_know_torch(name: str) -> None:
     known = {module.split(".")[0] for module in imports_of(MODULES[name])}
-    if not name.startswith(TORCH_ROOMS):
+    if not name.startswith(TORCH_PACKAGES):
         assert not known & {"torch", "torchvision", "timm", "lightning", "onnx", "onnxscript"}
-    if room_of(name) not in ("runtime", "export"):
+    if package_of(name) not in ("runtime", "export"):
         assert "onnxruntime" not in known
 
 
 @pytest.mark.parametrize("name", list(MODULES))
 def test_only_the_server_knows_its_libraries(name: str) -> None:
-    if not name.startswith(SERVER_ROOMS):
+    if not name.startswith(SERVER_PACKAGES):
         assert not {module.split(".")[0] for module in imports_of(MODULES[name])} & set(SERVER)
 
 
-@pytest.mark.parametrize("room", ["models", "export", "training"])
-def test_no_base_module_imports_torch_rooms_at_its_top(room: str) -> None:
+@pytest.mark.parametrize("package", ["models", "export", "training"])
+def test_no_base_module_imports_torch_packages_at_its_top(package: str) -> None:
     """The command line may, inside the verb."""
     for name in BASE:
         tree = ast.parse(MODULES[name].read_text("utf-8"))
         for node in tree.body:
-            assert not (isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"seesay.{room}")), name
+            assert not (isinstance(node, ast.ImportFrom) and (node.module or "").startswith(f"seesay.{package}")), name
 
 
 def test_base_modules_import_without_the_extras() -> None:

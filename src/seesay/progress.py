@@ -14,6 +14,11 @@ Total = Callable[[], int | None]
 LOG_SECONDS = 30.0
 
 
+def print_plain(console: Console, text: object) -> None:
+    """Print a text as it is: without markup, colours, or line breaks that it does not have."""
+    console.print(str(text), highlight=False, markup=False, soft_wrap=True)
+
+
 @contextmanager
 def progress(what: str, total: int | Total, console: Console, done: int = 0) -> Iterator[Advance]:
     """Show how far `what` is.

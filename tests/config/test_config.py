@@ -135,7 +135,7 @@ def test_parts_that_are_none(key: str, part: Any) -> None:
 def test_a_part_is_used_or_left_out() -> None:
     assert Recipe.from_dict({"data": {"only": "3/3"}}).data.only == "3/3"
     (said,) = problems_of({"data": {"only": "1/3", "leave_out": "2/3"}})
-    assert said == "data.only=1/3 with data.leave_out=2/3: take one of them"
+    assert said == "data.only=1/3: cannot be combined with data.leave_out=2/3; leave one of them out"
 
 
 def test_values_that_are_fine() -> None:
@@ -281,7 +281,7 @@ def test_packaged_recipes(name: str) -> None:
 
 def test_pieces_of_words_may_come_twice() -> None:
     [said] = problems_of({"search": {"block_words": True}, "tokens": {"kind": "bpe"}})
-    assert said.startswith("search.block_words: pieces of words may well come twice")
+    assert said.startswith("search.block_words=true: would block subwords that different words share")
 
 
 def test_a_recipe_of_before_a_key_was_a_list_is_the_same_recipe() -> None:
@@ -421,7 +421,7 @@ def test_a_wrong_value_is_named_as_it_was_given() -> None:
     assert said.endswith("Did you mean 'train.bag_of_words'?")
 
 
-# what other rooms know of keys
+# marks of keys
 
 
 def test_keys_that_describe_the_model() -> None:

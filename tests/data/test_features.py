@@ -57,7 +57,7 @@ def make(tmp_path: Path) -> Callable[..., FeatureCache]:
 
 def expect(features: PhotoFeatures, photos: list[Path]) -> None:
     """Every photo has the row of its own content."""
-    assert (features.place >= 0).all()
+    assert (features.row_numbers >= 0).all()
     rows = features.take(np.arange(len(photos)))
     assert rows.shape == (len(photos), 6, 4)
     assert rows.dtype == np.float16
@@ -67,13 +67,18 @@ def expect(features: PhotoFeatures, photos: list[Path]) -> None:
 
 
 def test_each_photo_is_encoded_once(make: Callable[..., FeatureCache], photos: list[Path]) -> None:
-    encoder, advanced = Encoder(), []
-    expect(make().get(photos, load, encoder, batch_size=4, advance=advanced.append), photos)
+    encoder, begun, advanced = Encoder(), [], []
+
+    def begin(missing: int) -> Callable[[int], None]:
+        begun.append(missing)
+        return advanced.append
+
+    expect(make().get(photos, load, encoder, batch_size=4, begin=begin), photos)
     assert encoder.photos == 9
     assert advanced == [4, 4, 1]
-    expect(make().get(photos[::-1], load, encoder, advance=advanced.append), photos[::-1])
+    expect(make().get(photos[::-1], load, encoder, begin=begin), photos[::-1])
     assert encoder.photos == 9
-    assert advanced == [4, 4, 1]
+    assert (begun, advanced) == ([9], [4, 4, 1]), "the second time there is nothing to announce"
 
 
 def test_content_is_found_again_under_another_name(
@@ -105,7 +110,7 @@ def test_duplicates_share_a_row(make: Callable[..., FeatureCache], photos: list[
     features = make().get(twice, load, encoder, batch_size=1)
     expect(features, twice)
     assert encoder.photos == len(features.rows) == 2
-    assert features.place.tolist() == [0, 1, 0, 0]
+    assert features.row_numbers.tolist() == [0, 1, 0, 0]
 
 
 def test_no_photos(make: Callable[..., FeatureCache], photos: list[Path]) -> None:
@@ -113,7 +118,7 @@ def test_no_photos(make: Callable[..., FeatureCache], photos: list[Path]) -> Non
         make().get(photos[:before], load, Encoder())
         features = make().get([], load, Encoder())
         assert features.rows.shape == (before, 6, 4)
-        assert features.place.shape == (0,)
+        assert features.row_numbers.shape == (0,)
         assert features.problems == ()
 
 
@@ -259,7 +264,7 @@ class Slow(Encoder):
 folder = Path(sys.argv[2])
 cache, encoder = FeatureCache({"encoder": "mean"}, (2, 3), 4, folder / "cache"), Slow()
 features = cache.get(sorted((folder / "photos").iterdir()), load, encoder, batch_size=1)
-print(encoder.photos, *features.take(features.place * 0 + range(9))[:, 0, 0].tolist())
+print(encoder.photos, *features.take(features.row_numbers * 0 + range(9))[:, 0, 0].tolist())
 """
 
 
@@ -338,7 +343,7 @@ def test_broken_photos_are_reported_each_by_its_name(make: Callable[..., Feature
     asked = [gone, photos[0], broken, photos[1], gone2, same]
     for _ in range(2):
         features = make().get(asked, load, Encoder())
-        assert (features.place >= 0).tolist() == [False, True, False, True, False, False]
+        assert (features.row_numbers >= 0).tolist() == [False, True, False, True, False, False]
         assert [problem.where for problem in features.problems] == [str(p) for p in (gone, broken, gone2, same)]
         said = ["no such file", "not a picture of any format known here"]
         assert [problem.what.partition(";")[0] for problem in features.problems] == [said[0], said[1], said[0], said[1]]
@@ -354,7 +359,7 @@ def test_a_photo_that_appears_later_gets_its_own_row(make: Callable[..., Feature
 
     late, gone = photos[0].with_name("late.png"), photos[0].with_name("gone.png")
     make().get([late], load_any, Encoder())
-    assert make().get([gone], load_any, Encoder()).place.tolist() == [-1]
+    assert make().get([gone], load_any, Encoder()).row_numbers.tolist() == [-1]
 
 
 def test_full_disk_is_said_beforehand(

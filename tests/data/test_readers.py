@@ -12,7 +12,7 @@ from PIL import Image
 
 from seesay.data.readers import read_dataset
 from seesay.data.records import Dataset
-from seesay.data.split_lists import photo_key
+from seesay.data.split_lists import photo_number
 from seesay.errors import DataError
 
 SHARED = Path(__file__).resolve().parents[3] / "shared"
@@ -585,7 +585,7 @@ def test_repeated_captions_of_photos_with_one_name_are_all_counted(tmp_path: Pat
     ],
 )
 def test_numbers_that_name_a_photo_anywhere(name: str, key: str) -> None:
-    assert photo_key(name) == key
+    assert photo_number(name) == key
 
 
 # ---- several sources

@@ -528,7 +528,7 @@ def test_reinforce_is_the_gradient_of_the_lower_bound_on_average(monkeypatch):
     regions, words, baseline = 3, 3, -2.5
     decoder, batch = tiny_hard(regions, words)
     objective = HardAttention(decoder, reinforce=1.0, entropy=0.0, expectation_share=0.0)
-    monkeypatch.setattr(objective, "_update_baseline", lambda rewards: torch.tensor(baseline))
+    monkeypatch.setattr(objective, "_update_baseline", lambda rewards, counts: torch.tensor(baseline))
 
     def choose(weights: torch.Tensor, sampled: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         chosen = torch.tensor([[[left.pop(0)]]])
@@ -559,8 +559,8 @@ def test_reinforce_is_the_gradient_of_the_lower_bound_on_average(monkeypatch):
 def test_the_baseline_follows_the_rewards():
     decoder, _ = tiny_hard(3, 4)
     objective = HardAttention(decoder, reinforce=1.0)
-    assert float(objective._update_baseline(torch.tensor([-3.0, -5.0]))) == -4.0
-    assert float(objective._update_baseline(torch.tensor([-2.0]))) == -4.0
+    assert float(objective._update_baseline(torch.tensor([-3.0, -5.0]), torch.tensor(1.0))) == -4.0
+    assert float(objective._update_baseline(torch.tensor([-2.0]), torch.tensor(1.0))) == -4.0
     assert float(objective.baseline) == pytest.approx(0.9 * -4.0 + 0.1 * -2.0)
 
 

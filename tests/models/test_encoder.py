@@ -262,7 +262,7 @@ def test_random_weights_tell_photos_apart(name: str) -> None:
     photos = np.stack([encoder.transform(photo) for photo in demo_photos()])
     with torch.no_grad():
         regions = encoder(torch.from_numpy(photos)).regions
-        noise = encoder(encoder.noise(2)).regions
+        noise = encoder(encoder.example_images(2)).regions
     assert 0.05 < regions.std() < 5
     assert (regions[0] - regions[1]).std() > 0.5 * regions.std()
     assert noise.std() < 100, "nor do others grow beyond measure"

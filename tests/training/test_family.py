@@ -203,25 +203,43 @@ def test_every_paper_of_the_package_is_tested():
     [
         ({"attention.heads": 3}, "attention.heads=3: does not divide decoder.size=512"),
         ({"attention.heads": 128, "attention.size": 96}, "attention.heads=128: does not divide attention.size=96"),
-        ({"attention.kind": "hard", "attention.heads": 2}, "attention.kind=hard looks at one region a word"),
-        ({"attention.kind": "hard", "decoder.kind": "transformer"}, "attention.kind=hard needs a recurrent decoder"),
-        ({"attention.score": "dot", "decoder.kind": "transformer"}, "attention.score=dot: a transformer compares by"),
-        ({"decoder.design": "up_down", "decoder.kind": "transformer"}, "decoder.design=up_down: a design of recurrent"),
-        ({"decoder.design": "adaptive", "decoder.kind": "gru"}, "decoder.design=adaptive reads its sentinel from an"),
-        ({"decoder.design": "adaptive", "attention.heads": 2}, "decoder.design=adaptive weighs one look"),
-        ({"decoder.design": "up_down", "decoder.layers": 2}, "decoder.layers=2: decoder.design=up_down has its own"),
-        ({"tokens.kind": "bpe", "embedding.kind": "glove"}, "embedding.kind=glove has vectors of words"),
-        ({"tokens.kind": "bpe", "embedding.kind": "word2vec", "embedding.path": "v.txt"}, "embedding.path=v.txt: vec"),
-        ({"embedding.path": "v.txt"}, "embedding.path=v.txt: embedding.kind=learned reads none"),
-        ({"embedding.train": False}, "embedding.train=false: vectors that start at random must be trained"),
-        ({"train.objective": "self_critical"}, "train.objective=self_critical starts from a trained model"),
+        (
+            {"attention.kind": "hard", "attention.heads": 2},
+            "attention.heads=2: attention.kind=hard chooses a single region",
+        ),
+        (
+            {"attention.kind": "hard", "decoder.kind": "transformer"},
+            "attention.kind=hard: is not implemented for decoder.kind=tr",
+        ),
+        (
+            {"attention.score": "dot", "decoder.kind": "transformer"},
+            "attention.score=dot: decoder.kind=transformer always uses",
+        ),
+        (
+            {"decoder.design": "up_down", "decoder.kind": "transformer"},
+            "decoder.design=up_down: is a design of recurrent",
+        ),
+        (
+            {"decoder.design": "adaptive", "decoder.kind": "gru"},
+            "decoder.design=adaptive: needs the cell state of an LSTM",
+        ),
+        ({"decoder.design": "adaptive", "attention.heads": 2}, "attention.heads=2: decoder.design=adaptive compares"),
+        ({"decoder.design": "up_down", "decoder.layers": 2}, "decoder.layers=2: decoder.design=up_down has a fixed"),
+        ({"tokens.kind": "bpe", "embedding.kind": "glove"}, "embedding.kind=glove: has vectors of words"),
+        (
+            {"tokens.kind": "bpe", "embedding.kind": "word2vec", "embedding.path": "v.txt"},
+            "embedding.path=v.txt: has vectors of words",
+        ),
+        ({"embedding.path": "v.txt"}, "embedding.path=v.txt: is not read with embedding.kind=learned"),
+        ({"embedding.train": False}, "embedding.train=false: random word vectors (embedding.kind=learned)"),
+        ({"train.objective": "self_critical"}, "train.objective=self_critical: needs a trained model to start from"),
         (
             {"train.objective": "self_critical", "train.init": "x", "train.scheduled_sampling": 0.2},
-            "train.scheduled_sampling: self_critical training reads its own words anyway",
+            "train.scheduled_sampling=0.2: does not affect train.objective=self_critical",
         ),
         (
             {"train.objective": "self_critical", "train.init": "x", "attention.kind": "hard"},
-            "train.objective=self_critical with attention.kind=hard",
+            "attention.kind=hard: cannot be combined with train.objective=self_critical",
         ),
     ],
 )

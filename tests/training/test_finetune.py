@@ -34,9 +34,10 @@ from seesay.models.show_attend_tell import ShowAttendTell
 from seesay.training.inputs.batches import CaptionBatches
 from seesay.training.inputs.features import cached_features, encode_on, feature_cache
 from seesay.training.inputs.photos import PhotoFiles, encode_views, readable_photos
-from seesay.training.loop import Trainer, learning_rate
+from seesay.training.learning_rate import learning_rate
+from seesay.training.loop import Trainer
 from seesay.training.objectives.cross_entropy import CrossEntropy
-from seesay.training.objectives.from_photos import FromPhotos
+from seesay.training.objectives.with_encoder import WithEncoder
 from seesay.training.preflight import preflight
 from seesay.training.train import train
 
@@ -71,14 +72,14 @@ def records(tiny_photos: list[Path]) -> list[CaptionRecord]:
     return [CaptionRecord(p.stem, p, (f"A photo number {i} .",), "train") for i, p in enumerate(tiny_photos)]
 
 
-def from_photos(which: str | int, train_norms: bool = False) -> FromPhotos:
+def with_encoder(which: str | int, train_norms: bool = False) -> WithEncoder:
     torch.manual_seed(0)
     encoder = load_encoder(ENCODER, "none", 64)
     for module in encoder.modules():
         if isinstance(module, torch.nn.BatchNorm2d):  # timm's are born with zeros that no gradient gets past
             torch.nn.init.uniform_(module.weight, 0.5, 1.5)
     finetune(encoder, which)  # pyright: ignore[reportArgumentType]
-    return FromPhotos(
+    return WithEncoder(
         encoder,
         CrossEntropy(
             ShowAttendTell(WordEmbedding(11, 7), encoder.depth, encoder.grid, size=13, attention_size=5, dropout=0.0)
@@ -91,7 +92,7 @@ def from_photos(which: str | int, train_norms: bool = False) -> FromPhotos:
 
 
 def test_cached_features_and_photos_give_the_same_loss(records):
-    objective = from_photos("none")
+    objective = with_encoder("none")
     features = cached_features(FrozenPart(objective.encoder), [record.image for record in records])
     cached = CaptionBatches(features, CAPTIONS, 3, 9, seed=2)
     read = CaptionBatches(PhotoFiles(records, objective.encoder.transform), CAPTIONS, 3, 9, seed=2)
@@ -148,18 +149,18 @@ def test_a_chain_makes_the_grid(name, layer):
 
 @pytest.mark.parametrize("which", ["none", 1, 2])
 def test_stem_and_rest_are_the_encoder(which):
-    encoder = from_photos(which).encoder
+    encoder = with_encoder(which).encoder
     frozen = frozen_part(encoder)
     assert frozen is not None
     images = torch.rand(3, 3, 64, 64)
     seen = frozen(images)
     assert seen.shape == (3, frozen.grid[0] * frozen.grid[1], frozen.depth)
-    assert torch.allclose(frozen.finish(seen), encoder(images).regions, atol=1e-5)
+    assert torch.allclose(frozen.run_trained_part(seen), encoder(images).regions, atol=1e-5)
     assert not any(p.requires_grad for p in (frozen.frozen if which != "none" else encoder).parameters())
 
 
 def test_no_stem_where_the_first_weights_are_trained_or_the_model_is_no_chain():
-    assert frozen_part(from_photos("all").encoder) is None
+    assert frozen_part(with_encoder("all").encoder) is None
     transformer = load_encoder("test_vit", "none", 64)
     assert module_chain(transformer.eval()) == []
     finetune(transformer, 1)
@@ -171,7 +172,7 @@ def test_no_stem_where_the_first_weights_are_trained_or_the_model_is_no_chain():
 def test_stems_that_differ_have_caches_of_their_own():
     names = set()
     for which in ("none", 1, 2):
-        frozen = frozen_part(from_photos(which).encoder)
+        frozen = frozen_part(with_encoder(which).encoder)
         assert frozen is not None
         names.add(feature_cache(frozen).folder)
     assert len(names) == 3
@@ -180,12 +181,12 @@ def test_stems_that_differ_have_caches_of_their_own():
 def test_a_kept_stem_and_photos_give_the_same_loss_and_gradient(records):
     losses, gradients = [], []
     for kept in (True, False):
-        objective = from_photos("last")
+        objective = with_encoder("last")
         frozen = frozen_part(objective.encoder)
         assert frozen is not None
         features = PhotoFiles(records, objective.encoder.transform)
         if kept:
-            objective = FromPhotos(objective.encoder, objective.objective, frozen)
+            objective = WithEncoder(objective.encoder, objective.objective, frozen)
             features = cached_features(frozen, [record.image for record in records])
         batches = CaptionBatches(features, CAPTIONS, 3, 9, seed=2)
         losses.append([objective.train()(batch) for batch in batches.epoch(1)])
@@ -198,7 +199,7 @@ def test_a_kept_stem_and_photos_give_the_same_loss_and_gradient(records):
 
 
 def test_onnx_runtime_and_torch_encode_alike(records):
-    frozen = frozen_part(from_photos(1).encoder)
+    frozen = frozen_part(with_encoder(1).encoder)
     assert frozen is not None
     images = np.stack([frozen.encoder.transform(record.image) for record in records])
     one, other = (encode_on(frozen, torch.device("cpu"), many)(images) for many in (True, False))
@@ -211,7 +212,7 @@ def test_onnx_runtime_and_torch_encode_alike(records):
 
 @pytest.mark.parametrize("which", ["none", 1, "last", "all"])
 def test_only_what_is_trained_moves_and_no_statistic_does(records, which):
-    objective = from_photos(which)
+    objective = with_encoder(which)
     objective.train()
     before = {name: tensor.clone() for name, tensor in objective.state_dict().items()}
     trained = [p for p in objective.parameters() if p.requires_grad]
@@ -231,7 +232,7 @@ def test_only_what_is_trained_moves_and_no_statistic_does(records, which):
 
 
 def test_norms_of_an_encoder_that_starts_from_random_weights_follow_the_photos(records):
-    objective = from_photos("all", train_norms=True).train()
+    objective = with_encoder("all", train_norms=True).train()
     norms = [module for module in objective.encoder.modules() if isinstance(module, torch.nn.BatchNorm2d)]
     assert all(norm.training for norm in norms)
     batches = CaptionBatches(PhotoFiles(records, objective.encoder.transform), CAPTIONS, 6, 9, seed=0)
@@ -276,7 +277,7 @@ def test_norms_of_other_encoders_keep_their_statistics(keys, no_export, recipe, 
 
 
 def test_training_mode_reaches_the_decoder_and_not_the_encoder():
-    objective = from_photos("all").train()
+    objective = with_encoder("all").train()
     assert objective.objective.training
     assert not any(module.training for module in objective.encoder.modules())
     assert not any(module.training for module in objective.eval().modules())
@@ -381,7 +382,7 @@ def test_a_broken_photo_is_left_out_before_training(records, tmp_path):
 
 
 def test_views_are_what_the_first_epochs_would_see_and_are_taken_in_turn(recipe, records):
-    made, frozen = recipe(augment=True, views=3), frozen_part(from_photos("none").encoder)
+    made, frozen = recipe(augment=True, views=3), frozen_part(with_encoder("none").encoder)
     assert frozen is not None
     seen = encode_views(frozen, records, made, torch.device("cpu"), QUIET)
     assert isinstance(seen.features, PhotoFeatures)
@@ -397,13 +398,13 @@ def test_views_are_what_the_first_epochs_would_see_and_are_taken_in_turn(recipe,
 def test_a_photo_that_is_broken_in_all_its_views_is_said_once(recipe, records, tmp_path):
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(b"\xff\xd8\xff no photo")
-    frozen, said = frozen_part(from_photos("none").encoder), Console(record=True, width=200, file=io.StringIO())
+    frozen, said = frozen_part(with_encoder("none").encoder), Console(record=True, width=200, file=io.StringIO())
     assert frozen is not None
     many = [CaptionRecord("x", broken, ("A photo .",), "train"), *records, *records]
     seen = encode_views(frozen, many, recipe(augment=True, views=2), torch.device("cpu"), said)
     assert seen.records == many[1:]
     assert isinstance(seen.features, PhotoFeatures)
-    assert seen.features.place.shape == (14, 2)
+    assert seen.features.row_numbers.shape == (14, 2)
     assert said.export_text().count("broken.jpg") == 1
 
 
@@ -425,8 +426,11 @@ def test_a_run_on_views_with_a_stem_resumes_as_a_straight_one(recipe, no_export)
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        ({"views": 2}, "images.views=2: that many variants of each photo, of which there are none without"),
-        ({"views": 2, "augment": True, "encoder": {"finetune": "all"}}, "images.views=2: nothing can be kept where"),
+        ({"views": 2}, "images.views=2: caches augmented variants of photos, but images.augment=false"),
+        (
+            {"views": 2, "augment": True, "encoder": {"finetune": "all"}},
+            "images.views=2: caches features of the frozen part",
+        ),
     ],
 )
 def test_views_that_cannot_be(recipe, keys, said):
@@ -435,13 +439,13 @@ def test_views_that_cannot_be(recipe, keys, said):
 
 
 def test_words_seen_need_an_encoder_that_learns(recipe):
-    with pytest.raises(RecipeError, match=r"train\.words_seen=0\.5 teaches the encoder, and encoder\.finetune=none"):
+    with pytest.raises(RecipeError, match=r"train\.words_seen=0\.5: only affects the encoder, but enc"):
         recipe(words_seen=0.5, encoder={"finetune": "none"})
 
 
 def test_views_of_a_model_that_cannot_be_cut_are_refused_before_data_is_read(recipe):
     made = recipe(augment=True, views=2, encoder={"name": "test_vit", "finetune": 1})
-    with pytest.raises(RecipeError, match="nothing that test_vit sees can be kept"):
+    with pytest.raises(RecipeError, match="no features of test_vit can be cached"):
         preflight(made)
 
 
@@ -471,14 +475,14 @@ def test_variants_depend_on_seed_epoch_and_name_alone(records, tmp_path):
 
 
 def test_a_part_of_the_photos_is_encoded_already(recipe, records):
-    frozen, said = frozen_part(from_photos("none").encoder), Console(record=True, width=200, file=io.StringIO())
+    frozen, said = frozen_part(with_encoder("none").encoder), Console(record=True, width=200, file=io.StringIO())
     assert frozen is not None
     made, cpu = recipe(augment=True, views=2), torch.device("cpu")
     whole = encode_views(frozen, records, made, cpu, QUIET).features
     part = encode_views(frozen, part_of(records, 2, 3), made, cpu, said).features
     assert isinstance(whole, PhotoFeatures)
     assert isinstance(part, PhotoFeatures)
-    assert np.array_equal(part.rows[part.place], whole.rows[whole.place[[1, 4]]])
+    assert np.array_equal(part.rows[part.row_numbers], whole.rows[whole.row_numbers[[1, 4]]])
     assert "encoding" not in said.export_text()
 
 

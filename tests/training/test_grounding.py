@@ -232,7 +232,7 @@ def test_self_critical_training_grounds_its_own_sentences(tiny_recipe, tiny_toke
 def test_grounding_needs_boxes(tiny_recipe):
     values = tiny_recipe.to_dict()
     values["train"] |= {"grounding": 1.0}
-    with pytest.raises(RecipeError, match=r"data\.boxes is not set: train\.grounding=1 .*add data\.boxes"):
+    with pytest.raises(RecipeError, match=r"train\.grounding=1: needs boxes .*add data\.boxes"):
         preflight(Recipe.from_dict(values))
 
 

@@ -32,7 +32,8 @@ from seesay.errors import DataError, RecipeError, SeesayError
 from seesay.export.load import load_captioner
 from seesay.runtime import CaptionModel
 from seesay.training.generate import generate
-from seesay.training.loop import Trainer, TrainState, learning_rate
+from seesay.training.learning_rate import learning_rate
+from seesay.training.loop import Trainer, TrainState
 from seesay.training.run_folder import RunFolder
 from seesay.training.train import train, training_part
 

@@ -1,4 +1,7 @@
-"""`seesay bench`: how fast this machine captions, trains and scores; each figure stands beside a measured limit."""
+"""`seesay bench`: how fast this machine captions, trains and scores.
+
+Most figures are compared with a limit that is measured on the same machine.
+"""
 
 from seesay.bench.results import Report
 from seesay.bench.run import PARTS, Options, run_bench

@@ -25,7 +25,8 @@ from seesay.runtime.sessions import Encoded, Precision
 from seesay.search import BeamOptions, Hypothesis
 
 BATCH = 16
-WARM_UP = 3 * BATCH  # photos captioned before the measurement; several batches run in parallel, one does not
+# photos captioned before the measurement; several batches run in parallel, one does not
+WARM_UP = 3 * BATCH
 
 
 class EncoderOnly(Engine):
@@ -37,12 +38,15 @@ class EncoderOnly(Engine):
 
 
 def encoder_only(model: CaptionModel) -> CaptionModel:
-    """The same pipeline without the decoder; decoding photos and encoding them is the limit of any captioner."""
+    """A model that decodes and encodes photos but has no decoder: the limit of any captioner."""
     return model.with_engines(lambda engine: EncoderOnly(**vars(engine)))
 
 
 def throughput(model: CaptionModel, photos: Sequence[Path], repeats: int) -> Iterator[Figure]:
-    """Photos per second from file to caption for each of `BEAMS`; the limit is decoding and encoding alone."""
+    """Photos per second from file to caption for each of `BEAMS`.
+
+    The limit is decoding and encoding the photos alone.
+    """
 
     def run(captioner: CaptionModel, beam: int) -> Callable[[], object]:
         return lambda: list(captioner.caption_many(photos, beam=beam))
@@ -54,7 +58,10 @@ def throughput(model: CaptionModel, photos: Sequence[Path], repeats: int) -> Ite
 
 
 def latency(model: CaptionModel, photos: Sequence[Path], repeats: int, beam: int = 3) -> Iterator[Figure]:
-    """Milliseconds from one file to its caption after warm-up; limits are the encoder as used, and in float32."""
+    """Milliseconds from one file to its caption after warm-up.
+
+    The limits are the encoder alone, as used and in float32.
+    """
     pixels = model.bundle.transform(photos[0])
     model.caption(photos[0], beam)
     engine, in_float32 = model.engine, None
@@ -69,7 +76,7 @@ def latency(model: CaptionModel, photos: Sequence[Path], repeats: int, beam: int
         pairs = [(timed(lambda p=p: model.caption(p, beam)), encode(engine)) for p in photos]
         total.append([1000 * caption for caption, _ in pairs])
         encoder_alone.append(statistics.median(1000 * encoder for _, encoder in pairs))
-        if in_float32:  # after the captions, because it would drive their weights out of the cache
+        if in_float32:  # after the captions, because it would evict their weights from the cache
             encoder_float32.append(statistics.median(1000 * encode(in_float32) for _ in photos))
     for key, share in (("median", 50), ("p95", 95)):
         values = [float(np.percentile(times, share)) for times in total]
@@ -82,7 +89,10 @@ def latency(model: CaptionModel, photos: Sequence[Path], repeats: int, beam: int
 def start_up(
     model: str | None, photo: Path, repeats: int, precision: Precision = "auto", device: Wanted = "cpu"
 ) -> Iterator[Figure]:
-    """Seconds from starting a process to the printed caption; the limit is `python -c "import onnxruntime"`."""
+    """Seconds from starting a process to the printed caption.
+
+    The limit is `python -c "import onnxruntime"`.
+    """
     command = [sys.executable, "-m", "seesay", "caption", str(photo), "--precision", precision, "--device", device]
     command += ["--model", model] if model else []
 
@@ -131,7 +141,7 @@ STAGES = {
 
 
 def stages(model: CaptionModel, photos: Sequence[Path], repeats: int, beam: int = 3) -> Iterator[Figure]:
-    """The mean share of each stage in the time of a batch; a batch goes through them one after the other."""
+    """The mean share of each stage in the time of a batch, which runs them one after the other."""
     batches = [photos[start : start + BATCH] for start in range(0, len(photos), BATCH)]
     measured = [_stage_shares(model, batch, beam) for _ in range(repeats) for batch in batches]
     means = {name: statistics.mean(shares[name] for shares in measured) for name in STAGES}

@@ -19,7 +19,7 @@ INSTRUCTIONS += ("asimd", "asimddp", "i8mm", "bf16", "sve", "sve2")
 
 
 def machine() -> dict[str, Any]:
-    """CPU, cores, instruction sets, memory, system and versions; None or missing where the system does not tell."""
+    """CPU, cores, instruction sets, memory, system and package versions, as far as known."""
     cpu = _cpuinfo()
     flags = (cpu.get("flags") or cpu.get("Features") or "").split()
     return {

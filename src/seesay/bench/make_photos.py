@@ -1,4 +1,4 @@
-"""Photos for measurements: distinct JPEGs of the size of Flickr photos, made from the packaged ones."""
+"""Photos for measurements: different JPEGs of Flickr's size, made from the packaged photos."""
 
 from __future__ import annotations
 
@@ -10,12 +10,16 @@ from PIL import Image
 from seesay.assets import demo_photos
 
 SIZE = (500, 375)
-GRAIN = 6.0  # standard deviation, of 255; with this QUALITY it gives files of 115 kB, as in Flickr8k
+# standard deviation of the noise, of 255; with QUALITY it gives files of 115 kB, as in Flickr8k
+GRAIN = 6.0
 QUALITY = 95
 
 
 def make_photos(folder: Path, number: int, seed: int = 0) -> list[Path]:
-    """Write `number` JPEGs of 500 x 375 pixels into `folder`: crops of the packaged photos, mirrored, with grain."""
+    """Write `number` JPEGs of 500 x 375 pixels into `folder`.
+
+    They are crops of the packaged photos, half of them mirrored, with noise.
+    """
     sources = [Image.open(path).convert("RGB") for path in demo_photos()]
     paths = [folder / f"photo{n:05}.jpg" for n in range(number)]
     for n, path in enumerate(paths):

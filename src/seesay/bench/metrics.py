@@ -1,4 +1,7 @@
-"""How fast captions are scored, beside pycocoevalcap if it is installed; on random captions with five references."""
+"""The speed of scoring captions, compared with pycocoevalcap if it is installed.
+
+The captions are random, with five references each.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ PEER = "pycocoevalcap"
 
 
 def made_up_captions(number: int, seed: int) -> Captions:
-    """Random captions of 7 to 16 words; the n-th word is n times rarer than the first (Zipf's law)."""
+    """Random captions of 7 to 16 words, in which the n-th word has frequency 1/n (Zipf's law)."""
     random = np.random.default_rng(seed)
     frequency = 1 / np.arange(1, VOCABULARY + 1)
     lengths = random.integers(7, 17, number)
@@ -26,7 +29,10 @@ def made_up_captions(number: int, seed: int) -> Captions:
 
 
 def metrics(images: int, repeats: int) -> Iterator[Figure]:
-    """Hypotheses per second for CIDEr-D (with and without the preparation of references), BLEU and ROUGE-L."""
+    """Hypotheses per second for CIDEr-D, BLEU and ROUGE-L.
+
+    CIDEr-D is measured with and without the preparation of its references.
+    """
     hypotheses = made_up_captions(images, 1)
     flat = made_up_captions(images * REFERENCES, 2)
     references = [flat[start : start + REFERENCES] for start in range(0, len(flat), REFERENCES)]
@@ -48,7 +54,10 @@ _PEER_OF = {"cider_d": "their_cider", "cider_d_prepared": "their_cider", "bleu":
 
 
 def _peers(hypotheses: Captions, references: Sequence[Captions]) -> tuple[dict[str, Callable[[], object]], str]:
-    """pycocoevalcap's scorers as tasks, and its name; without it no tasks, and how to install it."""
+    """pycocoevalcap's scorers as tasks, and the text for `Figure.against`.
+
+    Without pycocoevalcap there are no tasks, and the text says how to install it.
+    """
     try:
         cider = require("pycocoevalcap.cider.cider", "eval", "the comparison").Cider
         bleu_ = require("pycocoevalcap.bleu.bleu", "eval", "the comparison").Bleu

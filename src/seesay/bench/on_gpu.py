@@ -1,4 +1,4 @@
-"""How fast torch captions decoded photos on a graphics card."""
+"""The speed of captioning decoded photos by torch on a graphics card."""
 
 from __future__ import annotations
 
@@ -18,7 +18,10 @@ from seesay.training.generate import generate
 def captioning_on_device(
     model: CaptionModel, photos: Sequence[Path], repeats: int, device: str = "cuda"
 ) -> Iterator[Figure]:
-    """Photos per second from pixels to tokens, all photos in one batch; the limit is the encoder alone there."""
+    """Photos per second from pixels to tokens, all photos in one batch.
+
+    The limit is the encoder alone on the same device.
+    """
     bundle = model.bundle
     captioner = load_captioner(bundle).to(device)
     pixels = torch.from_numpy(np.stack([bundle.transform(photo) for photo in photos])).to(device)

@@ -38,7 +38,7 @@ class Report:
         return {**vars(self), "figures": {figure.key: figure.to_dict() for figure in self.figures}}
 
     def table(self) -> str:
-        """Plain text: the machine, one line per figure in groups, and the parts that were left out."""
+        """Plain text: the machine, a line per figure in groups, and the parts left out."""
         return "\n".join([*self._head(), "", *_table(self.figures), *self._tail()])
 
     def _head(self) -> list[str]:

@@ -1,4 +1,4 @@
-"""Measured figures, each with a limit measured beside it, and how both are timed."""
+"""Measured figures and their limits, and how both are timed."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Figure:
         repeats: number of repeats.
         limit: the median of the limit; None: there is no limit.
         against: what the limit is, or why it was not measured.
-        ratio: the median of value / limit, each pair from the same repeat.
+        ratio: the median over the repeats of value / limit.
     """
 
     key: str
@@ -58,7 +58,7 @@ def figure(
 def by_beam(
     part: str, what: str, photos: int, seconds: Mapping[str, Sequence[float]], against: str
 ) -> Iterator[Figure]:
-    """Photos per second for each of `BEAMS`, from the seconds of the tasks "beam_K" and of the task "limit"."""
+    """Photos per second for each of `BEAMS`, from the seconds of the tasks "beam_K" and "limit"."""
     limits = rates(photos, seconds["limit"])
     for beam in BEAMS:
         speeds = rates(photos, seconds[f"beam_{beam}"])
@@ -66,7 +66,10 @@ def by_beam(
 
 
 def interleaved(repeats: int, **tasks: Callable[[], object]) -> dict[str, list[float]]:
-    """Seconds of each task and repeat; tasks take turns, so that a slower spell of the machine affects all alike."""
+    """Seconds of each task and repeat.
+
+    Tasks take turns, so that a temporary slowdown of the machine affects all of them.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in tasks}
     for _ in range(repeats):
         for name, task in tasks.items():

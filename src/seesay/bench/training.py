@@ -1,4 +1,4 @@
-"""The speed of training and of encoding photos, beside plain matrix products and the encoder alone."""
+"""The speed of training, compared with matrix products, and of encoding photos."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from seesay.training.train import precision_for
 
 VOCABULARY = 3000
 CAPTIONS = 5
-ROWS = 250  # distinct features, which photos share; too many to fit into the processor's caches
+ROWS = 250  # different features, which photos share; too many to fit into the processor's caches
 DECODERS = {"lstm": "flickr8k", "transformer": "transformer"}
 
 
@@ -64,12 +64,12 @@ class Training:
         trainer.steps = self.steps
         try:
             trainer.fit()
-        except StoppedError:  # the trainer turns Ctrl-C into a saved stop
+        except StoppedError:  # the trainer handles Ctrl-C
             raise KeyboardInterrupt from None
         return trainer.state.seconds
 
     def flops(self) -> float:
-        """Multiplications and additions in the matrix products of a step, forward and backward; the mean over a run."""
+        """Mean operations per step in matrix products, forward and backward."""
         with FlopCounterMode(display=False) as counter:
             for batch in islice(self.batches.epoch(0), self.steps):
                 assert isinstance(batch, CaptionBatch)
@@ -77,7 +77,7 @@ class Training:
         return counter.get_total_flops() / self.steps
 
     def product(self) -> tuple[Tensor, Tensor]:
-        """Two matrices of typical size: all words of a batch, and the weights of a layer's gates."""
+        """Two matrices of typical size: a batch's words, and the weights of a layer's gates."""
         rows, size = 13 * CAPTIONS * self.recipe.train.batch_size, self.recipe.decoder.size
         device, dtype = self.fabric.device, torch.bfloat16 if "bf16" in self.precision else torch.float32
         return torch.randn(rows, size, device=device, dtype=dtype), torch.randn(
@@ -86,7 +86,7 @@ class Training:
 
 
 def made_up_batches(recipe: Recipe, encoder: Encoder) -> CaptionBatches:
-    """Random batches in the shape of Flickr8k's: five captions per photo, of 12 words on average."""
+    """Random batches shaped like Flickr8k's: five captions per photo, 12 words on average."""
     random = np.random.default_rng(recipe.seed)
     photos = 16 * recipe.train.batch_size
     rows = random.standard_normal((ROWS, math.prod(encoder.grid), encoder.depth), np.float32).astype(np.float16)
@@ -97,7 +97,10 @@ def made_up_batches(recipe: Recipe, encoder: Encoder) -> CaptionBatches:
 
 
 def training(repeats: int, steps: int = 2) -> Iterator[Figure]:
-    """Captions per second for the packaged recipes' decoders; the limit is the speed of a plain matrix product."""
+    """Training captions per second for the packaged recipes' decoders.
+
+    The limit is reached if all matrix products run as fast as a single large one.
+    """
     for name, recipe_name in DECODERS.items():
         recipe = load_recipe(recipe_name, ["encoder.weights=none"])
         run = Training(recipe, build_encoder(recipe), steps)
@@ -119,7 +122,7 @@ def training(repeats: int, steps: int = 2) -> Iterator[Figure]:
 def features(model: CaptionModel, photos: Sequence[Path], repeats: int, batch: int = 32) -> Iterator[Figure]:
     """Photos per second from file to cached features; the limit is the encoder alone.
 
-    The encoder is exported to ONNX beforehand, which a data set needs once.
+    On a CPU the encoder is exported to ONNX before the measurement, as a run does once.
     """
     recipe = {**model.bundle.recipe, "encoder": {**model.bundle.recipe.get("encoder", {}), "weights": "none"}}
     frozen = FrozenPart(build_encoder(Recipe.from_dict(recipe)))
@@ -159,5 +162,5 @@ def _no_figures() -> tuple[dict[str, float], list[str]]:
 
 
 def device_name() -> str | None:
-    """The graphics card that training would run on; None: the CPU."""
+    """The name of the graphics card that training would run on; None for the CPU."""
     return torch.cuda.get_device_name() if torch.cuda.is_available() else None

@@ -1,4 +1,4 @@
-"""Checking that the graphs of a bundle fit its vocabulary, preprocessing and grid."""
+"""Checks that the graphs of a bundle fit its vocabulary, preprocessing and grid."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from math import prod
 from pathlib import Path
 
 from seesay.bundle.confidence_file import TENSORS
-from seesay.bundle.fields import cannot_run, refused
+from seesay.bundle.errors import cannot_run, refused
 from seesay.bundle.format import OPTIONAL, Bundle
 from seesay.bundle.graph_file import FLOAT, INT64, GraphFile, Port, read_graph
 from seesay.bundle.weights_file import WEIGHTS, check_weights
@@ -22,14 +22,14 @@ Shape = tuple[int | None, ...]
 
 
 class NoGraphError(BundleError):
-    """A file is no ONNX graph."""
+    """A file is not an ONNX graph."""
 
 
 def check_parts(bundle: Bundle) -> None:
     """Refuse weights that are NaN, and graphs that do not fit vocabulary, preprocessing and grid.
 
-    A quantised file that is no graph is ignored here; loading it (`read_graph_of`) raises the error. What a graph
-    really computes is checked by `seesay.runtime` when it runs.
+    A quantised file that is not a graph is ignored here; loading it (`read_graph_of`) raises the
+    error. The shapes that a graph really returns are checked by `seesay.runtime` when it runs.
 
     Raises:
         BundleError: the first part that does not fit, with what was expected.

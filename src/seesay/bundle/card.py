@@ -32,8 +32,8 @@ def model_card(recipe: Recipe, scores: Scores, notes: str = "") -> str:
 
     Args:
         recipe: of the run.
-        scores: name of a split -> `seesay.metrics.Scores.to_dict()`; with `examples` (`Evaluation.examples()`: id,
-            caption, cider) beside it the card shows them.
+        scores: name of a split -> `seesay.metrics.Scores.to_dict()`; with `examples`
+            (`Evaluation.examples()`: id, caption, cider) beside it the card shows them.
         notes: further sections, such as known failures.
     """
     data = ",".join(_last_part(path) for path in recipe.data.path)

@@ -29,7 +29,8 @@ from typing import Any
 
 import numpy as np
 
-from seesay.bundle.fields import Fields, damaged, refused
+from seesay.bundle.errors import damaged, refused
+from seesay.bundle.fields import Fields
 from seesay.bundle.weights_file import read_tensors
 from seesay.errors import shown
 from seesay.version import __version__

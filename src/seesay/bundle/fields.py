@@ -1,4 +1,4 @@
-"""Reading a bundle's text files, which may come from anyone: every field is checked for type and range.
+"""Reading a bundle's untrusted text files: every field is checked for type and range.
 
     fields = Fields(folder / "search.json")
     beam = fields.whole("beam", 1, 100, default=3)
@@ -16,10 +16,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NoReturn
 
-from seesay.errors import BundleError, printable, shown
+from seesay.bundle.errors import damaged, refused
+from seesay.errors import printable, shown
 
 LARGEST = 2**24  # bytes of a text file; a vocabulary of 100,000 words has about 3 MB
-DIGITS = 40  # of a number; Python takes minutes to parse a million digits, and refuses more than 4,300
+# of a number; Python takes minutes to parse a million digits, and refuses more than 4,300
+DIGITS = 40
 REQUIRED = object()
 
 
@@ -63,7 +65,7 @@ class Fields:
         return self._take(key, lambda value: _is_number(value) and low <= value <= high, expected, default)
 
     def text(self, key: str, choices: Iterable[str] = (), longest: int = 200, default: Any = REQUIRED) -> str:
-        """One of the choices, or without choices any text up to a maximal length."""
+        """One of `choices` or, if there are none, any text of at most `longest` characters."""
         listed = tuple(choices)
         expected = " | ".join(listed) or f"a text of at most {longest} characters"
         return self._take(
@@ -112,21 +114,6 @@ class Fields:
         return value
 
 
-def refused(path: Path, what: str) -> BundleError:
-    """The error for a wrong value in a file of a bundle."""
-    return BundleError(f"bundle {printable(path.parent)}: {path.name}: {printable(what)}")
-
-
-def damaged(path: Path, what: str) -> BundleError:
-    """The error for a file that cannot be parsed."""
-    return BundleError(f"bundle {printable(path.parent)}: {path.name} is damaged: {printable(what)}")
-
-
-def cannot_run(path: Path, why: str) -> BundleError:
-    """The error for a file that is no graph, or that ONNX Runtime cannot load."""
-    return BundleError(f"bundle {printable(path.parent)}: {path.name} cannot be run: {printable(why)}")
-
-
 def read_text(path: Path) -> str:
     """The text of a bundle's file.
 
@@ -147,8 +134,8 @@ def read_json(path: Path) -> Any:
     """The content of a bundle's JSON file.
 
     Raises:
-        BundleError: as `read_text`; not JSON, a duplicate key, NaN or Infinity, a number with too many digits, or
-            brackets nested too deeply.
+        BundleError: as `read_text`; not JSON, a duplicate key, NaN or Infinity, a number with too
+            many digits, or brackets nested too deeply.
     """
     try:
         return json.loads(

@@ -1,4 +1,6 @@
-"""The format of a model bundle, and opening one: it is complete, undamaged and of a known version, or refused.
+"""The format of a model bundle, and opening one.
+
+A bundle is opened only if it is complete, undamaged and of a known format version.
 
 A bundle is a folder of these files (others in it are ignored):
 
@@ -64,7 +66,7 @@ OPTIONAL = ("encoder.int8.onnx", "decoder.int8.onnx", *CONFIDENCE)
 
 @dataclass(frozen=True)
 class Bundle:
-    """An opened bundle, except its weights, which ONNX Runtime or torch read from `folder`.
+    """An opened bundle, without its weights: ONNX Runtime or torch reads them from `folder`.
 
     Attributes:
         folder: of the bundle.
@@ -88,9 +90,10 @@ class Bundle:
 
     @cached_property
     def recipe(self) -> dict[str, Any]:
-        """The recipe as nested plain values: every key of `seesay.config.Recipe`, and keys of other versions.
+        """The recipe as nested plain values, with every key of `seesay.config.Recipe`.
 
-        It is read on first use: captioning does not need it, and reading YAML takes as long as captioning a photo.
+        Keys of other versions are kept. The file is read on first use, because captioning does not
+        need it and reading YAML takes as long as captioning a photo.
 
         Raises:
             BundleError: it is not YAML, or a value has another type or is out of range.
@@ -106,7 +109,10 @@ class Bundle:
 
     @property
     def digest(self) -> str:
-        """Twelve hexadecimal digits that identify the bundle: a digest of the manifest, which covers all files."""
+        """Twelve hexadecimal digits that identify the bundle.
+
+        They are a digest of the manifest, which has the digests of all other files.
+        """
         return hashlib.sha256((self.folder / MANIFEST).read_bytes()).hexdigest()[:12]
 
 
@@ -114,8 +120,9 @@ def open_bundle(folder: str | Path) -> Bundle:
     """Verify a bundle and read it.
 
     Raises:
-        BundleError: no bundle, another version of the format, a missing, changed or truncated file, or a value of the
-            wrong type or out of range (values of the recipe: see `Bundle.recipe`).
+        BundleError: no bundle, another version of the format, a missing, changed or truncated file,
+            or a value of the wrong type or out of range. (The recipe's values are checked by
+            `Bundle.recipe`.)
     """
     folder = Path(folder)
     grid, attention, files = _read_manifest(folder)
@@ -196,7 +203,8 @@ def _verify(path: Path, expected: int, digest: str) -> None:
 def bundle_being_written(folder: Path) -> Iterator[Path]:
     """A scratch folder that replaces `folder` when the block ends without an error.
 
-    Readers of `folder` see the old bundle or the new one; at worst none, in the instant of the exchange.
+    Readers of `folder` see the old bundle or the new one; between the two renames there is none for
+    an instant.
     """
     folder = folder.resolve()  # "." and links cannot be renamed
     scratch = folder.with_name(f".{folder.name}.new")

@@ -1,8 +1,9 @@
 """Reading what an ONNX file declares: inputs, outputs, and the files that hold its weights.
 
-The base install has no `onnx`, and ONNX Runtime should not load a file from a stranger before its external references
-are known. So this parses the few protobuf messages that matter, by their field numbers in
-https://github.com/onnx/onnx/blob/main/onnx/onnx.proto, and skips everything else.
+The base install lacks the package `onnx`, and ONNX Runtime should not load an untrusted file before
+its external references are known. So this module parses the few protobuf messages that matter, by
+their field numbers in https://github.com/onnx/onnx/blob/main/onnx/onnx.proto, and skips everything
+else.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from seesay.errors import BundleError, did_you_mean
 
 
 def find_bundle(path_or_name: str | Path | None) -> Path:
-    """The folder of a bundle, given its path, a packaged model's name, or None for the default model.
+    """The folder of a bundle, given a path, a packaged model's name, or None for the default.
 
     Raises:
         BundleError: there is no such folder or packaged model.

@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from seesay.bundle.fields import damaged, read_text, refused
+from seesay.bundle.errors import damaged, refused
+from seesay.bundle.fields import read_text
 from seesay.config.plain_yaml import read_yaml
 from seesay.config.recipe import known_values
 
 
 def read_recipe(path: Path) -> dict[str, Any]:
-    """Read the recipe as nested values: every known key is present, unknown keys are kept as they are.
+    """Read the recipe as nested values: all known keys are present, and unknown ones are kept.
 
     Raises:
         BundleError: it is not YAML, or a known key has a value of the wrong type or out of range.

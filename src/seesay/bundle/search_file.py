@@ -7,10 +7,10 @@ Version 1 (files without a version are of this one):
     max_words        1 to 1,000 tokens, without the end token
     length_penalty   0 to 10
     block_ngrams     0 to 1,000: length of n-grams that must not repeat (`NoRepeatedNgrams`); 0: no such rule
-    may_repeat       ids of the tokens that may repeat (`NoRepeatedWords`); empty: no such rule, all may
+    may_repeat       ids of the only tokens that may repeat (`NoRepeatedWords`); empty: all may repeat
 
-A missing field has the default of `seesay.search.BeamOptions`; an unknown one is refused, since its meaning is unknown.
-A change of meaning gets a new version with its own reader in `READERS`.
+A missing field has the default of `seesay.search.BeamOptions`; an unknown field is an error. When
+the meaning of a field changes, the version is increased and gets its own reader in `READERS`.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ def read_search(path: Path, vocab_size: int) -> BeamOptions:
         vocab_size: of the bundle's vocabulary; `may_repeat` has ids of it.
 
     Raises:
-        BundleError: a newer version, an unknown field, or a value of the wrong type or out of range.
+        BundleError: a newer version, an unknown field, or a value of the wrong type or out of
+            range.
     """
     fields = Fields(path)
     version = fields.whole("version", 1, 1_000_000, default=1)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, cast, get_args
 
-from seesay.bundle.fields import Fields, read_json, refused
+from seesay.bundle.errors import refused
+from seesay.bundle.fields import Fields, read_json
 from seesay.data.images import ImageTransform, Resample
 from seesay.data.tokens import CaptionTokenizer
 from seesay.errors import DataError

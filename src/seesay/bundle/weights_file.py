@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from seesay.bundle.fields import damaged, refused
+from seesay.bundle.errors import damaged, refused
 from seesay.errors import shown
 
 WEIGHTS = "weights.safetensors"
 LONGEST_HEADER = 2**26  # bytes; a header of 435 tensors has 50,000
-# By the name of a type in the file: its bytes, and the bits of infinity as an integer, which bound finite numbers.
+# By the name of a type in the file: its size in bytes, and the bits of infinity as an integer;
+# those of finite numbers are smaller.
 BYTES = {"F64": 8, "F32": 4, "F16": 2, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1}
 SMALL = {"F32": np.dtype("<f4"), "I8": np.dtype("i1")}  # what `read_tensors` reads
 INFINITY = {"F64": 0x7FF0 << 48, "F32": 0x7F80 << 16, "F16": 0x7C00}
@@ -78,7 +79,10 @@ def _check(path: Path) -> tuple[np.ndarray, int, list[Entry]]:
 
 
 def _is_finite(data: np.ndarray, dtype: str) -> bool:
-    """Compare the bits as signed and unsigned integers; for float16 several times faster than `np.isfinite`."""
+    """Whether all numbers are finite, from their bits as signed and unsigned integers.
+
+    For float16 this is several times faster than `np.isfinite`.
+    """
     if dtype not in INFINITY or not len(data):
         return True
     bits, infinity = 8 * BYTES[dtype], INFINITY[dtype]

@@ -44,7 +44,8 @@ def load_recipe(name: str | Path, overrides: Sequence[str] = (), check_together:
         check_together: as for `Recipe.from_dict`.
 
     Raises:
-        RecipeError: no such recipe, not YAML, or values that cannot be used (all of them in one message).
+        RecipeError: no such recipe, not YAML, or values that cannot be used (all of them in one
+            message).
     """
     path = find_recipe(name)
     values = _read(path)

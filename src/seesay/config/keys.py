@@ -1,4 +1,4 @@
-"""How a recipe's keys are declared: a default, a range, marks for other rooms, and a docstring with the meaning."""
+"""Declaring the keys of a recipe: default, range, marks, and a docstring with the meaning."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ Mark = Literal["of_model", "may_change", "changes_result", "chooses_sentences", 
 
 
 class Marks(TypedDict, total=False):
-    """What the rest of the program has to know about a key.
+    """Facts about a key that other parts of the program need.
 
     Attributes:
         of_model: it describes the model, so a run with `train.init` must have the bundle's value.
         may_change: a run that is resumed may have another value.
-        changes_result: it may change, and decides how the run ends: a bundle written with another
-            value is not this run's.
-        chooses_sentences: it decides which sentences self-critical training learns from, so that
-            there it may not change.
-        is_path: a file or folder, which may lie elsewhere on another machine.
+        changes_result: it may change but affects the trained model, so a bundle written with
+            another value is not the result of this run.
+        chooses_sentences: it affects the sentences that self-critical training learns from, so it
+            may not change there.
+        is_path: a file or folder, whose path may differ between machines.
         per_run: it differs between any two runs, so a comparison leaves it out.
         pairs: a list of NAME=VALUE, which may also be written as a mapping.
-        alias: a second name, because the first is misleading.
-        see: where the documents explain more, such as "training.md#what-training-minimises".
+        alias: a second, clearer name.
+        see: the place in `docs/` that explains more, such as "training.md#what-training-minimises".
     """
 
     of_model: bool
@@ -42,22 +42,22 @@ class Marks(TypedDict, total=False):
 
 
 def setting(default: Any, **marks: Unpack[Marks]) -> Any:
-    """A key whose type says which values it takes."""
+    """A key whose allowed values follow from its type."""
     return dataclasses.field(default=default, metadata=marks)
 
 
 def at_least(low: int, default: Any, most: int = LARGEST, **marks: Unpack[Marks]) -> Any:
-    """A key for a whole number in low..most."""
+    """A key for a whole number from `low` to `most`."""
     return dataclasses.field(default=default, metadata={"low": low, "most": most, **marks})
 
 
 def between(low: float, high: float, default: float, **marks: Unpack[Marks]) -> Any:
-    """A key for a number in low..high."""
+    """A key for a number from `low` to `high`."""
     return dataclasses.field(default=default, metadata={"low": low, "high": high, **marks})
 
 
 def meanings(cls: type) -> dict[str, str]:
-    """{field: the docstring below it, on one line} for a dataclass; fields without a docstring are left out."""
+    """The docstrings below a dataclass's fields, by field name, each on one line."""
     (definition,) = ast.parse(inspect.getsource(cls)).body
     assert isinstance(definition, ast.ClassDef)
     texts = {}

@@ -1,4 +1,4 @@
-"""A strict YAML reader for untrusted files; gives plain values only."""
+"""A strict YAML reader for untrusted files, which returns plain values only."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ else:  # libyaml's loader is seven times as fast, but not every build of PyYAML 
 def read_yaml(text: str, as_text: Collection[str] = ()) -> Any:
     """Parse a YAML text.
 
-    Stricter than YAML: a mapping must not have a key twice (YAML keeps the last one), and aliases are refused, because
-    with them a short text can expand beyond any memory.
+    Stricter than YAML: a mapping must not have a key twice (YAML keeps the last one), and aliases
+    are refused, because with them a short text can expand beyond any memory.
 
     Args:
         text: YAML.
-        as_text: dotted keys whose values are text even where YAML reads a number, a date or a boolean, so that
-            `name: 007` gives "007". null stays null.
+        as_text: dotted keys whose values are text even where YAML reads a number, a date or a
+            boolean, so that `name: 007` gives "007". null stays null.
 
     Raises:
         ValueError: the text cannot be parsed; the message is one line.

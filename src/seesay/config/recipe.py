@@ -28,10 +28,10 @@ from seesay.errors import RecipeError
 
 @dataclass(frozen=True)
 class Recipe:
-    """A run: one YAML file, with `key=value` on top."""
+    """The description of a run: a YAML file, changed by `key=value` on the command line."""
 
     name: str = setting("run", per_run=True, may_change=True)
-    """What the model is called. A recipe that names nothing is called like its file."""
+    """Name of the run and of its model. Default: the name of the recipe's file."""
 
     seed: int = at_least(0, default=0, most=2**63 - 1)
     """Seed for weights, shuffling, dropout and `data.limit`."""
@@ -79,8 +79,9 @@ class Recipe:
 
         Args:
             values: missing keys keep their defaults.
-            known_problems: problems that were found before, for the same message.
-            check_together: whether to look for contradictions between keys; training looks for them itself.
+            known_problems: problems found before, to be reported in the same message.
+            check_together: whether to check for contradictions between keys; training checks them
+                itself.
 
         Raises:
             RecipeError: lists every unknown key, wrong value and contradiction.
@@ -109,7 +110,7 @@ def most_heads(size: int) -> int:
 
 @cache
 def keys_with(mark: Mark) -> tuple[str, ...]:
-    """Dotted keys that bear a mark, in order; see `seesay.config.keys.Marks`."""
+    """The dotted keys with a mark, in order; see `seesay.config.keys.Marks`."""
     return tuple(key for key, field, _ in flat_fields(Recipe) if field.metadata.get(mark))
 
 
@@ -132,7 +133,9 @@ def _contradictions(recipe: Recipe) -> Iterator[str]:
 
 
 def known_values(values: Mapping[str, Any], problems: list[str]) -> dict[str, Any]:
-    """Nested values of a recipe of any version: known keys are converted, missing ones get defaults, others are kept.
+    """The nested values of a recipe that any version has written.
+
+    Known keys are converted, missing ones get their defaults, and unknown ones are kept.
 
     Args:
         values: of the recipe.
@@ -151,10 +154,10 @@ def known_values(values: Mapping[str, Any], problems: list[str]) -> dict[str, An
 
 
 def flat_recipe(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested values of a recipe of any version as {dotted key: value}, with defaults for missing keys.
+    """A recipe that any version has written, as {dotted key: value}, with defaults.
 
-    Unlike `Recipe.from_dict` it keeps keys of other versions, so that they can be shown and compared. A single value
-    of a list key becomes a list.
+    Unlike `Recipe.from_dict` it keeps keys of other versions, so that they can be shown and
+    compared. A single value of a list key becomes a list.
     """
     recipe, key_of = flatten(Recipe().to_dict()), aliases(Recipe)
     for name, value in flatten(values).items():

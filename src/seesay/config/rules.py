@@ -1,4 +1,8 @@
-"""Values that are allowed one by one but not together: a function per section yields a line per contradiction."""
+"""Contradictions between keys of a recipe.
+
+Each function checks one section and yields a line for each combination of values that is not
+allowed.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,7 @@ DEVICES = r"auto|-1|[1-9]\d*|\d+(,\d+)+"
 
 
 def parse_part(part: str) -> tuple[int, int] | None:
-    """K/N as text -> (K, N), the K-th of N parts, 1 <= K <= N and N >= 2; None for any other text."""
+    """The text K/N -> (K, N), part K of N, 1 <= K <= N and N >= 2; None for any other text."""
     match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", part)
     if match is None:
         return None
@@ -35,52 +39,63 @@ def data_rules(data: DataSection) -> Iterator[str]:
         if part is not None and parse_part(part) is None:
             yield (f"{key}={part}: expected K/N, the K-th of N equal parts of the training photos, such as 1/3")
     if data.only is not None and data.leave_out is not None:
-        yield f"data.only={data.only} with data.leave_out={data.leave_out}: take one of them"
+        yield (f"data.only={data.only}: cannot be combined with data.leave_out={data.leave_out}; leave one of them out")
 
 
 def encoder_rules(encoder: EncoderSection, images: ImagesSection, train: TrainSection) -> Iterator[str]:
-    """Cached variants of photos, and losses that only a fine-tuned encoder can learn from."""
+    """`images.views`, and a loss that needs a trained encoder."""
     if images.views is not None and not images.augment:
         yield (
-            f"images.views={images.views}: that many variants of each photo, of which there are "
-            "none without images.augment=true"
+            f"images.views={images.views}: caches augmented variants of photos, but "
+            "images.augment=false; set images.augment=true or leave views out"
         )
     if images.views is not None and encoder.finetune == "all":
-        yield (f"images.views={images.views}: nothing can be kept where encoder.finetune=all; leave it out")
+        yield (
+            f"images.views={images.views}: caches features of the frozen part of the encoder, but "
+            "encoder.finetune=all leaves none frozen; leave views out or train fewer stages"
+        )
     if train.words_seen > 0 and encoder.finetune == "none":
         yield (
-            f"train.words_seen={train.words_seen:g} teaches the encoder, and encoder.finetune=none trains nothing of it"
+            f"train.words_seen={train.words_seen:g}: only affects the encoder, but "
+            "encoder.finetune=none trains none of it; set encoder.finetune or leave words_seen at 0"
         )
 
 
 def token_rules(tokens: TokensSection, embedding: EmbeddingSection, search: SearchSection) -> Iterator[str]:
-    """Subwords: there are no pretrained vectors for them, and repetition must be allowed."""
+    """Subwords have no pretrained vectors, and must be allowed to repeat."""
     if tokens.kind != "bpe":
         return
     if embedding.kind == "glove":
         yield (
-            "embedding.kind=glove has vectors of words, and tokens.kind=bpe has pieces of words; take tokens.kind=word"
+            "embedding.kind=glove: has vectors of words, but tokens.kind=bpe splits words into "
+            "subwords; set tokens.kind=word"
         )
     if embedding.kind == "word2vec" and embedding.path is not None:
         yield (
-            f"embedding.path={embedding.path}: vectors of words do not fit tokens.kind=bpe; leave "
-            "the path out to train word2vec on the pieces, or take tokens.kind=word"
+            f"embedding.path={embedding.path}: has vectors of words, but tokens.kind=bpe splits "
+            "words into subwords; leave the path out to train word2vec on the subwords, or set "
+            "tokens.kind=word"
         )
     if search.block_words:
-        yield ("search.block_words: pieces of words may well come twice; leave it at false with tokens.kind=bpe")
+        yield (
+            "search.block_words=true: would block subwords that different words share; leave it at "
+            "false, or set tokens.kind=word"
+        )
 
 
 def embedding_rules(embedding: EmbeddingSection) -> Iterator[str]:
-    """Randomly initialised vectors have no file and must be trained."""
+    """Word vectors that start at random have no file and must be trained."""
     if embedding.kind != "learned":
         return
     if embedding.path is not None:
         yield (
-            f"embedding.path={embedding.path}: embedding.kind=learned reads none; give embedding.kind=word2vec or glove"
+            f"embedding.path={embedding.path}: is not read with embedding.kind=learned; set "
+            "embedding.kind to word2vec or glove, or leave the path out"
         )
     if not embedding.train:
         yield (
-            "embedding.train=false: vectors that start at random must be trained; give embedding.kind=word2vec or glove"
+            "embedding.train=false: random word vectors (embedding.kind=learned) must be trained; "
+            "set embedding.kind to word2vec or glove, or train to true"
         )
 
 
@@ -89,110 +104,157 @@ def attention_rules(attention: AttentionSection, decoder: DecoderSection) -> Ite
     heads, transformer = attention.heads or 1, decoder.kind == "transformer"
     if decoder.size % heads != 0:
         yield (
-            f"attention.heads={heads}: does not divide decoder.size={decoder.size}; each head has an equal share of it"
+            f"attention.heads={heads}: does not divide decoder.size={decoder.size}, of which each "
+            "head gets an equal share; change one of them"
         )
     if not transformer and attention.size % heads != 0:
         yield (
-            f"attention.heads={heads}: does not divide attention.size={attention.size}; each head "
-            "has an equal share of it"
+            f"attention.heads={heads}: does not divide attention.size={attention.size}, of which "
+            "each head gets an equal share; change one of them"
         )
     if attention.kind == "hard" and heads > 1:
         yield (
-            f"attention.kind=hard looks at one region a word, so attention.heads={heads} cannot be; leave heads at 1"
+            f"attention.heads={heads}: attention.kind=hard chooses a single region for each word "
+            "and needs one head; leave heads out"
         )
     if attention.kind == "hard" and transformer:
-        yield ("attention.kind=hard needs a recurrent decoder (rnn, lstm, gru): a transformer looks many times a word")
+        yield (
+            "attention.kind=hard: is not implemented for decoder.kind=transformer; set decoder.kind "
+            "to rnn, lstm or gru, or attention.kind to soft"
+        )
     if transformer and attention.score not in (None, "scaled_dot"):
-        yield (f"attention.score={attention.score}: a transformer compares by scaled_dot; leave it out")
+        yield (
+            f"attention.score={attention.score}: decoder.kind=transformer always uses scaled_dot; leave the score out"
+        )
 
 
 def design_rules(decoder: DecoderSection, attention: AttentionSection) -> Iterator[str]:
     """Designs need a recurrent decoder, and some fix its cell, heads or layers."""
     heads = attention.heads or 1
     if decoder.kind == "transformer" and decoder.design is not None:
-        yield (f"decoder.design={decoder.design}: a design of recurrent decoders; take decoder.kind rnn, lstm or gru")
+        yield (
+            f"decoder.design={decoder.design}: is a design of recurrent decoders, but "
+            "decoder.kind=transformer; set decoder.kind to rnn, lstm or gru, or leave the design out"
+        )
     if decoder.design == "adaptive" and decoder.kind != "lstm":
         yield (
-            "decoder.design=adaptive reads its sentinel from an LSTM's memory cell; "
-            f"decoder.kind={decoder.kind} has none"
+            f"decoder.design=adaptive: needs the cell state of an LSTM, but "
+            f"decoder.kind={decoder.kind}; set decoder.kind=lstm"
         )
     if decoder.design == "adaptive" and heads > 1:
-        yield (f"decoder.design=adaptive weighs one look against its sentinel, so attention.heads={heads} cannot be")
+        yield (
+            f"attention.heads={heads}: decoder.design=adaptive compares its sentinel with a single "
+            "context and needs one head; leave heads out"
+        )
     if decoder.design in ("adaptive", "up_down") and decoder.layers > 1:
-        yield (f"decoder.layers={decoder.layers}: decoder.design={decoder.design} has its own layers; leave it at 1")
+        yield (
+            f"decoder.layers={decoder.layers}: decoder.design={decoder.design} has a fixed number "
+            "of layers; leave layers at 1"
+        )
 
 
 def train_rules(train: TrainSection) -> Iterator[str]:
     """Devices, warm-up and the number of epochs."""
     if not re.fullmatch(DEVICES, str(train.devices)):
-        yield (f"train.devices={train.devices}: expected auto, a number from 1, -1 for all, or which ones, such as 0,1")
+        yield (
+            f"train.devices={train.devices}: expected auto, a number from 1, -1 for all, or a list "
+            "of devices such as 0,1"
+        )
     if train.warmup >= 1:
-        yield ("train.warmup=1: the whole run would be warm-up; give a share of the steps below 1")
+        yield (
+            "train.warmup=1: is the share of the steps with warm-up and would be the whole run; give a number below 1"
+        )
     if train.epochs == 0 and not train.init:
-        yield ("train.epochs=0: writes what the run starts from, which would be random numbers; give train.init=BUNDLE")
+        yield (
+            "train.epochs=0: would write a bundle with random weights; give the model to start from "
+            "with train.init=BUNDLE, or 1 epoch or more"
+        )
 
 
 def self_critical_rules(train: TrainSection, attention: AttentionSection) -> Iterator[str]:
-    """Requirements of self-critical training, and keys that have no effect without it."""
+    """Requirements of self-critical training, and keys that need it."""
     if train.objective != "self_critical":
-        if train.bleu_weight > 0:
-            yield (
-                f"train.bleu_weight={train.bleu_weight:g}: a part of the reward of train.objective=self_critical only"
-            )
-        if train.cross_entropy_weight > 0:
-            yield (
-                f"train.cross_entropy_weight={train.cross_entropy_weight:g}: is mixed into "
-                "train.objective=self_critical only"
-            )
+        for key, weight in (
+            ("bleu_weight", train.bleu_weight),
+            ("cross_entropy_weight", train.cross_entropy_weight),
+        ):
+            if weight > 0:
+                yield (f"train.{key}={weight:g}: only affects train.objective=self_critical; leave it at 0")
         return
     if not train.init:
-        yield "train.objective=self_critical starts from a trained model: give train.init=BUNDLE"
-    compared_with_greedy = train.baseline == "greedy" and train.sentences == "drawn"
-    if train.samples == 1 and not compared_with_greedy:
-        yield (
-            "train.samples=1: with train.sentences=drawn and train.baseline=greedy alone one "
-            "sentence has another to be compared with; give these, or 2 or more"
-        )
-    if train.sentences == "drawn" and train.baseline == "expected":
-        yield (
-            "train.baseline=expected: weighs sentences by their probabilities, by which those of "
-            "train.sentences=drawn were drawn already; give train.baseline=samples or greedy"
-        )
+        yield ("train.objective=self_critical: needs a trained model to start from; give train.init=BUNDLE")
+    yield from _sentence_rules(train)
     if train.doubly_stochastic > 0 and train.cross_entropy_weight == 0:
         yield (
-            f"train.doubly_stochastic={train.doubly_stochastic:g}: a part of the cross-entropy, of "
-            "which self_critical mixes none in; leave it at 0 or give train.cross_entropy_weight"
+            f"train.doubly_stochastic={train.doubly_stochastic:g}: is a part of the cross-entropy, "
+            "which train.objective=self_critical leaves out unless train.cross_entropy_weight is "
+            "set; set that, or leave doubly_stochastic at 0"
         )
     if train.scheduled_sampling > 0:
-        yield ("train.scheduled_sampling: self_critical training reads its own words anyway; leave it at 0")
+        yield (
+            f"train.scheduled_sampling={train.scheduled_sampling:g}: does not affect "
+            "train.objective=self_critical, which reads the model's own words; leave it at 0"
+        )
     if attention.kind == "hard":
         yield (
-            "train.objective=self_critical with attention.kind=hard: two samplings at once are not supported; take soft"
+            "attention.kind=hard: cannot be combined with train.objective=self_critical, because "
+            "both sample; set attention.kind=soft"
+        )
+
+
+def _sentence_rules(train: TrainSection) -> Iterator[str]:
+    """Which sentences can be compared with which baseline."""
+    drawn = train.sentences == "drawn"
+    if train.samples == 1 and not (drawn and train.baseline == "greedy"):
+        yield (
+            f"train.samples=1: train.baseline={train.baseline} with "
+            f"train.sentences={train.sentences} compares a sentence with others of the same photo; "
+            "give 2 samples or more, or set sentences=drawn and baseline=greedy"
+        )
+    if drawn and train.baseline == "expected":
+        yield (
+            "train.baseline=expected: weights sentences by their probabilities, which "
+            "train.sentences=drawn has already done by sampling; set train.baseline to samples or "
+            "greedy"
         )
 
 
 def hard_attention_rules(train: TrainSection, attention: AttentionSection) -> Iterator[str]:
     """Hard attention and scheduled sampling exclude each other."""
     if attention.kind == "hard" and train.scheduled_sampling > 0:
-        yield ("train.scheduled_sampling with attention.kind=hard: two samplings at once are not supported; take soft")
+        yield (
+            f"train.scheduled_sampling={train.scheduled_sampling:g}: cannot be combined with "
+            "attention.kind=hard, because both sample; set attention.kind=soft, or leave "
+            "scheduled_sampling at 0"
+        )
 
 
 def cross_entropy_rules(train: TrainSection, attention: AttentionSection) -> Iterator[str]:
-    """Options for plain cross-entropy alone, and the options that teachers need or exclude."""
-    plain = train.objective == "cross_entropy" and attention.kind == "soft"
-    for key, given in (
-        ("train.word_dropout", train.word_dropout > 0),
-        ("train.consensus", train.consensus > 0),
-        ("train.teachers", bool(train.teachers)),
+    """Keys that need plain cross-entropy, and keys that need or exclude teachers."""
+    other = "attention.kind=hard" if attention.kind == "hard" else ""
+    other = other if train.objective == "cross_entropy" else f"train.objective={train.objective}"
+    for key, value, given in (
+        ("word_dropout", f"{train.word_dropout:g}", train.word_dropout > 0),
+        ("consensus", f"{train.consensus:g}", train.consensus > 0),
+        ("teachers", ",".join(train.teachers), bool(train.teachers)),
     ):
-        if given and not plain:
+        if given and other:
             yield (
-                f"{key}: goes with plain cross-entropy only, not with "
-                "train.objective=self_critical or attention.kind=hard"
+                f"train.{key}={value}: needs train.objective=cross_entropy with "
+                f"attention.kind=soft, but {other}; leave {key} out"
             )
     if train.teachers and train.distillation == 0:
-        yield ("train.teachers are asked for nothing with train.distillation=0; leave them out or give it a weight")
+        yield (
+            "train.distillation=0: train.teachers would have no effect; give a weight above 0, or "
+            "leave the teachers out"
+        )
     if train.teachers and train.consensus > 0:
-        yield ("train.consensus with train.teachers: the teachers' words have no weights; take one of them")
+        yield (
+            f"train.consensus={train.consensus:g}: cannot be combined with train.teachers, whose "
+            "loss has no weights of captions; leave one of them out"
+        )
     if train.teacher_sentences > 0 and not train.teachers:
-        yield (f"train.teacher_sentences={train.teacher_sentences}: of which teacher? Give train.teachers=BUNDLE")
+        yield (
+            f"train.teacher_sentences={train.teacher_sentences}: needs a teacher that writes the "
+            "sentences; give train.teachers=BUNDLE, or leave it at 0"
+        )

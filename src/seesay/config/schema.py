@@ -1,4 +1,4 @@
-"""Converts plain values to nested frozen dataclasses and back; collects all problems instead of raising the first."""
+"""Conversion between plain values and nested dataclasses, with all problems reported at once."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def from_mapping(
         problems: one line is appended for each unknown key and each wrong value.
         prefix: dotted path of `cls` in the recipe, with a final dot.
         known: all dotted keys of the recipe, for hints; None: `cls` is the recipe.
-        unknown_pass: whether unknown keys are ignored silently.
+        unknown_pass: whether unknown keys are ignored.
     """
     if values is None:
         return cls()
@@ -113,13 +113,15 @@ def text_keys(cls: type) -> set[str]:
 
 
 def from_command_line(cls: type, key: str, text: str) -> Any:
-    """The value of `key=text` on the command line: the text itself for names and paths, else parsed as YAML.
+    """The value of `key=text` on the command line.
+
+    Names and paths are the text itself; all other values are parsed as YAML.
 
     Args:
         cls: the recipe's class.
         key: dotted. For a section or an unknown key the text is parsed as YAML.
-        text: "null" or an empty text is None if the key allows it. A list of names or paths is `[A,B]`, with quotes
-            around items that contain commas.
+        text: "null" or an empty text is None if the key allows it. A list of names or paths is
+            `[A,B]`, with quotes around items that contain commas.
     """
     hint = _flat_hints(cls).get(key)
     kinds = (hint, *typing.get_args(hint)) if hint is not None else ()
@@ -158,7 +160,7 @@ def _is_text(hint: Any) -> bool:
 
 
 def _hint(key: str, prefix: str, siblings: Sequence[str], known: Sequence[str]) -> str:
-    """A "did you mean": the most similar key of the section, else keys of other sections with a similar name."""
+    """ " Did you mean ...?" with the most similar key of the section, else of other sections."""
     if near := difflib.get_close_matches(key, siblings, n=1):
         return f" Did you mean '{prefix}{near[0]}'?"
     names = [full.rpartition(".")[2] for full in known]

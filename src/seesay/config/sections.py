@@ -1,4 +1,4 @@
-"""Every key of a recipe's sections, with its meaning; the tables of `docs/recipes.md` are made from these."""
+"""The keys of a recipe's sections, with their meanings; the source of the tables in `docs/recipes.md`."""
 
 from __future__ import annotations
 

@@ -41,8 +41,7 @@ class Variant(NamedTuple):
 
 @dataclass(frozen=True)
 class Augmentation:
-    """A random crop of a photo, perhaps mirrored, with slightly changed colours; mild, so that
-    captions stay true.
+    """Random crops, mirroring and colour changes, mild enough that captions stay true.
 
     Attributes:
         area: the smallest share of the photo's area that a crop keeps.
@@ -72,9 +71,7 @@ class Augmentation:
         return photo
 
     def draw(self, size: tuple[int, int], random: np.random.Generator, mirror: bool = True) -> Variant:
-        """The changes that `__call__` with the same `random` makes to a photo of `size` (width,
-        height).
-        """
+        """The changes that `__call__` makes to a photo of `size` (width, height)."""
         box = self._box(size, random)
         mirrored = random.random() < 0.5 and mirror
         factors = 1 + random.uniform(-self.colour, self.colour, 3)

@@ -10,13 +10,12 @@ import numpy as np
 
 from seesay.data.tokens import split_words
 
-RARE = 5  # the default of tokens.min_count: words that are rarer become unknown ones
+RARE = 5  # the default of tokens.min_count; rarer words become the unknown word
 
 
 @dataclass(frozen=True)
 class CaptionFigures:
-    """Lengths and vocabulary of captions; words are those of training, in lower case without
-    punctuation.
+    """Lengths and vocabulary of captions, split into words as for training.
 
     Attributes:
         captions: their number.
@@ -24,7 +23,7 @@ class CaptionFigures:
         most: 99 % of the captions have at most this many words.
         words: the number of different words.
         rare: how many of these occur fewer than `RARE` times.
-        rare_share: their share of all words in the text, 0 to 1.
+        rare_share: their share of all words of the text, 0 to 1.
     """
 
     captions: int
@@ -37,7 +36,7 @@ class CaptionFigures:
     rare_share: float
 
     def lines(self, of: str) -> list[str]:
-        """Two lines for people; `of` names the captions."""
+        """Two lines of text; `of` names the captions in them."""
         return [
             f"length of {of}: {self.mean:.1f} words on average, {self.shortest} to {self.longest}, "
             f"99 % have at most {self.most}",

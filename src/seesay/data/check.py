@@ -1,4 +1,4 @@
-"""Checking a data set: all checks of reading, and every photo is opened once."""
+"""Checking a data set: it is read, and every photo is opened once."""
 
 from __future__ import annotations
 
@@ -68,12 +68,15 @@ class CheckReport:
 
     @property
     def usable(self) -> bool:
-        """Whether training would accept it: photos in train and dev, and few that are unreadable."""
+        """Whether training would accept it: train and dev have photos, and few are unreadable."""
         return self._readable() and not lacking_for_training(self.splits)
 
     def lines(self, most: int | None = 200) -> list[str]:
-        """The report, with at most `most` lines of problems, similar ones in a line; None: a line
-        for each problem.
+        """The report.
+
+        Args:
+            most: lines of problems, in which similar problems share a line; None: each problem has
+                its own line.
         """
         opened = [] if self.unreadable is None else [count_of(self.unreadable, "unreadable image")]
         parts = [*_counts(self.photos, self.captions), count_of(self.repaired, "repaired row"), *opened]
@@ -159,9 +162,7 @@ def find_unreadable(
 
 
 class _Opened(NamedTuple):
-    """An opened photo: an error if it cannot be read, a note if it is damaged but can be, and its
-    hash.
-    """
+    """The result of opening a photo: an error, or a note about damage, and its hash."""
 
     problem: Problem | None
     hash: np.ndarray | None

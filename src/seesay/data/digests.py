@@ -10,10 +10,9 @@ from seesay.data.records import CaptionRecord
 
 
 def digest_data(training: Sequence[CaptionRecord], dev: Sequence[CaptionRecord]) -> dict[str, str]:
-    """A digest (hex) of each part of the data, by its name in messages.
+    """A hexadecimal digest of each part of the data, by its name in messages.
 
-    The order of photos and captions matters, because batches follow it; the place of the files does
-    not.
+    The order of photos and captions matters, because batches depend on it; the files' paths do not.
     """
     digests: dict[str, str] = {}
     for split, records in (("training", training), ("dev", dev)):

@@ -1,4 +1,4 @@
-"""Photos that are in two splits under different names: identical files, or near-duplicates such as smaller copies."""
+"""Finding photos that are in two splits under different names, also as resized copies."""
 
 from __future__ import annotations
 
@@ -12,19 +12,21 @@ from seesay.data.records import SPLITS, CaptionRecord, Problem
 from seesay.data.text import count_of, first_few
 
 SIDE = 16  # the hash has SIDE x SIDE bits
-# Of 1,500 photos of Flickr8k the two most alike differ in 54 of the 256 bits; 75 of them and their originals, of
-# another size and aspect, in 13 at most; half of those that are halved and saved in JPEG's quality 40 in 13, nine of
-# ten in 21.
+# Any two of 1,500 photos of Flickr8k differ in at least 54 of the 256 bits. 75 photos differ from
+# their originals, of another size and aspect, in at most 13 bits. Photos that are halved and saved
+# in JPEG quality 40 differ from the original in at most 13 bits (half of them) or 21 (nine of ten).
 NEAR = 22
 STEP = 2  # grey levels that are more than noise
 CHUNK = 512  # photos compared at once, with all those of another split
 
 
 def photo_hash(photo: Image.Image) -> np.ndarray | None:
-    """(4,) uint64, which hardly change if the photo is scaled or compressed; None if it has too
-    little detail.
+    """A hash that hardly changes when the photo is scaled or compressed, (4,) uint64.
 
-    Each bit tells whether a cell of the photo is darker than the cell to its right (dHash, Krawetz 2013).
+    It is None if the photo has too little detail.
+
+    Each bit tells whether a cell of the photo is darker than the cell to its right (dHash, Krawetz
+    2013).
     """
     cells = np.asarray(photo.convert("L").resize((SIDE + 1, SIDE), Image.Resampling.BOX), np.int16)
     steps = np.diff(cells, axis=1)  # (SIDE, SIDE)
@@ -34,8 +36,7 @@ def photo_hash(photo: Image.Image) -> np.ndarray | None:
 
 
 def copies_across_splits(records: Sequence[CaptionRecord], hashes: Sequence[np.ndarray | None]) -> list[Problem]:
-    """Notes about photos of one split that are in another too: one for equal files, one for nearly
-    equal pictures.
+    """Notes about photos of one split that are also in another: equal files, similar pictures.
 
     Args:
         records: all photos.

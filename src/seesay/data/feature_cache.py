@@ -1,14 +1,10 @@
-"""The feature cache: features of photos from a frozen encoder, computed once and memory-mapped afterwards.
+"""The feature cache: features of photos from a frozen encoder, computed once.
 
 Each combination of encoder, weights and preprocessing has a folder with three append-only files:
-`rows.f16` (the
-features, photo after photo), `rows.index` (16 bytes a row: the digest of the photo file's content)
-and `rows.crc`
-(4 bytes a row: the checksum of both). So a photo is found again whatever data set, path or split it
-comes from, a
-damaged row is encoded anew, a killed run leaves a valid prefix, and readers never disturb the
-single writer, which
-holds a lock.
+`rows.f16` (the features, photo after photo), `rows.index` (16 bytes a row: the digest of the photo
+file's content) and `rows.crc` (4 bytes a row: the checksum of both). So a photo is found whatever
+its data set, path or split is; damaged rows are encoded anew; a killed run leaves a valid prefix;
+and files can be read (as memory maps) while a single writer, which holds a lock, appends to them.
 """
 
 from __future__ import annotations
@@ -39,7 +35,7 @@ DIGEST_BYTES = 16
 SUM = np.dtype("<u4")
 T = TypeVar("T")  # names a photo
 Encode = Callable[[np.ndarray], np.ndarray]
-Advance = Callable[[int], None]
+Begin = Callable[[int], Callable[[int], None]]
 
 
 def photo_digest(photo: Path) -> bytes:
@@ -53,7 +49,7 @@ def photo_digest(photo: Path) -> bytes:
         return hashlib.blake2b(os.fsencode(photo), digest_size=DIGEST_BYTES, person=b"unreadable").digest()
 
 
-@lru_cache(maxsize=2**18)  # a run asks several times: for data, features, and teachers
+@lru_cache(maxsize=2**18)  # a run needs it several times: for data, features and teachers
 def _digest_of_file(photo: Path, size: int, modified: int) -> bytes:
     return hashlib.blake2b(photo_bytes(photo), digest_size=DIGEST_BYTES).digest()
 
@@ -64,16 +60,15 @@ class PhotoFeatures:
 
     Attributes:
         rows: (N, P, D) float16 memory map of the whole cache.
-        place: (photos,) the row of each photo, -1 if it could not be read; or (photos, views), if
-            several variants
-            of each photo are cached.
+        row_numbers: (photos,) the row of each photo, -1 if it could not be read; (photos, views) if
+            several variants of each photo are cached.
         grid: (rows, cols) of the regions, P = rows * cols.
         problems: one for each photo that could not be read.
         repaired: how many damaged rows were encoded anew.
     """
 
     rows: np.ndarray
-    place: np.ndarray
+    row_numbers: np.ndarray
     grid: tuple[int, int]
     problems: tuple[Problem, ...]
     repaired: int = 0
@@ -85,12 +80,12 @@ class PhotoFeatures:
 
     @property
     def _views(self) -> np.ndarray:
-        return self.place if self.place.ndim == 2 else self.place[:, None]
+        return self.row_numbers if self.row_numbers.ndim == 2 else self.row_numbers[:, None]
 
     def take(self, photos: np.ndarray, epoch: int = 0) -> np.ndarray:
         """(B, P, D) float16 features of the photos with these indices, all of them readable.
 
-        If there are several variants, they take turns from epoch to epoch; photos begin with
+        If there are several variants, they are used in turn, epoch by epoch, and photos begin with
         different ones.
         """
         return self.rows[self._views[photos, self.view(photos, epoch)]]
@@ -140,11 +135,10 @@ class FeatureCache:
         load: Callable[[T], np.ndarray],
         encode: Encode,
         batch_size: int = 32,
-        advance: Advance | None = None,
+        begin: Begin | None = None,
         digests: Sequence[bytes] | None = None,
     ) -> PhotoFeatures:
-        """Features of the photos; those that are not in the cache yet, or are damaged there, are
-        encoded and added.
+        """The features of photos; missing and damaged ones are encoded and added.
 
         Args:
             photos: files; or, with `digests`, anything that `load` takes and whose text names the
@@ -152,7 +146,8 @@ class FeatureCache:
             load: photo -> one item of the input of `encode`; raises PhotoError.
             encode: (B, ...) -> (B, P, D).
             batch_size: photos per call of `encode`.
-            advance: called with the number of photos done since the last call.
+            begin: called with the number of photos to encode, unless there are none; returns a
+                function that is called with the number of photos in each batch after it is done.
             digests: of the photos, if they are known already.
 
         Raises:
@@ -162,7 +157,8 @@ class FeatureCache:
         digests = list(digests) if digests is not None else digest_photos(photos)
         with _writing(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(self.folder / "lock").acquire()  # a second process waits here, then finds the rows written
+            # a second process waits here, then finds the rows written
+            lock = FileLock(self.folder / "lock").acquire()
         failures: dict[bytes, str] = {}
         with lock:
             self._drop_torn_tail()
@@ -171,26 +167,26 @@ class FeatureCache:
             self._forget(damaged)
             todo = self.missing(digests)
             self._refuse_if_full(len(todo))
+            advance = begin(len(todo)) if begin and todo else None
             for batch in _batches(todo, batch_size):
-                failures |= self._append([photos[i] for i in batch], [digests[i] for i in batch], load, encode)
+                some, known = [photos[i] for i in batch], [digests[i] for i in batch]
+                failures |= self._append(some, known, load, encode)
                 if advance is not None:
                     advance(len(batch))
         index = self._index()
         row_of = {digest: row for row, digest in enumerate(index)}
-        place = np.array([row_of.get(digest, -1) for digest in digests], dtype=np.int64)
+        row_numbers = np.array([row_of.get(digest, -1) for digest in digests], dtype=np.int64)
         problems = tuple(
             Problem("error", str(photo), failures[digest])
-            for photo, digest, row in zip(photos, digests, place, strict=True)
+            for photo, digest, row in zip(photos, digests, row_numbers, strict=True)
             if row < 0
         )
-        return PhotoFeatures(self._rows(len(index)), place, self.grid, problems, len(damaged))
+        return PhotoFeatures(self._rows(len(index)), row_numbers, self.grid, problems, len(damaged))
 
     def _append(
         self, photos: list[T], digests: list[bytes], load: Callable[[T], np.ndarray], encode: Encode
     ) -> dict[bytes, str]:
-        """Encode one batch and write its rows, the index last, so that an interrupted write is
-        harmless.
-        """
+        """Encode a batch and append its rows, the index last: an interruption is harmless."""
         loaded: list[tuple[bytes, np.ndarray]] = []
         failures: dict[bytes, str] = {}
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -247,9 +243,7 @@ class FeatureCache:
             os.truncate(self._sums_file, whole * SUM.itemsize)
 
     def _add_missing_sums(self) -> None:
-        """Add checksums to rows that have none, as in caches of earlier versions; these rows are
-        trusted.
-        """
+        """Add checksums to rows that lack one, as in older caches, which are trusted."""
         index = self._index()
         count = self._sums_file.stat().st_size // SUM.itemsize if self._sums_file.exists() else 0
         if count < len(index):
@@ -261,7 +255,7 @@ class FeatureCache:
             _write_through(self._sums_file, np.array(sums, SUM).tobytes())
 
     def _damaged(self, wanted: set[bytes]) -> list[int]:
-        """Rows of these digests whose checksum is wrong."""
+        """Numbers of the rows of these digests whose checksum is wrong."""
         index = self._index()
         numbers = [number for number, digest in enumerate(index) if digest in wanted]
         if not numbers:
@@ -275,7 +269,7 @@ class FeatureCache:
             return [number for number, wrong in zip(numbers, pool.map(damaged, numbers), strict=True) if wrong]
 
     def _forget(self, rows: Sequence[int]) -> None:
-        """Give up rows by overwriting their digests with zeros, which no photo has."""
+        """Drop rows by overwriting their digests with zeros, which no photo has."""
         if rows:
             with _writing(self._index_file), self._index_file.open("r+b") as file:
                 for row in rows:

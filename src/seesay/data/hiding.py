@@ -10,7 +10,7 @@ from PIL import Image, ImageFilter
 Fill = Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
 
 BLUR_SHARE = 0.1  # blur radius by the longer side, large enough that no thing can be recognised
-ROUNDS = 200  # of relaxation, in which colours spread over a quarter of FILL_SIDE pixels
+ROUNDS = 200  # iterations of relaxation, in which colours spread over a quarter of FILL_SIDE pixels
 FILL_SIDE = 32  # pixels; colours that are interpolated have no finer detail
 NOISE = 0.02  # standard deviation of ROAD's noise, of the range of colours
 
@@ -33,8 +33,9 @@ def hide(photo: Image.Image, regions: np.ndarray, fill: str, seed: int = 0) -> I
 
 
 def top_regions(weights: np.ndarray, share: float) -> np.ndarray:
-    """The regions with the largest weights that together cover this share of the photo, at least
-    one.
+    """The regions with the largest weights, as many as cover this share of the photo.
+
+    At least one region is chosen.
 
     Args:
         weights: (rows, cols).
@@ -50,8 +51,9 @@ def top_regions(weights: np.ndarray, share: float) -> np.ndarray:
 
 
 def moved(regions: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """The same shape elsewhere: shifted at random, wrapping around the edges, and mirrored half of
-    the time.
+    """The same shape at another place.
+
+    It is shifted at random, wrapping around the edges, and mirrored half of the time.
 
     The number of regions stays the same, and so does their scatter unless an edge cuts the shape.
     """
@@ -74,9 +76,9 @@ def _blur(pixels: np.ndarray, hidden: np.ndarray, random: np.random.Generator) -
 def _road(pixels: np.ndarray, hidden: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Noisy linear imputation (Rong et al. 2022, https://arxiv.org/abs/2202.00449).
 
-    Each hidden pixel is the weighted mean of its eight neighbours (1/6 beside it, 1/12 across), plus
-    noise, so that its colour does not give the hidden part away. Solved by relaxation on a small
-    copy.
+    Each hidden pixel is the weighted mean of its eight neighbours (1/6 beside it, 1/12 across),
+    plus noise, so that its colour does not give the hidden part away. Solved by relaxation on a
+    small copy.
     """
     size = (FILL_SIDE, FILL_SIDE)
     small = Image.fromarray(pixels.astype(np.uint8)).resize(size, Image.Resampling.BOX)

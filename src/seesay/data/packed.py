@@ -1,10 +1,8 @@
-"""Photos inside tars and tables: unpacked once into the cache, so that every photo is a file on disk.
+"""Unpacking photos of tars and tables into the cache, so that every photo is a file on disk.
 
-Training reads photos many times and in any order, and everything else opens paths, which files
-serve better than
-random access to a compressed table. A photo gets its final name only when it is complete. So a
-killed run loses one
-photo and continues there, and two processes may unpack the same set.
+Training reads photos many times and in random order, for which files are faster than a compressed
+table. A photo gets its final name only when it is complete, so unpacking can be interrupted and
+resumed, and two processes may unpack the same set.
 """
 
 from __future__ import annotations
@@ -22,7 +20,7 @@ from seesay.data.cache_folder import cache_folder
 from seesay.data.sources.tars import TarMember
 from seesay.data.text import count_of, size_of
 from seesay.errors import DataError, printable
-from seesay.progress import progress
+from seesay.progress import print_plain, progress
 
 
 @dataclass(frozen=True)
@@ -85,8 +83,7 @@ def unpacked_folder(file: Path) -> Path:
 
 
 def unpack(packs: Sequence[Packed], photos: Iterable[Path], console: Console | None = None) -> None:
-    """Write those photos that lie inside `packs` and are not in the cache yet, after printing their
-    size.
+    """Write the photos that are inside `packs` and not in the cache yet; prints their size first.
 
     Args:
         packs: files that hold photos.
@@ -105,11 +102,9 @@ def unpack(packs: Sequence[Packed], photos: Iterable[Path], console: Console | N
     size = sum(pack.sizes[name] for pack, names in missing for name in names)
     root = missing[0][0].folder.parent
     _refuse_if_full(root, count, size)
-    console.print(
+    print_plain(
+        console,
         f"unpacking {count_of(count, 'photo')} once: about {size_of(size)} in {printable(root)}",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
     )
     with progress("unpacking photos", count, console) as advance:
         for pack, names in missing:

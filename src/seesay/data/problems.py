@@ -12,9 +12,7 @@ ALIKE = 6  # this many similar problems become one line
 
 
 def grouped(problems: Iterable[Problem]) -> list[str]:
-    """A line for each problem; many that differ only in names and numbers share a line, at the
-    place of the first.
-    """
+    """A line for each problem, or for many problems that differ only in names and numbers."""
     groups: dict[tuple[str, str, str], list[Problem]] = {}
     for problem in problems:
         groups.setdefault((problem.kind, _place(problem.where), _pattern(problem.what)), []).append(problem)

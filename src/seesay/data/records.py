@@ -13,7 +13,7 @@ from seesay.errors import DataError, printable
 from seesay.geometry import Box
 
 SPLITS = ("train", "dev", "test")
-# Karpathy's "restval" is the part of COCO's val that he trains on too.
+# "restval" is the part of COCO's val that belongs to Karpathy's training split.
 SPLIT_ALIASES = {
     **dict.fromkeys(("train", "training", "restval"), "train"),
     **dict.fromkeys(("dev", "val", "valid", "validation", "eval", "evaluation"), "dev"),
@@ -23,15 +23,14 @@ SPLIT_ALIASES = {
 
 @dataclass(frozen=True)
 class BoxedObject:
-    """A thing on a photo with its box, or several things of a kind with theirs.
+    """A thing on a photo with its box, or several things of a kind with their boxes.
 
     Attributes:
         kind: "people", "animals", ... of Flickr30k Entities, or COCO's category.
         boxes: one or more, in fractions of the photo's width and height.
         names: nouns in the singular that name it.
         mentions: (caption, word) indices of the heads of the phrases that name it: the caption's
-            index in the
-            record, and the word's among its `split_words`.
+            index in the record, and the word's among its `split_words`.
     """
 
     kind: str
@@ -86,7 +85,8 @@ class Dataset:
         records: photos with captions, ids unique.
         problems: in the order found.
         files: names of the caption files that were read.
-        packed: files that hold some of the photos; `seesay.data.readers.unpack_photos` writes those to their paths.
+        packed: files that hold some of the photos; `seesay.data.readers.unpack_photos` writes those
+            to their paths.
     """
 
     layout: str

@@ -13,10 +13,11 @@ from typing import NamedTuple
 
 from seesay.data.images import photo_suffixes
 from seesay.data.records import SPLIT_ALIASES, SPLITS, CaptionRecord
-from seesay.data.text import one_form, parse_json, read_lines, read_text, without_suffix
+from seesay.data.text import composed_form, parse_json, read_lines, read_text, without_suffix
 from seesay.errors import DataError
 
-LIST_NAME = re.compile(r"(?:flickr_?\d+k\.)?([a-z]+?)(?:images)?\.txt", re.IGNORECASE)  # Flickr_8k.trainImages.txt
+# Flickr_8k.trainImages.txt
+LIST_NAME = re.compile(r"(?:flickr_?\d+k\.)?([a-z]+?)(?:images)?\.txt", re.IGNORECASE)
 
 
 class IdList(NamedTuple):
@@ -41,12 +42,12 @@ def karpathy_ids() -> frozenset[str]:
     return frozenset(id_ for ids in karpathy_lists() for id_ in ids.ids)
 
 
-def photo_key(name: str) -> str:
+def photo_number(name: str) -> str:
     """Flickr's or COCO's number of a photo, which all copies share; "" for any other file name.
 
-    Flickr8k's 1000268201_693b08cb0e.jpg is Flickr30k's 1000268201.jpg; COCO_val2014_000000000042.jpg is
-    000000000042.jpg of 2017. But two files named 0001.jpg, cover.jpg or 20240101.jpg need not be
-    the same photo.
+    Flickr8k's 1000268201_693b08cb0e.jpg is Flickr30k's 1000268201.jpg;
+    COCO_val2014_000000000042.jpg is 000000000042.jpg of 2017. Names such as 0001.jpg, cover.jpg or
+    20240101.jpg have no such number: equal names need not mean equal photos.
     """
     stem = without_suffix(name)
     if known := re.fullmatch(r"(\d{5,})_([0-9a-f]{8,})|(?:COCO_[a-z]+\d{4}_)?(0{6}\d{6})", stem):
@@ -56,27 +57,25 @@ def photo_key(name: str) -> str:
 
 
 class PhotoLookup:
-    """Finds photos by id, file name, stem, or number at Flickr or COCO, if no other photo has the
-    same.
-    """
+    """Finds photos by id, file name, stem, or Flickr's or COCO's number, if it is unique."""
 
     def __init__(self, records: Sequence[CaptionRecord]) -> None:
         self._records = records
         self._names: dict[str, str] = {}
         for record in records:
-            for name in {one_form(record.image.name), one_form(record.image.stem)}:
+            for name in {composed_form(record.image.name), composed_form(record.image.stem)}:
                 self._names[name] = record.id if self._names.get(name, record.id) == record.id else ""
-        self._names |= {one_form(record.id): record.id for record in records}
+        self._names |= {composed_form(record.id): record.id for record in records}
 
     def find(self, name: str) -> str:
         """The id of the photo with this name in a list, or ""."""
         if id_ := self._names.get(name):
             return id_
-        path = one_form(name)
+        path = composed_form(name)
         if id_ := self._names.get(path) or self._names.get(without_suffix(path)):
             return id_
         file_name = path.rpartition("/")[2]
-        key = photo_key(file_name)
+        key = photo_number(file_name)
         id_ = self._names.get(file_name) or self._names.get(key) or self._numbers.get(key, "")
         return "" if "/" in path and "/" in id_ else id_  # x/1.jpg is not y/1.jpg
 
@@ -85,7 +84,7 @@ class PhotoLookup:
         """Ids by the photos' numbers."""
         numbers: dict[str, str] = {"": ""}
         for record in self._records:
-            if key := photo_key(record.image.name):
+            if key := photo_number(record.image.name):
                 numbers[key] = record.id if numbers.get(key, record.id) == record.id else ""
         return numbers
 
@@ -94,7 +93,8 @@ def read_lists(path: Path) -> list[IdList]:
     """The lists of a folder, one id or file name a line, or those of a JSON file.
 
     Args:
-        path: a folder with train.txt, ...; or JSON: Karpathy's, or {"train": [ids], "val": [ids], ...}.
+        path: a folder with train.txt, ...; or JSON: Karpathy's, or {"train": [ids], "val": [ids],
+            ...}.
 
     Raises:
         DataError: there is none.

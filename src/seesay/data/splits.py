@@ -27,10 +27,10 @@ def assign_splits(
     Args:
         records: with the split that their layout gives, or "".
         spec: "auto" (as the data says, else fractions), "karpathy", a folder with train.txt,
-            dev.txt or
-            val.txt, test.txt, a JSON file as Karpathy's or with ids by split, or fractions as a mapping or as
-            "0.8/0.1/0.1" (train, dev, test).
-        beside: the folders where "auto" looks for id lists and Karpathy's files, the likeliest first.
+            dev.txt or val.txt, test.txt, a JSON file as Karpathy's or with ids by split, or
+            fractions as a mapping or as "0.8/0.1/0.1" (train, dev, test).
+        beside: the folders where "auto" looks for id lists and Karpathy's files, the likeliest
+            first.
         karpathy: whether "auto" may use Karpathy's ids.
 
     Raises:
@@ -56,7 +56,7 @@ def _auto(records: Sequence[CaptionRecord], beside: Sequence[Path], karpathy: bo
     for folder in dict.fromkeys(beside):
         if lists := _lists_beside(records, folder):
             return by_lists(records, lists)
-    # A few photos that happen to have such a number are no reason to leave out all others.
+    # A few photos may have such a number by chance; the others should not be left out then.
     if karpathy and 2 * sum(record.image.stem in karpathy_ids() for record in records) >= len(records):
         return by_lists(records, karpathy_lists())
     records, problems = by_fractions(records, DEFAULT_FRACTIONS)
@@ -66,9 +66,7 @@ def _auto(records: Sequence[CaptionRecord], beside: Sequence[Path], karpathy: bo
 
 
 def _lists_beside(records: Sequence[CaptionRecord], folder: Path) -> list[IdList]:
-    """The id lists of a folder, or if it has none, a file of Karpathy's that names most of the
-    photos.
-    """
+    """The id lists of a folder, or else of a Karpathy file in it that names most of the photos."""
     if lists := text_lists(folder):
         return lists
     lookup = PhotoLookup(records)
@@ -80,8 +78,9 @@ def _lists_beside(records: Sequence[CaptionRecord], folder: Path) -> list[IdList
 
 
 def by_lists(records: Sequence[CaptionRecord], lists: Iterable[IdList]) -> Result:
-    """Assign splits by lists of ids; photos in no list get ""; a photo in two lists gets the later
-    split.
+    """Assign splits by lists of ids.
+
+    Photos in no list get "", and photos in two lists get the later split.
 
     Raises:
         DataError: none of the photos is in any list.
@@ -102,17 +101,16 @@ def by_lists(records: Sequence[CaptionRecord], lists: Iterable[IdList]) -> Resul
     if not chosen:
         some = first_few([record.id for record in records])
         raise DataError(f"splits: the lists {', '.join(missing)} name none of the {len(records):,} photos ({some})")
-    problems += [_not_here(label, names) for label, names in missing.items()]
+    problems += [_missing_note(label, names) for label, names in missing.items()]
     split_of = {id_: ids.split for id_, ids in chosen.items()}
     return [replace(record, split=split_of.get(record.id, "")) for record in records], problems
 
 
 def by_fractions(records: Sequence[CaptionRecord], fractions: Mapping[str, float]) -> Result:
-    """Assign splits by a hash of each id alone, so that neither a seed nor photos added later move
-    any photo.
+    """Assign splits by a hash of each id.
 
-    A split that would be empty, as may happen with a handful of photos, gets the photo nearest to
-    it.
+    So a photo's split depends neither on a seed nor on other photos. A split that would be empty,
+    as may happen with few photos, gets the photo whose hash is nearest to it.
     """
     bounds = list(accumulate(fractions.get(split, 0.0) for split in SPLITS))
     bounds = [1.0 if abs(bound - 1) < 1e-6 else bound for bound in bounds]
@@ -132,18 +130,18 @@ def by_fractions(records: Sequence[CaptionRecord], fractions: Mapping[str, float
             problems.append(
                 Problem("note", "splits", f"{split} would be empty: it gets '{nearest}' of {largest or 'no split'}")
             )
-    return [replace(record, split=split_of[record.id]) for record in records], [_came_out(split_of), *problems]
+    return [replace(record, split=split_of[record.id]) for record in records], [_size_note(split_of), *problems]
 
 
-def _came_out(split_of: Mapping[str, str]) -> Problem:
-    """A note with the sizes of the drawn splits, which for few photos are far from the fractions."""
+def _size_note(split_of: Mapping[str, str]) -> Problem:
+    """A note with the sizes of the drawn splits, which for few photos differ from the fractions."""
     counts = Counter(split_of.values())
     parts = [f"{counts[split]:,} {split or 'in none'}" for split in (*SPLITS, "") if counts[split]]
     return Problem("note", "splits", f"of {count_of(len(split_of), 'photo')} came out {', '.join(parts)}")
 
 
 def limit_splits(records: Sequence[CaptionRecord], limit: int, seed: int) -> list[CaptionRecord]:
-    """At most `limit` photos of each split, chosen by a hash of id and seed, in the order they had."""
+    """At most `limit` photos per split, chosen by a hash of id and seed, in their order."""
     if limit < 1:
         raise DataError(f"limit: got {limit}, expected a number of photos per split of 1 or more")
     chosen: set[str] = set()
@@ -154,7 +152,7 @@ def limit_splits(records: Sequence[CaptionRecord], limit: int, seed: int) -> lis
 
 
 def part_of(records: Sequence[CaptionRecord], which: int, of: int, left_out: bool = False) -> list[CaptionRecord]:
-    """Every `of`-th photo, beginning with the `which`-th (from 1), in the order they have; or all but those.
+    """Every `of`-th photo, beginning with the `which`-th (from 1), or all other photos.
 
     Raises:
         DataError: there is none.
@@ -171,15 +169,15 @@ def _in_two(label: str, other: str, names: Sequence[str]) -> Problem:
     return Problem("error", label, what)
 
 
-def _not_here(label: str, names: Sequence[str]) -> Problem:
+def _missing_note(label: str, names: Sequence[str]) -> Problem:
     return Problem(
         "note", label, f"{count_of(len(names), 'id')} without a photo with captions here ({first_few(names)})"
     )
 
 
 def _place(id_: str, salt: str) -> float:
-    """A number in [0, 1) that depends only on the arguments, on any machine."""
-    text = f"{salt} {id_}".encode(errors="surrogatepass")  # a file's name need not be text
+    """A number in [0, 1) that depends on the arguments alone."""
+    text = f"{salt} {id_}".encode(errors="surrogatepass")  # a file's name may not be valid Unicode
     return int.from_bytes(hashlib.blake2b(text, digest_size=6).digest()) / 2**48
 
 

@@ -1,4 +1,4 @@
-"""Reading text files from people and spreadsheets (UTF-8 or UTF-16, any line ends), and wording of messages."""
+"""Reading text files in UTF-8 or UTF-16 with any line ends, and wording of messages."""
 
 from __future__ import annotations
 
@@ -57,17 +57,18 @@ def parse_json(text: str, name: str, expected: str) -> Any:
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a UTF-8 file without their ends; `str.splitlines` would also cut at U+2028 inside captions."""
+    """The lines of a text file, without their ends.
+
+    `str.splitlines` would also split at U+2028, which may occur in captions.
+    """
     text = read_text(path)
     if "\n" not in text:
-        return text.split("\r")  # as spreadsheets of old Macs write
+        return text.split("\r")  # as spreadsheets on old Macs wrote
     return [line.removesuffix("\r") for line in text.split("\n")]
 
 
-def one_form(name: str) -> str:
-    """A file's name in Unicode's composed form: macOS may store é as e and an accent, which is the
-    same name.
-    """
+def composed_form(name: str) -> str:
+    """A file's name in Unicode's composed form, because macOS may store é as e and an accent."""
     return unicodedata.normalize("NFC", name)
 
 

@@ -17,21 +17,21 @@ PAD, BOS, EOS, UNK = 0, 1, 2, 3
 RESERVED = ("<pad>", "<s>", "</s>", "<unk>")
 NEVER_WRITTEN = (PAD, BOS, UNK)
 
-CONTINUES = "##"  # marks subwords that do not start a word; no word contains it
+CONTINUES = "##"  # prefix of subwords that continue a word; no word contains it
 BPE_SIZE = 4000
 LONGEST = 200  # characters of a token
 
-# A word is letters and digits with their marks, and hyphens inside; a clitic ('s, 't, ...) is a token of its own,
-# much as in the PTB tokeniser of the official scores; everything else is dropped. A mark alone is
-# not a word:
-# a variation selector follows each heart emoji.
+# A word consists of letters and digits with their combining marks, and may have hyphens inside. A
+# clitic ('s, 't, ...) is a token of its own, as in the PTB tokeniser of the official scores.
+# Everything else is dropped, including single marks such as the variation selector of an emoji.
 _WORD = r"'(?:s|t|re|ve|ll|d|m)\b|[\p{L}\p{N}][\p{L}\p{M}\p{N}]*(?:-[\p{L}\p{N}][\p{L}\p{M}\p{N}]*)*"
 
 
 @lru_cache(maxsize=1)
 def _splitter() -> Tokenizer:
     tokenizer = Tokenizer(models.WordLevel({"<unk>": 0}, unk_token="<unk>"))
-    tokenizer.normalizer = normalizers.Sequence(  # before NFKC, which turns ´ into a blank and an accent
+    # before NFKC, which turns ´ into a blank and an accent
+    tokenizer.normalizer = normalizers.Sequence(
         [normalizers.Replace(Regex("[‘’`´]"), "'"), normalizers.NFKC(), normalizers.Lowercase()]
     )
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(_WORD), behavior="removed", invert=True)
@@ -60,9 +60,10 @@ class WordSpan:
 
 
 class CaptionTokenizer:
-    """A vocabulary of words, or of word pieces, with the reserved ids 0 to 3: padding, start, end, unknown.
+    """A vocabulary of words or subwords.
 
-    The unknown token may be read (in training captions) and is never written.
+    Ids 0 to 3 are reserved for padding, start, end and unknown. The unknown token occurs in
+    training captions, but a model never writes it.
     """
 
     def __init__(self, tokenizer: Tokenizer) -> None:
@@ -80,12 +81,11 @@ class CaptionTokenizer:
         Args:
             captions: of the training split only; their order does not matter.
             min_count: how often a word must occur (kind "word").
-            kind: "word", the most frequent first; or "bpe": byte-pair encoding (https://arxiv.org/abs/1508.07909)
-                within words: all characters of the captions, then subwords in the order of their
-                    merges.
+            kind: "word", the most frequent first; or "bpe": byte-pair encoding
+                (https://arxiv.org/abs/1508.07909) within words: all characters of the captions,
+                then subwords in the order of their merges.
             vocab_size: the maximal number of tokens, reserved ones included; None: no limit for
-                words, `BPE_SIZE` for
-                subwords.
+                words, `BPE_SIZE` for subwords.
 
         Raises:
             DataError: no word is that frequent, or the characters alone are more than `vocab_size`.
@@ -112,8 +112,9 @@ class CaptionTokenizer:
     def from_dict(cls, values: Any) -> CaptionTokenizer:
         """A tokenizer from parsed JSON, of which only the vocabulary and the merges are used.
 
-        The file may come from anyone, and parts of the format can make the `tokenizers` library abort the process. So
-        normaliser, splitter and options must be those of `build`, which are built anew.
+        The file is not trusted, and parts of the format can make the `tokenizers` library abort the
+        process. So its normaliser, splitter and options must be those of `build`, and are built
+        anew.
 
         Raises:
             DataError: the part that differs from what `to_json` writes.
@@ -131,7 +132,10 @@ class CaptionTokenizer:
         return self._tokenizer.get_vocab_size()
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of a sentence, without start and end; unknown words (for pieces: characters) become UNK."""
+        """Token ids of a sentence, without start and end.
+
+        Unknown words, or with subwords unknown characters, become UNK.
+        """
         return self._tokenizer.encode(text).ids
 
     def word_numbers(self, text: str) -> list[int]:
@@ -147,7 +151,7 @@ class CaptionTokenizer:
     def words(self, ids: Sequence[int]) -> list[WordSpan]:
         """The displayed words of a sentence, given its ids without the end token.
 
-        Pieces that continue a word, and clitics, belong to the word before them.
+        Subwords that continue a word, and clitics, are attached to the preceding word.
         """
         spans: list[WordSpan] = []
         for position, token in enumerate(map(self.token, ids)):
@@ -163,17 +167,21 @@ class CaptionTokenizer:
         return join_words(span.text for span in self.words(ids))
 
     def split(self, ids: Sequence[int]) -> list[str]:
-        """The words of the displayed sentence, `split_words(decode(ids))`, for ids that may be written."""
+        """The words of the displayed sentence: `split_words(decode(ids))`, but faster.
+
+        The ids must be ones that a model may write.
+        """
         if self._whole is None:
             return split_words(self.decode(ids))
         return [self._whole[i] for i in ids]
 
     @cached_property
     def _whole(self) -> list[str] | None:
-        """The word of each id; None for vocabularies of pieces, or if `split_words` would split a word.
+        """The word of each id; None if sentences must be split by `split_words`.
 
-        `split_words` treats each space alike, and separates clitics with or without one. So if all words, joined by
-        spaces, are split into themselves, the words of every sentence are.
+        If `split_words` leaves the whole vocabulary, joined by spaces, unchanged, it does so with
+        every sentence made of these words. This fails for subwords, and for words that it would
+        split.
         """
         tokens = [self.token(i) for i in range(len(self))]
         words = tokens[len(RESERVED) :]
@@ -189,12 +197,13 @@ def _whole_words(counts: Counter[str], min_count: int, vocab_size: int | None) -
 
 
 def _pieces(counts: Counter[str], vocab_size: int) -> Tokenizer:
-    """Byte-pair encoding in which pieces that continue a word are marked."""
+    """Train byte-pair encoding in which subwords that continue a word have a prefix."""
     if not counts:
         raise DataError("tokens.kind=bpe: the training captions have no words")
     starts = sorted({word[0] for word in counts})
     follow = sorted({CONTINUES + letter for word in counts for letter in word[1:]})
-    # The trainer would number the characters in the order of a hash map, which differs between processes.
+    # Without this the trainer would number the characters in an order that differs between
+    # processes.
     alphabet = [*RESERVED, *starts, *follow]
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size, special_tokens=alphabet, continuing_subword_prefix=CONTINUES, show_progress=False
@@ -207,7 +216,7 @@ def _pieces(counts: Counter[str], vocab_size: int) -> Tokenizer:
             f"tokens.vocab_size={vocab_size}: the characters of the training captions and the reserved tokens alone "
             f"are {len(model['vocab'])}; give more"
         )
-    # Only the model is kept: the trainer's special tokens would match in any text, "<s>" too.
+    # Only the model is kept, because special tokens such as "<s>" would also match in captions.
     merges = [tuple(merge) for merge in model["merges"]]
     return Tokenizer(models.BPE(model["vocab"], merges, unk_token="<unk>", continuing_subword_prefix=CONTINUES))
 
@@ -231,7 +240,10 @@ def _checked_model(values: Any) -> models.Model:
 
 
 def _alike(theirs: Any, ours: Any) -> bool:
-    """Whether two JSON values agree in their common keys; versions of `tokenizers` write more keys, or fewer."""
+    """Whether two JSON values agree in their common keys.
+
+    Versions of `tokenizers` differ in the keys that they write.
+    """
     if isinstance(theirs, dict) and isinstance(ours, dict):
         return all(_alike(theirs.get(key, value), value) for key, value in ours.items())
     if isinstance(theirs, list) and isinstance(ours, list):
@@ -259,7 +271,8 @@ def _checked_merges(merges: Any, vocabulary: dict[str, int]) -> list[tuple[str, 
         raise DataError(f"model.merges={shown(merges)}: expected a list of pairs")
     pairs: list[tuple[str, str]] = []
     for merge in merges:
-        pair = merge.split(" ") if isinstance(merge, str) else merge  # as earlier versions of `tokenizers` write it
+        # as earlier versions of `tokenizers` write it
+        pair = merge.split(" ") if isinstance(merge, str) else merge
         if not (isinstance(pair, list) and len(pair) == 2 and all(isinstance(part, str) for part in pair)):
             raise DataError(f"model.merges: {shown(merge)}: expected a pair of tokens")
         first, second = pair

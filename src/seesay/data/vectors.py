@@ -63,11 +63,11 @@ def word_vectors(
     the found vectors in each dimension.
 
     Args:
-        kind: "word2vec" (Mikolov et al. 2013, https://arxiv.org/abs/1301.3781) or "glove" (Pennington et al. 2014,
-            https://aclanthology.org/D14-1162).
-        path: a text file (GloVe's, or word2vec's with its header line), or word2vec's binary one (`.bin`); each may be
-            `.gz`. None: the 50-dimensional GloVe 6B from its package, or word2vec trained on
-            `captions`.
+        kind: "word2vec" (Mikolov et al. 2013, https://arxiv.org/abs/1301.3781) or "glove"
+            (Pennington et al. 2014, https://aclanthology.org/D14-1162).
+        path: a text file (GloVe's, or word2vec's with its header line), or word2vec's binary one
+            (`.bin`); each may be `.gz`. None: the 50-dimensional GloVe 6B from its package, or
+            word2vec trained on `captions`.
         size: dimensions of vectors that are trained here; None: `TRAINED_SIZE`.
         tokenizer: the vocabulary.
         captions: of the training split, in a fixed order.
@@ -101,8 +101,9 @@ def _vector_of(word: str, vectors: Mapping[str, np.ndarray]) -> np.ndarray | Non
 
 
 def _table(vector_of_token: Mapping[int, np.ndarray], count: int, seed: int) -> np.ndarray:
-    """Found vectors, and noise like them, all divided by one number: angles and relative lengths
-    stay.
+    """The table of found vectors, and noise like them for the other tokens.
+
+    All are divided by one number, which keeps angles and relative lengths.
     """
     vectors = np.stack([*vector_of_token.values()]).astype(np.float32)
     table = np.random.default_rng(seed).normal(vectors.mean(axis=0), vectors.std(axis=0), (count, vectors.shape[1]))
@@ -126,7 +127,10 @@ def check_vectors(kind: str, path: str | None) -> None:
 
 
 def _trained_rows(tokenizer: CaptionTokenizer, captions: Iterable[str], size: int, seed: int) -> Rows:
-    """Skip-gram with negative sampling; one worker, so that a seed gives the same vectors each time."""
+    """Train word2vec: skip-gram with negative sampling.
+
+    A single worker makes the result depend on the seed alone.
+    """
     sentences = [[tokenizer.token(i) for i in tokenizer.encode(caption)] for caption in captions]
     model = _gensim().Word2Vec(
         sentences, vector_size=size, window=5, min_count=1, sg=1, negative=5, epochs=10, seed=seed % 2**32, workers=1
@@ -162,9 +166,7 @@ def _file_rows(path: Path, wanted: Wanted, head: int | None = None) -> Rows:
 
 
 def _binary_rows(path: Path, head: int | None) -> Rows:
-    """The first `head` rows, or all; gensim holds all of them in memory, while text files are
-    streamed.
-    """
+    """The rows of a binary file, or the first `head`; gensim loads them into memory at once."""
     try:
         vectors = _gensim().KeyedVectors.load_word2vec_format(str(path), binary=True, limit=head)
     except (ValueError, EOFError, OSError, MemoryError) as error:
@@ -173,9 +175,7 @@ def _binary_rows(path: Path, head: int | None) -> Rows:
 
 
 def _text_rows(path: Path, wanted: Wanted) -> Rows:
-    """One row at a time: a word and its numbers; word2vec's first line has two numbers, rows and
-    dimensions.
-    """
+    """The rows of a text file, read one by one."""
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             yield from _parsed(path, cast(BinaryIO, file), wanted)
@@ -192,7 +192,7 @@ def _parsed(path: Path, file: Iterable[bytes], wanted: Wanted) -> Rows:
             continue
         width, rows = width or len(fields) - 1, rows + 1
         if len(fields) > width + 1 > 1 and not _is_number(fields[1]):
-            continue  # a word with blanks, as GloVe 840B has some; words of captions have none
+            continue  # a word with blanks: GloVe 840B has some, captions have none
         word = fields[0].decode("utf-8", "replace")
         if len(fields) != width + 1 or width < 1:
             raise _malformed(path, number, f"a word and its {width or ''} numbers".replace("  ", " "), line)

@@ -1,4 +1,4 @@
-"""Bundle + data -> scores of its captions, and how far its attention can be trusted."""
+"""Evaluating a bundle on data: scores of its captions, and tests of its attention."""
 
 from seesay.evaluation.caption_scores import Evaluation, evaluate
 

@@ -1,4 +1,4 @@
-"""How far a model's attention can be trusted: where it lies, what it does, and what is lost without it."""
+"""Measurements of a model's attention: where it lies, and how the words depend on it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from seesay.metrics.statistics import area_under_curve, rank_correlation
 from seesay.runtime import CaptionModel
 from seesay.runtime.occlusion import occlusion_falls, patch_grid
 
-HIDDEN = 0.25  # share of the photo that is hidden for figures of a single share
-PHOTOS = 60  # for measurements that hide parts of photos, with some hundred captions a photo
+HIDDEN = 0.25  # share of the photo that is hidden where only one share is measured
+# photos for measurements that hide parts, which score a sentence hundreds of times for each photo
+PHOTOS = 60
 
 
 @dataclass(frozen=True)
@@ -35,10 +36,11 @@ class AttentionReport:
         insertion: the falls when everything else is hidden.
         occlusion: rank correlation, -1 to 1, of each word's map with its falls when single regions
             are hidden.
-        absent: how well flat maps and small falls recognise named things that are absent
+        absent: how well flat maps and small falls detect named things that are absent
             (`absent_words`).
-        torch: what needs the torch model, or why it was not measured: `swap`, the falls where the weights are
-            replaced, and `randomised`, how much of the maps is left where the decoder's weights are random.
+        torch: measurements that need the torch model, or why they are missing: `swap`, the falls
+            when the attention weights are replaced, and `randomised`, how similar the maps are when
+            the decoder's weights are random.
     """
 
     own: dict[str, dict[str, MapScores]]
@@ -105,7 +107,7 @@ def evaluate_attention(
         photos: the number of random photos for measurements that hide parts; localisation uses all
             photos.
         seed: of that draw and of random areas.
-        advance: called after each photo, as often as `steps` says at most.
+        advance: called after each photo, at most `steps` times in all.
     """
     boxed = [record for record in records if record.objects and record.id in captions]
     own = [word for record in boxed for word in named_words(captions[record.id], record)]
@@ -157,7 +159,7 @@ def _occlusion(
     captions: Mapping[str, Caption],
     advance: Callable[[], None] | None,
 ) -> Share:
-    """Over words that name things with a box."""
+    """Rank correlation of attention and occlusion, over words that name things with a box."""
     grid = model.bundle.grid
     values: list[float] = []
     photos: list[str] = []
@@ -175,8 +177,10 @@ def _occlusion(
 def _absent(
     model: CaptionModel, records: Sequence[CaptionRecord], captions: Mapping[str, Caption], seed: int
 ) -> dict[str, Any]:
-    """AUC of two signs that a named thing is absent: a flat map, and a small fall when the attended
-    part is hidden.
+    """How well two signs detect that a named thing is absent from the photo (AUC).
+
+    The signs are a flat map, and a small fall of the word's log-probability when the attended part
+    is hidden.
     """
     present = [_sentence(record, captions[record.id]) for record in records]
     missing = [
@@ -211,7 +215,7 @@ def deletion_falls(model: CaptionModel, sentences: Sequence[Sentence], seed: int
 def _in_torch(
     model: CaptionModel, records: Sequence[CaptionRecord], captions: Mapping[str, Caption], seed: int
 ) -> dict[str, Any]:
-    """What needs the torch model of the bundle, in float32; or why it was not measured."""
+    """Measurements that need the bundle's torch model, in float32, or why they are missing."""
     try:
         from seesay.evaluation.with_torch.randomised import randomised
         from seesay.evaluation.with_torch.sentences import torch_sentences

@@ -1,4 +1,4 @@
-"""Captions the photos of a data set on ONNX Runtime, as users would, and scores the captions."""
+"""Captioning the photos of a data set as users do, and scoring the captions."""
 
 from __future__ import annotations
 
@@ -97,12 +97,12 @@ def evaluate(
     Args:
         model: the model.
         records: photos with references.
-        beam: None takes the bundle's own.
+        beam: beam width; None for the bundle's.
         official: True requires pycocoevalcap's tokeniser and METEOR, False leaves them out, None
             uses them if installed.
         training_captions: for the share of novel captions.
         advance: called after each photo.
-        grounding: the objects of each picture by record id, with their boxes, where the data tells them.
+        grounding: the objects of each picture by record id, with their boxes, if the data has them.
 
     Raises:
         DataError: more than a tenth of the photos cannot be read.

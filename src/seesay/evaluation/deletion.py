@@ -1,4 +1,4 @@
-"""Does the model need what it looked at? Parts of the photo are hidden, and its words become less likely."""
+"""Deletion and insertion: how far words become less likely when parts of the photo are hidden."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Sentence:
         photo: its name.
         picture: the upright photo.
         text: the sentence.
-        words: the naming ones, with their positions, maps and log-probabilities.
+        words: the words that name things, with their positions, maps and log-probabilities.
     """
 
     photo: str
@@ -42,7 +42,8 @@ class Fall:
         fill: what hides: "mean", "blur" or "road".
         share: of the photo's area that is hidden (deletion) or alone is shown (insertion).
         falls: for each of `AREAS` the mean fall.
-        gaps: for each area but `top`: the fall of `top` minus that one's, word by word.
+        gaps: for each area except `top`, the mean difference of a word's fall for `top` and for the
+            area.
     """
 
     fill: str
@@ -60,14 +61,14 @@ def deletion(
     seed: int = 0,
     advance: Callable[[], None] | None = None,
 ) -> list[Fall]:
-    """Hide the most attended part of the photo and parts to compare with, and score the sentence again.
+    """Score sentences again while the most attended or another part of the photo is hidden.
 
     Args:
-        model: scores.
+        model: scores the sentences.
         sentences: with their maps.
-        insert: hide everything but the part instead. A part that shows what the word needs makes it fall less,
-            so gaps below 0 speak for it.
-        fills, shares: what to try.
+        insert: hide everything except the part. A part that shows what the word depends on makes
+            the word fall less, so good attention has gaps below 0.
+        fills, shares: how to hide, and how much of the photo.
         seed: of the random areas and of noise.
         advance: called after each sentence.
 
@@ -75,7 +76,7 @@ def deletion(
         One `Fall` for each fill and share.
     """
     random = np.random.default_rng(seed)
-    measured: dict[tuple[str, float], dict[str, list[float]]] = {}
+    measured = {(fill, share): {area: [] for area in AREAS} for share in shares for fill in fills}
     photos: list[str] = []
     for sentence in sentences:
         others = other_words(sentence.words)
@@ -83,20 +84,22 @@ def deletion(
             photos.append(word.photo)
             for share in shares:
                 areas = _areas(word, other, share, random)
+                hidden = {area: ~part if insert else part for area, part in areas.items()}
                 for fill in fills:
-                    falls = measured.setdefault((fill, share), {area: [] for area in AREAS})
-                    hidden = {a: ~regions if insert else regions for a, regions in areas.items()}
-                    pictures = [hide(sentence.picture, regions, fill, seed) for regions in hidden.values()]
-                    values = dict(zip(hidden, falls_of(model, pictures, sentence.text, word), strict=True))
-                    for area in AREAS:
-                        falls[area].append(values.get(area, float("nan")))
+                    pictures = [hide(sentence.picture, part, fill, seed) for part in hidden.values()]
+                    falls = falls_of(model, pictures, sentence.text, word)
+                    by_area = dict(zip(hidden, falls, strict=True))
+                    for area, values in measured[fill, share].items():
+                        values.append(by_area.get(area, float("nan")))
         if advance:
             advance()
+    if not photos:
+        return []
     return [_summary(fill, share, falls, photos) for (fill, share), falls in measured.items()]
 
 
 def falls_of(model: CaptionModel, pictures: Sequence[Image.Image], text: str, word: NamedWord) -> list[float]:
-    """How far a word of a sentence falls below its log-probability on each of some changed photos."""
+    """The fall of a word's log-probability on each of several changed photos."""
     return [word.logprob - logprobs[word.position] for logprobs in word_logprobs(model, pictures, text)]
 
 

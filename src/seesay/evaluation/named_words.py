@@ -1,4 +1,4 @@
-"""Finds the words of a caption that name things, and the boxes of these things."""
+"""Finding the words of a caption that name things, and the boxes of these things."""
 
 from __future__ import annotations
 
@@ -46,8 +46,9 @@ def mentioned_words(caption: Caption, record: CaptionRecord, number: int) -> tup
 
 
 def absent_words(caption: Caption, record: CaptionRecord) -> tuple[NamedWord, ...]:
-    """Words for things of known kinds that no reference names and no box shows; their `boxes` are
-    empty.
+    """Words for things of known kinds that neither references nor boxes contain.
+
+    Their `boxes` are empty.
     """
     reference_nouns = {singular(word) for reference in record.captions for word in split_words(reference)}
     boxed_nouns = {name for thing in record.objects for name in thing.names}

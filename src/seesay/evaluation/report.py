@@ -1,4 +1,4 @@
-"""Chooses the photos and figures of the report page of an evaluation."""
+"""Choosing the photos and figures of an evaluation's report page."""
 
 from __future__ import annotations
 
@@ -23,18 +23,17 @@ CIDER_STEP = 20  # width of a bar, x100
 def report(
     path: str | Path, result: Evaluation, records: Sequence[CaptionRecord], title: str, photos: int = 12
 ) -> Path:
-    """Write an evaluation as an HTML page: figures, then the best, middling, worst and some
-    unselected captions.
+    """Write an evaluation as an HTML page: figures, then photos with their captions.
 
-    The page holds the photos (reduced) and their captions: check whose they are before you pass it
-    on.
+    There are sections with the best, middling, worst and some unselected captions. The page
+    contains the photos (at reduced size) and references, which may not be yours to publish.
 
     Args:
         path: the file.
         result: the evaluation.
         records: the photos and references of the evaluation.
         title: heading, plain text.
-        photos: photos in each section; at most a third of all photos in those chosen by CIDEr-D.
+        photos: photos in each section; in those chosen by CIDEr-D at most a third of all photos.
 
     Returns:
         The path.
@@ -89,7 +88,7 @@ def _judged(
             image = open_photo(records[name].image)
             if boxes:
                 image = draw_boxes(image, (box for thing in records[name].objects for box in thing.boxes))
-        except PhotoError as error:  # memory for its full size is short, or it is gone meanwhile
+        except PhotoError as error:  # too large for the memory at full size, or deleted meanwhile
             image, caption = None, Failure(caption.image, error.reason)
         yield ScoredPhoto(image, caption, per_photo[name]["cider"], records[name].captions)
 

@@ -1,30 +1,33 @@
-"""draw_figure: a picture that shows the attention of each word of a caption."""
+"""Drawing a figure that shows the attention of each word of a caption."""
 
 from __future__ import annotations
 
 import math
 from pathlib import PurePath
 
-from PIL import Image, ImageDraw
+from PIL import Image
 
 from seesay.caption import Caption
-from seesay.explain.lettering import drawable, fit, percent, width, wrap
+from seesay.explain.lettering import fit, percent, width, wrap, write_text
 from seesay.explain.overlay import draw_overlay
 
 INK, MUTED, PAPER = (28, 27, 25), (128, 122, 112), (255, 255, 255)
 MARGIN, GAP = 36, 20
-TILE_AREA, LONGEST, NARROWEST = 248 * 186, 400, 132  # the same area for every photo, except very elongated ones
+# the same area for every photo, except very elongated ones
+TILE_AREA, LONGEST, NARROWEST = 248 * 186, 400, 132
 HEADING, LABEL, SMALL = 30, 20, 15
 LABEL_HEIGHT = 38
 
 
 def draw_figure(image: Image.Image, caption: Caption, columns: int | None = None) -> Image.Image:
-    """The panel of Show, Attend and Tell: the caption, the photo, then a tile for each word with its attention.
+    """The caption, the photo, and for each word a tile with its attention.
+
+    Figures of Show, Attend and Tell look like this.
 
     Args:
         image: the upright photo, any mode and size.
         caption: its caption; the tile of each word also has its probability.
-        columns: tiles in a row; None: 4 to 6, whichever leaves the fewest gaps.
+        columns: tiles in a row; None: 4, 5 or 6, whichever leaves the fewest gaps.
 
     Returns:
         an RGB image on white. Tiles have about 248 x 186 pixels whatever the photo's size.
@@ -42,7 +45,7 @@ def draw_figure(image: Image.Image, caption: Caption, columns: int | None = None
     rows = math.ceil(tiles / columns)
     canvas = Image.new("RGB", (inner + 2 * MARGIN, top + rows * (cell[1] + GAP) - GAP + MARGIN), PAPER)
     for line, text in enumerate(heading):
-        _write(canvas, (MARGIN, MARGIN + round(line * HEADING * 1.3)), text, HEADING, INK)
+        write_text(canvas, (MARGIN, MARGIN + round(line * HEADING * 1.3)), text, HEADING, INK)
     for index, tile in enumerate(_tiles(photo, caption, cell)):
         row, column = divmod(index, columns)
         canvas.paste(tile, (MARGIN + column * (cell[0] + GAP), top + row * (cell[1] + GAP)))
@@ -79,15 +82,8 @@ def _tile(photo: Image.Image, cell: tuple[int, int], label: str, note: str, ink:
     tile.paste(photo, (0, 0))
     size = LABEL if note else SMALL
     base = photo.height + 27
-    room = cell[0] - (width(note, SMALL) + 10 if note else 0)
-    _write(tile, (0, base), fit(label, size, room), size, ink, anchor="ls")
+    max_width = cell[0] - (width(note, SMALL) + 10 if note else 0)
+    write_text(tile, (0, base), fit(label, size, max_width), size, ink, anchor="ls")
     if note:
-        _write(tile, (cell[0] - width(note, SMALL), base), note, SMALL, MUTED, anchor="ls")
+        write_text(tile, (cell[0] - width(note, SMALL), base), note, SMALL, MUTED, anchor="ls")
     return tile
-
-
-def _write(
-    canvas: Image.Image, xy: tuple[float, float], text: str, size: int, ink: tuple[int, int, int], anchor: str = "la"
-) -> None:
-    text, font = drawable(text, size)
-    ImageDraw.Draw(canvas).text(xy, text, ink, font, anchor=anchor)

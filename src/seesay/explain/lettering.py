@@ -1,4 +1,4 @@
-"""Text for Pillow: fonts that have the letters, and lines that fit a width."""
+"""Drawing text with Pillow: choosing fonts, and fitting text into a width."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
-# Pillow's bundled font covers little more than ASCII; these are looked up by name among the system's fonts.
+# Pillow's bundled font covers little more than ASCII; these are looked up by name among the
+# system's fonts.
 SYSTEM_FONTS = (
     "DejaVuSans.ttf",
     "NotoSans-Regular.ttf",
@@ -35,10 +36,10 @@ def percent(logprob: float) -> str:
 
 
 def drawable(text: str, size: float) -> tuple[str, Font]:
-    """Choose a font for a text, and return the text with what the font cannot draw replaced.
+    """Choose a font for a text, and replace the letters that the font lacks.
 
-    The font is Pillow's bundled one if it has every letter, else the system font that lacks the fewest. Letters that it
-    lacks lose their accents, which reads better than empty boxes.
+    The font is Pillow's bundled one if it has every letter, else the system font that lacks the
+    fewest. Missing letters are drawn without their accents.
     """
     fonts = (bundled(size), *(() if text.isascii() else system_fonts(size)))
     font = min(fonts, key=lambda font: sum(not has_glyph(font, letter) for letter in text))
@@ -69,7 +70,10 @@ def system_fonts(size: float) -> tuple[Font, ...]:
 
 @lru_cache(maxsize=4096)
 def has_glyph(font: Font, letter: str) -> bool:
-    """Whether a font has a letter: it draws it differently from U+FFFF, which no font has."""
+    """Whether a font has a letter.
+
+    If so, the letter looks different from U+FFFF, which no font has.
+    """
     return letter.isspace() or _drawn(font, letter) != _drawn(font, "\uffff")
 
 
@@ -85,22 +89,44 @@ def width(text: str, size: float) -> float:
     return font.getlength(text)
 
 
-def fit(text: str, size: float, room: float) -> str:
-    """The text, shortened with an ellipsis if it is wider than `room` pixels."""
-    if width(text, size) <= room:
+def fit(text: str, size: float, max_width: float) -> str:
+    """The text, shortened with an ellipsis if it is wider than `max_width` pixels."""
+    if width(text, size) <= max_width:
         return text
-    while text and width(f"{text}...", size) > room:
+    while text and width(f"{text}...", size) > max_width:
         text = text[:-1]
     return f"{text}..."
 
 
-def wrap(text: str, size: float, room: float) -> list[str]:
-    """Break a text at spaces into lines of at most `room` pixels; wider words are shortened."""
+def wrap(text: str, size: float, max_width: float) -> list[str]:
+    """Break a text at spaces into lines up to `max_width` pixels; wider words are shortened."""
     lines: list[str] = []
     for word in text.split():
         joined = f"{lines[-1]} {word}" if lines else word
-        if lines and width(joined, size) <= room:
+        if lines and width(joined, size) <= max_width:
             lines[-1] = joined
         else:
-            lines.append(fit(word, size, room))
+            lines.append(fit(word, size, max_width))
     return lines
+
+
+def write_text(
+    canvas: Image.Image,
+    xy: tuple[float, float],
+    text: str,
+    size: int,
+    ink: tuple[int, int, int],
+    anchor: str = "la",
+) -> None:
+    """Draw a line of text.
+
+    Args:
+        canvas: is drawn on.
+        xy: the position of the anchor in pixels.
+        text: replaced as by `drawable`.
+        size: of the font, in pixels.
+        ink: RGB.
+        anchor: Pillow's, such as "la" for the upper left corner.
+    """
+    text, font = drawable(text, size)
+    ImageDraw.Draw(canvas).text(xy, text, ink, font, anchor=anchor)

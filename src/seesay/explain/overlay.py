@@ -1,12 +1,13 @@
-"""Attention weights -> light and shade on the photo.
+"""Showing attention weights as light and shade on the photo.
 
-A weight's brightness is its ratio to the uniform weight 1/P (of P regions attended to equally) on a log scale:
+The brightness of a region is the ratio of its weight to the uniform weight 1/P, on a log scale:
 
     heat = 1/2 + log(weight * P) / log(P), clipped to [0, 1]
 
-0 (dark) is 1/sqrt(P) of the uniform weight or less, 1/2 (the photo unchanged) the uniform weight, and 1 (fully lit)
-sqrt(P) times the uniform weight or more. The scale does not depend on the map's extremes, so that noise around uniform
-looks like noise, and the maps of two words can be compared.
+P is the number of regions. 1/2, the uniform weight, leaves the photo unchanged; 1 (fully lit) is
+sqrt(P) times the uniform weight or more, and 0 (dark) is 1/sqrt(P) of it or less. The scale does
+not depend on the map's extremes, so a nearly uniform map looks uniform, and the maps of two words
+can be compared.
 """
 
 from __future__ import annotations
@@ -20,7 +21,9 @@ from seesay.geometry import Box, region_box
 
 SHADE, SHADE_OPACITY = (0, 0, 0), 0.74
 GLOW, GLOW_OPACITY = (255, 170, 20), 0.42
-FULL_FALL = 0.25  # of a log-probability: the word is a fifth less likely; one patch of 64 seldom costs more
+# A fall of the log-probability by this much is shown fully lit. It makes a word a fifth less likely;
+# hiding one patch of 64 seldom costs more.
+FULL_FALL = 0.25
 
 
 def heat(attention: np.ndarray) -> np.ndarray:
@@ -53,14 +56,14 @@ def fall_heat(falls: np.ndarray) -> np.ndarray:
         falls: (rows, cols), from `CaptionModel.occlusion`.
 
     Returns:
-        (rows, cols) float32 in [0, 1]; 0.5 for no change, 1 for a fall of `FULL_FALL` or more, below 0.5 where the
-        word became likelier.
+        (rows, cols) float32 in [0, 1]; 0.5 for no change, 1 for a fall of `FULL_FALL` or more,
+        below 0.5 where the word became likelier.
     """
     return np.clip(0.5 + np.asarray(falls) / (2 * FULL_FALL), 0, 1).astype(np.float32)
 
 
 def heat_map(attention: np.ndarray, size: tuple[int, int], smooth: bool = True) -> np.ndarray:
-    """`heat` resized to a photo: region (r, c) covers its `seesay.geometry.region_box`, whatever the aspect ratio.
+    """`heat` resized to a photo: region (r, c) covers its `seesay.geometry.region_box`.
 
     Args:
         attention: (rows, cols) weights, >= 0, summing to 1.

@@ -1,4 +1,4 @@
-"""A self-contained HTML page of photos and captions that shows the attention of each word; it needs no network."""
+"""A self-contained HTML page of captioned photos that shows the attention of each word."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def render_page(items: Iterable[Item], title: str = "seesay") -> str:
     """The page as one self-contained HTML document.
 
     Args:
-        items: upright photos (any mode and size), in this order, with their captions or a Failure. Of a list of
-            captions the first one is shown word by word, the others below it.
+        items: upright photos (any mode and size), in this order, with their captions or a Failure.
+            Of a list of captions the first one is shown word by word, the others below it.
         title: heading and window title, plain text.
 
     Raises:
@@ -127,16 +127,16 @@ def item_html(
     several: str = "alternatives",
     needed: np.ndarray | None = None,
 ) -> str:
-    """One photo and its caption as HTML; the page's script lights up the photo for each word.
+    """One photo and its caption as HTML, whose words the page's script makes interactive.
 
     Args:
         image: the upright photo; None for a Failure.
         result: its caption, a list of captions, or a Failure, whose file name and reason are shown.
         long_side: pixels; larger photos are shrunk to it.
         below: HTML under the caption.
-        several: what a list of captions is called.
-        needed: (words, rows, cols) falls from `CaptionModel.occlusion` for the first caption, which the page can show
-            in place of the attention.
+        several: the heading of a list of captions.
+        needed: (words, rows, cols) falls from `CaptionModel.occlusion` for the first caption, which
+            the page can show in place of the attention.
     """
     if isinstance(result, Failure):
         name = f"{PurePath(result.image).name}: " if result.image else ""
@@ -247,7 +247,7 @@ def read_template(name: str) -> str:
 
 
 def page_script() -> str:
-    """The script that lights up photos under the words of figures, whenever these come into the page."""
+    """The script that lights up the photo under a figure's words, in figures added later too."""
     colours = {"shade": (*SHADE, SHADE_OPACITY), "glow": (*GLOW, GLOW_OPACITY)}
     return fill_template("page.js", colours=json.dumps(colours))
 

@@ -22,7 +22,8 @@ class ScoredPhoto:
 
     Attributes:
         image: upright, any mode and size; None where it cannot be opened.
-        caption: the model's, with attention; or a Failure with the reason why the photo is missing.
+        caption: the model's caption with attention, or a Failure with the reason why the photo is
+            missing.
         cider: CIDEr-D of the caption, 0 to 10; shown x100.
         references: captions that people wrote.
     """

@@ -1,1 +1,1 @@
-"""Torch model -> bundle (weights, ONNX graphs, quantised graphs), and back. Needs torch and onnx."""
+"""Torch model -> bundle (weights, ONNX graphs, quantised graphs), and back; needs torch, onnx."""

@@ -1,4 +1,4 @@
-"""Calibration: the range of each activation that is quantised, over photos and sentences about them."""
+"""Calibration: the ranges of the activations to quantise, over photos and sentences."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ class Observer:
     Args:
         model: its weights inside.
         tensors: the other tensors.
-        optimise: whether ONNX Runtime may fuse operations. Without, quantisation is simulated in float32, alike on
-            every CPU.
+        optimise: whether ONNX Runtime may fuse operations. If not, quantisation is simulated in
+            float32, with the same result on every CPU.
     """
 
     def __init__(self, model: onnx.ModelProto, tensors: Iterable[str] = (), optimise: bool = True) -> None:
@@ -93,7 +93,7 @@ class Observer:
 
 
 def _decoder_steps(encoder: Observer, decoder: Observer, images: np.ndarray) -> Iterator[dict[str, np.ndarray]]:
-    """What the decoder's observer gives at each step of BEAMS sentences about each photo."""
+    """The decoder's tensors at each step of BEAMS sentences about each photo."""
     random = np.random.default_rng(0)
     for image in images:
         encoded = encoder({"images": image[None]})
@@ -108,7 +108,10 @@ def _decoder_steps(encoder: Observer, decoder: Observer, images: np.ndarray) -> 
 
 
 def _next_tokens(logprobs: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """(1, K, V) -> (1, K): sampled from the model for every second sentence, uniformly for the others."""
+    """The next tokens, (1, K, V) -> (1, K).
+
+    They are sampled from the model for every second sentence and uniformly for the others.
+    """
     sampled = (logprobs + random.gumbel(size=logprobs.shape)).argmax(-1)
     return np.where(np.arange(BEAMS) % 2, sampled, random.integers(EOS, logprobs.shape[-1], sampled.shape))
 

@@ -1,4 +1,4 @@
-"""ONNX external data: large weights of a graph become references into the bundle's safetensors file."""
+"""ONNX external data: a graph refers to its large weights in the bundle's safetensors file."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from seesay.export.onnx_module import SMALL, replace_all
 def point_into(model: onnx.ModelProto, weights: Path) -> None:
     """Replace each large initializer by float16 external data in `weights`.
 
-    The graph casts (and, where it has to, transposes) these tensors; ONNX Runtime does that once, when it loads the
-    graph. Tensors that the export computed from several weights, such as standardised convolutions, are not in the
-    file and stay in the graph.
+    The graph casts and, if necessary, transposes these tensors, which ONNX Runtime does once, when
+    it loads the graph. Tensors that the export computed from several weights, such as standardised
+    convolutions, are not in the file and stay in the graph.
     """
     in_file = _tensors_in(weights)
     nodes, initializers = [], []
@@ -38,7 +38,8 @@ def point_into(model: onnx.ModelProto, weights: Path) -> None:
         cast_to = f"{name}.saved" if transposed else name
         nodes.append(helper.make_node("Cast", [f"{name}.half"], [cast_to], to=TensorProto.FLOAT))
         if transposed:
-            nodes.append(helper.make_node("Transpose", [cast_to], [name]))  # without `perm` it reverses all axes
+            # without `perm` it reverses all axes
+            nodes.append(helper.make_node("Transpose", [cast_to], [name]))
     replace_all(model.graph.initializer, initializers)
     replace_all(model.graph.node, [*nodes, *model.graph.node])
 

@@ -18,7 +18,8 @@ ConvNorm = tuple[nn.Conv2d, nn.BatchNorm2d]
 def fold_batch_norms(model: Captioner) -> None:
     """Move the scale of each batch norm into the convolution before it.
 
-    The norm stays in the model, as a plain bias, so that module structure and names of weights do not change.
+    The norm stays in the model and then only adds a bias, so that modules and names of weights do
+    not change.
     """
     _fold(model, _conv_norm_pairs(model), _regions(model))
 
@@ -40,7 +41,8 @@ def norms_as_biases(model: Captioner) -> Captioner:
 def _fold(model: Captioner, pairs: Sequence[ConvNorm], expected: Tensor) -> None:
     """Fold the pairs, except those that would change the regions.
 
-    Those have a convolution whose output is also read elsewhere. They are found by bisection.
+    Folding changes the regions if another module also reads the convolution's output. Such pairs
+    are found by bisection.
 
     Args:
         pairs: convolutions, each with its batch norm.
@@ -74,7 +76,7 @@ def _is_bias(norm: nn.BatchNorm2d) -> bool:
 
 
 def _conv_norm_pairs(model: Captioner) -> list[ConvNorm]:
-    """Each batch norm whose input is the output of a convolution, with that convolution; found by hooks."""
+    """Find, by hooks, each batch norm whose input is the output of a convolution."""
     made_by: dict[int, nn.Conv2d] = {}  # id of a tensor -> the convolution
     pairs: list[ConvNorm] = []
     alive: list[Tensor] = []  # keeps the ids unique meanwhile
@@ -95,4 +97,4 @@ def _conv_norm_pairs(model: Captioner) -> list[ConvNorm]:
 
 @torch.no_grad()
 def _regions(model: Captioner) -> Tensor:
-    return model.encoder(model.encoder.noise()).regions
+    return model.encoder(model.encoder.example_images()).regions

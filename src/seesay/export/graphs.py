@@ -1,4 +1,7 @@
-"""The ONNX graphs of a bundle, exported from the torch model; their weights lie in the safetensors file."""
+"""The ONNX graphs of a bundle, exported from the torch model.
+
+Their weights are in the bundle's safetensors file.
+"""
 
 from __future__ import annotations
 
@@ -22,12 +25,13 @@ from seesay.export.onnx_module import export_graph
 from seesay.export.quantise import conv_inputs, matmul_inputs, quantise_decoder, quantise_encoder
 from seesay.models.captioner import Captioner
 
-MAX_GRAPH_BYTES = 2**31 - 2**24  # of a graph with its weights inside: protobuf's limit, less a margin
-MAX_ERROR = 0.12  # relative error of the memory; an encoder that quantisation changes more is not quantised
+# of a graph with its weights inside: protobuf's limit, less a margin
+MAX_GRAPH_BYTES = 2**31 - 2**24
+MAX_ERROR = 0.12  # relative error of the memory above which the encoder is not quantised
 
 
 class EncoderGraph(nn.Module):
-    """images -> memory and initial state: runs once for a photo."""
+    """images -> memory and initial state; runs once for each photo."""
 
     def __init__(self, captioner: Captioner) -> None:
         super().__init__()
@@ -39,7 +43,7 @@ class EncoderGraph(nn.Module):
 
 
 class DecoderGraph(nn.Module):
-    """tokens, state, memory -> log-probabilities, attention, next state: runs once for a word."""
+    """tokens, state, memory -> log-probabilities, attention, next state; runs once per word."""
 
     def __init__(self, captioner: Captioner) -> None:
         super().__init__()
@@ -51,7 +55,9 @@ class DecoderGraph(nn.Module):
 
 
 def half_precision(captioner: Captioner) -> Captioner:
-    """A copy in eval mode as a bundle holds it: batch norms folded, matrices rounded to float16 values.
+    """A copy as a bundle stores it: batch norms folded, matrices rounded to float16 values.
+
+    It is in eval mode and still has float32 tensors.
 
     Raises:
         BundleError: a weight is not finite in half precision.
@@ -69,7 +75,8 @@ def half_precision(captioner: Captioner) -> Captioner:
 def _is_halved(tensor: Tensor) -> bool:
     """Whether a weight is saved in half precision.
 
-    Matrices and filters are: they make up the size. Vectors are few, and folded norms need their precision.
+    Matrices and filters are, because they make up nearly all of the size. Vectors are not, because
+    folded norms need the precision.
     """
     return tensor.is_floating_point() and tensor.ndim > 1
 
@@ -98,7 +105,8 @@ def _demo_images(model: Captioner) -> np.ndarray:
 def _quantised(encoder: onnx.ModelProto, decoder: onnx.ModelProto, images: np.ndarray) -> dict[str, onnx.ModelProto]:
     """The quantised graphs by file name.
 
-    The decoder's; the encoder's where it can be quantised with a small error; none for models that are too large.
+    The encoder's is included if it can be quantised with a small error. Models that are too large
+    have none.
     """
     if sum(len(tensor.raw_data) for tensor in encoder.graph.initializer) > MAX_GRAPH_BYTES:
         return {}
@@ -121,7 +129,7 @@ def _relative_error(encoder: onnx.ModelProto, quantised: onnx.ModelProto, images
 
 
 def _export_encoder(model: Captioner) -> onnx.ModelProto:
-    images, dynamic = model.encoder.noise(2), ({0: torch.export.Dim.DYNAMIC},)
+    images, dynamic = model.encoder.example_images(2), ({0: torch.export.Dim.DYNAMIC},)
     with torch.inference_mode():
         memory = model.prepare(images)
         outputs = [*_names("memory", memory), *_names("state", model.decoder.start(memory, 1))]
@@ -132,14 +140,16 @@ def _export_decoder(model: Captioner) -> onnx.ModelProto:
     decoder, dim = model.decoder, torch.export.Dim.DYNAMIC
     tokens = torch.zeros(2, 3, dtype=torch.int64)  # (B, K)
     with torch.inference_mode():
-        memory = model.prepare(model.encoder.noise(2))
+        memory = model.prepare(model.encoder.example_images(2))
         state = decoder.start(memory, 3)
-        for _ in range(2):  # torch.export would take lengths of 0 and 1 of a growing cache as constants
+        for _ in range(2):  # torch.export would treat a cache length of 0 or 1 as a constant
             state = decoder.step(tokens, state, memory).state
     inputs = ["tokens", *_names("state", state), *_names("memory", memory)]
     outputs = ["logprobs", "attention", *_names("next", state)]
-    memory, state = _map(Tensor.clone, memory), _map(Tensor.clone, state)  # inference tensors cannot be exported
-    grows = {3: dim} if state[0].ndim > 3 else {}  # a cache (B, K, 2 heads, T, ...), not a state (B, K, H)
+    # inference tensors cannot be exported
+    memory, state = _map(Tensor.clone, memory), _map(Tensor.clone, state)
+    # a cache (B, K, 2 heads, T, ...), not a state (B, K, H)
+    grows = {3: dim} if state[0].ndim > 3 else {}
     of_state = tuple({0: dim, 1: dim, **grows} for _ in state)
     of_memory = _map(lambda _: {0: dim}, memory)
     dynamic = ({0: dim, 1: dim}, of_state, of_memory)
@@ -157,7 +167,7 @@ def _map(function: Callable[[Tensor], Any], tensors: Any) -> Any:
 
 
 def _names(prefix: str, tensors: Any) -> list[str]:
-    """Names of the tensors of a (nested) tuple: PREFIX.FIELD in a NamedTuple, PREFIX.INDEX in a plain one."""
+    """Names of the tensors of a (nested) tuple: PREFIX.FIELD, or PREFIX.INDEX in a plain tuple."""
     if isinstance(tensors, Tensor):
         return [prefix]
     keys = getattr(tensors, "_fields", range(len(tensors)))

@@ -1,4 +1,4 @@
-"""Bundle -> torch model."""
+"""Loading a bundle as a torch model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 from torch import nn
 
-from seesay.bundle.fields import refused
+from seesay.bundle.errors import refused
 from seesay.bundle.format import Bundle
 from seesay.bundle.weights_file import WEIGHTS, check_weights
 from seesay.config import Recipe
@@ -27,24 +27,28 @@ def load_captioner(bundle: Bundle, recipe: Recipe | None = None) -> Captioner:
 
     Args:
         bundle: opened.
-        recipe: to build the model by in place of the bundle's: the same model, with another dropout, say.
+        recipe: builds the model in place of the bundle's recipe; it must describe the same model,
+            but may have another dropout, for example.
 
     Raises:
-        BundleError: this version cannot use the recipe, or the weights do not fit the recipe's model: the bundle is
-            forged, or another version of timm builds the encoder differently.
+        BundleError: this version cannot use the recipe, or the weights do not fit the recipe's
+            model, because the bundle is forged or another version of timm builds the encoder
+            differently.
     """
     recipe = recipe or bundle_recipe(bundle)
     stored = {name: entry.shape for name, entry in check_weights(bundle.folder).items()}
     vocabulary = _refuse_misfits(bundle, recipe, stored)
     encoder = _build_encoder(bundle, recipe, stored)
-    with torch.device("meta"):  # shapes without memory, of which a forged recipe may ask any amount
+    # shapes without memory, because a forged recipe may ask for any amount
+    with torch.device("meta"):
         table = torch.zeros(1, 1, device="cpu").expand(vocabulary).numpy()
         sketch = build_decoder(recipe, encoder, len(bundle.tokenizer), table)
     _compare(bundle, "decoder.", sketch, stored)
     state = load_file(bundle.folder / WEIGHTS)
-    table = state[WORDS].float().numpy()  # for their width: the file of pretrained vectors may be gone by now
+    # determines the width; the file of pretrained vectors may no longer exist
+    table = state[WORDS].float().numpy()
     captioner = Captioner(encoder, build_decoder(recipe, encoder, len(bundle.tokenizer), table))
-    captioner.load_state_dict(state)  # copies half into single
+    captioner.load_state_dict(state)  # converts half to single precision
     return captioner.eval()
 
 
@@ -62,7 +66,7 @@ def bundle_recipe(bundle: Bundle) -> Recipe:
 
 
 def _refuse_misfits(bundle: Bundle, recipe: Recipe, stored: Mapping[str, Shape]) -> Shape:
-    """Check what can be checked before a model is built; returns the shape of the word vectors, (V, m)."""
+    """Check sizes before a model is built; returns the shape of the word vectors, (V, m)."""
     if bundle.transform.size != recipe.images.size:
         expected = f"size={bundle.transform.size}: expected {recipe.images.size}, which is images.size of the recipe"
         raise refused(bundle.folder / "preprocessing.json", expected)
@@ -76,7 +80,10 @@ def _refuse_misfits(bundle: Bundle, recipe: Recipe, stored: Mapping[str, Shape])
 
 
 def _build_encoder(bundle: Bundle, recipe: Recipe, stored: Mapping[str, Shape]) -> Encoder:
-    """The encoder; its shapes are compared with the weights before it takes memory, where the model allows that."""
+    """The encoder with random weights.
+
+    If possible, its shapes are compared with the stored ones before it takes memory.
+    """
     arguments = recipe.encoder.name, bundle.transform, recipe.encoder.layer
     try:
         with torch.device("meta"):

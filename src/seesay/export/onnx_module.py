@@ -1,4 +1,4 @@
-"""torch module -> ONNX graph, or a function that ONNX Runtime computes."""
+"""Exporting a torch module as an ONNX graph, or as a function that ONNX Runtime computes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SMALL = 256  # matrices with fewer elements stay inside the graph, in float32
 
 
 def run_on_onnx(module: nn.Module, example: Tensor) -> Callable[[np.ndarray], np.ndarray]:
-    """A module as a function of numpy arrays, (B, ...) float32 -> (B, ...), that ONNX Runtime computes on the CPU.
+    """A function, (B, ...) float32 -> (B, ...), that computes a module by ONNX Runtime on the CPU.
 
     Args:
         module: in eval mode; takes one tensor and returns one, for any B.

@@ -1,15 +1,17 @@
-"""Static 8-bit quantisation of a bundle's graphs, for CPUs that multiply 8-bit integers faster.
+"""Static 8-bit quantisation of a bundle's graphs, which is faster on most CPUs.
 
-An activation x is quantised with one step s for the whole tensor, from the range that calibration found
-(`seesay.export.calibrate`); a weight W_k with a step t for each row, or for the whole matrix:
+An activation x is quantised with one step s for the whole tensor, given by the range that
+calibration found (`seesay.export.calibrate`). A weight W_k is quantised with a step t for each row
+or for the whole matrix:
 
     q = clip(round(x / s) + z, 0, 255),    s = (high - low) / 255,    z = round(-low / s)
     p = round(W / t),    t = max(|W_k|, |W_k + W_k+1|) / 127,    y = s t sum (q - z) p + bias
 
-(Jacob et al. 2018, https://arxiv.org/abs/1712.05877, with their post-training ranges.) The sum of neighbours enters t
-because x86 CPUs without VNNI add two products in 16 bits, and 255 (p_k + p_k+1) <= 255 * 128 < 2**15. Sums are
-therefore exact on every CPU, and the result for one photo does not depend on others in the batch. The file keeps the
-weights in float16: the graph quantises them, which ONNX Runtime does once, when it loads the graph.
+(Jacob et al. 2018, https://arxiv.org/abs/1712.05877, with their post-training ranges.) x86 CPUs
+without VNNI add two products in 16 bits. Because t takes the sums of neighbours into account, 255
+(p_k + p_k+1) <= 255 * 128 < 2**15, so that sums are exact on every CPU and the result for one photo
+does not depend on others in the batch. The file has the weights in float16: the graph quantises
+them, which ONNX Runtime does once, when it loads the graph.
 """
 
 from __future__ import annotations
@@ -25,21 +27,29 @@ from seesay.export.calibrate import Range
 from seesay.export.onnx_module import replace_all
 
 MIN_ELEMENTS = 4096  # smaller matrices gain no speed
-MAX_STEP_ERROR = 0.02  # relative to the weights' root mean square; beyond it each row gets a step of its own
-RANGE_MARGIN = 1.1  # other sentences may exceed the calibrated range by so much
+# relative to the weights' root mean square; above it each row gets a step of its own
+MAX_STEP_ERROR = 0.02
+# calibrated ranges are widened by this factor, as other sentences may exceed them
+RANGE_MARGIN = 1.1
 SMALLEST_STEP = 1e-30
-FLOAT_CONVS = 6  # the first convolutions stay in float32: their error spreads to everything after, their gain is small
+# the first convolutions stay in float32, because their error spreads to everything after them
+FLOAT_CONVS = 6
 ACTIVATIONS = ("Relu", "Clip")  # ONNX Runtime drops these, since the quantised range implies them
 JOINS = ("Add", "MaxPool")  # quantised as well where all their inputs are
 
 
 def matmul_inputs(decoder: onnx.ModelProto) -> set[str]:
-    """Names of the activations that `quantise_decoder` quantises: inputs of products with large weight matrices."""
+    """Names of the activations that `quantise_decoder` quantises.
+
+    They are the inputs of products with large weight matrices.
+    """
     return {node.input[0] for node, _ in _matmuls(decoder.graph)}
 
 
 def quantise_decoder(decoder: onnx.ModelProto, ranges: Mapping[str, Range]) -> onnx.ModelProto:
-    """A copy whose `MatMul`s with large weight matrices, and the biases added to them, run in 8 bits.
+    """A copy of the graph whose products with large weight matrices run in 8 bits.
+
+    The biases that are added to the products are fused into them.
 
     Args:
         decoder: from `seesay.export.onnx_module.export_graph`, its weights inside.
@@ -50,8 +60,9 @@ def quantise_decoder(decoder: onnx.ModelProto, ranges: Mapping[str, Range]) -> o
     matrices = {node.output[0]: matrix for node, matrix in _matmuls(graph)}
     biases = _biases(graph, matrices)
     nodes: list[NodeProto] = []
-    quantised: set[str] = set()  # inputs that have their QuantizeLinear
-    written: set[str] = set()  # outputs of the new nodes, whose old nodes are left out
+    quantised: set[str] = set()  # inputs whose QuantizeLinear has been added
+    # outputs of the new nodes; the old nodes of these outputs are left out
+    written: set[str] = set()
     for name in {node.input[0]: None for node in graph.node if node.output[0] in matrices}:
         low, high = ranges[name]
         graph.initializer.extend(_activation_step(name, Range(RANGE_MARGIN * low, RANGE_MARGIN * high)))
@@ -79,10 +90,11 @@ def quantise_decoder(decoder: onnx.ModelProto, ranges: Mapping[str, Range]) -> o
 
 
 def conv_inputs(encoder: onnx.ModelProto) -> set[str]:
-    """Names of the activations that `quantise_encoder` quantises; none where the encoder is not quantised.
+    """Names of the activations that `quantise_encoder` quantises; empty if it should not be used.
 
-    An encoder is quantised if there are only sums, maxima and clipping between its convolutions (VGG, ResNet,
-    EfficientNet-Lite). Others would need conversions between all operations and gain little.
+    An encoder is worth quantising if there are only sums, maxima and clipping between its
+    convolutions (VGG, ResNet, EfficientNet-Lite). Any other would need conversions around each
+    operation and gain little.
     """
     graph = encoder.graph
     readers = _readers(graph)
@@ -102,17 +114,18 @@ def quantise_encoder(
 ) -> onnx.ModelProto:
     """A copy whose convolutions after the first few, and the joins of their outputs, run in 8 bits.
 
-    Quantised filters shift the mean of their output where their input has a mean; the bias corrects that (Nagel et al.
-    2019, https://arxiv.org/abs/1906.04721, section 4.2):
+    Quantised filters shift the mean of their output where their input has a mean; the bias corrects
+    that (Nagel et al. 2019, https://arxiv.org/abs/1906.04721, section 4.2):
 
         bias' = bias - sum (t p - W) E x
 
-    The graph is in QDQ format: ONNX Runtime fuses what stands between a DequantizeLinear and a QuantizeLinear.
+    The graph is in QDQ format: ONNX Runtime fuses the operations between a DequantizeLinear and a
+    QuantizeLinear.
 
     Args:
         encoder: from `seesay.export.onnx_module.export_graph`, its weights inside.
         ranges: of all `conv_inputs`.
-        means: of the channels of the same.
+        means: (C,) channel means of the same activations.
     """
     model = copy.deepcopy(encoder)
     graph = model.graph
@@ -170,11 +183,13 @@ def _quantise_conv(
     name, filters = f"{node.output[0]}.weight", arrays[node.input[1]]
     filters = filters.reshape(*filters.shape[:2], -1)  # (N, C / groups, height * width)
     bias = arrays[node.input[2]] if len(node.input) > 2 else np.zeros(len(filters), np.float32)
-    least = np.abs(bias) / input_step / 2**30  # keeps the bias, an int32 with the step s t, in range
-    # which products are neighbours depends on the CPU's layout: channels first, or last
+    # keeps the bias, an int32 with the step s t, in range
+    least = np.abs(bias) / input_step / 2**30
+    # the CPU's layout, channels first or last, decides which products are neighbours
     layouts = (layout.reshape(len(filters), -1) for layout in (filters, filters.swapaxes(1, 2)))
     steps = np.maximum.reduce([least, *(_weight_steps(layout, per_row=True) for layout in layouts)]).astype(np.float32)
-    errors = (np.rint(filters / steps[:, None, None]) * steps[:, None, None] - filters).sum(axis=2)  # (N, C / groups)
+    # (N, C / groups)
+    errors = (np.rint(filters / steps[:, None, None]) * steps[:, None, None] - filters).sum(axis=2)
     groups = len(means) // filters.shape[1]
     by_group = errors.reshape(groups, -1, filters.shape[1])
     bias = bias - np.einsum("gnc,gc->gn", by_group, means.reshape(groups, -1)).ravel()
@@ -207,7 +222,7 @@ def _matmuls(graph: onnx.GraphProto) -> Iterator[tuple[NodeProto, np.ndarray]]:
 
 
 def _biases(graph: onnx.GraphProto, matrices: Mapping[str, np.ndarray]) -> dict[str, tuple[NodeProto, str]]:
-    """The outputs of products that only an `Add` of a weight vector reads -> that node, and the vector's name."""
+    """Outputs of products that only an `Add` of a bias reads -> that node and the bias's name."""
     shapes = {tensor.name: tuple(tensor.dims) for tensor in graph.initializer}
     readers = _readers(graph)
     biases: dict[str, tuple[NodeProto, str]] = {}

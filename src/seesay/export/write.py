@@ -1,4 +1,4 @@
-"""Torch model -> bundle."""
+"""Writing a torch model as a bundle."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ def write_bundle(
     search: BeamOptions,
     score: Score | None = None,
 ) -> Path:
-    """Write a bundle, everything that captioning, evaluation, serving and fine-tuning need; all of it or nothing.
+    """Write a bundle, which has everything for captioning, evaluation, serving and fine-tuning.
+
+    The folder is replaced when the bundle is complete.
 
     Args:
         folder: replaced if it exists.
@@ -45,7 +47,7 @@ def write_bundle(
         write_json(scratch / "preprocessing.json", model.encoder.transform.to_dict())
         write_search(scratch / "search.json", search)
         write_json(scratch / "scores.json", scores)
-        write_graphs(model.cpu(), scratch)  # scoring may have taken it to a GPU
+        write_graphs(model.cpu(), scratch)  # scoring may have moved it to a GPU
         (scratch / "README.md").write_text(model_card(recipe, scores), encoding="utf-8")
         write_manifest(scratch, model.encoder.grid, recipe.attention.kind)
     return folder

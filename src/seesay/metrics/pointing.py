@@ -1,20 +1,21 @@
-"""Pointing accuracy: whether attention peaks in an object's box at the object's noun."""
+"""Pointing accuracy on the synthetic shapes: whether attention peaks in the named object's box."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import chain
 from typing import Protocol
 
 import numpy as np
 
-from seesay.caption import Caption
+from seesay.caption import Caption, Word
 from seesay.geometry import Box, box_coverage
 from seesay.metrics.localisation import COVERED, pointing
 
 
 class Shown(Protocol):
-    """An object of a picture; `box` is (left, top, right, bottom) in fractions of its width and height."""
+    """An object of a picture, whose `box` is in fractions of the picture's width and height."""
 
     @property
     def colour(self) -> str: ...
@@ -29,9 +30,9 @@ class Pointing:
     """How often attention points at the objects that captions name.
 
     Attributes:
-        accuracy: share of `nouns` at which the region with the most attention lies in the object's box, by at least
-            half of its area; 0 where there are none.
-        chance: the same for a region drawn at random: the mean share of regions that lie in the box.
+        accuracy: share of `nouns` for which the region with the most attention lies in the object's
+            box, with at least half of the region's area; 0 if there are no nouns.
+        chance: the accuracy of a random region: the mean share of regions that lie in the box.
         nouns: the number of nouns that name exactly one object; accuracy and chance are means over
             these.
         wrong: the number of nouns that name no object of the picture.
@@ -62,35 +63,43 @@ def pointing_accuracy(
 ) -> Pointing:
     """How often attention points at what is being named.
 
-    A noun is the name of a shape. The last colour between it and the noun before belongs to it.
+    A noun is the name of a shape. The last colour between the preceding noun and this one belongs
+    to it.
 
     Args:
         captions: by record id, words with (rows, cols) attention.
-        grounding: the objects of each picture by record id, best of the whole data set: the colours and shapes in it
-            are the words that are looked for.
+        grounding: the objects of each picture by record id. Their colours and shapes are the words
+            that are searched for, so it should cover the whole data set.
         at_least: pictures with fewer objects are left out, because pointing is easy in them.
     """
-    shapes = {shown.shape for objects in grounding.values() for shown in objects}
-    colours = {shown.colour for objects in grounding.values() for shown in objects}
+    objects = list(chain.from_iterable(grounding.values()))
+    shapes, colours = {shown.shape for shown in objects}, {shown.colour for shown in objects}
     chosen = [name for name in captions if len(grounding.get(name, ())) >= at_least]
     hits: list[float] = []
     chances: list[float] = []
-    misnamed = {"wrong": 0, "ambiguous": 0}
+    wrong = ambiguous = 0
     for name in chosen:
-        colour: str | None = None
-        for word in captions[name].words:
-            text = word.text.lower()
-            if text in colours:
-                colour = text
-            elif text in shapes:
-                named = [s for s in grounding[name] if s.shape == text and colour in (None, s.colour)]
-                if len(named) == 1:
-                    rows, cols = word.attention.shape
-                    covered = box_coverage([named[0].box], (rows, cols))
-                    hits.append(pointing(word.attention, covered))
-                    chances.append(float((covered >= COVERED).mean()))
-                else:
-                    misnamed["ambiguous" if named else "wrong"] += 1
-                colour = None
-    mean = [float(np.mean(values)) if values else 0.0 for values in (hits, chances)]
-    return Pointing(mean[0], mean[1], len(hits), misnamed["wrong"], misnamed["ambiguous"], len(chosen))
+        for word, colour in _nouns(captions[name], shapes, colours):
+            shape = word.text.lower()
+            named = [s for s in grounding[name] if s.shape == shape and colour in (None, s.colour)]
+            wrong += not named
+            ambiguous += len(named) > 1
+            if len(named) == 1:
+                rows, cols = word.attention.shape
+                covered = box_coverage([named[0].box], (rows, cols))
+                hits.append(pointing(word.attention, covered))
+                chances.append(float((covered >= COVERED).mean()))
+    accuracy, chance = (float(np.mean(part)) if part else 0.0 for part in (hits, chances))
+    return Pointing(accuracy, chance, len(hits), wrong, ambiguous, len(chosen))
+
+
+def _nouns(caption: Caption, shapes: set[str], colours: set[str]) -> Iterator[tuple[Word, str | None]]:
+    """The words of a caption that name shapes, each with its colour."""
+    colour: str | None = None
+    for word in caption.words:
+        text = word.text.lower()
+        if text in colours:
+            colour = text
+        elif text in shapes:
+            yield word, colour
+            colour = None

@@ -1,7 +1,7 @@
 """Confidence intervals and paired tests of corpus scores, by resampling images.
 
-Corpus BLEU and METEOR are no means over images, but functions of sums over images; so a resample of the images is a
-weighted sum. One set of resamples serves several models: their differences are those on the same images.
+Corpus BLEU and METEOR are functions of sums over images, so resampling the images means weighting
+the sums. All models share one set of resamples, so that they are compared on the same images.
 """
 
 from __future__ import annotations
@@ -88,11 +88,10 @@ class Figure:
     """A score, or the difference of two scores.
 
     Attributes:
-        value: on the images themselves.
-        low, high: 95 % of the resamples lie between these.
+        value: of all images, each counted once.
+        low, high: the interval that contains 95 % of the resamples.
         p: for a difference, twice the share of resamples with the other sign (a two-sided paired
-            bootstrap test,
-            Koehn 2004); None for a score.
+            bootstrap test, Koehn 2004); None for a score.
     """
 
     value: float
@@ -110,7 +109,7 @@ def resampled(scores: Mapping[str, PerImage], seed: int = 0, draws: int = DRAWS)
         draws: resamples of B images with replacement.
 
     Returns:
-        model -> figure -> (1 + draws,) values, the first those of the images themselves.
+        model -> figure -> (1 + draws,) values; the first is that of all images, each counted once.
 
     Raises:
         DataError: the models have scores of different numbers of images.
@@ -141,7 +140,7 @@ def figure(values: np.ndarray) -> Figure:
 
 
 def difference(values: np.ndarray, others: np.ndarray) -> Figure:
-    """By how much one model's score exceeds another's, with its interval and p."""
+    """The difference of two models' scores, with its interval and p."""
     gaps = values - others
     below, above = np.mean(gaps[1:] <= 0), np.mean(gaps[1:] >= 0)
     interval = figure(gaps)

@@ -9,15 +9,14 @@ import numpy as np
 
 from seesay.metrics.inputs import References, Tokens, check_pairs
 
-BETA = 1.2  # recall weighs BETA² times as much as precision; the value that pycocoevalcap took over from ROUGE
+BETA = 1.2  # recall weighs BETA² times as much as precision; the value of pycocoevalcap
 
 
 def rouge_l(hypotheses: Sequence[Tokens], references: References) -> np.ndarray:
     """ROUGE-L of each image (Lin, "ROUGE", 2004), equal to pycocoevalcap's `Rouge`.
 
     F-measure of the longest common subsequence. As in pycocoevalcap, the best precision and the
-    best
-    recall may come from different references of the image.
+    best recall may come from different references of the image.
 
     Args:
         hypotheses: B captions as tokens.
@@ -48,7 +47,8 @@ def _score(hypothesis: Tokens, captions: Sequence[Tokens]) -> float:
 def _common_subsequence(one: Tokens, other: Tokens) -> int:
     """Length of the longest common subsequence, by Hyyrö's bit-parallel recurrence (2004).
 
-    A row of the usual table is one integer whose bit i is 0 where the table grows between columns i and i+1.
+    Each row of the usual table is an integer whose bit i is 0 if the table increases between
+    columns i and i + 1.
     """
     places: dict[Hashable, int] = defaultdict(int)
     for column, token in enumerate(one):

@@ -30,7 +30,7 @@ class Scores:
         tokeniser: the tokeniser, "ptb" or "seesay".
         images: the number of scored images.
         references: the number of their reference captions.
-        left_out: why METEOR is missing, if it is.
+        left_out: why METEOR is missing, if it is missing.
         cider_each: CIDEr-D of each image, in the given order; `cider` is their mean.
         per_image: statistics of each image in the same order, for intervals and tests.
     """
@@ -61,7 +61,7 @@ class Scores:
         return tuple(note for note, applies in notes.items() if applies)
 
     def to_dict(self) -> dict[str, Any]:
-        """The figures of the corpus for JSON: flat, `bleu_1` to `bleu_4`, fractions as they are, `notes` as a list."""
+        """The corpus scores as a flat dict for JSON, with `bleu_1` to `bleu_4`, as fractions."""
         return {
             **{f"bleu_{n}": value for n, value in enumerate(self.bleu, start=1)},
             "meteor": self.meteor,
@@ -76,7 +76,7 @@ class Scores:
         }
 
     def table(self) -> str:
-        """Plain text, one score a line, x100 with one decimal; the notes below."""
+        """Plain text: a line for each score, x100 with one decimal, then the notes."""
         low, high = (f"{100 * end:.1f}" for end in self.cider_interval)
         figures = {f"BLEU-{n}": value for n, value in enumerate(self.bleu, start=1)}
         figures |= {"METEOR": self.meteor, "ROUGE-L": self.rouge_l, "CIDEr": self.cider}
@@ -87,7 +87,9 @@ class Scores:
 
 
 def basic_scores(hypotheses: Sequence[Tokens], references: References, tokeniser: str = "seesay") -> Scores:
-    """BLEU, ROUGE-L and CIDEr-D of tokens, by seesay alone; no METEOR, and not comparable with published figures.
+    """BLEU, ROUGE-L and CIDEr-D of tokens, without METEOR.
+
+    Unless the tokens are PTB tokens, the scores are not comparable with published figures.
 
     Args:
         hypotheses: B captions as tokens.

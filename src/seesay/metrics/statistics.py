@@ -1,4 +1,4 @@
-"""Statistics beside the scores: variety of captions, repetitions, unfinished captions, and confidence intervals."""
+"""Statistics of captions (length, variety, repetition, endings), and of samples of numbers."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from seesay.errors import DataError
 from seesay.metrics.inputs import Tokens, check_hypotheses
 
 # fmt: off
-# Words that a sentence does not stop at: of 30,000 captions that people wrote for Flickr8k, 0.7 % end in one of them,
-# nearly all in "(looks) on".
+# Words that rarely end a sentence: 0.7 % of the 30,000 human captions of Flickr8k end with one of
+# them, nearly always "on" as in "looks on".
 OPEN_WORDS = frozenset((
     "a", "an", "the", "his", "its", "their", "our", "your", "my",
     "and", "or", "but", "while", "as",
@@ -22,7 +22,7 @@ OPEN_WORDS = frozenset((
     "through", "across", "against", "along", "beside", "under",
     "is", "are", "was", "were", "be", "being", "has", "have",
 ))
-# These say little as well, but people do end with them: "near a wall with a dog behind it".
+# Function words that do end sentences: "near a wall with a dog behind it".
 FUNCTION_WORDS = OPEN_WORDS | frozenset((
     "this", "that", "these", "those", "some", "her", "him", "it", "them", "he", "she", "they", "who", "which", "there",
     "by", "up", "down", "off", "out", "over", "around", "behind", "'s",
@@ -33,30 +33,33 @@ MOST_FREQUENT = 5  # captions listed at most
 
 @dataclass(frozen=True)
 class CaptionStatistics:
-    """How varied and how sound a set of captions is, one caption a photo. Shares lie in 0..1.
+    """Variety and flaws of a set of captions, one for each photo. Shares lie in 0..1.
 
-    Below, H are the B captions; what counts as a word is up to the caller.
+    Below, H is the set of the B captions; the caller decides what counts as a word.
 
     Attributes:
         captions: B.
-        lengths: words in a caption -> how many captions have so many.
+        lengths: number of words -> number of captions with so many words.
         mean_length: sum of |h| / B.
-        distinct_words: different words in all of H together.
-        vocabulary_share: different words of the training captions that H uses / different words of the training
-            captions (Cov of van Miltenburg et al., COLING 2018, is alike); None where those are unknown.
-        distinct: distinct-1, -2 and -3, different n-grams in H / all n-grams in H (Li et al., NAACL 2016, who divide
-            by the words instead); the more captions, the lower. 0 where there is no n-gram.
-        distinct_captions: captions that differ from each other.
-        shared: share of captions that another photo has too, word by word: generic ones.
-        most_frequent: the captions that most photos share, with the number of photos; 5 at most, none that is alone.
-        novel: share of captions that no training caption equals (%novel of van Miltenburg et al.); None where those
-            are unknown.
+        distinct_words: different words in H.
+        vocabulary_share: share of the training captions' different words that H uses (similar to
+            Cov of van Miltenburg et al., COLING 2018); None if the training captions are unknown.
+        distinct: distinct-1, -2 and -3, different n-grams in H / all n-grams in H (Li et al., NAACL
+            2016, who divide by the number of words). They fall with the number of captions, and are
+            0 without n-grams.
+        distinct_captions: number of different captions.
+        shared: share of captions that another photo has too, word for word.
+        most_frequent: the captions that most photos share, with the number of photos; at most 5,
+            all of at least two photos.
+        novel: share of captions that equal no training caption (%novel of van Miltenburg et al.);
+            None if the training captions are unknown.
         repeated_words: share of captions in which a word follows itself ("a dog dog").
-        repeated_trigrams: share of captions in which three words in a row come again.
-        repeated_content: words that the same caption has had / all words, each without `FUNCTION_WORDS`: seq-rep-1 of
-            Welleck et al. (ICLR 2020), 1 - different / all in each caption, on content words and weighed by length.
-        broken_endings: share of captions whose last word is one of `OPEN_WORDS` ("a dog with a"), as captions trained
-            on CIDEr alone have.
+        repeated_trigrams: share of captions in which a trigram occurs twice.
+        repeated_content: share of the content words (all but `FUNCTION_WORDS`) that occur earlier
+            in the same caption: seq-rep-1 of Welleck et al. (ICLR 2020) on content words, captions
+            weighted by their length.
+        broken_endings: share of captions whose last word is one of `OPEN_WORDS` ("a dog with a"),
+            as captions trained on CIDEr alone have.
     """
 
     captions: int
@@ -75,7 +78,7 @@ class CaptionStatistics:
     broken_endings: float
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it for JSON: flat, `distinct_1` to `distinct_3`; lengths as text, shortest first."""
+        """A flat dict for JSON with `distinct_1` to `distinct_3`; lengths as text, shortest first."""
         values = {name: value for name, value in vars(self).items() if name != "distinct"}
         return values | {
             "lengths": {str(words): count for words, count in self.lengths.items()},
@@ -86,7 +89,7 @@ class CaptionStatistics:
         }
 
     def facts(self) -> dict[str, str]:
-        """Heading -> what a reader wants to know of it, in a line."""
+        """The statistics in words: heading -> one line."""
         learnt = "" if self.vocabulary_share is None else f", {_percent(self.vocabulary_share)} of the training words"
         made_up = "" if self.novel is None else f", {_percent(self.novel)} are in no training caption"
         facts = {
@@ -112,11 +115,12 @@ class CaptionStatistics:
 def caption_statistics(
     hypotheses: Sequence[Tokens], training_captions: Iterable[Tokens] | None = None
 ) -> CaptionStatistics:
-    """Count what a captioner varies, repeats and leaves unfinished, and what it made up itself.
+    """Statistics of a captioner's captions.
 
     Args:
         hypotheses: B captions as tokens.
-        training_captions: the captions it was trained on, tokenised the same way; none at all counts as unknown.
+        training_captions: the captions it was trained on, tokenised in the same way; None or empty
+            if unknown.
 
     Raises:
         DataError: there is no caption.
@@ -181,8 +185,7 @@ def _percent(share: float) -> str:
 
 
 def bootstrap_interval(per_image: np.ndarray, seed: int, draws: int = 1000, level: float = 0.95) -> tuple[float, float]:
-    """An interval for the mean of a score on images like these: the percentile bootstrap (Efron
-    1979).
+    """A confidence interval for the mean of a score: the percentile bootstrap (Efron 1979).
 
     Args:
         per_image: (B,) scores.
@@ -210,13 +213,14 @@ def bootstrap_interval(per_image: np.ndarray, seed: int, draws: int = 1000, leve
 def ratio_interval(
     sums: np.ndarray, counts: np.ndarray, seed: int, draws: int = 1000, level: float = 0.95
 ) -> tuple[float, float]:
-    """Like `bootstrap_interval`, for the mean of values in groups, such as the words of a photo;
-    groups are resampled.
+    """Like `bootstrap_interval`, for values in groups, such as the words of a photo.
+
+    Whole groups are resampled.
 
     Args:
         sums: of the values of each group.
         counts: the number of values of each group, above 0.
-        seed, draws, level: as of `bootstrap_interval`.
+        seed, draws, level: as for `bootstrap_interval`.
 
     Returns:
         (low, high) of sum / count.
@@ -229,8 +233,9 @@ def ratio_interval(
 
 
 def area_under_curve(positive: Sequence[float], negative: Sequence[float]) -> float:
-    """The area under the ROC curve: the probability that a positive value exceeds a negative one,
-    ties counted half.
+    """The area under the ROC curve.
+
+    This is the probability that a positive value exceeds a negative one; ties count half.
 
     Args:
         positive, negative: values, at least one of each.
@@ -240,7 +245,7 @@ def area_under_curve(positive: Sequence[float], negative: Sequence[float]) -> fl
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Spearman's rank correlation of two arrays of one shape (N,), -1 to 1; 0 where one of them is constant."""
+    """Spearman's rank correlation of two arrays (N,), -1 to 1; 0 if one of them is constant."""
     ranks = [_ranks(np.asarray(values, np.float64)) for values in (a, b)]
     centred = [rank - rank.mean() for rank in ranks]
     scale = np.sqrt((centred[0] ** 2).sum() * (centred[1] ** 2).sum())

@@ -1,4 +1,7 @@
-"""Knowing When to Look: adaptive attention with a visual sentinel (Lu et al. 2017, https://arxiv.org/abs/1612.01887)."""
+"""Knowing When to Look: adaptive attention with a visual sentinel.
+
+Lu et al. 2017, https://arxiv.org/abs/1612.01887.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,9 @@ from seesay.models.recurrent import MeanRegionDecoder, RecurrentStep
 
 
 class Adaptive(MeanRegionDecoder):
-    """Read the word, attend with the new state, and weigh the context against a sentinel made of the LSTM's cell state.
+    """Weighs the attended context against a sentinel that is made from the LSTM's cell state.
+
+    The LSTM first reads the word; its new state is the query of the attention.
 
     With x = [E y; mean values] (numbers of the paper's equations in brackets):
 
@@ -22,12 +27,12 @@ class Adaptive(MeanRegionDecoder):
         beta  = the sentinel's share in softmax([score(values_i, h); score(s, h)])   [12]
         p     = softmax(O tanh(W (beta s + (1 - beta) v + h)))           [11, 13, with a tanh]
 
-    The attention that is shown is alpha, whatever the share 1 - beta of the context is.
+    The attention that is shown is alpha, independent of the context's share 1 - beta.
 
     Args: those of `RecurrentDecoder`; an LSTM of one layer.
     """
 
-    extra_inputs = 1  # the sentinel's gate
+    extra_inputs = 1  # the inputs of the sentinel's gate
 
     def __init__(self, embedding: WordEmbedding, region_size: int, grid: tuple[int, int], **options: Any) -> None:
         super().__init__(embedding, region_size, grid, **options)
@@ -41,7 +46,8 @@ class Adaptive(MeanRegionDecoder):
         after = self._run_cells(inputs, state, nn.ModuleList())
         sentinel = torch.sigmoid(gate + self.sentinel_gate(state.h)) * torch.tanh(after.c)
         attended = self.attend(after.h, memory, sampled)
-        sentinel_score = self.attention.score_one_key(after.h, self.sentinel_key(sentinel))  # (B, K, 1)
-        # the sentinel's share of a softmax over all scores is a sigmoid of its distance to their logsumexp
+        # (B, K, 1)
+        sentinel_score = self.attention.score_one_key(after.h, self.sentinel_key(sentinel))
+        # the sentinel's weight in a softmax over all scores equals this sigmoid
         beta = torch.sigmoid(sentinel_score - attended.scores.squeeze(2).logsumexp(dim=-1, keepdim=True))
         return RecurrentStep(beta * sentinel + (1 - beta) * attended.context + after.h, after, attended)

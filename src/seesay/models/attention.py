@@ -15,7 +15,7 @@ from seesay.models.kernels.additive import additive_scores, is_faster
 
 
 class Attention(nn.Module):
-    """Base class of the scores: a key for each region, a query from the decoder's state.
+    """Base class of attention scores, which compare a key for each region with a query.
 
     Args:
         region_size: features of a region.
@@ -40,7 +40,7 @@ class Attention(nn.Module):
 
         Args:
             query: (B, K, H), the decoder's state for each beam or caption.
-            keys: (B, P, A) from `project`; the K queries of a photo share them.
+            keys: (B, P, A) from `project`; all K queries of a photo share them.
 
         Returns:
             (B, K, N, P), any real numbers.
@@ -48,12 +48,12 @@ class Attention(nn.Module):
 
     @abstractmethod
     def score_one_key(self, query: Tensor, key: Tensor) -> Tensor:
-        """Score each query against one key of its own, as the adaptive decoder does its sentinel.
+        """Score each query against a single key, as the adaptive decoder does with its sentinel.
 
         Args:
             query: (B, K, H).
-            key: (B, K, A), as `project` makes keys: in a score whose `project` does more than a
-                linear map, the caller has to do the same.
+            key: (B, K, A), the key of each query. If a score's `project` is more than a linear map,
+                the caller must apply the same steps to this key.
 
         Returns:
             (B, K, N).
@@ -68,7 +68,7 @@ class AdditiveAttention(Attention):
 
     def __init__(self, region_size: int, query_size: int, size: int, heads: int = 1) -> None:
         super().__init__(region_size, query_size, size, heads)
-        self.score = nn.Linear(size // heads, heads, bias=False)  # one v for each head
+        self.score = nn.Linear(size // heads, heads, bias=False)  # rows: v of each head
 
     def forward(self, query: Tensor, keys: Tensor) -> Tensor:
         query = self.query(query)  # (B, K, A)
@@ -147,10 +147,10 @@ def weighted_sum(weights: Tensor, values: Tensor) -> Tensor:
 
 
 class RegionWeights(nn.Softmax):
-    """The softmax from scores to attention weights: the one place to read or replace the weights.
+    """The softmax that turns scores into attention weights.
 
-    A forward hook on it sees the weights of every head and may return others; the context is then
-    made from those.
+    A forward hook on this module sees the weights of every head. If it returns others, the context
+    is computed from those.
     """
 
     def __init__(self) -> None:
@@ -164,16 +164,20 @@ def attend(
     mask: Tensor | None = None,
     softmax: RegionWeights | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """Multi-head attention: softmax(q . k / sqrt(H / N)) v (https://arxiv.org/abs/1706.03762, equation 1).
+    """Multi-head attention: softmax(q . k / sqrt(H / N)) v.
+
+    This is equation 1 of https://arxiv.org/abs/1706.03762.
 
     Args:
         query: (..., N, T, H / N), see `split_heads`.
         key, value: (..., N, S, H / N).
         mask: (..., T, S), True where a query must not attend; None masks nothing.
-        softmax: used in place of torch's, so that hooks on it can read or replace the weights.
+        softmax: computes the weights, so that hooks on it can read or replace them; None for
+            torch's.
 
     Returns:
-        context (..., N, T, H / N), and weights (..., T, S) averaged over the heads, rows summing to 1.
+        context (..., N, T, H / N), and weights (..., T, S) averaged over the heads, rows summing to
+        1.
     """
     scores = query @ key.transpose(-1, -2) * query.shape[-1] ** -0.5  # (..., N, T, S)
     if mask is not None:

@@ -1,4 +1,4 @@
-"""Recipe -> encoder and decoder."""
+"""Building the encoder and decoder of a recipe."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DESIGNS: dict[str, type[RecurrentDecoder]] = {
     "adaptive": Adaptive,
     "up_down": UpDown,
 }
-LEARNED_SIZE = 300  # width of the word vectors where embedding.size is null
+DEFAULT_EMBEDDING_SIZE = 300  # width of random word vectors if embedding.size is null
 
 
 def build_encoder(recipe: Recipe) -> Encoder:
@@ -35,9 +35,9 @@ def build_decoder(recipe: Recipe, encoder: Encoder, vocab_size: int, table: np.n
 
     Args:
         recipe: its sections embedding, attention and decoder, and `encoder.self_attention`.
-        encoder: determines the size of the regions and the grid.
+        encoder: gives the size of the regions and the grid.
         vocab_size: V.
-        table: (V, m) initial word vectors; None: random ones.
+        table: (V, m) initial word vectors; None for random ones.
     """
     embedding = build_embedding(recipe, vocab_size, table)
     attention, decoder = recipe.attention, recipe.decoder
@@ -72,7 +72,7 @@ def build_decoder(recipe: Recipe, encoder: Encoder, vocab_size: int, table: np.n
 def build_embedding(recipe: Recipe, vocab_size: int, table: np.ndarray | None = None) -> WordEmbedding:
     """The recipe's word embedding; see `build_decoder`."""
     part = recipe.embedding
-    table_size = part.size or LEARNED_SIZE if table is None else table.shape[1]
+    table_size = part.size or DEFAULT_EMBEDDING_SIZE if table is None else table.shape[1]
     embedding = WordEmbedding(vocab_size, part.size or table_size, table_size, part.tied, part.train)
     if table is not None:
         with torch.no_grad():

@@ -24,5 +24,5 @@ class Captioner(nn.Module):
         self.decoder = decoder
 
     def prepare(self, images: Tensor) -> Any:
-        """(B, 3, size, size) normalised photos -> the decoder's `Memory` of them."""
+        """(B, 3, size, size) normalised photos -> the decoder's `Memory`."""
         return self.decoder.prepare(self.encoder(images).regions)

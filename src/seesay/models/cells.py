@@ -1,6 +1,6 @@
 """Recurrent cells: one step of one layer.
 
-Their inputs are projected by the caller, so that the words of whole captions are projected at once.
+The caller projects their inputs, so that all words of a caption can be projected at once.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from torch import Tensor, nn
 
 
 class HiddenState(NamedTuple):
-    """The state of RNN and GRU cells, (B, K, layers * H): the layers' hidden states, concatenated."""
+    """The state of RNN and GRU cells: the hidden states of all layers, (B, K, layers * H)."""
 
     h: Tensor
 
 
 class LstmState(NamedTuple):
-    """Hidden and cell state of LSTM cells, both (B, K, layers * H): the layers', concatenated."""
+    """The state of LSTM cells: hidden and cell states of all layers, (B, K, layers * H) each."""
 
     h: Tensor
     c: Tensor
@@ -52,8 +52,8 @@ class Cell(nn.Module):
         """One step.
 
         Args:
-            inputs: (B, K, gates * H), projected and with their biases; the cell adds W h to them.
-            state: its parts, each (B, K, H).
+            inputs: (B, K, gates * H), projected, biases included; the cell adds W h.
+            state: the parts of the state, each (B, K, H).
 
         Returns:
             The parts of the next state.
@@ -93,9 +93,12 @@ class LstmCell(Cell):
 
 
 class GruCell(Cell):
-    """Gated recurrent unit (https://arxiv.org/abs/1406.1078); resets after the product, as in cuDNN.
+    """Gated recurrent unit (https://arxiv.org/abs/1406.1078).
 
-    r, u, n = x,    r', u', n' = W h + b,    n = tanh(n + sigmoid(r + r') n'),    h' = n + sigmoid(u + u') (h - n)
+    As in cuDNN, the reset gate acts after the product:
+
+    r, u, n = x,    r', u', n' = W h + b n = tanh(n + sigmoid(r + r') n'),    h' = n + sigmoid(u +
+    u') (h - n)
     """
 
     State = HiddenState

@@ -1,4 +1,4 @@
-"""The interface of every decoder: `prepare` and `start`, then `step` by `step`; `forward` for whole captions."""
+"""The interface of every decoder: `prepare`, `start` and `step`, and `forward` for training."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from seesay.models.regions import Regions
 
 
 class Memory(NamedTuple):
-    """What a decoder keeps of a photo; all beams and captions of the photo share it.
+    """A decoder's view of a photo, shared by all beams and captions of the photo.
 
     Attributes:
-        values: (B, P, ...) the regions that contexts are weighted sums of.
-        keys: (B, P, ...) the regions as attention scores compare them.
+        values: (B, P, ...) the regions, of which a context is the weighted sum.
+        keys: (B, P, ...) the regions, projected for the attention score.
     """
 
     values: Tensor
@@ -44,8 +44,8 @@ class Decoded(NamedTuple):
     Attributes:
         hidden: (B, K, L, M) hidden states, from which `logits` predicts the next token.
         attention: (B, K, L, P) attention weights.
-        chosen: (B, K, L) the region that hard attention chose, -1 where it took the expectation; None for soft
-            attention.
+        chosen: (B, K, L) the region that hard attention chose, -1 where the context was the
+            expectation over the regions; None for soft attention.
     """
 
     hidden: Tensor
@@ -54,15 +54,19 @@ class Decoded(NamedTuple):
 
 
 class Decoder(nn.Module):
-    """The interface. `step` defines the model: every search, figure and exported graph is made of it.
+    """The interface of every decoder.
+
+    `step` defines the model: searches, figures and exported graphs all use it.
 
     Attributes:
-        Memory: the NamedTuple that `prepare` returns, of tensors or of tuples of them.
-        State: its state, a tuple of tensors that takes them one by one. The fields (or indices) of memory and state
-            name the inputs and outputs of the exported graphs.
-        embedding: of the words, read and predicted.
+        Memory: the class that `prepare` returns, a NamedTuple of tensors or of tuples of tensors.
+        State: the class of the decoder's state, a tuple that is constructed as `State(*tensors)`.
+            The fields (or indices) of memory and state name the inputs and outputs of the exported
+            graphs.
+        embedding: of the words that are read and predicted.
         regions: projects the encoder's regions.
-        region_weights: the softmax of the attention that is shown: (B, K, N, P), or (B, N, K, P), for N heads.
+        region_weights: the softmax of the attention that is shown; its output is (B, K, N, P) or
+            (B, N, K, P) for N heads.
     """
 
     Memory: ClassVar[Any] = Memory
@@ -83,11 +87,11 @@ class Decoder(nn.Module):
 
     @abstractmethod
     def prepare(self, regions: Tensor) -> Any:
-        """Compute once what every step needs of a photo: (B, P, D) -> `Memory`."""
+        """Compute what every step needs of the photos: (B, P, D) -> `Memory`."""
 
     @abstractmethod
     def start(self, memory: Any, beams: int = 1) -> Any:
-        """The state before the first word, its parts (B, beams, ...)."""
+        """The state before the first word, whose parts are (B, beams, ...)."""
 
     @abstractmethod
     def step(self, tokens: Tensor, state: Any, memory: Any) -> Step:
@@ -95,7 +99,7 @@ class Decoder(nn.Module):
 
         Args:
             tokens: (B, K) ids of the previous tokens.
-            state: its parts (B, K, ...).
+            state: a `State` whose parts are (B, K, ...).
             memory: of the B photos, without K.
         """
 
@@ -104,7 +108,7 @@ class Decoder(nn.Module):
         """Read whole captions (teacher forcing); equal to repeated `step`.
 
         Args:
-            tokens: (B, K, L) ids, start token first; each photo's captions in order of falling length.
+            tokens: (B, K, L) ids, start token first; each photo's captions, the longest first.
             lengths: (B, K) real tokens of each caption; the rest is padding.
             memory: of the B photos.
 

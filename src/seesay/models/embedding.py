@@ -12,11 +12,11 @@ class WordEmbedding(nn.Module):
         E = T P         T: the table (V, m); P: a projection (m, M), where m differs from M
         o = O h + b     O = E where tied (https://arxiv.org/abs/1611.01462), else its own matrix
 
-    Every row of T, E and O has an expected length of 1 at the start.
+    All rows of T, E and O are initialised with an expected length of 1.
 
     Args:
         vocab_size: V.
-        size: M, the width of what the decoder reads and predicts from.
+        size: M, the width of the vectors that the decoder reads and predicts from.
         table_size: m, the width of the vectors in the table; None: M.
         tied: whether the output projection is the embedding matrix.
         train: whether the table is trained.
@@ -45,16 +45,18 @@ class WordEmbedding(nn.Module):
         return nn.functional.linear(*self.output_projection(hidden), self.bias)
 
     def output_projection(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
-        """The two factors of the scores: their product, plus the bias, is o.
+        """Vectors and a matrix such that `vectors @ matrix.T + bias` are the logits o.
 
         Args:
             hidden: (..., M).
 
         Returns:
-            Vectors (..., n) and a matrix (V, n), where n is M or, for a tied table with a projection, m.
+            Vectors (..., n) and a matrix (V, n), where n is M or, for a tied table with a
+            projection, m.
         """
         if self.output is not None:
             return hidden, self.output
         if self.project is not None:
-            hidden = hidden @ self.project.weight  # (T P) h = T (P h): E (V, M) is never computed
+            # (T P) h = T (P h), so that E (V, M) is not computed
+            hidden = hidden @ self.project.weight
         return hidden, self.weight

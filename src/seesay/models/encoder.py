@@ -1,4 +1,4 @@
-"""Encoder: any timm model; its feature map before pooling, or at an earlier layer, is the grid of regions."""
+"""The encoder: any timm model whose feature map is the grid of regions."""
 
 from __future__ import annotations
 
@@ -28,22 +28,23 @@ class Features(NamedTuple):
 
 
 class Encoder(nn.Module):
-    """A timm backbone without its classifier and without the layers after the grid that is read.
+    """A timm model without its classifier and the layers after the feature map that is read.
 
     Args:
-        name: a timm model that yields a grid: a convolutional network, or a vision transformer, whose patch tokens
-            are the regions (class and register tokens are left out).
+        name: a timm model that yields a grid: a convolutional network, or a vision transformer,
+            whose patch tokens are the regions (class and register tokens are left out).
         transform: the preprocessing that the weights were trained with; `load_encoder` finds it.
-        layer: the stage whose feature map is read: timm's number of it (negative from the end) or the name of its
-            module; None: the last one, before pooling.
+        layer: the stage whose feature map is read: its number in timm (negative: from the end) or
+            its module's name; None for the last one, before pooling.
 
     Attributes:
         grid: (rows, cols).
         depth: D, channels of the feature map.
-        layer: the name of the stage's module, None for the last one.
+        layer: the name of the stage's module; None for the last stage.
 
     Raises:
-        RecipeError: timm has no such model, the model yields no grid at this size, or it has no such layer.
+        RecipeError: timm has no such model, or the model has no such layer or yields no grid at
+            this size.
     """
 
     def __init__(self, name: str, transform: ImageTransform, layer: int | str | None = None) -> None:
@@ -58,11 +59,11 @@ class Encoder(nn.Module):
             self.backbone = build_backbone(name, transform.size)
             self.eval()
             with torch.no_grad():
-                self._read_at(layer, blank)
-                maps = self._maps(blank)
+                self._select_layer(layer, blank)
+                maps = self._feature_map(blank)
         except RecipeError:
             raise
-        except Exception as error:  # timm's models raise many kinds of errors for a size that they cannot take
+        except Exception as error:  # timm's models raise many kinds of errors for unsuitable sizes
             raise RecipeError(
                 f"encoder.name={name}: gives no grid at images.size={transform.size} ({first_line(error)})"
             ) from error
@@ -77,10 +78,10 @@ class Encoder(nn.Module):
 
     def forward(self, images: Tensor) -> Features:
         """(B, 3, size, size) normalised by `transform` -> Features(regions (B, P, D), grid)."""
-        maps = self._maps(images)
-        return Features(rows_of(maps), (maps.shape[2], maps.shape[3]))
+        maps = self._feature_map(images)
+        return Features(regions_of(maps), (maps.shape[2], maps.shape[3]))
 
-    def _read_at(self, layer: int | str | None, blank: Tensor) -> None:
+    def _select_layer(self, layer: int | str | None, blank: Tensor) -> None:
         """Find the layer and drop the layers after it."""
         if layer is not None:
             stage = find_stage(stages(self.backbone, blank), layer, self.name)
@@ -89,16 +90,16 @@ class Encoder(nn.Module):
         elif self.backbone.forward_features(blank).ndim != 4:  # tokens
             self._stage = self.last_stage
 
-    def _maps(self, images: Tensor) -> Tensor:
+    def _feature_map(self, images: Tensor) -> Tensor:
         """The feature map: (B, 3, size, size) -> (B, D, rows, cols)."""
         if self._stage is not None:
             return intermediates(self.backbone, images, [self._stage], norm=self.layer is None)[0]
         maps = self.backbone.forward_features(images)
-        # Swin and similar models give (B, rows, cols, D) and declare it
+        # Swin and similar models declare that they return (B, rows, cols, D)
         return maps.permute(0, 3, 1, 2) if getattr(self.backbone, "output_fmt", "NCHW") == "NHWC" else maps
 
-    def noise(self, batch: int = 1) -> Tensor:
-        """Example inputs for tracing and probing: noise (B, 3, size, size), always the same."""
+    def example_images(self, batch: int = 1) -> Tensor:
+        """Noise as example input for tracing and testing, (B, 3, size, size); always the same."""
         size, first = self.transform.size, next(self.parameters())
         images = torch.rand(batch, 3, size, size, generator=torch.Generator().manual_seed(0))
         return images.to(first.device, first.dtype)
@@ -108,8 +109,8 @@ class Encoder(nn.Module):
         return digest(self.backbone.state_dict())
 
 
-def rows_of(maps: Tensor) -> Tensor:
-    """Feature map to regions: (B, D, rows, cols) -> (B, rows * cols, D), row by row."""
+def regions_of(maps: Tensor) -> Tensor:
+    """The regions of a feature map: (B, D, rows, cols) -> (B, rows * cols, D), row by row."""
     return maps.flatten(2).transpose(1, 2)
 
 
@@ -123,10 +124,13 @@ def digest(weights: Mapping[str, Tensor]) -> str:
 
 
 def build_backbone(name: str, size: int, pretrained: bool = False) -> Any:
-    """timm's model without classifier and pooling, built for this image size where the model has a fixed one."""
+    """timm's model without classifier and pooling.
+
+    A model with a fixed image size is built for `size`.
+    """
     config = timm.get_pretrained_cfg(name, allow_unregistered=True)
     options: dict[str, Any] = {"img_size": size} if config is not None and config.fixed_input_size else {}
     try:
         return timm.create_model(name, pretrained=pretrained, num_classes=0, global_pool="", **options)
-    except AssertionError:  # a few cannot be built without pooling, which is then never called
+    except AssertionError:  # a few cannot be built without pooling, which is not called afterwards
         return timm.create_model(name, pretrained=pretrained, num_classes=0, **options)

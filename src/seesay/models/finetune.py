@@ -16,9 +16,10 @@ from seesay.models.stages import intermediates
 def stage_parameters(encoder: Encoder) -> list[list[str]]:
     """Names of the parameters of each stage, first to last; stages without parameters are left out.
 
-    A stage owns the parameters that its feature map depends on and no earlier one does. Autograd finds them, on a copy
-    of the model on the meta device, since parameter names follow no common scheme. Layers between the last stage and
-    the grid that is read (a head convolution, a final norm) belong to the last stage.
+    A stage owns the parameters that its feature map depends on and no earlier feature map does. As
+    parameter names follow no common scheme, autograd finds them, on a copy of the model on the meta
+    device. Layers between the last stage and the grid that is read (a head convolution, a final
+    norm) belong to the last stage.
     """
     model = copy.deepcopy(encoder).to("meta").eval().requires_grad_(True)
     images = torch.zeros(1, 3, encoder.transform.size, encoder.transform.size, device="meta")
@@ -37,8 +38,8 @@ def finetune(encoder: Encoder, which: Literal["none", "last", "all"] | int) -> N
 
     Args:
         encoder: `requires_grad` of its parameters is set.
-        which: "none", "last" (two stages), the number of stages, or "all"; parameters that the grid does not depend on
-            are always frozen.
+        which: "none", "last" (two stages), a number of stages, or "all"; parameters that do not
+            affect the grid are always frozen.
 
     Raises:
         RecipeError: the encoder has fewer stages.

@@ -1,4 +1,4 @@
-"""The frozen part of an encoder: its features of a photo can be computed once and cached."""
+"""The frozen part of an encoder, whose features of a photo can be computed once and cached."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seesay.models.encoder import Encoder, digest, rows_of
+from seesay.models.encoder import Encoder, digest, regions_of
 
 
 class FrozenPart(nn.Module):
-    """An encoder up to its first trained weight; the whole encoder where nothing of it is trained.
+    """An encoder up to its first trained weight, or all of it if none is trained.
 
     Args:
         encoder: after `seesay.models.finetune.finetune`; its modules are shared, not copied.
-        length: how many modules of `module_chain(encoder)` are frozen; None: the whole encoder.
+        length: how many modules of `module_chain(encoder)` are frozen; None if all of the encoder
+            is.
 
     Attributes:
         grid, depth: (rows, cols) and channels of the frozen part's feature map.
@@ -30,25 +31,25 @@ class FrozenPart(nn.Module):
             modules = module_chain(encoder)
             self.frozen, self.trained = nn.Sequential(*modules[:length]), nn.Sequential(*modules[length:])
             with torch.no_grad():
-                maps = self.frozen(encoder.noise())
+                maps = self.frozen(encoder.example_images())
             self.grid, self.depth = (maps.shape[2], maps.shape[3]), maps.shape[1]
 
     def forward(self, images: Tensor) -> Tensor:
         """Features to cache: (B, 3, size, size) -> (B, P, D), row by row."""
-        return self.encoder(images).regions if self.length is None else rows_of(self.frozen(images))
+        return self.encoder(images).regions if self.length is None else regions_of(self.frozen(images))
 
-    def finish(self, features: Tensor) -> Tensor:
-        """Run the trained part: cached features (B, P, D) -> the regions that the decoder reads, (B, P', D')."""
+    def run_trained_part(self, features: Tensor) -> Tensor:
+        """Run the rest of the encoder: cached features (B, P, D) -> regions (B, P', D')."""
         if self.length is None:
             return features
-        return rows_of(self.trained(features.transpose(1, 2).unflatten(2, self.grid)))
+        return regions_of(self.trained(features.transpose(1, 2).unflatten(2, self.grid)))
 
     def identity(self) -> dict[str, Any]:
         """Everything that the features depend on besides the photo."""
         encoder = self.encoder
         identity: dict[str, Any] = {"encoder": encoder.name, "transform": encoder.transform.to_dict()}
         if self.length is not None:
-            # existing caches are found by "links", and by having no "layer" where the whole encoder is read
+            # existing caches depend on the key "links", and on "layer" being absent by default
             return {**identity, "weights": digest(self.frozen.state_dict()), "links": self.length}
         if encoder.layer is not None:
             identity["layer"] = encoder.layer
@@ -58,7 +59,8 @@ class FrozenPart(nn.Module):
 def frozen_part(encoder: Encoder) -> FrozenPart | None:
     """The encoder's frozen part, in eval mode.
 
-    None where the first weights are trained, or the encoder cannot be split since it is no chain of modules.
+    None if its first weights are trained, or if it cannot be split because it is not a chain of
+    modules.
     """
     encoder.eval()
     if not _is_trained(encoder):
@@ -69,26 +71,28 @@ def frozen_part(encoder: Encoder) -> FrozenPart | None:
 
 @torch.no_grad()
 def module_chain(encoder: Encoder) -> list[nn.Module]:
-    """The modules that compute the feature map when each reads the output of the one before; [] if there are none.
+    """The modules that, called one after the other, compute the feature map; [] if it is no chain.
 
-    Most convolutional networks are such chains: VGG, ResNet, EfficientNet, MobileNet, ConvNeXt. The chain is found by
-    trying: the modules run in the order in which timm registered them, until the feature map is the encoder's.
+    Most convolutional networks are chains: VGG, ResNet, EfficientNet, MobileNet, ConvNeXt. The
+    chain is found by trying: modules are called in the order in which timm registered them, until
+    the result is the encoder's feature map.
 
     Args:
         encoder: in eval mode.
     """
-    outputs = encoder.noise()
+    outputs = encoder.example_images()
     expected = encoder(outputs).regions
     chain: list[nn.Module] = []
     length = 0
     for module in _in_order(encoder.backbone):
         try:
             outputs = module(outputs)
-        except Exception:  # a module that takes other inputs: the chain ends here, whatever the error
+        except Exception:  # a module with other inputs, which may raise any error: the chain ends here
             break
         chain.append(module)
-        # Of several matches the last counts: residual blocks initialised to the identity match too early.
-        if outputs.ndim == 4 and _agree(rows_of(outputs), expected):
+        # The last match counts, because residual blocks that are initialised to the identity match
+        # early.
+        if outputs.ndim == 4 and _agree(regions_of(outputs), expected):
             length = len(chain)
     return chain[:length]
 
@@ -98,7 +102,7 @@ def _agree(regions: Tensor, expected: Tensor) -> bool:
 
 
 def _in_order(module: nn.Module) -> Iterable[nn.Module]:
-    """The children of a module, those of plain `nn.Sequential`s in their place."""
+    """The children of a module, with each plain `nn.Sequential` replaced by its children."""
     for child in module.children():
         if type(child) is nn.Sequential:
             yield from _in_order(child)

@@ -1,4 +1,4 @@
-"""Batch norms: finding them, and initialising those of an encoder with random weights."""
+"""Finding batch norms, and initialising those of an encoder with random weights."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def batch_norms(module: nn.Module) -> list[BatchNorm]:
 def initialise_batch_norms(encoder: Encoder) -> None:
     """Set the running statistics of an encoder with random weights to those of the packaged photos.
 
-    The default statistics, mean 0 and variance 1, normalise nothing: activations grow through the 94 layers of
-    Inception-v3 beyond what a decoder can learn from; in other models they vanish.
+    With the default statistics, mean 0 and variance 1, activations explode or vanish in deep
+    networks: after the 94 layers of Inception-v3 a decoder can learn nothing from them.
     """
     norms = batch_norms(encoder)
     momenta, training = [norm.momentum for norm in norms], encoder.training
@@ -46,7 +46,7 @@ def initialise_batch_norms(encoder: Encoder) -> None:
 def _photos(transform: ImageTransform) -> Tensor:
     """The packaged photos and three augmented variants of each, (20, 3, size, size).
 
-    Five photos alone are too few for statistics where the last feature map is a single region.
+    Five photos alone are too few if the last feature map is a single region.
     """
     random, augment = np.random.default_rng(0), Augmentation()
     photos = [open_photo(photo) for photo in demo_photos()]

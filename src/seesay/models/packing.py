@@ -1,7 +1,7 @@
-"""Captions of different lengths, packed so that padding costs nothing.
+"""Packing captions of different lengths, so that little time is spent on padding.
 
-Half of a batch (B, K, L) is padding, since its longest caption is twice as long as the mean. Both
-packed forms hold the real words and few others; `unpack` puts results back into (B, K, L).
+Half of a batch (B, K, L) is padding, since its longest caption is about twice as long as the mean.
+Both packed forms hold the real words and little padding; `unpack` puts results back into (B, K, L).
 """
 
 from __future__ import annotations
@@ -12,16 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# The batch shrinks once no more than this share of its photos still has words to read: each time
-# costs a copy in the backward pass.
+# The batch shrinks once at most this share of its photos still has words to read. It shrinks in few
+# large steps because each costs a copy in the backward pass.
 SHRINK_AT = 0.75
 
 
 class PackedRow(NamedTuple):
-    """The real words of each photo's captions in one row, W words at most: the Transformer reads these.
+    """The real words of each photo's captions in one row of W words, for the Transformer.
 
     Attributes:
-        slot: (B, W) index of each word among the K * L; rows with fewer words end in padding.
+        slot: (B, W) index of each word in the flattened (K, L); rows with fewer words end in
+            padding.
         position: (B, W) index of each word in its caption.
         mask: (B, W, W) True where a word must not attend: later words, and other captions.
         captions: K.
@@ -38,7 +39,8 @@ class PackedRow(NamedTuple):
     def of(cls, tokens: Tensor, lengths: Tensor) -> PackedRow:
         """Pack (B, K, L) tokens, of which the first `lengths` (B, K) of each caption are real."""
         captions, length = tokens.shape[1:]
-        padding = (torch.arange(length, device=tokens.device) >= lengths.unsqueeze(-1)).flatten(1)  # (B, K * L)
+        # (B, K * L)
+        padding = (torch.arange(length, device=tokens.device) >= lengths.unsqueeze(-1)).flatten(1)
         longest = int((~padding).sum(dim=1).max())  # W
         # a stable sort moves the padding to the end and keeps the order of the words
         slot = padding.to(torch.uint8).argsort(dim=1, stable=True)[:, :longest]
@@ -59,13 +61,14 @@ class PackedRow(NamedTuple):
 
 
 class PackedSteps(NamedTuple):
-    """The words that are read at each step: a rectangle of photos and captions that have not ended.
+    """The words that a recurrent decoder reads at each step.
 
-    Recurrent decoders read these, step by step.
+    They form a rectangle: the first photos, and of each the first captions, such that all captions
+    that have not ended are inside.
 
     Attributes:
-        sizes: (photos, captions) of each step's rectangle, which holds the first of both.
-        slot: (N,) index of each word of all rectangles among the B * K * L.
+        sizes: (photos, captions) of each step's rectangle.
+        slot: (N,) index of each word of all rectangles in the flattened (B, K, L).
         shape: (B, K, L).
     """
 
@@ -77,7 +80,7 @@ class PackedSteps(NamedTuple):
     def of(cls, tokens: Tensor, lengths: Tensor) -> PackedSteps:
         """Pack (B, K, L) tokens, of which the first `lengths` (B, K) of each caption are real.
 
-        The rectangles are smallest where the longest come first, photos and captions.
+        The rectangles are smallest if the longest photos and captions come first.
         """
         batch, captions, length = tokens.shape
         ends = lengths.cpu().numpy()

@@ -23,7 +23,8 @@ class Attended(NamedTuple):
     Attributes:
         context: (B, K, H) the weighted sum of the values.
         attention: (B, K, P) the weights, averaged over the heads; rows sum to 1.
-        chosen: (B, K) the region that hard attention chose, -1 where it took the expectation; None for soft attention.
+        chosen: (B, K) the region that hard attention chose, -1 where the context is the
+            expectation; None for soft attention.
         scores: (B, K, N, P) before the softmax.
     """
 
@@ -39,7 +40,7 @@ class RecurrentStep(NamedTuple):
     Attributes:
         features: (B, K, F) from which `deep_output` predicts the next word.
         state: after the step.
-        attended: where it attended.
+        attended: the context and the attention weights.
     """
 
     features: Tensor
@@ -50,8 +51,8 @@ class RecurrentStep(NamedTuple):
 class RecurrentDecoder(Decoder):
     """A decoder of recurrent cells that attends to the regions once for each word.
 
-    Hard attention (Show, Attend and Tell, section 4.1) takes the value of a single region in place of the weighted
-    sum: the most likely one, or in training, for the photos that `forward` is given, a sampled one.
+    With hard attention (Show, Attend and Tell, section 4.1) the context is the value of a single
+    region: the likeliest one or, for the photos that `forward` is told in training, a sampled one.
 
     Args:
         embedding: of the words, width M.
@@ -68,7 +69,7 @@ class RecurrentDecoder(Decoder):
         dropout: on values, words and output, and between layers.
     """
 
-    extra_inputs = 0  # inputs that `word_in` makes besides those of the first cell, in units of H
+    extra_inputs = 0  # further outputs of `word_in`, besides the first cell's inputs, in units of H
 
     def __init__(
         self,
@@ -105,8 +106,12 @@ class RecurrentDecoder(Decoder):
         return Memory(values, self.attention.project(values))
 
     def start(self, memory: Any, beams: int = 1) -> Any:
-        """The state before the first word, tanh(W mean(values) + b), its parts (B, beams, layers * H)."""
-        state = torch.tanh(self.initial_state(memory.values.mean(dim=1, keepdim=True)))  # (B, 1, parts * layers * H)
+        """The state before the first word, tanh(W mean(values) + b).
+
+        Its parts are (B, beams, layers * H).
+        """
+        # (B, 1, parts * layers * H)
+        state = torch.tanh(self.initial_state(memory.values.mean(dim=1, keepdim=True)))
         parts = state.expand(-1, beams, -1).chunk(len(self.State._fields), dim=-1)
         return self.State(*(part.contiguous() for part in parts))
 
@@ -143,14 +148,16 @@ class RecurrentDecoder(Decoder):
     def forward(self, tokens: Tensor, lengths: Tensor, memory: Any, sampled: Tensor | None = None) -> Decoded:
         """Read whole captions (teacher forcing); equal to repeated `step`.
 
-        Whatever does not depend on the state is computed for all words at once, before and after the loop.
+        Everything that does not depend on the state is computed for all words at once, before or
+        after the loop.
 
         Args:
-            tokens: (B, K, L) ids, start token first; fastest with photos and captions in order of falling length.
+            tokens: (B, K, L) ids, start token first; fastest if the longest photos and captions
+                come first.
             lengths: (B, K) real tokens of each caption; results at padding are undefined.
             memory: of the B photos.
-            sampled: for hard attention in training, (B,) bool: photos for which a region is sampled; for the others
-                the expectation is taken. None: as in `step`.
+            sampled: for hard attention in training: (B,) bool, True for photos whose regions are
+                sampled; the context of the others is the expectation. None: as in `step`.
         """
         packed = PackedSteps.of(tokens, lengths)
         words = self.dropout(self.embedding(packed.pack(tokens)))  # (N, M): all words of the batch
@@ -171,14 +178,17 @@ class RecurrentDecoder(Decoder):
         return Decoded(hidden, packed.unpack(torch.cat(attention)), chosen_regions)
 
     def attend(self, query: Tensor, memory: Any, sampled: Tensor | None = None) -> Attended:
-        """Attend to the regions: alpha = softmax(e), z = sum_i alpha_i values_i, for queries (B, K, H)."""
+        """Attend to the regions with queries (B, K, H).
+
+        For scores e, alpha = softmax(e) and the context is z = sum_i alpha_i values_i.
+        """
         scores = self.attention(query, memory.keys)  # (B, K, N, P)
         weights = self.region_weights(scores)
         value_weights, chosen = self._choose(weights, sampled)
         return Attended(weighted_sum(value_weights, memory.values), weights.mean(dim=2), chosen, scores)
 
     def _choose(self, weights: Tensor, sampled: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Hard attention: weights of the values (B, K, 1, P), and the chosen region (B, K), see `Attended.chosen`."""
+        """Apply hard attention: the weights of the values (B, K, 1, P), and `Attended.chosen`."""
         if not self.hard:
             return weights, None
         if sampled is None:
@@ -194,7 +204,7 @@ class RecurrentDecoder(Decoder):
         return mixed, chosen.squeeze(2).masked_fill(~by_photo, -1)
 
     def _run_cells(self, inputs: Tensor, state: Any, between: nn.ModuleList) -> Any:
-        """One step of all layers; `between[n]` projects the output of layer n to the input of the next one."""
+        """One step of all layers; `between[n]` projects layer n's output to layer n + 1's input."""
         layer_states = [part.chunk(len(self.cells), dim=-1) for part in state]
         after: list[tuple[Tensor, ...]] = []
         for n, cell in enumerate(self.cells):
@@ -207,7 +217,7 @@ class RecurrentDecoder(Decoder):
 
 
 class MeanRegionMemory(NamedTuple):
-    """Regions, and their mean.
+    """The regions and their mean.
 
     Attributes:
         values: (B, P, H).
@@ -221,7 +231,9 @@ class MeanRegionMemory(NamedTuple):
 
 
 class MeanRegionDecoder(RecurrentDecoder):
-    """A design whose first cell reads the mean region at every word; its output layer does not read the word.
+    """Base class of designs whose first cell reads the mean region at every step.
+
+    Their output layer does not read the word.
 
     Args: those of `RecurrentDecoder`.
     """

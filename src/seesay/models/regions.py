@@ -1,4 +1,4 @@
-"""The encoder's regions, projected to the decoder's width; optionally with self-attention among them."""
+"""Projecting the encoder's regions to the decoder's width, optionally with self-attention."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from seesay.models.kernels.dropout import Dropout
 
 
 class Regions(nn.Module):
-    """Regions of the encoder (B, P, D) -> values for the decoder (B, P, H).
+    """Regions of the encoder (B, P, D) -> values of the decoder (B, P, H).
 
         values = relu(W a + b), then `layers` of self-attention with the grid's positions added
 
@@ -21,7 +21,7 @@ class Regions(nn.Module):
         size: H.
         grid: (rows, cols), rows * cols = P; self-attention encodes the positions of the regions.
         layers: of self-attention (`encoder.self_attention`).
-        dropout: on the values; in the layers 0.1 at most.
+        dropout: on the values, and in the layers, but there at most 0.1.
     """
 
     positions: Tensor
@@ -30,7 +30,7 @@ class Regions(nn.Module):
         super().__init__()
         self.grid = grid
         self.value = nn.Linear(region_size, size)
-        heads = math.gcd(size, 8)  # 8, or the most of 4, 2, 1 that divide the size
+        heads = math.gcd(size, 8)  # the largest of 8, 4, 2, 1 that divides the size
         self.layers = nn.ModuleList(SelfAttention(size, heads, min(dropout, 0.1)) for _ in range(layers))
         self.dropout = Dropout(dropout)
         positions = grid_positions(grid, size) if layers else torch.zeros(0)
@@ -46,7 +46,9 @@ class Regions(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """A pre-norm Transformer layer (https://arxiv.org/abs/2002.04745): regions attend to all regions.
+    """A pre-norm Transformer layer in which every region attends to all regions.
+
+    See https://arxiv.org/abs/2002.04745.
 
     Args:
         size: H.
@@ -66,7 +68,8 @@ class SelfAttention(nn.Module):
     def forward(self, values: Tensor) -> Tensor:
         """(B, P, H) -> (B, P, H)."""
         projected = self.qkv(self.norm_attention(values)).chunk(3, dim=-1)
-        query, key, value = (split_heads(part, self.heads) for part in projected)  # (B, N, P, H / N)
+        # (B, N, P, H / N)
+        query, key, value = (split_heads(part, self.heads) for part in projected)
         context, _ = attend(query, key, value)
         values = values + self.dropout(self.out(context.transpose(-3, -2).flatten(-2)))
         return values + self.dropout(self.mlp(self.norm_mlp(values)))
@@ -78,7 +81,10 @@ def mlp(size: int) -> nn.Sequential:
 
 
 def sinusoidal_encoding(positions: Tensor, size: int) -> Tensor:
-    """Sinusoidal position encoding (https://arxiv.org/abs/1706.03762, section 3.5): (T,) -> (T, size)."""
+    """Sinusoidal encoding of positions, (T,) -> (T, size).
+
+    See section 3.5 of https://arxiv.org/abs/1706.03762.
+    """
     rates = 10000.0 ** (torch.arange(0, size, 2, device=positions.device) / -size)
     angles = positions.unsqueeze(1) * rates  # (T, ceil(size / 2))
     return torch.cat([angles.sin(), angles.cos()], dim=1)[:, :size]  # the size may be odd

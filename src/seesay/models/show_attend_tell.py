@@ -12,9 +12,10 @@ from seesay.models.recurrent import RecurrentDecoder, RecurrentStep
 
 
 class ShowAttendTell(RecurrentDecoder):
-    """Attend with the previous state, then read word and context together; gated context, deep output.
+    """Attends with the previous state; the cell then reads the word and the gated context.
 
-    With the previous word y, state h (numbers of the paper's equations in brackets; `values` are relu(W a_i)):
+    With the previous word y, state h (numbers of the paper's equations in brackets; `values` are
+    relu(W a_i)):
 
         h_0, c_0 = tanh f_h(mean values), tanh f_c(mean values)          [3.1.2]
         alpha    = softmax(score(values_i, h))                           [4, 5]
@@ -22,7 +23,8 @@ class ShowAttendTell(RecurrentDecoder):
         h, c     = cell([E y; z], h, c)                                  [1, 2, 3]
         p(y')    = softmax(O tanh(L_y E y + L_h h + L_z z))              [7, with a tanh]
 
-    With several layers, the first one reads z; attention and output use the hidden state of the last one.
+    With several layers, the first layer reads z, and attention and output use the last layer's
+    hidden state.
 
     Args: those of `RecurrentDecoder`.
     """

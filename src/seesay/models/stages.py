@@ -1,4 +1,4 @@
-"""timm's stages of an encoder, and their feature maps."""
+"""The stages of a timm model and their feature maps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Stage(NamedTuple):
     """A stage of a timm model, whose feature map can be read as the grid.
 
     Attributes:
-        number: timm counts from 0.
+        number: from 0.
         module: the last module of the stage, as timm's `feature_info` names it.
         rows, cols, depth: of its feature map.
     """
@@ -35,7 +35,7 @@ def intermediates(backbone: Any, images: Tensor, indices: Sequence[int] | None =
     Args:
         backbone: a timm model.
         images: (B, 3, size, size).
-        indices: of the stages; None for all.
+        indices: the numbers of the stages; None for all.
         norm: whether a transformer's final norm is applied to them.
     """
     return backbone.forward_intermediates(
@@ -48,7 +48,7 @@ def intermediates(backbone: Any, images: Tensor, indices: Sequence[int] | None =
 
 
 def stages(backbone: Any, images: Tensor) -> list[Stage]:
-    """All stages of a timm model with the size of their feature maps, measured on images (1, 3, size, size)."""
+    """All stages of a timm model, with the sizes of their feature maps for these images."""
     maps = intermediates(backbone, images)
     described = zip(backbone.feature_info, maps, strict=True)
     return [Stage(i, info["module"], m.shape[2], m.shape[3], m.shape[1]) for i, (info, m) in enumerate(described)]

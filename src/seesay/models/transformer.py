@@ -1,4 +1,4 @@
-"""The Transformer decoder (Vaswani et al. 2017, https://arxiv.org/abs/1706.03762), stepping with a cache."""
+"""The Transformer decoder (https://arxiv.org/abs/1706.03762) with a cache for `step`."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ KeysAndValues = Sequence[Tensor]  # both (B, heads, P, H / heads)
 
 
 class Cache(tuple[Tensor, ...]):
-    """Keys and values of the words read so far, a tensor (B, K, 2 heads, T, H / heads) for each layer.
+    """Keys and values of the T words read so far, (B, K, 2 heads, T, H / heads) for each layer.
 
-    T is 0 before the first word. Keys and values share a tensor and layers do not, so that a step copies little.
+    A layer's keys and values share a tensor, so that a step concatenates once for each layer.
     """
 
     def __new__(cls, *layers: Tensor) -> Cache:
@@ -29,7 +29,7 @@ class Cache(tuple[Tensor, ...]):
 
 
 class LayeredMemory(NamedTuple):
-    """Keys and values of the regions for each layer; in tensors of their own, so that a step need not slice them.
+    """Keys and values of the regions, in a tensor for each layer, so that a step need not slice.
 
     Attributes:
         values, keys: of each layer (B, heads, P, H / heads).
@@ -40,12 +40,12 @@ class LayeredMemory(NamedTuple):
 
 
 class Block(nn.Module):
-    """One pre-norm layer: masked self-attention over the words, cross-attention to the regions, an MLP.
+    """A pre-norm layer: masked self-attention over words, cross-attention to regions, an MLP.
 
     Args:
         size: H.
         heads: divide H.
-        dropout: on the output of each of the three.
+        dropout: on the outputs of the three parts.
     """
 
     def __init__(self, size: int, heads: int, dropout: float) -> None:
@@ -65,18 +65,20 @@ class Block(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Run the layer on N more words of every photo.
 
-        The words are either one packed row, whose words attend to each other (`past` is None), or the next word of
-        each of N captions, which attends to itself and to its caption's past.
+        The words are either one packed row, whose words attend to each other (`past` is None), or
+        the next word of each of N captions, which attends to itself and to its caption's past.
 
         Args:
             words: (B, N, H).
-            past: (B, N, 2 heads, T, H / heads), keys, then values of the T words before in each caption; or None.
+            past: (B, N, 2 heads, T, H / heads), keys, then values, of the T preceding words of each
+                caption; or None.
             mask: (B, N, N), True where a word of the row must not attend; None masks nothing.
             regions: the layer's keys and values of the regions.
 
         Returns:
-            words (B, N, H); keys and values of the row (B, 2 heads, N, H / heads), or the past with the next words
-            appended; and the attention weights over the regions (B, N, P), averaged over the heads.
+            words (B, N, H); the keys and values of the row (B, 2 heads, N, H / heads), or the past
+            with the next words appended; and the attention weights over the regions (B, N, P),
+            averaged over the heads.
         """
         heads, head_size = self.heads, words.shape[-1] // self.heads
         projected = self.self_qkv(self.norm_self(words))  # (B, N, 3 H)
@@ -92,7 +94,8 @@ class Block(nn.Module):
         context = context.transpose(1, 2) if past is None else context  # (B, N, heads, ...)
         words = words + self.dropout(self.self_out(context.reshape(words.shape)))
 
-        query = split_heads(self.cross_query(self.norm_cross(words)), heads)  # (B, heads, N, H / heads)
+        # (B, heads, N, H / heads)
+        query = split_heads(self.cross_query(self.norm_cross(words)), heads)
         context, attention = attend(query, *regions, softmax=self.region_weights)
         words = words + self.dropout(self.cross_out(context.transpose(1, 2).reshape(words.shape)))
 
@@ -101,7 +104,7 @@ class Block(nn.Module):
 
 
 class TransformerDecoder(Decoder):
-    """Pre-norm Transformer (https://arxiv.org/abs/2002.04745): each layer attends to the words, then to the regions.
+    """Pre-norm Transformer (https://arxiv.org/abs/2002.04745).
 
         x_0 = W E y + position,    x = x + attend(words),    x = x + attend(regions),    x = x + mlp(x)
         p(y') = softmax(O (W norm(x) + b))
@@ -153,22 +156,24 @@ class TransformerDecoder(Decoder):
         return LayeredMemory(self._by_layer(self.values(values)), self._by_layer(self.keys(values)))
 
     def start(self, memory: LayeredMemory, beams: int = 1) -> Cache:
-        """An empty cache."""
+        """The empty cache before the first word."""
         batch, heads, _, head_size = memory.values[0].shape
         return Cache(*(memory.values[0].new_zeros(batch, beams, 2 * heads, 0, head_size) for _ in self.blocks))
 
     def step(self, tokens: Tensor, state: Cache, memory: LayeredMemory) -> Step:
-        """Read one token of each beam, with a cache of T words, and predict the next; see `Decoder.step`."""
+        """Read one token of each beam and predict the next; see `Decoder.step`."""
         position = torch.scalar_tensor(state[0].shape[3], device=tokens.device)  # T
-        words = self._embed(tokens, sinusoidal_encoding(position.unsqueeze(0), self.size))  # (B, K, H)
+        # (B, K, H)
+        words = self._embed(tokens, sinusoidal_encoding(position.unsqueeze(0), self.size))
         words, caches, attention = self._run_blocks(words, state, None, memory)
         return Step(self.logits(self._deep_output(words)).log_softmax(dim=-1), Cache(*caches), attention)
 
     def forward(self, tokens: Tensor, lengths: Tensor, memory: LayeredMemory) -> Decoded:
         """Read whole captions at once (teacher forcing); equal to repeated `step`.
 
-        The captions of a photo are packed into one row without their padding, which would be half of the work: the
-        photos of a batch have about the same number of words in all, the captions of a photo do not.
+        The captions of a photo are packed into one row, because padding them would double the work:
+        the captions of a photo differ much in length, but the photos of a batch have similar
+        numbers of words in all.
 
         Args:
             tokens: (B, K, L) ids, start token first.
@@ -176,7 +181,8 @@ class TransformerDecoder(Decoder):
             memory: of the B photos.
         """
         row = PackedRow.of(tokens, lengths)
-        encoding = sinusoidal_encoding(torch.arange(tokens.shape[2], device=tokens.device), self.size)  # (L, H)
+        # (L, H)
+        encoding = sinusoidal_encoding(torch.arange(tokens.shape[2], device=tokens.device), self.size)
         words = self._embed(row.pack(tokens), encoding[row.position])  # (B, W, H)
         words, _, attention = self._run_blocks(words, [None] * len(self.blocks), row.mask, memory)
         return Decoded(row.unpack(self._deep_output(words)), row.unpack(attention))
@@ -186,7 +192,7 @@ class TransformerDecoder(Decoder):
         return tuple(split_heads(part, self.heads) for part in projected.chunk(len(self.blocks), dim=2))
 
     def _embed(self, tokens: Tensor, encoding: Tensor) -> Tensor:
-        """Tokens (B, N) and the encoding of their positions, broadcast to (B, N, H) -> (B, N, H)."""
+        """Tokens (B, N) and their positions' encoding, broadcast to (B, N, H) -> (B, N, H)."""
         return self.dropout(self.word_in(self.embedding(tokens) * self.embedding.size**0.5) + encoding)
 
     def _run_blocks(
@@ -195,7 +201,8 @@ class TransformerDecoder(Decoder):
         """All layers; see `Block.forward`.
 
         Returns:
-            words (B, N, H), the keys and values of each layer, and the attention weights of the last one.
+            words (B, N, H), the keys and values of each layer, and the attention weights of the
+            last one.
         """
         attention, caches = words, []
         for block, past, *regions in zip(self.blocks, pasts, memory.keys, memory.values, strict=True):

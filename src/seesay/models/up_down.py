@@ -1,4 +1,7 @@
-"""Bottom-up and top-down attention, on a grid (Anderson et al. 2018, https://arxiv.org/abs/1707.07998, section 3.2)."""
+"""Bottom-up and top-down attention on a grid.
+
+Anderson et al. 2018, https://arxiv.org/abs/1707.07998, section 3.2.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from seesay.models.recurrent import MeanRegionDecoder, RecurrentStep
 
 
 class UpDown(MeanRegionDecoder):
-    """Two cells: the first attends (top-down attention), the second predicts the word (language model).
+    """Two cells: the first one's state is the attention's query, the second predicts the word.
 
         h1    = cell1([h2'; mean values; E y], h1')                      [2]
         alpha = softmax(score(values_i, h1)),    v = sum_i alpha_i values_i    [3, 4, 5]
@@ -31,7 +34,8 @@ class UpDown(MeanRegionDecoder):
 
     def recurrence(self, words_in: Tensor, state: Any, memory: Any, sampled: Tensor | None = None) -> RecurrentStep:
         """Equations 2 to 6."""
-        first, second = zip(*(part.chunk(2, dim=-1) for part in state), strict=True)  # states of the two cells
+        # the states of the two cells
+        first, second = zip(*(part.chunk(2, dim=-1) for part in state), strict=True)
         first = self.cells[0](words_in + memory.whole + self.feedback_in(second[0]), *first)
         attended = self.attend(first[0], memory, sampled)
         second = self.cells[1](self.language_in(torch.cat([attended.context, first[0]], dim=-1)), *second)

@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime
 
 from seesay.bundle.agreement import read_graph_of
-from seesay.bundle.fields import cannot_run, refused
+from seesay.bundle.errors import cannot_run, refused
 from seesay.bundle.weights_file import WEIGHTS
 from seesay.errors import BundleError, DeviceError, shown
 from seesay.runtime.device import PROVIDERS, Device, active_device

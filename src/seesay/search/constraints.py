@@ -1,8 +1,8 @@
 """Rules of every search: the length of a sentence, its prefix, and constraints on its tokens.
 
-A constraint is a small object that forbids tokens, given those that a sentence already has; every search takes any of
-them. To add one, write a class like those below. It must allow the end token: a sentence that can neither go on nor end
-is lost.
+A constraint is a small object that forbids tokens, given the tokens that a sentence already has.
+All searches accept all constraints. To add one, write a class like those below. It must allow the
+end token, because a sentence that can neither continue nor end is dropped.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from seesay.search.step import FORBIDDEN, Array, namespace
 
-# The range of each option; beyond it a search would take hours, or all memory, and find nothing better.
+# The range of each option; larger values would take hours, or all memory, without better results.
 LIMITS = {
     "beam": (1, 100),
     "max_words": (1, 1000),
@@ -34,8 +34,8 @@ class Constraint(Protocol):
 
         Args:
             allowed: (B, K, V) log-probabilities of the next token.
-            written: (B, K, T) the tokens so far. Finished sentences are padded with end tokens; what is forbidden to
-                them does not matter.
+            written: (B, K, T) the tokens so far. Finished sentences are padded with end tokens;
+                what is forbidden to them does not matter.
         """
 
 
@@ -52,7 +52,8 @@ class NoRepeatedNgrams:
         windows = written.shape[-1] - self.n + 1
         if windows < 1:
             return
-        latest = written[..., windows:]  # (B, K, n - 1): tokens that followed these earlier are forbidden now
+        # tokens that followed the latest n - 1 tokens before are forbidden
+        latest = written[..., windows:]  # (B, K, n - 1)
         followers = written[..., self.n - 1 :]  # (B, K, windows)
         repeats = followers >= 0  # True everywhere, to begin with
         for i in range(self.n - 1):
@@ -62,7 +63,10 @@ class NoRepeatedNgrams:
 
 @dataclass(frozen=True)
 class NoRepeatedWords:
-    """No token is written twice in a sentence, except those of `may_repeat` ("a", "in"): no "a mirror and a mirror"."""
+    """No token is written twice in a sentence, except those in `may_repeat`.
+
+    This prevents "a mirror and a mirror"; `may_repeat` holds words such as "a" and "in".
+    """
 
     may_repeat: tuple[int, ...]
     _masks: dict[Any, Array] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -75,7 +79,7 @@ class NoRepeatedWords:
         _forbid(allowed, written, once[written])
 
     def _once(self, allowed: Array) -> Array:
-        """(V,) True for tokens that must not repeat; cached for each vocabulary size and kind of array."""
+        """(V,) True for tokens that must not repeat; cached by size and kind of array."""
         key = allowed.shape[-1], type(allowed), str(allowed.device)
         mask = self._masks.get(key)
         if mask is None:
@@ -101,7 +105,7 @@ class Forbidden:
 
 
 def _forbid(allowed: Array, words: Array, which: Array) -> None:
-    """Forbid to each sentence those of the tokens `words` (B, K, T) for which `which` (B, K, T) is True."""
+    """Forbid the tokens `words` (B, K, T) of each sentence where `which` (B, K, T) is True."""
     photo, beam, position = namespace(allowed).nonzero(which)
     if len(photo):
         allowed[photo, beam, words[photo, beam, position]] = FORBIDDEN

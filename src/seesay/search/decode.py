@@ -1,9 +1,10 @@
 """The loop that every search shares: step, constrain, choose, expand, retire.
 
-Searches differ only in their `Strategy`: which tokens they choose, and which sentences they return. The step gets
-tokens and state as (B, K, ...) and the photos' memory without K, so that memory is not copied for each sentence. Photos
-whose sentences have all ended leave the batch. Tokens and attention are stored as each step returned them; sentences
-are traced back from their last token when their photo leaves.
+Searches differ only in their `Strategy`: which tokens they choose, and which sentences they return.
+The step gets tokens and state as (B, K, ...) and the photos' memory without K, so that memory is
+not copied for each sentence. Photos whose sentences have all ended leave the batch. Tokens and
+attention are stored as each step returned them; sentences are traced back from their last token
+when their photo leaves.
 """
 
 from __future__ import annotations
@@ -16,11 +17,14 @@ from seesay.search.constraints import Constraint, Rules
 from seesay.search.hypothesis import Hypothesis
 from seesay.search.step import FORBIDDEN, Array, NotNumbersError, StepModel, clipped, namespace, to_numpy
 
-# One step: parent (B, K), or None where each sentence continued itself; token (B, K) and its log-probability (B, K);
-# the attention of the sentences before the step (B, K, P).
+# One step: parent (B, K), or None if each sentence continued itself; token (B, K); its
+# log-probability (B, K); and the attention (B, K, P), ordered as the sentences were before the
+# step.
 Trace = tuple[Array | None, Array, Array, Array]
 
-SHRINK_AT = 0.75  # finished photos leave once at most this share still runs: copies add up to three batches at most
+# Finished photos are removed once at most this share of the photos is unfinished. All copies
+# together then cost at most as much as copying three batches.
+SHRINK_AT = 0.75
 
 
 class Strategy:
@@ -31,19 +35,29 @@ class Strategy:
 
         Args:
             beams: the sentences so far, K for each of B photos.
-            allowed: (B, K, V) log-probabilities, FORBIDDEN for tokens that must not be written; must not be changed.
-                Finished sentences may only repeat the end token, at log-probability 0.
+            allowed: (B, K, V) log-probabilities, FORBIDDEN for tokens that must not be written;
+                must not be changed. Finished sentences may only repeat the end token, at
+                log-probability 0.
 
         Returns:
-            (parent, token), each (B, K'), where K' becomes the new K; parent None: each sentence continues itself.
+            (parent, token), each (B, K'), where K' becomes the new K; parent None: each sentence
+            continues itself.
         """
         raise NotImplementedError
 
     def settle(self, beams: Beams) -> None:
-        """Called after each step once any sentence has ended; may end photos early by setting `beams.alive`."""
+        """Called after each step while any sentence has ended.
+
+        It may end photos early by setting `beams.alive`.
+        """
 
     def collect(self, beams: Beams, photos: np.ndarray) -> list[list[Hypothesis]]:
-        """The sentences of photos (rows of the beams) that leave; ranked, if the search ranks them."""
+        """The sentences of photos that are finished; ranked, if the search ranks them.
+
+        Args:
+            beams: all sentences.
+            photos: (N,) rows of the finished photos.
+        """
         indices = np.arange(beams.token.shape[1])
         return beams.hypotheses(photos, np.broadcast_to(indices, (len(photos), len(indices))))
 
@@ -112,7 +126,7 @@ class Beams:
         return allowed
 
     def force(self, logprobs: Array, token: int) -> Array:
-        """(B, K, V) log-probabilities with all tokens forbidden but one: the prefix's next, or the end token."""
+        """(B, K, V) log-probabilities with all tokens forbidden except this one."""
         allowed = self.xp.full_like(logprobs, FORBIDDEN)
         allowed[..., token] = clipped(logprobs[..., token])
         self._freeze(allowed)
@@ -144,7 +158,10 @@ class Beams:
         self.all_alive = bool(self.alive.all())
 
     def retire(self, strategy: Strategy) -> dict[int, list[Hypothesis]]:
-        """Remove photos whose sentences have all ended, once there are enough of them; their sentences, by photo."""
+        """Remove photos whose sentences have all ended, and return their sentences by photo.
+
+        Nothing is removed until there are enough such photos, see `SHRINK_AT`.
+        """
         running = np.any(to_numpy(self.alive), axis=1)
         stay = np.flatnonzero(running)
         if len(stay) > SHRINK_AT * len(running):
@@ -184,7 +201,8 @@ class Beams:
             if parent is not None:
                 indices = to_numpy(parent)[rows, indices]
             path.append((tokens, logprobs, attention[rows, indices]))
-        tokens, logprobs, attention = (np.stack(part[::-1], axis=2) for part in zip(*path, strict=True))  # (N, n, T)
+        # (N, n, T)
+        tokens, logprobs, attention = (np.stack(part[::-1], axis=2) for part in zip(*path, strict=True))
         return [
             [_hypothesis(*sentence, self.end) for sentence in zip(*photo, strict=True)]
             for photo in zip(tokens, logprobs, attention, strict=True)
@@ -192,7 +210,7 @@ class Beams:
 
 
 def is_real(total: Array) -> Array:
-    """False for sentences that contain a forbidden token: they fill the K while fewer sentences are possible."""
+    """False for sentences with a forbidden token, which exist if fewer than K are possible."""
     return total > FORBIDDEN / 2
 
 
@@ -207,5 +225,6 @@ def _hypothesis(tokens: np.ndarray, logprobs: np.ndarray, attention: np.ndarray,
     """The sentence up to its first end token."""
     length = int(np.argmax(tokens == end))
     until_end = tuple(logprobs[: length + 1].tolist())
-    maps = np.array(attention[:length], np.float32)  # a copy, so that the arrays of all photos can be freed
+    # a copy, so that the arrays of all photos can be freed
+    maps = np.array(attention[:length], np.float32)
     return Hypothesis(tuple(tokens[:length].tolist()), until_end, maps, sum(until_end))

@@ -13,10 +13,11 @@ from seesay.search.decode import Beams, Strategy, decode
 from seesay.search.hypothesis import Hypothesis
 from seesay.search.step import FORBIDDEN, Array, StepModel
 
-# (photos (B,), shape) -> (B, *shape) numbers uniform in [0, 1), as the search's kind of array: noise for these photos.
+# (photos (B,), shape) -> noise for these photos: (B, *shape) uniform numbers in [0, 1), as an array
+# of the model's kind.
 Random = Callable[[np.ndarray, tuple[int, int]], Array]
 
-MIN_TEMPERATURE = 1e-6  # practically greedy; FORBIDDEN / T must not overflow
+MIN_TEMPERATURE = 1e-6  # close to greedy; with a smaller one FORBIDDEN / T would overflow
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,10 @@ class SampleOptions(Rules):
 
     Attributes:
         n: K, sentences for each photo, drawn independently; some may be equal.
-        temperature: T > 0; tokens are drawn from softmax(log p / T). Below 1 it sharpens the distribution.
-        top_p: after the temperature, only the likeliest tokens that together have this probability are drawn (nucleus
-            sampling, https://arxiv.org/abs/1904.09751); 1 allows all.
+        temperature: T > 0; tokens are drawn from softmax(log p / T). Below 1 it sharpens the
+            distribution.
+        top_p: after the temperature, only the likeliest tokens that together have this probability
+            are drawn (nucleus sampling, https://arxiv.org/abs/1904.09751); 1 allows all.
         seed: of the noise, which the caller of `sample` makes.
     """
 
@@ -48,7 +50,8 @@ class SampleOptions(Rules):
 def sample(model: StepModel, options: SampleOptions, random: Random) -> list[list[Hypothesis]]:
     """Draw K sentences for each photo, token by token.
 
-    The log-probabilities of the sentences are the model's own: at temperature 1 and over all tokens.
+    The log-probabilities of the sentences are the model's own: at temperature 1 and over all
+    tokens.
 
     Args:
         model: the decoder.
@@ -65,7 +68,10 @@ def sample(model: StepModel, options: SampleOptions, random: Random) -> list[lis
 
 
 class Sampler(Strategy):
-    """Draws by the Gumbel-max trick, argmax(log p / T - log(-log u)): the same noise gives the same token."""
+    """Draws by the Gumbel-max trick, argmax(log p / T - log(-log u)).
+
+    The same noise gives the same token.
+    """
 
     def __init__(self, options: SampleOptions, random: Random) -> None:
         self.options, self.random = options, random
@@ -75,24 +81,26 @@ class Sampler(Strategy):
         _, sentences, vocab = allowed.shape
         temperature = max(self.options.temperature, MIN_TEMPERATURE)
         scores = within_top_p(xp, allowed / temperature, self.options.top_p)
-        uniform = xp.clip(self.random(beams.photos, (number, vocab)), 1e-20, None)  # log 0 is infinite
+        # log 0 is infinite
+        uniform = xp.clip(self.random(beams.photos, (number, vocab)), 1e-20, None)
         token = xp.argmax(scores - xp.log(-xp.log(uniform)), axis=-1)
         if sentences == number:
             return None, token
-        return xp.zeros_like(token), token  # the first token: every sentence continues the only one there is
+        return xp.zeros_like(token), token  # first token: all continue the single empty sentence
 
 
 def within_top_p(xp: Any, scores: Array, top_p: float) -> Array:
-    """Nucleus sampling: scores (..., V) in which all but the likeliest tokens are FORBIDDEN.
+    """Nucleus sampling: scores (..., V) in which unlikely tokens are FORBIDDEN.
 
-    The fewest tokens are kept that together have the probability `top_p`, and those as likely as the last of them;
-    always at least one.
+    The likeliest tokens are kept, as few as have the probability `top_p` together, and others that
+    are exactly as likely as the last of them.
     """
     if top_p == 1:
         return scores
     probabilities = xp.exp(scores - xp.max(scores, axis=-1, keepdims=True))
     probabilities = probabilities / xp.sum(probabilities, axis=-1, keepdims=True)
     falling = -xp.sort(-probabilities, axis=-1)
-    kept = falling.cumsum(-1) - falling < top_p  # the likelier tokens together do not reach top_p
+    # the sum over the likelier tokens is still below top_p
+    kept = falling.cumsum(-1) - falling < top_p
     least = xp.min(xp.where(kept, falling, xp.ones_like(falling)), axis=-1, keepdims=True)
     return xp.where(probabilities >= least, scores, xp.full_like(scores, FORBIDDEN))

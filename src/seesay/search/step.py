@@ -12,7 +12,8 @@ Array = Any  # a numpy array or a torch tensor
 Step = Callable[[Array, Any, Any], tuple[Array, Any, Array]]
 
 FORBIDDEN = -1e30  # log-probability of a forbidden token; finite, so that sums of it are not NaN
-UNLIKELIEST = -1e4  # other log-probabilities are clipped to it, so that they differ from FORBIDDEN
+# lower bound of all other log-probabilities, so that none is confused with FORBIDDEN
+UNLIKELIEST = -1e4
 
 
 class NotNumbersError(ValueError):
@@ -23,10 +24,13 @@ class StepModel(NamedTuple):
     """A decoder as a search sees it: a step, and the state before the first word.
 
     Attributes:
-        step: (tokens (B, K), state, memory) -> (logprobs (B, K, V), state, attention (B, K, P)), for any B and K.
-        state: before the first word, a tuple of arrays (B, 1, ...), since all sentences of a photo begin alike.
+        step: (tokens (B, K), state, memory) -> (logprobs (B, K, V), state, attention (B, K, P)),
+            for any B and K.
+        state: before the first word, a tuple of arrays (B, 1, ...), since all sentences of a photo
+            begin alike.
         memory: a tuple of arrays (B, ...), or of such tuples: what the step needs of each photo.
-        start: (B, 1) start tokens; the search computes on their kind of array (numpy, or torch on their device).
+        start: (B, 1) start tokens; the search computes on their kind of array (numpy, or torch on
+            their device).
         end: id of the end token.
         never: ids that no search writes (padding, start, unknown).
     """

@@ -15,11 +15,12 @@ from seesay.search import BeamOptions, Hypothesis, SampleOptions, StepModel, bea
 
 
 class Sentences(NamedTuple):
-    """K sentences for each of B photos, the longest first, in the form that `decoder.forward` reads.
+    """K sentences for each of B photos, longest first, as `Decoder.forward` reads them.
 
     Attributes:
         tokens: (B, K, L) ids without the start token; padded with end tokens.
-        logprobs: (B, K, L) the decoder's natural log-probability of each token among all tokens; 0 after the end.
+        logprobs: (B, K, L) the decoder's natural log-probability of each token among all tokens; 0
+            after the end.
         lengths: (B, K) tokens of each sentence with its end token, 1 to L.
     """
 
@@ -44,8 +45,8 @@ def generate(decoder: Decoder, memory: Any, options: BeamOptions) -> list[list[H
 def sample_sentences(decoder: Decoder, memory: Any, options: SampleOptions) -> Sentences:
     """Sentences sampled for each photo.
 
-    Noise comes from torch's generator; the seed in the options is not used. Gradients can flow through a later
-    `decoder.forward` over these sentences, because they are no inference-mode tensors.
+    The noise comes from torch's generator; the seed in the options is not used. The result is made
+    without inference mode, so a later `decoder.forward` over these sentences can have a gradient.
 
     Args:
         decoder: in eval mode, unless dropout is wanted.
@@ -64,8 +65,8 @@ def sample_sentences(decoder: Decoder, memory: Any, options: SampleOptions) -> S
 def beam_sentences(decoder: Decoder, memory: Any, options: BeamOptions) -> Sentences:
     """The sentences that beam search finds for each photo.
 
-    Like those of `sample_sentences` they can be read by `decoder.forward` with a gradient. Where the search finds
-    fewer than `options.beam` sentences, the shortest one is repeated.
+    As with `sample_sentences`, a later `decoder.forward` over them can have a gradient. Where the
+    search finds fewer than `options.beam` sentences, the shortest one is repeated.
 
     Args:
         decoder: in eval mode, unless dropout is wanted.
@@ -99,7 +100,8 @@ def step_model(decoder: Decoder, memory: Any) -> StepModel:
 
     def step(tokens: Tensor, state: tuple[Tensor, ...], memory: tuple[Any, ...]) -> tuple[Tensor, Any, Tensor]:
         result = decoder.step(tokens, decoder.State(*state), decoder.Memory(*memory))
-        return result.logprobs.float(), tuple(result.state), result.attention.float()  # numpy has no bfloat16
+        # numpy has no bfloat16
+        return result.logprobs.float(), tuple(result.state), result.attention.float()
 
     state = decoder.start(memory, 1)
     start = torch.full((state[0].shape[0], 1), BOS, dtype=torch.int64, device=state[0].device)

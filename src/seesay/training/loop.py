@@ -1,7 +1,8 @@
-"""The training loop, which can be resumed at any step with the same result as without the interruption.
+"""The training loop, which can stop and resume at any step without changing the result.
 
-All randomness depends on seed, epoch and step alone, and the learning rate on the recipe and the step. So a checkpoint
-needs neither random states nor a scheduler, and a resumed run can have another learning rate.
+All randomness depends on seed, epoch and step alone, and the learning rate on the recipe and the
+step. So a checkpoint needs neither random states nor a scheduler, and a resumed run can have
+another learning rate.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ from torch import Tensor, nn
 from seesay.config import Recipe
 from seesay.errors import RecipeError, SeesayError
 from seesay.models.norms import BatchNorm
-from seesay.progress import progress
+from seesay.progress import print_plain, progress
 from seesay.training.inputs.batches import CaptionBatch, CaptionBatches, PhotoBatch, prefetch
+from seesay.training.learning_rate import learning_rate
 from seesay.training.processes import process_average
-from seesay.training.run_folder import RunFolder, fitting
+from seesay.training.run_folder import RunFolder, checkpoint_errors
 
 Validate = Callable[[], tuple[dict[str, float], list[str]]]
 
@@ -53,23 +55,7 @@ class TrainState:
 
 
 class StoppedError(Exception):
-    """The run was stopped by Ctrl-C, SIGTERM or SIGHUP; everything is saved, and `--resume` continues it."""
-
-
-def learning_rate(recipe: Recipe, step: int, steps: int, encoder: bool = False) -> float:
-    """The rate at a step: linear warm-up over the share `train.warmup` of the steps, then half a cosine to zero.
-
-    Args:
-        recipe: with the peak rates, `train.lr` and, for the encoder, `encoder.lr`.
-        step: from 0.
-        steps: of the whole run.
-        encoder: whether the encoder's rate is wanted.
-    """
-    peak = recipe.encoder.lr if encoder else recipe.train.lr
-    warm = max(1, round(recipe.train.warmup * steps))
-    if step < warm:
-        return peak * (step + 1) / warm
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
+    """Ctrl-C, SIGTERM or SIGHUP stopped the run; it is saved, and `--resume` continues it."""
 
 
 class Trainer:
@@ -79,9 +65,9 @@ class Trainer:
         recipe: section `train`, and `encoder.lr`.
         run: the folder for checkpoints and figures.
         fabric: devices and precision, launched.
-        objective: a module, (batch, share of the run that is done) -> loss.
+        objective: a module that maps (batch, share of the run that is done) to a loss.
         batches: of the training split.
-        validate: scores dev captions with the current weights -> (figures, lines to print).
+        validate: scores dev captions with the current weights; returns (figures, lines to print).
         console: for progress and figures.
     """
 
@@ -100,7 +86,8 @@ class Trainer:
         self.per_epoch = len(batches)
         all_epochs = recipe.train.epochs * self.per_epoch
         self.steps = min(all_epochs, recipe.train.max_steps or all_epochs)
-        fused = recipe.train.precision != "16-mixed"  # a fused optimiser unscales gradients itself, after clipping
+        # a fused optimiser unscales gradients itself, after clipping
+        fused = recipe.train.precision != "16-mixed"
         groups = _parameter_groups(objective, recipe.train.weight_decay)
         optimizer = torch.optim.AdamW(groups, lr=recipe.train.lr, betas=(0.9, 0.98), fused=fused)
         self.raw = objective
@@ -138,7 +125,8 @@ class Trainer:
                 advance(note=f"loss {self.state.losses[0] / self.state.losses[1]:.3f}")
                 if self._on_any_device(self._stop_requested.is_set()):
                     self.save()
-                    self.fabric.barrier()  # a process that ends stops the others, and the first is still writing
+                    # a process that exits stops the others while the first one is still writing
+                    self.fabric.barrier()
                     raise StoppedError
                 if time.monotonic() - self._saved_at > 60 * self.recipe.train.save_minutes:
                     self.save()
@@ -162,7 +150,8 @@ class Trainer:
             norm = self.fabric.clip_gradients(
                 self.objective, self.optimizer, max_norm=self.recipe.train.clip, error_if_nonfinite=False
             )
-            skipped = self.recipe.train.precision == "16-mixed"  # its gradient scaler skips such a step
+            # its gradient scaler skips such a step
+            skipped = self.recipe.train.precision == "16-mixed"
             if norm is not None and not skipped and not torch.isfinite(norm):  # equal in all processes
                 raise self._diverged("gradient's norm", norm)
         self.optimizer.step()
@@ -177,7 +166,10 @@ class Trainer:
         )
 
     def _on_any_device(self, condition: bool) -> bool:
-        """Whether the condition holds in any process; all must act alike, or they would wait for each other."""
+        """Whether the condition holds in any process.
+
+        All processes must act alike, or they would wait for each other for ever.
+        """
         if self.fabric.world_size == 1:
             return condition
         count = torch.tensor(float(condition), device=self.fabric.device)
@@ -185,7 +177,10 @@ class Trainer:
 
     @torch.no_grad()
     def _average(self) -> None:
-        """Update the exponential moving average; its decay is lower in the first steps, so that it has no bias."""
+        """Update the exponential moving average of the weights.
+
+        The decay is lower in the first steps, so that the average is not biased towards the start.
+        """
         decay = min(self.recipe.train.ema, self.state.step / (self.state.step + 10))
         current = self._current()
         for name, average in self.averaged.items():
@@ -216,16 +211,24 @@ class Trainer:
 
     def _validate(self) -> None:
         started = time.monotonic()
-        total, count = self.state.losses
         with self._averaged_weights():
             self.raw.eval()
-            # all devices must act on the same figures, and captions with nearly equal scores may differ between devices
+            # Captions with nearly equal scores may differ between devices, which must act on the
+            # same figures.
             figures, lines = self.fabric.broadcast(self.validate())
             if figures["cider"] > self.state.best:
                 self.state.best = figures["cider"]
-                self.run.save_best({name: t.detach().cpu().clone() for name, t in self.raw.state_dict().items()})
+                weights = self.raw.state_dict().items()
+                self.run.save_best({name: t.detach().cpu().clone() for name, t in weights})
         self.state.seconds += time.monotonic() - started
         self.state.validated = self.state.step
+        self._log(figures)
+        self.save()
+        self._print(figures, lines)
+
+    def _log(self, figures: dict[str, float]) -> None:
+        """Append a row to the history and to metrics.csv."""
+        total, count = self.state.losses
         row = {
             "epoch": -(-self.state.step // self.per_epoch),
             "step": self.state.step,
@@ -237,17 +240,18 @@ class Trainer:
         self.state.history.append({key: round(value, 6) for key, value in row.items()})
         self.state.losses = (0.0, 0)
         self.run.log(self.state.history)
-        self.save()
+
+    def _print(self, figures: dict[str, float], lines: list[str]) -> None:
+        row = self.state.history[-1]
         mark = "  best so far" if figures["cider"] == self.state.best else ""
         shown = "  ".join(f"{key} {100 * value:.1f}" for key, value in figures.items())
-        self.console.print(
+        print_plain(
+            self.console,
             f"epoch {row['epoch']}/{self.recipe.train.epochs}  loss {row['loss']:.3f}  {shown}  "
             f"{self.state.seconds / 60:.1f} min{mark}",
-            highlight=False,
-            soft_wrap=True,
         )
         for line in lines:
-            self.console.print(f"  {line}", highlight=False, markup=False, soft_wrap=True)
+            print_plain(self.console, f"  {line}")
 
     def _out_of_patience(self) -> bool:
         scores = [row["cider"] for row in self.state.history]
@@ -284,7 +288,7 @@ class Trainer:
                 f"{self.run.last}: an epoch had {per_epoch} steps, now it has {self.per_epoch}, so the training "
                 "photos are others; give those that the run began with (data.path), or another out=FOLDER"
             )
-        with fitting(self.run.last):
+        with checkpoint_errors(self.run.last):
             self.raw.load_state_dict(saved["model"])
             _copy(self.averaged, saved["averaged"])
             self.optimizer.load_state_dict(saved["optimizer"])
@@ -294,7 +298,7 @@ class Trainer:
 
     @contextmanager
     def _stop_on_signals(self) -> Iterator[None]:
-        """The first Ctrl-C, SIGTERM or SIGHUP ends the run after the current step, the second one at once."""
+        """Ctrl-C, SIGTERM or SIGHUP ends the run after the current step; a second one, at once."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -317,7 +321,7 @@ class Trainer:
 
 
 def _parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """AdamW's groups: the encoder has its own learning rate; only matrices have weight decay."""
+    """AdamW's groups: the encoder has its own learning rate, only matrices have decay."""
     trained = [(name.startswith("encoder."), p) for name, p in module.named_parameters() if p.requires_grad]
     groups = [
         {

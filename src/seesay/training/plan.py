@@ -22,8 +22,8 @@ from seesay.data.tokens import CaptionTokenizer
 from seesay.models.build import build_decoder
 from seesay.training.generate import generate
 from seesay.training.inputs.batches import CaptionBatches, PhotoBatch
-from seesay.training.objectives.from_photos import FromPhotos
 from seesay.training.objectives.from_recipe import build_objective, search_options
+from seesay.training.objectives.with_encoder import WithEncoder
 from seesay.training.preflight import preflight
 from seesay.training.train import devices_of, read_data, training_part
 
@@ -117,7 +117,7 @@ def plan(recipe: Recipe, console: Console | None = None) -> Plan:
     batches = CaptionBatches(features, captions, recipe.train.batch_size, words, recipe.seed, recipe.train.consensus)
     objective = build_objective(recipe, decoder, tokenizer, training)
     if not cached or recipe.encoder.finetune != "none":
-        objective = FromPhotos(encoder, objective, frozen if cached else None)
+        objective = WithEncoder(encoder, objective, frozen if cached else None)
     device, search = fabric.device, search_options(recipe, tokenizer)
     objective.to(device)
     step = _seconds_of_step(objective, batches, fabric, None if cached else encoder.transform.size)

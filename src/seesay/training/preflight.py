@@ -1,4 +1,4 @@
-"""Checks before a run reads any data: everything that is missing or wrong is reported in one message."""
+"""Checks before a run reads data; all that is missing or wrong is reported in one message."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Prepared(NamedTuple):
 
     Attributes:
         encoder: with its weights; `encoder.finetune` has decided which of them are trained.
-        frozen: the encoder's frozen part; None: all of it is trained, or it cannot be cut.
+        frozen: the encoder's frozen part; None if all of it is trained or it cannot be split.
         start: the model of `train.init`; None: the recipe names none.
     """
 
@@ -39,7 +39,8 @@ def preflight(recipe: Recipe) -> Prepared:
     """Check everything that a run needs and load its encoder and the model that it starts from.
 
     Raises:
-        RecipeError: lists every contradiction, and every folder, file, package, encoder and bundle that cannot be used.
+        RecipeError: lists every contradiction, and every folder, file, package, encoder and bundle
+            that cannot be used.
     """
     problems = [*contradictions(recipe), *_data_problems(recipe)]
     encoder = start = frozen = None
@@ -69,16 +70,19 @@ def _frozen_part(encoder: Encoder, recipe: Recipe) -> FrozenPart | None:
     frozen = frozen_part(encoder)
     if frozen is None and recipe.images.views is not None:
         raise RecipeError(
-            f"images.views={recipe.images.views}: with encoder.finetune={recipe.encoder.finetune} nothing that "
-            f"{encoder.name} sees can be kept, since it cannot be cut where its training begins; leave it out"
+            f"images.views={recipe.images.views}: with "
+            f"encoder.finetune={recipe.encoder.finetune} no features of {encoder.name} can be "
+            "cached, because it cannot be split before its first trained weight; leave views out"
         )
     return frozen
 
 
 def _data_problems(recipe: Recipe) -> Iterator[str]:
     if recipe.train.grounding and not recipe.data.boxes:
-        weight = f"train.grounding={recipe.train.grounding:g}"
-        yield f"data.boxes is not set: {weight} teaches attention where named things are; add data.boxes=FOLDER"
+        yield (
+            f"train.grounding={recipe.train.grounding:g}: needs boxes of the things that captions "
+            "name, but data.boxes is not set; add data.boxes=FOLDER"
+        )
     try:
         Columns.parse(recipe.data.columns)
     except DataError as error:
@@ -95,7 +99,11 @@ def _data_problems(recipe: Recipe) -> Iterator[str]:
 
 @contextmanager
 def _collecting(problems: list[str], prefix: str = "") -> Iterator[None]:
-    """Append an error of the block to `problems`, with `prefix` unless its text begins with the same key."""
+    """Append an error of the block to `problems`.
+
+    `prefix`, such as "train.init=NAME: ", is put before the error's text unless the text begins
+    with that key.
+    """
     try:
         yield
     except SeesayError as error:

@@ -1,4 +1,4 @@
-"""A run's folder with recipe, checkpoints, figures and bundle; every file in it is written atomically."""
+"""A run's folder: recipe, checkpoints, figures and bundle, each file written atomically."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from seesay.writing import SCRATCH, only_writer, written_whole
 
 LOCK = ".lock"
 # advice for a damaged or missing file of a run to be resumed
-RESTORE = "put back a copy of it, or delete last.ckpt to start the run again from its beginning"
+RESTORE_ADVICE = "put back a copy of it, or delete last.ckpt to start the run again from its beginning"
 
 
 @contextmanager
@@ -33,7 +33,8 @@ def open_run(recipe: Recipe, resume: bool, fabric: Fabric | None = None) -> Iter
 
     Args:
         recipe, resume: as for `RunFolder`.
-        fabric: of several processes that train together, the first of which writes; None: there is one process.
+        fabric: for several processes that train together, the first of which writes; None for a
+            single process.
 
     Raises:
         BusyError: another process trains into the folder.
@@ -49,7 +50,8 @@ def open_run(recipe: Recipe, resume: bool, fabric: Fabric | None = None) -> Iter
                 still_there = stack.enter_context(_locked(folder))
             except SeesayError as error:
                 problem = error
-        problem = fabric.broadcast(problem) if fabric else problem  # else the others would wait for the first for ever
+        # otherwise the other processes would wait for ever
+        problem = fabric.broadcast(problem) if fabric else problem
         if problem:
             raise problem
         yield RunFolder(recipe, resume, writes, still_there)
@@ -67,18 +69,20 @@ def _locked(folder: Path) -> AbstractContextManager[Callable[[], bool]]:
 
 
 class RunFolder:
-    """`OUT/`: recipe.yaml, data.json, vocabulary.json, last.ckpt (to resume), best.ckpt, metrics.csv, bundle/.
+    """The files of a run in `OUT/`; `open_run` opens and locks it.
 
-    Opened by `open_run`, which locks it.
+    They are recipe.yaml, data.json, vocabulary.json, last.ckpt (to resume), best.ckpt, metrics.csv
+    and bundle/.
 
     Args:
         recipe: of this run.
         resume: continue the run in the folder.
-        writes: False for all but one of several processes that train together.
-        still_there: whether the folder is still the one that the run began with.
+        writes: whether this process writes files; of several processes, only the first does.
+        still_there: returns whether the folder is still the one that the run began with.
 
     Raises:
-        RecipeError: the folder holds a run already and `resume` is off, or the run has another recipe.
+        RecipeError: the folder holds a run already and `resume` is off, or the run has another
+            recipe.
         RunError: the run's recipe.yaml cannot be read.
     """
 
@@ -112,7 +116,7 @@ class RunFolder:
         """The model bundle."""
         return self.folder / "bundle"
 
-    def keep_data(self, digests: Mapping[str, str]) -> None:
+    def save_data_digests(self, digests: Mapping[str, str]) -> None:
         """Write data.json, which identifies the data that the run learns from.
 
         Args:
@@ -127,7 +131,7 @@ class RunFolder:
             try:
                 before = dict(json.loads(file.read_bytes()))
             except (ValueError, TypeError) as error:
-                raise RunError(f"{file}: damaged ({first_line(error)}); {RESTORE}") from None
+                raise RunError(f"{file}: damaged ({first_line(error)}); {RESTORE_ADVICE}") from None
             changed = [part for part, digest in digests.items() if before.get(part, digest) != digest]
             if changed:
                 raise RecipeError(
@@ -136,8 +140,8 @@ class RunFolder:
                 )
         self._write(file.name, (json.dumps(digests, indent=2) + "\n").encode())
 
-    def keep_vocabulary(self, vocabulary: str) -> None:
-        """Write vocabulary.json, without which the weights of a run mean nothing.
+    def save_vocabulary(self, vocabulary: str) -> None:
+        """Write vocabulary.json, which assigns the embedding's rows to tokens.
 
         Raises:
             RecipeError: the folder has a checkpoint with another vocabulary.
@@ -175,7 +179,7 @@ class RunFolder:
             RunError: they are missing or damaged.
         """
         if not self.best.exists():
-            raise RunError(f"{self.best}: missing, and with it the weights of the best epoch; {RESTORE}")
+            raise RunError(f"{self.best}: missing, and with it the weights of the best epoch; {RESTORE_ADVICE}")
         return _unpacked(self.best)
 
     def log(self, history: Sequence[dict[str, float]]) -> None:
@@ -241,12 +245,14 @@ class RunFolder:
         else:
             problem = "empty" if values is None else "damaged"
         if not isinstance(values, dict):
-            raise RunError(f"{path}: {problem}, so it cannot be told whether the run is resumed as it began; {RESTORE}")
+            raise RunError(
+                f"{path}: {problem}, so it cannot be told whether the run is resumed as it began; {RESTORE_ADVICE}"
+            )
         return values
 
 
 @contextmanager
-def fitting(path: Path) -> Iterator[None]:
+def checkpoint_errors(path: Path) -> Iterator[None]:
     """Raise RunError for errors in the block, which loads the checkpoint at `path`.
 
     Raises:
@@ -257,7 +263,7 @@ def fitting(path: Path) -> Iterator[None]:
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
         raise RunError(
             f"{path}: is not of this run, or another version of seesay or of timm wrote it ({first_line(error)}); "
-            f"{RESTORE}"
+            f"{RESTORE_ADVICE}"
         ) from None
 
 
@@ -276,5 +282,5 @@ def _unpacked(path: Path) -> dict[str, Any]:
         if not isinstance(state, dict):
             raise ValueError(f"it holds a {type(state).__name__}")
     except Exception as error:  # torch's errors have no common class
-        raise RunError(f"{path}: damaged, cannot be read ({first_line(error)}); {RESTORE}") from None
+        raise RunError(f"{path}: damaged, cannot be read ({first_line(error)}); {RESTORE_ADVICE}") from None
     return state

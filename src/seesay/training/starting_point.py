@@ -18,7 +18,7 @@ from seesay.data.tokens import CaptionTokenizer
 from seesay.errors import RecipeError, SeesayError, printable, shown
 from seesay.export.graphs import half_precision
 from seesay.export.load import bundle_recipe, load_captioner
-from seesay.models.build import LEARNED_SIZE, build_encoder
+from seesay.models.build import DEFAULT_EMBEDDING_SIZE, build_encoder
 from seesay.models.captioner import Captioner
 from seesay.models.decoder import Decoder
 from seesay.models.encoder import Encoder
@@ -35,16 +35,16 @@ class StartingPoint(NamedTuple):
 
 
 def load_starting_point(recipe: Recipe) -> StartingPoint | None:
-    """Load the model of `train.init`, a bundle's folder or a packaged model's name; None if the recipe names none.
+    """Load the model of `train.init`; None if the recipe names none.
 
-    For several bundles it is the mean of their weights, a "model soup" (Wortsman et al. 2022,
-    https://arxiv.org/abs/2203.05482). That makes sense for models that were fine-tuned from one and the same, and is
-    then often better than each of them.
+    If `train.init` names several bundles, their weights are averaged: a "model soup" (Wortsman et
+    al. 2022, https://arxiv.org/abs/2203.05482). This works for models that were fine-tuned from the
+    same weights; the mean is then often better than any one of them.
 
     Raises:
         BundleError: no bundle there, or a damaged one.
-        RecipeError: the recipe describes another model than the bundle, with every key that differs; or the bundles
-            differ in vocabulary or preprocessing.
+        RecipeError: the recipe describes another model than the bundle (the text lists every key
+            that differs), or the bundles differ in vocabulary or preprocessing.
     """
     if not recipe.train.init:
         return None
@@ -54,10 +54,14 @@ def load_starting_point(recipe: Recipe) -> StartingPoint | None:
         if bundle.tokenizer.to_json() != bundles[0].tokenizer.to_json():
             raise RecipeError(
                 f"train.init={name}: has another vocabulary ({len(bundle.tokenizer):,} tokens) than "
-                f"{recipe.train.init[0]} ({len(bundles[0].tokenizer):,}), so there is no mean of them"
+                f"{recipe.train.init[0]} ({len(bundles[0].tokenizer):,}), so their weights cannot "
+                "be averaged; give bundles with the same vocabulary"
             )
         if bundle.transform != bundles[0].transform:
-            raise RecipeError(f"train.init={name}: gets its photos prepared otherwise than {recipe.train.init[0]}")
+            raise RecipeError(
+                f"train.init={name}: prepares photos differently from {recipe.train.init[0]}, so "
+                "their weights cannot be averaged; give bundles with the same preprocessing"
+            )
     captioners = [load_captioner(bundle, recipe) for bundle in bundles]
     captioner = captioners[0]
     captioner.load_state_dict(_mean([model.state_dict() for model in captioners]))
@@ -66,7 +70,7 @@ def load_starting_point(recipe: Recipe) -> StartingPoint | None:
 
 
 def _mean(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """The mean of each weight over several models; counters, which are integers, are rounded down."""
+    """The mean of each weight over several models; integer counters are rounded down."""
     return {
         name: torch.stack([state[name].double() for state in states]).mean(0).to(first.dtype)
         for name, first in states[0].items()
@@ -91,7 +95,7 @@ def _model_keys(recipe: Recipe) -> dict[str, Any]:
     keys = {key: values[key] for key in keys_with("of_model")}
     defaults = {"attention.score": recipe.score, "attention.heads": recipe.heads, "decoder.design": recipe.design}
     if recipe.embedding.kind == "learned":
-        defaults["embedding.size"] = recipe.embedding.size or LEARNED_SIZE
+        defaults["embedding.size"] = recipe.embedding.size or DEFAULT_EMBEDDING_SIZE
     return keys | defaults
 
 
@@ -100,12 +104,13 @@ def _as_text(value: Any) -> str:
 
 
 def _encoder(trained: Recipe, captioner: Captioner) -> Encoder:
-    """The encoder with the weights that the bundle was written from, if they can still be had, else the bundle's.
+    """The encoder with its original weights if they are available, else with the bundle's.
 
-    A bundle's encoder has its batch norms folded and its weights rounded to half precision, so features that training
-    cached are not exactly its own. Where the bundle's recipe still leads to weights that give the bundle's when folded
-    and rounded, they are used instead and the cached features stay valid. If the last stages were fine-tuned, this
-    concerns the frozen stages only.
+    A bundle's encoder has its batch norms folded and its weights rounded to half precision, so its
+    features differ slightly from those that training cached. If the recipe's `encoder.weights` can
+    still be loaded, and give the bundle's weights when folded and rounded, they are used and the
+    cached features stay valid. If the last stages were fine-tuned, only the frozen stages are
+    replaced.
     """
     bundled = captioner.encoder
     try:
@@ -119,7 +124,8 @@ def _encoder(trained: Recipe, captioner: Captioner) -> Encoder:
     rounded = half_precision(Captioner(original, captioner.decoder)).encoder.state_dict()
     original_state, bundled_state = original.state_dict(), bundled.state_dict()
     names = _names(original, original if frozen.length is None else frozen.frozen)
-    # Folding may differ in the last bit between machines, and rounding can then give the next half-precision number.
+    # Folding may differ in the last bit between machines, and rounding can then give the
+    # neighbouring half-precision number.
     if not all(torch.allclose(rounded[name], bundled_state[name], rtol=2e-3, atol=1e-6) for name in names):
         return bundled
     original.load_state_dict(bundled_state | {name: original_state[name] for name in names})
@@ -127,6 +133,6 @@ def _encoder(trained: Recipe, captioner: Captioner) -> Encoder:
 
 
 def _names(whole: nn.Module, part: nn.Module) -> list[str]:
-    """The names in `whole` of the weights of `part`."""
+    """The names that the weights of `part` have in `whole`."""
     weights = {id(tensor) for tensor in chain(part.parameters(), part.buffers())}
     return [name for name, tensor in chain(whole.named_parameters(), whole.named_buffers()) if id(tensor) in weights]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,15 +28,22 @@ from seesay.models.build import build_decoder
 from seesay.models.captioner import Captioner
 from seesay.models.decoder import Decoder
 from seesay.models.encoder import Encoder
+from seesay.progress import print_plain
 from seesay.training.inputs.batches import CaptionBatches
-from seesay.training.inputs.photos import PhotoFiles, load_features
+from seesay.training.inputs.photos import PhotoFiles, Photos, load_features
 from seesay.training.loop import Trainer
-from seesay.training.objectives.distillation import Teacher, open_teachers, soft_targets, teacher_sentences
-from seesay.training.objectives.from_photos import FromPhotos
+from seesay.training.objectives.distillation import (
+    SoftTargets,
+    Teacher,
+    open_teachers,
+    soft_targets,
+    teacher_sentences,
+)
 from seesay.training.objectives.from_recipe import build_objective, search_options
+from seesay.training.objectives.with_encoder import WithEncoder
 from seesay.training.preflight import Prepared, preflight
 from seesay.training.processes import ending_together
-from seesay.training.run_folder import RunFolder, fitting, open_run
+from seesay.training.run_folder import RunFolder, checkpoint_errors, open_run
 from seesay.training.validate import Validator
 
 
@@ -44,14 +52,16 @@ def train(recipe: Recipe, resume: bool = False, console: Console | None = None) 
 
     Args:
         recipe: from `Recipe.from_dict` or `load_recipe`.
-        resume: continue the run in `recipe.folder`; a run without a checkpoint starts from its beginning.
+        resume: continue the run in `recipe.folder`; a run without a checkpoint starts from its
+            beginning.
         console: for progress; default: standard error.
 
     Returns:
         The bundle's folder, `recipe.folder/bundle`.
 
     Raises:
-        RecipeError, DataError, RunError: recipe, data or folder cannot be used; before any training.
+        RecipeError, DataError, RunError: recipe, data or folder cannot be used; before any
+            training.
         BusyError: another process trains into the folder.
         StoppedError: stopped by Ctrl-C or a signal; everything is saved.
     """
@@ -65,44 +75,33 @@ def train(recipe: Recipe, resume: bool = False, console: Console | None = None) 
         return _train(recipe, resume, run, fabric, prepared, console)
 
 
-def _train(recipe: Recipe, resume: bool, run: RunFolder, fabric: Fabric, prepared: Prepared, console: Console) -> Path:
+def _train(
+    recipe: Recipe,
+    resume: bool,
+    run: RunFolder,
+    fabric: Fabric,
+    prepared: Prepared,
+    console: Console,
+) -> Path:
     encoder, frozen, start = prepared
-    dataset = read_data(recipe, console)
-    if lacking := lacking_for_training(dataset.counts()):
-        raise DataError(f"{', '.join(recipe.data.path)}: {lacking}")
-    training, dev = training_part(recipe, dataset.split("train")), dataset.split("dev")
-    run.keep_data(digest_data(training, dev))
+    training, dev = read_splits(recipe, console)
+    run.save_data_digests(digest_data(training, dev))
     if start:
         decoder, tokenizer = start.decoder, start.tokenizer
     else:
         decoder, tokenizer = fresh_decoder(recipe, encoder, training, console)
-    captioners = open_teachers(recipe.train.teachers, tokenizer)
-    train_photos, dev_photos = load_features(recipe, encoder, frozen, training, dev, fabric.device, console)
-    describe(training, dev, tokenizer, encoder, decoder, fabric.device, console)
-    run.keep_vocabulary(tokenizer.to_json())
-    captions = [[tokenizer.encode(caption) for caption in r.captions] for r in train_photos.records]
-    search = search_options(recipe, tokenizer)
-    teachers = [Teacher.with_features(model, train_photos.records, fabric.device, console) for model in captioners]
-    if recipe.train.teacher_sentences:
-        options = replace(search, beam=recipe.train.teacher_sentences)
-        sentences = teacher_sentences(teachers[0], options, fabric.device, console)
-        captions = [human + generated for human, generated in zip(captions, sentences, strict=True)]
-    batches = CaptionBatches(
-        train_photos.features,
-        captions,
-        recipe.train.batch_size,
-        recipe.tokens.max_words,
-        recipe.seed,
-        recipe.train.consensus,
-        train_photos.crop if recipe.train.grounding else None,
-    )
-    soft = soft_targets(teachers, batches, fabric.device, console) if teachers else None
-    del captioners, teachers  # they take memory
-    objective = build_objective(recipe, decoder, tokenizer, train_photos.records, soft)
-    if isinstance(train_photos.features, PhotoFiles) or recipe.encoder.finetune != "none":
-        from_scratch = recipe.encoder.finetune == "all" and recipe.encoder.weights == "none" and not start
-        objective = FromPhotos(encoder, objective, frozen, train_norms=from_scratch)
-    captioner = Captioner(encoder, decoder)
+    teachers = open_teachers(recipe.train.teachers, tokenizer)
+    photos, dev_photos = load_features(recipe, encoder, frozen, training, dev, fabric.device, console)
+    print_sizes(training, dev, tokenizer, encoder, decoder, fabric.device, console)
+    run.save_vocabulary(tokenizer.to_json())
+    batches, soft = training_batches(recipe, tokenizer, photos, teachers, fabric.device, console)
+    del teachers  # they take memory
+    objective = build_objective(recipe, decoder, tokenizer, photos.records, soft)
+    if isinstance(photos.features, PhotoFiles) or recipe.encoder.finetune != "none":
+        finetune, weights = recipe.encoder.finetune, recipe.encoder.weights
+        from_scratch = finetune == "all" and weights == "none" and not start
+        objective = WithEncoder(encoder, objective, frozen, train_norms=from_scratch)
+    captioner, search = Captioner(encoder, decoder), search_options(recipe, tokenizer)
     validator = Validator(captioner, tokenizer, dev_photos, search, fabric.device, frozen)
     trainer = Trainer(recipe, run, fabric, objective, batches, validator, console)
     if resume:
@@ -112,9 +111,57 @@ def _train(recipe: Recipe, resume: bool, run: RunFolder, fabric: Fabric, prepare
     fabric.barrier()
     if not fabric.is_global_zero:
         return run.bundle
-    with fitting(run.best):
+    with checkpoint_errors(run.best):
         objective.load_state_dict(run.load_best())
     return write_bundle(run.bundle, recipe, captioner, tokenizer, search, validator.scores)
+
+
+def read_splits(recipe: Recipe, console: Console) -> tuple[list[CaptionRecord], list[CaptionRecord]]:
+    """The records to train on, and those of the dev split.
+
+    Raises:
+        DataError: one of them is empty.
+    """
+    dataset = read_data(recipe, console)
+    if lacking := lacking_for_training(dataset.counts()):
+        raise DataError(f"{', '.join(recipe.data.path)}: {lacking}")
+    return training_part(recipe, dataset.split("train")), dataset.split("dev")
+
+
+def training_batches(
+    recipe: Recipe,
+    tokenizer: CaptionTokenizer,
+    photos: Photos,
+    captioners: Sequence[Captioner],
+    device: torch.device,
+    console: Console,
+) -> tuple[CaptionBatches, SoftTargets | None]:
+    """The batches of the training photos, and the teachers' distributions for their words.
+
+    Args:
+        recipe: batch size, weights of captions, and what the teachers are used for.
+        tokenizer: splits the captions.
+        photos: of the training split.
+        captioners: the models of `train.teachers`; without any, the distributions are None.
+        device: for the teachers.
+        console: for progress.
+    """
+    captions = [[tokenizer.encode(text) for text in record.captions] for record in photos.records]
+    teachers = [Teacher.with_features(model, photos.records, device, console) for model in captioners]
+    if number := recipe.train.teacher_sentences:
+        options = replace(search_options(recipe, tokenizer), beam=number)
+        sentences = teacher_sentences(teachers[0], options, device, console)
+        captions = [human + generated for human, generated in zip(captions, sentences, strict=True)]
+    batches = CaptionBatches(
+        photos.features,
+        captions,
+        recipe.train.batch_size,
+        recipe.tokens.max_words,
+        recipe.seed,
+        recipe.train.consensus,
+        photos.crop if recipe.train.grounding else None,
+    )
+    return batches, soft_targets(teachers, batches, device, console) if teachers else None
 
 
 def fresh_decoder(
@@ -142,7 +189,7 @@ def devices_of(recipe: Recipe) -> Fabric:
 
 
 def precision_for(precision: str) -> str:
-    """Resolve "auto": bfloat16 where the hardware supports it natively (at least twice as fast), else float32."""
+    """Resolve "auto": bfloat16 where the hardware supports it natively, else float32."""
     if precision != "auto":
         return precision
     if torch.cuda.is_available():
@@ -170,18 +217,21 @@ def read_data(recipe: Recipe, console: Console) -> Dataset:
         dataset = read_boxes(recipe.data.boxes, dataset)
     problems = grouped(dataset.problems)
     for problem in problems[:10]:
-        console.print(problem, highlight=False, markup=False, soft_wrap=True)
+        print_plain(console, problem)
     if len(problems) > 10:
-        console.print(
+        print_plain(
+            console,
             f"... and {len(problems) - 10:,} more; `seesay data check` lists all",
-            highlight=False,
-            soft_wrap=True,
         )
     return dataset
 
 
 def training_part(recipe: Recipe, training: list[CaptionRecord]) -> list[CaptionRecord]:
-    """The training photos that `data.only` or `data.leave_out` selects. Raises DataError: it selects none."""
+    """The training photos that `data.only` or `data.leave_out` selects.
+
+    Raises:
+        DataError: no photo is left.
+    """
     for text, left_out in ((recipe.data.only, False), (recipe.data.leave_out, True)):
         part = parse_part(text) if text else None
         if part is not None:
@@ -192,18 +242,21 @@ def training_part(recipe: Recipe, training: list[CaptionRecord]) -> list[Caption
 def embedding_table(
     recipe: Recipe, tokenizer: CaptionTokenizer, training: list[CaptionRecord], console: Console
 ) -> np.ndarray | None:
-    """The initial embedding, (V, m), or None for a random one; prints how much of the vocabulary has a vector."""
+    """The initial word vectors, (V, m), or None for random ones.
+
+    Prints how much of the vocabulary has a pretrained vector.
+    """
     kind, path, size = recipe.embedding.kind, recipe.embedding.path, recipe.embedding.size
     if kind == "learned":
         return None
     captions = (caption for record in training for caption in record.captions)
     vectors = word_vectors(kind, path, size, tokenizer, captions, recipe.seed)
     unit = "words" if recipe.tokens.kind == "word" else "pieces"
-    console.print(vectors.summary(kind, unit), highlight=False, markup=False, soft_wrap=True)
+    print_plain(console, vectors.summary(kind, unit))
     return vectors.table
 
 
-def describe(
+def print_sizes(
     training: list[CaptionRecord],
     dev: list[CaptionRecord],
     tokenizer: CaptionTokenizer,
@@ -216,10 +269,9 @@ def describe(
     sizes = [sum(p.numel() for p in module.parameters()) / 1e6 for module in (encoder, decoder)]
     trained = sum(p.numel() for p in encoder.parameters() if p.requires_grad) / 1e6
     mode = f"{trained:.1f} M trained" if trained else "frozen"
-    console.print(
+    print_plain(
+        console,
         f"{len(training):,} training photos with {count_captions(training):,} captions, {len(dev):,} dev photos, "
         f"{len(tokenizer):,} tokens\n{encoder.name} {encoder.grid[0]}x{encoder.grid[1]}x{encoder.depth}, "
         f"{sizes[0]:.1f} M weights ({mode}); decoder {sizes[1]:.1f} M; on {device}",
-        highlight=False,
-        soft_wrap=True,
     )

@@ -21,7 +21,7 @@ BATCH = 100  # photos searched together
 
 
 class Validator:
-    """Generates captions for the dev photos, as the finished model will, and scores their text.
+    """Generates captions for the dev photos as the finished model will, and scores their text.
 
     Args:
         captioner: the model in training; each call uses its current weights.
@@ -47,7 +47,12 @@ class Validator:
         self.cider = CiderD(self.references)
 
     def __call__(self) -> tuple[dict[str, float], list[str]]:
-        """(CIDEr-D and BLEU-4 of the generated captions, with `split_words` as tokeniser; three of the captions)."""
+        """Caption the dev photos.
+
+        Returns:
+            CIDEr-D and BLEU-4 of the captions, with `split_words` as tokeniser, and three of the
+            captions to print.
+        """
         captions = self.captions(*rank_and_count())
         words = [split_words(caption) for caption in captions]
         figures = {
@@ -58,7 +63,7 @@ class Validator:
         return figures, [f"{self.dev.records[i].image.name}: {captions[i]}" for i in shown]
 
     def captions(self, rank: int = 0, processes: int = 1) -> list[str]:
-        """The best caption of each dev photo; each of several processes captions its share, and all get all."""
+        """The best caption of each dev photo; processes share the work, and all get all captions."""
         numbers = np.arange(len(self.dev.records))[rank::processes]
         captions: list[str] = []
         for memory in self._memories(numbers):
@@ -77,10 +82,10 @@ class Validator:
             return
         for group in groups:
             regions = torch.from_numpy(features.take(group).astype(np.float32)).to(self.device)
-            yield self.captioner.decoder.prepare(self.frozen.finish(regions) if self.frozen else regions)
+            yield self.captioner.decoder.prepare(self.frozen.run_trained_part(regions) if self.frozen else regions)
 
     def scores(self, captioner: Captioner) -> dict[str, Any]:
-        """Scores of a captioner's dev captions, the official ones if the extra `eval` is installed."""
+        """Dev scores of a captioner; the official ones if the extra `eval` is installed."""
         self.captioner = captioner.eval().to(self.device)
         self.frozen = FrozenPart(captioner.encoder, self.frozen.length) if self.frozen else None
         hypotheses = {r.id: caption for r, caption in zip(self.dev.records, self.captions(), strict=True)}

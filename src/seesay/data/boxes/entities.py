@@ -39,8 +39,9 @@ def is_entities(folder: Path) -> bool:
 
 
 def read_entities(folder: Path, label: Callable[[Path], str]) -> BoxFile:
-    """Read the boxes of all photos of a folder; files that cannot be read are left out and
-    reported.
+    """Read the boxes of all photos of a folder.
+
+    Files that cannot be read are left out and reported.
 
     Args:
         folder: holds `Sentences` and `Annotations`.
@@ -78,7 +79,8 @@ def _objects(boxes: dict[str, list[Box]], phrases: list[_Phrase]) -> list[FoundO
 
 def _phrases(file: Path) -> Iterator[_Phrase]:
     for line in read_lines(file):
-        # Words outside and inside of phrases, in turn, so that each piece is split once.
+        # Text outside and inside of phrases is split piece by piece, because a phrase's words are
+        # counted.
         words: list[str] = []
         heads: list[tuple[re.Match[str], int]] = []
         position = 0

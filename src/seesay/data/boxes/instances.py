@@ -1,4 +1,4 @@
-"""COCO's object detection files: `instances_train2017.json`, boxes of 80 categories, crowds included."""
+"""Reading boxes from COCO's `instances_*.json`, of 80 categories, crowds included."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ def instance_files(path: Path) -> list[Path]:
 
 
 def read_instances(file: Path, label: Callable[[Path], str]) -> BoxFile:
-    """Read the boxes of all photos of a file, as one object per category: captions do not tell
-    instances apart.
+    """Read the boxes of all photos of a file, with one object for each category.
+
+    Captions do not distinguish the instances of a category.
 
     Args:
         file: in COCO's layout.

@@ -11,7 +11,7 @@ from seesay.data.boxes.entities import is_entities, read_entities
 from seesay.data.boxes.instances import instance_files, read_instances
 from seesay.data.boxes.source import BoxFile, FoundObject, Mention
 from seesay.data.records import BoxedObject, CaptionRecord, Dataset, Problem
-from seesay.data.split_lists import photo_key
+from seesay.data.split_lists import photo_number
 from seesay.data.text import count_of
 from seesay.data.tokens import split_words
 from seesay.errors import DataError
@@ -20,10 +20,9 @@ SIMILAR = 0.8  # two sentences with at least this share of equal words count as 
 
 
 def read_boxes(paths: Sequence[Path | str] | Path | str, dataset: Dataset) -> Dataset:
-    """The data set with the boxes of its photos, and a note for each source with the number of
-    matches.
+    """Add boxes to a data set, and a note for each source with the number of matches.
 
-    Photos are joined by their file's name without suffix, or by Flickr's or COCO's number in it
+    Photos are joined by the stem of their file name, or by Flickr's or COCO's number in it
     (Flickr30k's `1000268201` is Flickr8k's `1000268201_693b08cb0e`); phrases by the text of their
     sentence.
 
@@ -71,13 +70,13 @@ def _match(
     objects: dict[str, list[BoxedObject]],
 ) -> Problem:
     """Add the objects of each record to `objects` by its id, and report the number of matches."""
-    numbers = {photo_key(f"{name}.jpg"): name for name in source.objects}
+    numbers = {photo_number(f"{name}.jpg"): name for name in source.objects}
     numbers.pop("", None)
     used: set[str] = set()
     named = mentioned = 0
     for record in records:
         stem = record.image.stem
-        name = stem if stem in source.objects else numbers.get(photo_key(record.image.name), "")
+        name = stem if stem in source.objects else numbers.get(photo_number(record.image.name), "")
         if name not in source.objects:
             continue
         used.add(name)
@@ -86,7 +85,8 @@ def _match(
         mentions = [mention for thing in source.objects[name] for mention in thing.mentions]
         named += sum(bool(places.of(mention)) for mention in mentions)
         mentioned += len(mentions)
-        known = {(thing.kind, thing.boxes) for thing in record.objects}  # the data set may hold them already
+        # the data set may hold them already
+        known = {(thing.kind, thing.boxes) for thing in record.objects}
         objects.setdefault(record.id, []).extend(t for t in things if (t.kind, t.boxes) not in known)
     boxes = sum(len(thing.boxes) for name in used for thing in source.objects[name])
     phrases = f", {named:,} of {mentioned:,} phrases found in captions" if mentioned else ""
@@ -99,8 +99,7 @@ class _Places:
     """The positions of a sentence's words in a record's captions.
 
     Copies of a data set differ in hyphens and corrected letters, so a sentence that equals no
-    caption is
-    aligned with the most similar one, word by word.
+    caption is aligned, word by word, with the most similar one.
     """
 
     def __init__(self, record: CaptionRecord) -> None:
@@ -108,9 +107,7 @@ class _Places:
         self._known: dict[tuple[str, ...], list[dict[int, int]]] = {}
 
     def of(self, mention: Mention) -> list[tuple[int, int]]:
-        """(caption, word) in each caption that contains the sentence; empty if no caption is
-        similar.
-        """
+        """(caption, word) for each caption that contains the sentence; [] if none is similar."""
         if mention.words not in self._known:
             self._known[mention.words] = self._aligned(mention.words)
         places = enumerate(self._known[mention.words])
@@ -143,8 +140,6 @@ def _pieces(words: Sequence[str]) -> tuple[list[str], list[int]]:
 
 
 def _placed(thing: FoundObject, places: _Places) -> BoxedObject:
-    """The thing with its mentions as indices into the record's captions; other mentions are
-    dropped.
-    """
+    """Convert a thing's mentions into indices of the record's captions; others are dropped."""
     mentions = [place for mention in thing.mentions for place in places.of(mention)]
     return BoxedObject(thing.kind, tuple(thing.boxes), frozenset(thing.names), tuple(mentions))

@@ -1,4 +1,4 @@
-"""Objects with boxes as plain values for JSON and tables: `seesay data convert` writes them, readers read them."""
+"""Objects with boxes as plain values, for the files that `seesay data convert` writes."""
 
 from __future__ import annotations
 

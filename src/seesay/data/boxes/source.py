@@ -1,4 +1,4 @@
-"""The types that both readers of boxes return."""
+"""The types that the readers of boxes return."""
 
 from __future__ import annotations
 
@@ -53,8 +53,11 @@ class BoxFile:
 
 
 def fraction_box(corners: tuple[float, ...], size: tuple[float, float]) -> Box | None:
-    """(left, top, right, bottom) in pixels of a photo of `size` -> fractions; None if it is empty
-    or outside.
+    """Corners in pixels -> a box in fractions; None if nothing of it is inside the photo.
+
+    Args:
+        corners: (left, top, right, bottom).
+        size: (width, height) of the photo.
     """
     width, height = size
     x = [min(max(corner / width, 0.0), 1.0) for corner in (corners[0], corners[2])]

@@ -19,11 +19,11 @@ def find_photos(
 ) -> Iterator[Path | str]:
     """The named files, and the photos in the named folders, each once and in the order given.
 
-    Photos come while folders are still being listed, recursively and in alphabetical order, without
-    hidden files. A file that is named is taken whatever its suffix; in folders, files without a
-    photo's suffix are ignored. Links are followed, but to no folder twice. Things that cannot be
-    read are included (a name without a file, a folder that cannot be listed, a pipe in a folder);
-    `open_photo` says why they cannot.
+    Folders are searched recursively and in alphabetical order, without hidden files; photos are
+    yielded while folders are still being listed. A file that is named is taken whatever its suffix;
+    in folders, files without a photo's suffix are ignored. Links are followed, but to no folder
+    twice. Paths that cannot be read are included (a name without a file, a folder that cannot be
+    listed, a pipe in a folder); `open_photo` raises the error with the reason.
 
     Args:
         paths: files and folders.
@@ -57,7 +57,7 @@ def _each_once(
     pipes: Container[Name],
     missing: Container[Name],
 ) -> Iterator[Path | str]:
-    """The photos in order. What is remembered grows with folders and named files, not with photos."""
+    """The photos in order. Memory grows with folders and named files, not with photos."""
     place = _place_finder()
     listed: set[str] = set()  # real paths of folders
     named: set[str] = set()
@@ -108,9 +108,7 @@ def _is_missing(path: Name) -> bool:
 
 
 def _place_finder() -> Callable[[Name], str]:
-    """A function that maps all spellings of a path, also through links to its folder, to the same
-    text.
-    """
+    """A function that maps all spellings of a path, and links to its folder, to the same text."""
     real: dict[str, str] = {}
 
     def place(path: Name) -> str:

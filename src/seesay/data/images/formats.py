@@ -10,7 +10,7 @@ from typing import IO, cast
 
 from PIL import Image, ImageFile
 
-# The formats that photos come in. Most known vulnerabilities of Pillow were in its thirty other
+# Only formats of photos are opened: most known vulnerabilities of Pillow were in its thirty other
 # decoders.
 PHOTO_FORMATS = {
     "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
@@ -24,9 +24,10 @@ PHOTO_FORMATS = {
     "PPM": (".ppm", ".pgm", ".pbm", ".pnm", ".pfm"),
 }
 NEEDS_HEIF = "pip install 'seesay[heic]'"
-PLUGINS = {name: name.capitalize() for name in PHOTO_FORMATS} | {"WEBP": "WebP"}  # in Pillow's modules
+# in Pillow's modules
+PLUGINS = {name: name.capitalize() for name in PHOTO_FORMATS} | {"WEBP": "WebP"}
 
-# Files that people would call pictures although they are not read here.
+# Kinds of pictures that are not supported, for messages.
 OTHER_PICTURES = {
     "camera RAW": ".3fr .ari .arw .cr2 .cr3 .crw .dcr .dng .erf .fff .gpr .iiq .k25 .kdc .mef .mos"
     " .mrw .nef .nrw .orf .pef .raf .raw .rw2 .rwl .sr2 .srf .srw .x3f",
@@ -66,7 +67,7 @@ SIGNATURES = {  # (offset, bytes) -> description of a file
 
 
 def photo_formats() -> list[str]:
-    """Names of the formats that can be opened here; HEIF is among them where pillow-heif is installed."""
+    """Names of the formats that can be opened; HEIF only if pillow-heif is installed."""
     return [name for name in PHOTO_FORMATS if name != "HEIF" or heif_installed()]
 
 
@@ -115,9 +116,7 @@ def formats_by_signature(start: bytes) -> Iterator[str]:
 
 
 def what_it_is(start: bytes) -> str:
-    """A description of a file with these first bytes if it is of a known kind that is not opened,
-    else "".
-    """
+    """A description of a file of a known kind that is not supported, by its first bytes, or ""."""
     start = start.lstrip(b"\xef\xbb\xbf \t\r\n") if start[:1] in b"\xef \t\r\n<" else start
     return next((what for (at, first), what in SIGNATURES.items() if start[at:].startswith(first)), "")
 

@@ -1,4 +1,4 @@
-"""Hostile and damaged JPEGs: too many scans, truncated files."""
+"""Checks of hostile JPEGs (too many scans) and of damaged ones (truncated files)."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from seesay.errors import PhotoError
 
 START = b"\xff\xd8\xff"
 END = b"\xff\xd9"
-# A marker that is neither an escaped 0xff nor one of the restarts within a scan.
+# A marker other than an escaped 0xff or a restart within a scan.
 MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
-SEQUENTIAL_FRAMES = (0xC0, 0xC1)  # of one scan, unless the components have one each
+SEQUENTIAL_FRAMES = (0xC0, 0xC1)  # have one scan, unless each component has its own
 OTHER_FRAMES = (0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)
 START_OF_SCAN, END_OF_IMAGE, ALONE = 0xDA, 0xD9, (0x01, 0xD8)
 HEAD_BYTES = 2**16  # nearly all photos have their first scan within these
@@ -30,7 +30,7 @@ STRIP = 64  # rows that are examined together
 
 
 def check_scans(file: IO[bytes], size: tuple[int, int]) -> None:
-    """Raise PhotoError if a JPEG of (width, height) pixels has too many scans to be decoded soon.
+    """Raise PhotoError if decoding a JPEG would take too long because it has too many scans.
 
     See "Two Issues with the JPEG Standard and How to Mitigate Them" by libjpeg-turbo's authors.
     """
@@ -48,8 +48,9 @@ def check_scans(file: IO[bytes], size: tuple[int, int]) -> None:
 
 
 def _segments(data: bytes) -> Iterator[tuple[int, int]]:
-    """(marker, offset of its content, which begins with two bytes of length) of the segments in
-    order.
+    """(marker, offset of its content) of the segments in order.
+
+    The content begins with two bytes of length.
     """
     at = len(START) - 1
     while match := MARKER.search(data, at):

@@ -19,16 +19,15 @@ MAX_PIXELS = 178_956_970  # Pillow's own limit; half a gigabyte as RGB
 MAX_SIDE = 131_072  # twice the longest side that a JPEG can have
 MAX_READS = 1_000_000  # by Pillow's parsers, which are written in Python: some seconds
 MAX_SLOW_PIXELS = 1_000_000  # in codings that Pillow decodes in Python, in a microsecond a value
-MAX_COMMENTS = 100  # among the pixels of a PPM, where Pillow takes quadratic time for them
-LARGE_PIXELS = 40_000_000  # larger photos are decoded one at a time: each may take two gigabytes
+MAX_COMMENTS = 100  # in the data of a plain PPM, for which Pillow needs quadratic time
+# larger photos are decoded one at a time, because each may take two gigabytes
+LARGE_PIXELS = 40_000_000
 
 _large = threading.Lock()
 
 
 def _new_lock() -> None:
-    """Replace the lock in a forked child, where a lock held by another thread would never be
-    released.
-    """
+    """Replace the lock in a forked child, where nobody would release a lock that is held."""
     global _large
     _large = threading.Lock()
 
@@ -77,8 +76,8 @@ def check_slow(image: ImageFile.ImageFile, file: IO[bytes]) -> None:
 class CountedReader:
     """A file for Pillow that counts how often it is read.
 
-    Pillow's parsers loop in Python over chunks, markers and blocks, which can be as small as a byte.
-    Their cost depends on the number of these.
+    Pillow's parsers loop in Python over chunks, markers and blocks, which can be as small as a
+    byte. Their cost depends on the number of these.
     """
 
     def __init__(self, file: IO[bytes]) -> None:

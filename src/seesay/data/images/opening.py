@@ -41,9 +41,8 @@ def open_photo(source: ImageSource, enough: int | None = None) -> Image.Image:
     """Open any photo as a new upright RGB image without metadata.
 
     EXIF orientation is applied, transparency is composed onto white, 16-bit and float greys are
-    scaled
-    to 8-bit, CMYK and palettes are converted, and only the first frame of an animation is read.
-    docs/photos.md lists the formats and the limits.
+    scaled to 8-bit, CMYK and palettes are converted, and only the first frame of an animation is
+    read. docs/photos.md lists the formats and the limits.
 
     Args:
         source: a path, the bytes of a file, a file object opened in binary mode, a PIL image, or an
@@ -51,10 +50,8 @@ def open_photo(source: ImageSource, enough: int | None = None) -> Image.Image:
             integers, in their full range unless all of them are at most 255. A torch tensor may
             have its channels first.
         enough: the pixels that each side needs. A JPEG with twice as many or more is decoded at a
-            half, a
-            quarter or an eighth of its size, which is several times faster, and a very large
-            picture of
-            another format is averaged down. None: full size.
+            half, a quarter or an eighth of its size, which is several times faster, and a very
+            large picture of another format is averaged down. None: full size.
 
     Returns:
         The image; `info["warning"]` describes the damage of a damaged photo that could be read.
@@ -174,8 +171,10 @@ def _pixels(
 
 
 def _identified(file: IO[bytes], start: bytes) -> ImageFile.ImageFile:
-    """`Image.open` for the formats of photos, without its warning about large pictures: a warning can
-    only be silenced for all threads."""
+    """Like `Image.open`, for the formats of photos, without its warning about large pictures.
+
+    A warning could only be silenced for all threads.
+    """
     if not start:
         raise PhotoError("an empty file")
     looks_like = ""

@@ -40,8 +40,9 @@ def upright_rgb(image: Image.Image, enough: int | None = None) -> Image.Image:
 
 
 def _factor(size: tuple[int, int], enough: int) -> int:
-    """The factor by which a very large picture is averaged down; a long strip's short side may get
-    less than `enough`.
+    """The factor by which a very large picture is averaged down.
+
+    The short side of a very long picture may become shorter than `enough`.
     """
     width, height = size
     return max(min(size) // enough, ceil(sqrt(width * height / LARGE_PIXELS)))
@@ -65,7 +66,7 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 
 def _band_by_band(image: Image.Image, to_rgb: Callable[[Image.Image], Image.Image]) -> Image.Image:
-    """Apply `to_rgb` to one band of rows at a time, because it needs several copies of its input."""
+    """Apply `to_rgb` to bands of rows one by one, as it needs several copies of its input."""
     result = Image.new("RGB", image.size)
     rows = max(1, BAND_PIXELS // image.width)
     for top in range(0, image.height, rows):
@@ -80,7 +81,8 @@ def _on_white(image: Image.Image) -> Image.Image:
 
 
 def _reader_of_16_bits(image: Image.Image) -> Callable[[Image.Image], Image.Image]:
-    from_an_array = image.format is None  # perhaps with 8-bit values; files use the full range
+    # an array may have 8-bit values in 16 bits; files use the full range
+    from_an_array = image.format is None
     to_8_bit = low_byte if from_an_array and _top(image) <= 255 else high_byte
     return lambda band: Image.fromarray(to_8_bit(np.asarray(band))).convert("RGB")
 
@@ -90,7 +92,7 @@ def _top(image: Image.Image) -> int:
 
 
 def _of_wide_range(image: Image.Image) -> Image.Image:
-    """16-bit greys may arrive as I; floats have no agreed range: 0..1, 0..255 or 0..65535."""
+    """Convert modes I and F, whose range (0..1, 0..255 or 0..65535) is guessed from the values."""
     values = np.array(image, dtype=np.float32)
     np.nan_to_num(values, copy=False, posinf=0.0, neginf=0.0)
     top = values.max()

@@ -221,7 +221,5 @@ def low_byte(array: np.ndarray) -> np.ndarray:
 
 
 def high_byte(array: np.ndarray) -> np.ndarray:
-    """Unsigned integers that use their full range, as uint8; Pillow treats 16-bit colour in the
-    same way.
-    """
+    """Unsigned integers that use their full range, as uint8, as Pillow converts 16-bit colour."""
     return (array >> (8 * (array.dtype.itemsize - 1))).astype(np.uint8)

@@ -1,4 +1,4 @@
-"""Hostile TIFFs: huge tiles, endless lists of strips, a library that prints to the terminal."""
+"""Protection against hostile TIFFs, and keeping libtiff from printing to the terminal."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def check_layout(file: IO[bytes]) -> None:
 
 
 def _layout_tags(file: IO[bytes]) -> dict[int, tuple[int, int]]:
-    """(count, value) of the tags in `LAYOUT` in the first directory; nothing if it cannot be read."""
+    """(count, value) of the first directory's tags in `LAYOUT`; empty if it cannot be read."""
     start = file.read(16)
     order = "<" if start[:2] == b"II" else ">"
     big = struct.unpack_from(f"{order}H", start, 2)[0] == 43

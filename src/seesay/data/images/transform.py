@@ -29,13 +29,11 @@ class PhotoRead(NamedTuple):
 
 @dataclass(frozen=True)
 class ImageTransform:
-    """Squashes a photo to a square and normalises it. Stored in every bundle.
+    """Resizes a photo to a square and normalises it. Every bundle contains one.
 
-    The whole photo is kept (no crop), but not its aspect, so a region of the grid is a rectangle of
-    the photo
-    (`seesay.geometry.region_box`). A JPEG whose sides are at least four times the square is decoded
-    at a reduced size
-    of at least twice the square (`open_photo`).
+    The photo is not cropped and its aspect ratio is not kept, so a region of the grid is a
+    rectangle of the photo (`seesay.geometry.region_box`). A JPEG whose sides are at least four
+    times the square is decoded at a reduced size of at least twice the square (`open_photo`).
 
     Attributes:
         size: side of the square in pixels.
@@ -67,7 +65,7 @@ class ImageTransform:
             return PhotoRead(self.normalise(pixels), warning)
 
     def pixels(self, source: ImageSource, helper: Executor | None = None) -> np.ndarray:
-        """(size, size, 3) uint8: the square before normalisation. Raises PhotoError as `read` does."""
+        """(size, size, 3) uint8: the square before normalisation. Raises PhotoError like `read`."""
         return self._read_square(source, helper)[0]
 
     def _read_square(self, source: ImageSource, helper: Executor | None) -> tuple[np.ndarray, str | None]:
@@ -82,7 +80,8 @@ class ImageTransform:
         shift = (np.asarray(self.mean) / np.asarray(self.std)).astype(np.float32)
         planes = np.moveaxis(pixels, -1, -3)
         values = np.empty(planes.shape, np.float32)
-        np.multiply(planes, scale[:, None, None], out=values)  # in one pass and in memory order: six times faster
+        # in one pass and in memory order: six times faster
+        np.multiply(planes, scale[:, None, None], out=values)
         values -= shift[:, None, None]
         return values
 
@@ -99,9 +98,8 @@ class ImageTransform:
 def _square(photo: Image.Image, size: int, resample: Image.Resampling, helper: Executor | None) -> Image.Image:
     """Resize the longer side first, which keeps the intermediate image small.
 
-    Pillow would choose the order itself, differently in different versions. With a fixed order the
-    pixels depend
-    neither on the version nor on threads.
+    Versions of Pillow choose the order of the two sides differently. With a fixed order the pixels
+    depend neither on the version nor on threads.
     """
     intermediate = (size, photo.height) if photo.width >= photo.height else (photo.width, size)
     return _resize_side(_resize_side(photo, intermediate, resample, helper), (size, size), resample, helper)
@@ -110,12 +108,11 @@ def _square(photo: Image.Image, size: int, resample: Image.Resampling, helper: E
 def _resize_side(
     image: Image.Image, size: tuple[int, int], resample: Image.Resampling, helper: Executor | None
 ) -> Image.Image:
-    """`image.resize(size, resample)` if at most one side changes, so that rows (or columns) are
-    independent.
-    """
+    """`image.resize(size, resample)`; if only one side changes, a second thread helps."""
     across = size[1] == image.height  # each row by itself
     lines = size[1] if across else size[0]
-    too_large = image.width * image.height > (Image.MAX_IMAGE_PIXELS or 0)  # Pillow would warn about its parts
+    # Pillow would warn about its parts
+    too_large = image.width * image.height > (Image.MAX_IMAGE_PIXELS or 0)
     if helper is None or lines < 2 or too_large:
         return image.resize(size, resample)
     resized = Image.new(image.mode, size)

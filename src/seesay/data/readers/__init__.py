@@ -1,4 +1,7 @@
-"""Reading data sets of any layout into a `Dataset`; to add a layout, write a module here and name it in `LAYOUTS`."""
+"""Reading data sets of any layout into a `Dataset`.
+
+To add a layout, write a module here and name it in `LAYOUTS`.
+"""
 
 from __future__ import annotations
 
@@ -45,8 +48,9 @@ LAYOUTS: dict[str, Layout] = {
     )
 }  # in the order in which they are tried
 DEEPEST = 3  # folders around the captions that an archive may have added
-CONVERTED = ".seesay-convert.json"  # written by `seesay data convert`: its source, and whether it has finished
-MOST_FOLDERS = 200  # at one depth; with more, the folders are parts of one data set
+# written by `seesay data convert`: its source, and whether it has finished
+CONVERTED = ".seesay-convert.json"
+MOST_FOLDERS = 200  # at one depth; if there are more, they are parts of one data set
 
 
 class _Place(NamedTuple):
@@ -69,20 +73,21 @@ def read_dataset(
     """Read one data set, or several as one.
 
     Args:
-        paths: a folder or several, or the file of captions where a folder has more than one; see `LAYOUTS`.
+        paths: a folder or several, or the file of captions where a folder has more than one; see
+            `LAYOUTS`.
         layout: one of `LAYOUTS`, or "auto" to detect it for each folder. "shapes" makes the
-            synthetic set in a new or
-            empty folder, and in the cache where no path is given.
-        splits: "auto" for what the data brings (id lists, COCO's file names, subfolders, Karpathy's ids for
-            Flickr30k) or else fractions; "karpathy"; a folder of train.txt, dev.txt or val.txt, test.txt; a JSON file
-            of splits, such as Karpathy's; or fractions such as "0.8/0.1/0.1" or {"train": 0.9, "dev": 0.1}.
+            synthetic set in a new or empty folder, and in the cache where no path is given.
+        splits: "auto" for the data set's own splits (id lists, COCO's file names, subfolders,
+            Karpathy's ids for Flickr30k) or else fractions; "karpathy"; a folder of train.txt,
+            dev.txt or val.txt, test.txt; a JSON file of splits, such as Karpathy's; or fractions
+            such as "0.8/0.1/0.1" or {"train": 0.9, "dev": 0.1}.
         limit: the maximal number of photos of each split, for trials.
-        seed: of `limit`. Splits by fractions do not depend on it: what one run tests on, no other
-            trains on.
+        seed: of `limit`. Splits by fractions do not depend on it, so no run trains on photos that
+            another one tests on.
         columns: names that cannot be guessed, such as "image=pic,caption=words,split=fold".
-        unpacked: whether photos that lie inside tars or tables are unpacked into the cache at once; else
-            `unpack_photos` has to be called before they are opened.
-        console: where the progress of that is shown; None: standard error.
+        unpacked: whether photos inside tars or tables are unpacked into the cache now; if not, call
+            `unpack_photos` before opening them.
+        console: where the progress of unpacking is shown; None: standard error.
 
     Returns:
         Records whose photos exist; everything that was repaired or left out is in `problems`.
@@ -115,8 +120,7 @@ def read_dataset(
 
 
 def unpack_photos(data: Dataset, console: Console | None = None) -> None:
-    """Write those photos of a data set that lie inside tars or tables into the cache, unless they
-    are there already.
+    """Write the photos that are inside tars or tables into the cache, unless they are there.
 
     Args:
         data: read with `unpacked=False`, or a part of it.
@@ -173,7 +177,7 @@ def _read_one(path: Path, layout: str, splits: SplitSpec, columns: Columns) -> D
 
 
 def read_converted(folder: Path) -> dict[str, Any]:
-    """The note that `seesay data convert` leaves in a folder that it writes; {} if there is none."""
+    """The note that `seesay data convert` writes into its folder; {} if there is none."""
     try:
         noted = json.loads((folder / CONVERTED).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -235,7 +239,7 @@ def _found(folder: Path, layouts: Sequence[Layout], columns: Columns) -> list[tu
 
 
 def _only(file: Path, layouts: Sequence[Layout], columns: Columns) -> _Place:
-    """A caption file that was given itself, not by its folder."""
+    """The place of a caption file that was given in place of its folder."""
     folder = file.parent
     fitting = [(layout, [file]) for layout, files in _found(folder, layouts, columns) if file in files]
     if not fitting:
@@ -244,7 +248,7 @@ def _only(file: Path, layouts: Sequence[Layout], columns: Columns) -> _Place:
 
 
 def _depths(path: Path) -> Iterator[list[Path]]:
-    """`path`, then the folders below it, level by level, and last the parent of a folder of photos."""
+    """`path`, the folders below it level by level, and last the parent of a folder of photos."""
     folders = [path]
     for _ in range(DEEPEST + 1):
         yield folders

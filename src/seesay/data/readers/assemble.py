@@ -14,7 +14,7 @@ from seesay.data.readers.source import CaptionFile, Row, split_name
 from seesay.data.records import SPLITS, BoxedObject, CaptionRecord, Problem
 from seesay.data.text import count_of, first_few, without_suffix
 
-HALVES = re.compile("[\ud800-\udfff]")  # surrogates: JSON may have one alone, UTF-8 may not
+SURROGATES = re.compile("[\ud800-\udfff]")  # surrogates: JSON may have one alone, UTF-8 may not
 
 
 @dataclass(slots=True)
@@ -164,8 +164,8 @@ class Assembler:
                 what = f"split {row.split.strip()!r} is none of train, dev (val) and test: taken as no split"
                 self._problems.append(Problem("error", _where(reading.label, row.line), what))
         caption = " ".join(row.caption.split("\n")).strip()
-        if HALVES.search(caption):
-            caption = HALVES.sub("\N{REPLACEMENT CHARACTER}", caption)
+        if SURROGATES.search(caption):
+            caption = SURROGATES.sub("\N{REPLACEMENT CHARACTER}", caption)
             what = f"half a character in a caption of '{photo.name}': replaced"
             self._problems.append(Problem("repaired", _where(reading.label, row.line), what))
         if caption in photo.earlier:

@@ -1,4 +1,4 @@
-"""COCO's schema: lists `images` and `annotations` with captions, under COCO's, VizWiz's, nocaps' or any other name."""
+"""COCO's JSON, with lists `images` and `annotations`, also used by VizWiz, nocaps and others."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ YEARS = re.compile(r"captions_(?:train|val)(20\d\d)")
 
 def _find(folder: Path, _: Columns) -> list[Path]:
     named = sorted(folder.glob("annotations/captions_*.json")) or sorted(folder.glob("captions_*.json"))
-    named = [file for file in named if kind_of(file) in ("coco", "")]  # "": damaged, which is reported later
+    # "": damaged, which is reported later
+    named = [file for file in named if kind_of(file) in ("coco", "")]
     return list(dict.fromkeys([*named, *json_files(folder, "coco")]))
 
 
@@ -40,7 +41,10 @@ def _read(source: Source) -> list[CaptionFile]:
 
 
 def _folders(root: Path, file: Path, split: str) -> list[Path]:
-    """Where a file's photos may lie: captions_val2017.json first asks val2017/, then val/, ..., images/val2017/, ..."""
+    """The folders to search for a file's photos, the likeliest first.
+
+    For captions_val2017.json: val2017/, then val/, ..., images/val2017/, ...
+    """
     years = [f"{part}{year}" for year in (2017, 2014) for part in ("train", "val")]
     parts = dict.fromkeys([file.stem.removeprefix("captions_"), *names_of_split(split)])
     return [*photo_folders(root, *parts), *photo_folders(root, *years)]
@@ -73,7 +77,8 @@ def _rows(path: Path, label: str, split: str) -> Iterator[Row | Problem]:
         what = f"{count_of(joined, 'caption')} joined with images whose id is written in another way ({_kinds(ids)})"
         yield Problem("repaired", label, what)
     if canned:
-        # VizWiz's own scores leave them out too: "Quality issues are too severe to recognize visual content."
+        # VizWiz's evaluation leaves them out too: "Quality issues are too severe to recognize
+        # visual content."
         what = f"{count_of(canned, 'caption')} left out that VizWiz marks as rejected or as ready-made"
         yield Problem("note", label, what)
 

@@ -1,4 +1,7 @@
-"""Which column, or key of a JSON object, holds what: as the user says, else by its usual names."""
+"""Finding the columns, or keys of JSON objects, of photo, captions and split.
+
+The user may name them; else they are found by their usual names.
+"""
 
 from __future__ import annotations
 
@@ -18,8 +21,9 @@ IMAGE = ("image", "file_name", "filename", "file", "image_name", "image_file", "
 IMAGE += ("path", "img", "img_path", "photo", "jpg", "image_id", "img_id")
 CAPTION = ("caption", "captions", "text", "texts", "sentences", "sentence", "comment", "comments", "description")
 CAPTION += ("descriptions", "prompt", "prompts", "raw", "txt")
-NUMBERED = re.compile(r"(caption|text|sentence|comment|description|prompt)s?[ _-]?\d+")  # caption_0, caption_1, ...
-INNER = ("raw", "caption", "text", "sentence")  # where a caption is an object itself
+# caption_0, caption_1, ...
+NUMBERED = re.compile(r"(caption|text|sentence|comment|description|prompt)s?[ _-]?\d+")
+INNER = ("raw", "caption", "text", "sentence")  # keys of a caption that is an object itself
 SPLIT_LIKE = ("fold", "set", "subset", "set_name", "partition", "phase", "part")
 ROLES = ("image", "caption", "split")
 
@@ -126,7 +130,7 @@ def _caption_columns(known: Mapping[str, str]) -> list[str]:
 
 
 def captions_in(value: Any) -> list[str]:
-    """The captions that a value holds: a text, a list of texts or of objects, or such a list written as text."""
+    """The captions in a value: a text, a list of texts or objects, or such a list as text."""
     if isinstance(value, str):
         return _list_as_text(value) or [value]
     if isinstance(value, Mapping):

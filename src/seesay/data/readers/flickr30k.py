@@ -1,4 +1,4 @@
-"""Flickr30k: Kaggle's results.csv, separated by bars, or captions.txt with commas, or the original results_*.token."""
+"""Flickr30k: Kaggle's results.csv or captions.txt, or the original results_*.token."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ def _may_be_results(file: Path) -> bool:
     try:
         with file.open("rb") as stream:
             start = stream.readline(1000)
-            return b"|" in start or COMMENT.encode() in start  # others call their tables results.csv too
+            # others call their tables results.csv too
+            return b"|" in start or COMMENT.encode() in start
     except PermissionError:
         return True  # reading it will say what is wrong
     except OSError:

@@ -1,4 +1,4 @@
-"""Flickr8k: Kaggle's captions.txt (image,caption) beside Images, or the original Flickr8k.token.txt."""
+"""Flickr8k: Kaggle's captions.txt (image,caption), or the original Flickr8k.token.txt."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from seesay.data.readers.flickr30k import COMMENT, token_rows
 from seesay.data.readers.source import CaptionFile, Layout, Source, photo_folders
 from seesay.data.readers.tables import csv_rows, header_of
 
-PHOTO_FOLDERS = ("Images", "images", "Flicker8k_Dataset", "Flickr8k_Dataset")  # the first "Flicker" is official
+# the first "Flicker" is official
+PHOTO_FOLDERS = ("Images", "images", "Flicker8k_Dataset", "Flickr8k_Dataset")
 
 
 def _find(folder: Path, _: Columns) -> list[Path]:

@@ -1,4 +1,4 @@
-"""A folder with captions.csv, or with metadata.csv / metadata.jsonl like Hugging Face's imagefolder."""
+"""A folder with captions.csv, or Hugging Face's imagefolder with metadata.csv or .jsonl."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def _find(folder: Path, _: Columns) -> list[Path]:
         return [place / name for name in FILES if (place / name).is_file()]
 
     parts = [Path(part) for part in listed_folders(folder)]
-    if any(split_name(part.name) for part in parts):  # what is in no split lies beside them
+    if any(split_name(part.name) for part in parts):  # a folder of photos without a split may be beside them
         parts = [part for part in parts if split_name(part.name) or part.name == UNSPLIT]
         return there(folder) or [file for part in parts for file in there(part)]
     return there(folder)
 
 
 def _read(source: Source) -> list[CaptionFile]:
-    """Read one file of each folder; others are likely to have the same captions."""
+    """Read one file of each folder, because the others probably have the same captions."""
     first = {file.parent: file for file in reversed(source.files)}
     return [_captions(source, file) for file in reversed(first.values())]
 
@@ -47,8 +47,9 @@ def _captions(source: Source, file: Path) -> CaptionFile:
 
 
 def with_split(rows: Iterable[Row | Problem], given: str) -> Iterator[Row | Problem]:
-    """Rows with a split: their own, else that of their file, else the name of the photo's first
-    folder.
+    """Complete the splits of rows.
+
+    A row without a split gets that of its file, else that which the photo's first folder names.
     """
     for row in rows:
         if isinstance(row, Problem) or row.split.strip():

@@ -1,4 +1,4 @@
-"""Joining data sets, without letting test photos of one into the training photos of another."""
+"""Joining data sets such that no dev or test photo of one is a training photo of another."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from pathlib import Path
 
 from seesay.data.feature_cache import digest_photos
 from seesay.data.records import SPLITS, CaptionRecord, Dataset, Problem
-from seesay.data.split_lists import photo_key
+from seesay.data.split_lists import photo_number
 from seesay.data.text import count_of, first_few
 
 
 def join(sources: Mapping[str, Dataset]) -> Dataset:
     """Join several data sets, given by name.
 
-    Ids and problems get the source's name in front. A training photo that another source holds in dev or test
-    (Flickr8k is a part of Flickr30k) is left out, and a photo that two sources share becomes one
-    record; a note counts
-    each of these. Photos inside tars and tables have to be unpacked.
+    Ids and problems get the source's name in front. A training photo that another source holds in
+    dev or test (Flickr8k is a part of Flickr30k) is left out, and a photo that two sources share
+    becomes one record; a note counts each of these. Photos inside tars and tables have to be
+    unpacked.
     """
     renamed = {
         name: [replace(record, id=f"{name}/{record.id}") for record in data.records] for name, data in sources.items()
@@ -49,8 +49,9 @@ def join(sources: Mapping[str, Dataset]) -> Dataset:
 
 
 def same_content(photos: Sequence[CaptionRecord], others: Sequence[CaptionRecord]) -> set[str]:
-    """Ids of photos whose file equals one of `others` byte for byte; only files of equal size are
-    read.
+    """Ids of photos whose file equals one of `others` byte for byte.
+
+    Only files of equal size are read.
     """
     sizes, other_sizes = ([_size(record.image) for record in part] for part in (photos, others))
     both = set(sizes) & set(other_sizes) - {0}
@@ -65,9 +66,7 @@ def same_content(photos: Sequence[CaptionRecord], others: Sequence[CaptionRecord
 
 
 def _merged(records: Iterable[CaptionRecord]) -> tuple[list[CaptionRecord], list[str]]:
-    """One record for each photo file, whatever its path, and the ids of the records that were
-    merged into others.
-    """
+    """One record for each photo file, and the ids of the records that were merged into others."""
     kept: dict[str, CaptionRecord] = {}
     shared: list[str] = []
     for record in records:
@@ -87,9 +86,7 @@ def _merged(records: Iterable[CaptionRecord]) -> tuple[list[CaptionRecord], list
 
 
 def _copied(records: Sequence[CaptionRecord]) -> list[str]:
-    """Ids of photos that an earlier record has too: the same bytes, name and captions in another
-    file.
-    """
+    """Ids of copies: photos with the same bytes, name and captions as an earlier record."""
     groups: dict[tuple[str, int, tuple[str, ...]], list[CaptionRecord]] = {}
     for record in records:
         groups.setdefault((record.image.name, _size(record.image), record.captions), []).append(record)
@@ -111,8 +108,8 @@ def _leaks(sources: Mapping[str, Sequence[CaptionRecord]]) -> set[str]:
             for record in part
             if record.split in ("dev", "test")
         ]
-        keys = {photo_key(record.image.name) for record in held_out} - {""}
-        leaked |= {record.id for record in train if photo_key(record.image.name) in keys}
+        keys = {photo_number(record.image.name) for record in held_out} - {""}
+        leaked |= {record.id for record in train if photo_number(record.image.name) in keys}
         leaked |= same_content([record for record in train if record.id not in leaked], held_out)
     return leaked
 

@@ -1,4 +1,4 @@
-"""JSON files of captions: recognising their kind from both ends of the file, and iterating over their objects."""
+"""JSON files of captions: recognising their kind, and iterating over their objects."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Kind = Literal["karpathy", "coco", "textcaps", "list", "lines", ""]
 
 NO_COLUMNS = Columns()
 END = 65_536  # bytes read of either end of a file to tell its kind
-MOST_FILES = 200  # in one folder; with more, each file belongs to one photo
+MOST_FILES = 200  # in one folder; if there are more, each file belongs to one photo
 MOST_VALUES = 20  # different ones of a key that may be splits
 
 
@@ -32,9 +32,7 @@ def json_files(folder: Path, kind: Kind, columns: Columns = NO_COLUMNS) -> list[
 
 
 def kind_of(path: Path, columns: Columns = NO_COLUMNS) -> Kind:
-    """The kind of a JSON file, from its beginning and end only: COCO's files have hundreds of
-    megabytes.
-    """
+    """The kind of a JSON file, from its beginning and end alone, as it may be very large."""
     try:
         state = path.stat()
         return _kind_of(path, state.st_size, state.st_mtime_ns, columns)
@@ -63,7 +61,10 @@ def line_items(path: Path) -> Iterator[tuple[int | str, Any, str]]:
 
 
 def list_items(path: Path) -> Iterator[tuple[int | str, Any, str]]:
-    """(place, object, text) of a list of objects, alone or under one key, or of an object of captions by photo."""
+    """(place, object, text) of each item of a JSON file.
+
+    The file is a list of objects, such a list under one key, or an object photo -> captions.
+    """
     content = read_json(path, "a list of objects with a photo and its captions")
     if isinstance(content, dict):
         lists = [value for value in content.values() if isinstance(value, list) and has(next(iter(value), None))]
@@ -73,7 +74,7 @@ def list_items(path: Path) -> Iterator[tuple[int | str, Any, str]]:
 
 
 def item_rows(items: Iterator[tuple[int | str, Any, str]], label: str, columns: Columns) -> Iterator[Row | Problem]:
-    """Rows of objects with a photo and one or more captions each; the split is as the object says it.
+    """The rows of objects that have a photo and one or more captions each.
 
     Args:
         items: place, object, and its text for messages.

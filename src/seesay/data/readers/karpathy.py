@@ -1,4 +1,4 @@
-"""Karpathy's files: dataset.json, dataset_coco.json, ... with captions and the splits that papers use."""
+"""Karpathy's JSON files (dataset.json, dataset_coco.json, ...), whose splits most papers use."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _find(folder: Path, _: Columns) -> list[Path]:
 
 def _read(source: Source) -> list[CaptionFile]:
     folders = photo_folders(source.folder, *PHOTO_FOLDERS, *FOLDERS)
-    several = len(source.files) > 1  # one archive brings those of Flickr8k, Flickr30k and COCO
+    several = len(source.files) > 1  # one archive contains those of Flickr8k, Flickr30k and COCO
     return [CaptionFile(file, _rows(file, source.label(file)), folders, optional=several) for file in source.files]
 
 

@@ -1,4 +1,7 @@
-"""Parquet files of Hugging Face data sets: photos inside the table or as paths, one caption a row or a list."""
+"""Parquet files of Hugging Face data sets.
+
+Photos are inside the table or given as paths, and captions one in each row or as lists.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,8 @@ from seesay.data.records import Problem
 from seesay.errors import PhotoError, require
 
 BATCH = 256  # rows decoded together
-DAMAGE = (OSError, ValueError, NotImplementedError, MemoryError, OverflowError)  # what pyarrow raises
+# what pyarrow raises
+DAMAGE = (OSError, ValueError, NotImplementedError, MemoryError, OverflowError)
 
 
 def _find(folder: Path, _: Columns) -> list[Path]:
@@ -37,7 +41,7 @@ def _find(folder: Path, _: Columns) -> list[Path]:
 
 
 def _is_about_another(file: Path) -> bool:
-    """Whether it only lists what lies in a tar or folder of the same name: img2dataset writes such tables."""
+    """Whether it is a table of img2dataset about a tar or folder of the same name."""
     return file.with_name(f"{file.stem}_stats.json").is_file()
 
 
@@ -131,8 +135,7 @@ def _names(table: Any, columns: FoundColumns) -> list[str]:
 
 
 def _repeat_photos(table: Any, image: str, names: Sequence[str]) -> bool:
-    """Whether rows with the same name hold the same photo, as in a table with a row for each
-    caption.
+    """Whether rows with equal names have equal photos, as in a table with a row for each caption.
 
     Only the first group of rows that repeats a name is compared.
     """
@@ -154,7 +157,7 @@ def _values(table: Any, group: int, column: str) -> Iterator[Any]:
 
 
 def _last(path: Any) -> str:
-    """The last part of a photo's path, as a file may be called."""
+    """The last part of a photo's path, if it can be a photo's file name, else ""."""
     name = normal_name(str(path if path is not None else "")).rpartition("/")[2]
     stem, _, extension = name.rpartition(".")
     return name if name not in (".", "..") and (not stem or is_photo(extension.lower())) else ""

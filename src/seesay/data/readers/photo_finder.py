@@ -11,11 +11,12 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from seesay.data.images import photo_suffixes
-from seesay.data.text import first_few, one_form
+from seesay.data.text import composed_form, first_few
 from seesay.errors import DataError
 
 WEB_ADDRESS = re.compile(r"(?:https?|s3|gs)://", re.IGNORECASE)
-COCO_NAME = re.compile(r"(?:COCO_(?:train|val|test)\d{4}_)?(\d{12})", re.IGNORECASE)  # of 2014, and of 2017
+# of 2014, and of 2017
+COCO_NAME = re.compile(r"(?:COCO_(?:train|val|test)\d{4}_)?(\d{12})", re.IGNORECASE)
 
 
 @dataclass
@@ -38,7 +39,7 @@ class _Folder:
         """The file of that name, or the only photo of that stem, or ""."""
         if found := self.names.get(name):
             return found
-        key = one_form(name)
+        key = composed_form(name)
         return self.names.get(key) or self._stems.get(key, "")
 
     @cached_property
@@ -48,13 +49,14 @@ class _Folder:
         for name in set(self.names.values()):
             stem, suffix = os.path.splitext(name)  # noqa: PTH122
             if suffix.lower() in photo_suffixes():
-                stems[one_form(stem)] = "" if one_form(stem) in stems else name
+                stems[composed_form(stem)] = "" if composed_form(stem) in stems else name
         return stems
 
 
 class PhotoFinder:
-    """Finds photo files. Each folder is listed only once, because testing 31,783 files one by one
-    is slow.
+    """Finds photo files by name.
+
+    Each folder is listed only once, because testing 31,783 files one by one is slow.
 
     Args:
         root: the folder that is searched as a whole for photos that are in none of the usual
@@ -79,7 +81,8 @@ class PhotoFinder:
                 several files.
         """
         for folder in folders:
-            path = name if name.startswith("/") else f"{folder}/{name}"  # pathlib takes ten times as long
+            # pathlib takes ten times as long
+            path = name if name.startswith("/") else f"{folder}/{name}"
             directory, _, base = path.rpartition("/")
             if found := self._listed(directory).find(base):
                 return self._use(directory, found)
@@ -95,9 +98,7 @@ class PhotoFinder:
         return self._candidates(name) if self._everywhere is not None else []
 
     def identity(self, path: str) -> str:
-        """A text that is the same for every path of one file, through links and other spellings of
-        its folder.
-        """
+        """A text that is the same for all paths of a file, links and other spellings included."""
         directory, _, name = path.rpartition("/")
         folder = self._listed(directory)
         if name in folder.links:
@@ -128,19 +129,20 @@ class PhotoFinder:
         return self._folders[directory]
 
     def _anywhere(self, name: str, near: str) -> str:
-        """The only file below the root that a name can mean, or ""."""
+        """The file below the root that a name means if it is unambiguous, else ""."""
         paths = self._candidates(name)
         if len(paths) > 1 and near:
             paths = [path for path in paths if near.lower() in path.lower().split("/")] or paths
         return paths[0] if len(paths) == 1 else ""
 
     def _candidates(self, name: str) -> list[str]:
-        """Files below the root with the name's last part; of several, those that share most of its
-        folders.
+        """Files below the root with the same last part.
+
+        Of several, those that share most folders with the name.
         """
         if self._everywhere is None:
             self._everywhere = _index(self._root)
-        parts = one_form(name).casefold().split("/")
+        parts = composed_form(name).casefold().split("/")
         paths = next((self._everywhere[base] for base in _spellings(parts[-1]) if base in self._everywhere), [])
         if len(paths) < 2:
             return paths
@@ -165,9 +167,13 @@ def listed_folders(path: Path | str) -> list[str]:
 
 
 def listed_files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
-    """The files of a folder whose names, in lower case, end so; sorted, hidden ones left out; [] without a folder."""
+    """The sorted files of a folder with one of the suffixes, ignoring case and hidden files.
+
+    The list is empty if there is no such folder.
+    """
     try:
-        with os.scandir(folder) as entries:  # among 31,783 photos, where Path.iterdir takes a second
+        # among 31,783 photos, where Path.iterdir takes a second
+        with os.scandir(folder) as entries:
             names = [entry.name for entry in entries if entry.name.lower().endswith(tuple(suffixes))]
     except OSError:
         return []
@@ -175,12 +181,12 @@ def listed_files(folder: Path, suffixes: Sequence[str]) -> list[Path]:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder is none that people put there."""
+    """Whether a file or folder is hidden, or was added by macOS."""
     return name.startswith(".") or name == "__MACOSX"
 
 
 def coco_number(name: str) -> str:
-    """The number that a photo of COCO has in 2014 as in 2017; "" for any other name."""
+    """The number of a COCO photo, which is the same in 2014 and 2017; "" for any other name."""
     match = COCO_NAME.fullmatch(name.rpartition("/")[2].partition(".")[0])
     return match[1] if match else ""
 
@@ -198,7 +204,7 @@ def _list(directory: str) -> _Folder:
     except (OSError, ValueError):  # no such folder, or no name that a folder can have
         return listed
     names = [entry.name for entry in entries]
-    listed.names = {one_form(name): name for name in names} | {name: name for name in names}
+    listed.names = {composed_form(name): name for name in names} | {name: name for name in names}
     return listed
 
 
@@ -216,13 +222,13 @@ def _index(root: Path) -> dict[str, list[str]]:
             stem, suffix = os.path.splitext(name)  # noqa: PTH122
             if suffix.lower() in photo_suffixes() and not is_hidden(name):
                 path = f"{directory}/{name}"
-                for key in {one_form(name).casefold(), one_form(stem).casefold()}:
+                for key in {composed_form(name).casefold(), composed_form(stem).casefold()}:
                     index.setdefault(key, []).append(path)
     return index
 
 
 def _spellings(base: str) -> list[str]:
-    """A name, and for a photo of COCO those that it has in the other years."""
+    """A name and, for a COCO photo, its names in other years."""
     number = coco_number(base)
     if not number:
         return [base]
@@ -246,5 +252,5 @@ def _same(one: str, other: str) -> bool:
 
 
 def ambiguous(paths: Sequence[str], root: Path) -> str:
-    """Files that one name may mean, for messages."""
+    """The files that a name may mean, as text for messages."""
     return first_few([os.path.relpath(path, root) for path in paths])

@@ -1,4 +1,7 @@
-"""Samples: a photo and the files that share its name (dog.jpg, dog.txt, dog.json), in a folder or in a tar."""
+"""Samples: a photo and the files with the same name (dog.jpg, dog.txt, dog.json).
+
+They may be in a folder or in a tar.
+"""
 
 from __future__ import annotations
 
@@ -18,27 +21,27 @@ TEXTS = ("json", "txt", "caption")
 
 
 def split_key(name: str) -> tuple[str, str]:
-    """ "a/dog.seg.png" -> ("a/dog", "seg.png"): WebDataset's rule, the first dot of the last part."""
+    """Split at the last part's first dot, as WebDataset does: "a/dog.seg.png" -> "a/dog", "seg.png"."""
     folder, slash, base = name.rpartition("/")
     stem, _, extension = base.partition(".")
     return f"{folder}{slash}{stem}", extension.lower()
 
 
 def is_photo(extension: str) -> bool:
-    """Whether a file with this extension, without its first dot, is a photo; a mask such as "seg.png" is none."""
+    """Whether an extension, without its first dot, is a photo's; "seg.png" is a mask's."""
     return f".{extension}" in photo_suffixes()
 
 
 def sample_rows(
     photo: str, texts: Mapping[str, bytes], label: str, split: str, columns: Columns
 ) -> Iterator[Row | Problem]:
-    """The captions of a photo: those of its JSON, else each line of its text.
+    """The captions of a photo: those in its JSON, else the lines of its text.
 
     Args:
         photo: its name.
         texts: the content of the files beside it, by extension.
-        label: what holds them, in problems.
-        split: used if its JSON has none.
+        label: the name of the tar or folder in problems.
+        split: the split if the JSON has none.
         columns: keys that the user named.
     """
     for extension in (*columns.caption, *TEXTS):

@@ -39,13 +39,12 @@ class CaptionFile:
 
     Attributes:
         path: the file.
-        rows: its captions; a row that cannot be read is a Problem in its place.
+        rows: its captions; a row that cannot be read is replaced by a Problem.
         folders: where its photos may lie, the likeliest first.
         prefix: put before the photos' names to make their ids, for files in subfolders.
         optional: whether the file is passed over without an error if none of its photos exists.
-        same_photo: photo's name -> a name that all files of the data set share, "" for unknown; for
-            data sets
-            that were published twice with different file names.
+        same_photo: maps a photo's name to a name that all files of the data set share, or to "" if
+            unknown; for data sets that were published twice with different file names.
         packed: the photos that lie in the file itself, where they do.
     """
 
@@ -60,7 +59,7 @@ class CaptionFile:
 
 @dataclass(frozen=True)
 class Source:
-    """What a reader is given: a data set's folder and files.
+    """The input of a reader: a data set's folder and files.
 
     Attributes:
         folder: the one that holds the captions.
@@ -85,8 +84,7 @@ class Layout:
         name: as `data.layout` names it.
         looks_for: the files that make a folder one of this layout, for messages.
         find: (folder, columns) -> the captions files of this layout in a folder, in the order of
-            reading; an empty
-            list if the folder has another layout.
+            reading; an empty list if the folder has another layout.
         read: reads some or all of these files.
         karpathy: whether Karpathy's ids are its usual split.
         last_resort: whether it is tried only where no folder at any depth has another.
@@ -115,8 +113,7 @@ def split_in_name(stem: str) -> str:
 
 
 def photo_folders(base: Path, *parts: str) -> list[Path]:
-    """The folders that usually hold photos: those named like a part of the data set, images/, and
-    `base`.
+    """The folders in which photos usually are, the likeliest first.
 
     Args:
         base: the data set's folder.

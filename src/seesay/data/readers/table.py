@@ -1,4 +1,4 @@
-"""Any other table of photos and captions: train.csv and val.csv, Conceptual Captions' TSV of files on this disk."""
+"""Any other table of photos and captions, such as train.csv or Conceptual Captions' TSV."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ def _is_table(file: Path, columns: Columns) -> bool:
     if len(header) < 2:
         return False
     if any(map(names_a_photo, header)):
-        return any(" " in cell for cell in header)  # a photo and words; Flickr8k has tables of photos and figures
+        # a photo and words; Flickr8k has tables of photos and figures
+        return any(" " in cell for cell in header)
     if path_column(file, header):
         return True
     wanted = {name.strip().lower() for name in (columns.image, *columns.caption) if name}

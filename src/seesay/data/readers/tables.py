@@ -44,8 +44,8 @@ class _Shape(NamedTuple):
 def csv_rows(path: Path, label: str, columns: Columns) -> Iterator[Row | Problem]:
     """Rows of a table; the split is as the table writes it.
 
-    A table whose first line names a photo has no header. Captions with separators in them, without the quotes that
-    they should have, are kept whole and reported.
+    A table whose first line names a photo has no header. Captions that contain separators without
+    being quoted are kept whole and reported.
 
     Args:
         path: the file; its separator is the tab if its first line has one, else the most frequent
@@ -117,7 +117,10 @@ def _photo_column(path: Path, cells: Sequence[str]) -> int:
 
 
 def path_column(path: Path, cells: Sequence[str]) -> int:
-    """The column, from 1, of a path beside a sentence in a TSV: Conceptual Captions' photos have no suffix; else 0."""
+    """The column, from 1, of a photo's path beside a sentence in a TSV; 0 if there is none.
+
+    The photos of Conceptual Captions have no suffix by which to recognise them.
+    """
     if len(cells) != 2 or path.suffix.lower() != ".tsv":
         return 0
     paths = [place for place, cell in enumerate(cells, 1) if "/" in cell and " " not in cell.strip()]
@@ -134,7 +137,7 @@ def _without_header(path: Path, separator: str, cells: Sequence[str], at_image: 
 
 
 def _mend(cells: list[str], text: str, where: str, shape: _Shape) -> Iterator[Problem]:
-    """Join a caption again that contains the separator, in place."""
+    """Rejoin, in place, a caption that contains the separator; yields what was repaired."""
     separator, width = shape.separator, len(shape.header)
     while len(cells) > width and not cells[-1].strip():
         cells.pop()  # spreadsheets end rows with empty values
@@ -152,8 +155,9 @@ def _mend(cells: list[str], text: str, where: str, shape: _Shape) -> Iterator[Pr
 
 
 def _goes_on(cells: Sequence[str], text: str, shape: _Shape) -> bool:
-    """Whether the value after the caption continues it ("A dog, running fast" in a table without
-    such blanks).
+    """Whether the value after the caption continues it, as in "A dog, running fast".
+
+    Only tables without blanks after separators are judged by the blank.
     """
     at, separator = shape.captions[0], shape.separator
     if shape.spaced or at + 1 >= len(cells) or not cells[at + 1].startswith(" "):
@@ -162,7 +166,8 @@ def _goes_on(cells: Sequence[str], text: str, shape: _Shape) -> bool:
         return False
     if at + 1 == shape.split and split_name(cells[at + 1]):
         return False
-    return not cells[at].startswith(" ") and f"{cells[at]}{separator}{cells[at + 1]}" in text  # nothing is quoted
+    # nothing is quoted
+    return not cells[at].startswith(" ") and f"{cells[at]}{separator}{cells[at + 1]}" in text
 
 
 def _captions(cells: Sequence[str], shape: _Shape) -> list[str]:
@@ -193,8 +198,9 @@ def _separator(line: str) -> str:
 def _records(lines: Sequence[str], shape: _Shape) -> Iterator[tuple[int, str, bool]]:
     """(line, text, whether its quotes are closed) of every row; a quoted value may span lines.
 
-    The csv module alone would let one unclosed quote swallow all rows up to the next quote. Here a line that
-    starts with a photo's name always starts a row, and a quote that is never closed keeps to its line.
+    The csv module alone would let one unclosed quote swallow all rows up to the next quote. Here a
+    line that starts with a photo's name always starts a row, and a quote that is never closed keeps
+    to its line.
     """
     suffixes = "|".join(re.escape(suffix) for suffix in sorted(photo_suffixes()))
     separator = re.escape(shape.separator)

@@ -1,4 +1,7 @@
-"""TextCaps: a list `data` whose objects have `image_id`, `caption_str` and the photo's `reference_strs`."""
+"""TextCaps: a JSON list `data` of objects with `image_id` and captions.
+
+Each object has its own `caption_str` and all `reference_strs` of the photo.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +41,7 @@ def _rows(path: Path, label: str) -> Iterator[Row | Problem]:
             continue
         known = seen.setdefault(item["image_id"], [])
         for caption in captions:
-            # A sentence that two people wrote stands twice among the references of one object.
+            # A sentence that two people wrote occurs twice in the references of one object.
             if len(captions) == 1 or captions.count(caption) > known.count(caption):
                 known.append(caption)
                 yield Row(place, item["image_id"], caption, str(item.get("set_name") or split))

@@ -1,4 +1,7 @@
-"""Photos with a text beside each: dog.jpg and dog.txt (a caption a line), or dog.json; in folders of any depth."""
+"""Photos with a text file beside each, in folders of any depth.
+
+The text of dog.jpg is dog.txt, with one caption on each line, or dog.json.
+"""
 
 from __future__ import annotations
 

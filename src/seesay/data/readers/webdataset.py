@@ -53,7 +53,11 @@ def _shard(source: Source, file: Path) -> CaptionFile:
 def _scan(
     file: Path, label: str, extensions: Collection[str]
 ) -> tuple[dict[str, _Sample], dict[str, TarMember], list[Problem]]:
-    """(samples by key, place of each photo, problems); of photos the bytes are not read."""
+    """Read the texts in a tar and list its photos.
+
+    Returns:
+        The samples by key, the place of each photo in the tar, and problems.
+    """
     samples: dict[str, _Sample] = {}
     members: dict[str, TarMember] = {}
     problems: list[Problem] = []

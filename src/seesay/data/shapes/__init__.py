@@ -1,4 +1,4 @@
-"""The synthetic grounded set: pictures of coloured shapes, true captions, and the exact box of every noun."""
+"""The synthetic set: pictures of coloured shapes with captions and the box of every noun."""
 
 from seesay.data.shapes.dataset import ensure_shapes, grounded, grounding_of, load_grounding, write_shapes
 from seesay.data.shapes.grammar import write_captions

@@ -1,4 +1,7 @@
-"""The synthetic set on disk: pictures, `pictures.jsonl` with captions and boxes, and `shapes.json`, written last."""
+"""The synthetic set on disk: pictures, and `pictures.jsonl` with captions and boxes.
+
+`shapes.json` is written last and marks a complete set.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,8 @@ from seesay.errors import DataError
 VERSION = 1  # increased by every change of pictures or captions
 MARKER, LINES, PHOTOS = "shapes.json", "pictures.jsonl", "images"
 TRAIN, DEV, TEST = 2000, 200, 500
-STARTS = {"train": 0, "dev": 1_000_000, "test": 2_000_000}  # number of the first picture of each split
+# number of the first picture of each split
+STARTS = {"train": 0, "dev": 1_000_000, "test": 2_000_000}
 TRAIN_COUNTS = (0.1, 0.2, 0.35, 0.35)  # of pictures with 1, 2, 3, 4 objects
 HELD_OUT_COUNTS = (0.05, 0.1, 0.4, 0.45)
 
@@ -30,8 +34,8 @@ HELD_OUT_COUNTS = (0.05, 0.1, 0.4, 0.45)
 def write_shapes(folder: Path | str, train: int = TRAIN, dev: int = DEV, test: int = TEST, seed: int = 0) -> Path:
     """Write the synthetic set into a new or empty folder; a folder with the same set is left alone.
 
-    Picture i of a seed is always the same; dev starts at number 1,000,000 and test at 2,000,000, so no part depends
-    on the size of another.
+    Picture i of a seed is always the same; dev starts at number 1,000,000 and test at 2,000,000, so
+    no part depends on the size of another.
 
     Args:
         folder: written beside its place and then renamed, so that it is complete or missing.
@@ -62,8 +66,9 @@ def write_shapes(folder: Path | str, train: int = TRAIN, dev: int = DEV, test: i
 
 
 def ensure_shapes(folder: Path | str | None = None) -> Path:
-    """The folder with the set, which is written if the folder is new or empty (None: a folder in
-    the cache).
+    """The folder with the set, which is written if the folder is new or empty.
+
+    None stands for a folder in the cache.
 
     A folder with other content is returned as it is; the readers report what is wrong.
     """
@@ -100,8 +105,9 @@ def grounding_of(dataset: Dataset) -> dict[str, tuple[ShapeObject, ...]] | None:
 
 
 def grounded(dataset: Dataset) -> Dataset:
-    """The data set with its pictures' objects as the records' `objects`; unchanged if it has
-    another layout.
+    """Add the pictures' objects to the records of a synthetic data set.
+
+    A data set of another layout is returned unchanged.
     """
     shown = grounding_of(dataset)
     if shown is None:
@@ -135,7 +141,7 @@ def _fill(folder: Path, marker: dict[str, Any]) -> None:
 def _put(built: Path, folder: Path, marker: dict[str, Any]) -> None:
     try:
         if folder.exists():
-            folder.rmdir()  # empty; Windows renames onto nothing that exists
+            folder.rmdir()  # empty; on Windows the target of a rename must not exist
         built.rename(folder)
     except OSError:  # another process may have been quicker
         if not _is_made(folder, marker):

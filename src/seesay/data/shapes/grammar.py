@@ -1,11 +1,10 @@
-"""True sentences about a picture of shapes, from a small grammar.
+"""Captions of a picture of shapes, from a small grammar.
 
     caption  = opening thing [relation thing [and relation thing]]   each relation is that of the first thing
     thing    = a|an COLOUR paper SHAPE
 
-Why "paper": Show, Attend and Tell computes attention before it reads the word just written. In "a
-red circle" it would
-have to choose the circle without knowing that "red" was written; one word later it knows.
+The word "paper" is there because Show, Attend and Tell computes attention before it reads the
+previous word. In "a red circle" it would have to attend to the circle without having read "red".
 """
 
 from __future__ import annotations
@@ -18,7 +17,8 @@ from seesay.data.shapes.picture import ShapeObject
 
 CAPTIONS = 5  # of each picture
 OPENINGS = ("", "", "there is ", "a picture of ")
-RELATIONS = (("to the left of", "to the right of"), ("above", "below"))  # by axis, along it or against it
+# by axis, along it or against it
+RELATIONS = (("to the left of", "to the right of"), ("above", "below"))
 
 
 def write_captions(seed: int, number: int, objects: Sequence[ShapeObject]) -> list[str]:
@@ -28,15 +28,16 @@ def write_captions(seed: int, number: int, objects: Sequence[ShapeObject]) -> li
         seed, number: as for `draw_picture`.
         objects: what the picture shows, at least one.
     """
-    random = np.random.default_rng([seed, number, 1])  # apart from the picture's own
+    # a generator of its own, independent of the picture's
+    random = np.random.default_rng([seed, number, 1])
     return [_caption(random, objects) for _ in range(CAPTIONS)]
 
 
 def relation(a: ShapeObject, b: ShapeObject) -> str:
     """The position of `a` relative to `b`, on the axis with the larger gap between their boxes."""
-    rooms = [(b.box[axis] - a.box[axis + 2], a.box[axis] - b.box[axis + 2]) for axis in (0, 1)]
-    axis = int(np.argmax([max(room) for room in rooms]))
-    return RELATIONS[axis][int(np.argmax(rooms[axis]))]
+    gaps = [(b.box[axis] - a.box[axis + 2], a.box[axis] - b.box[axis + 2]) for axis in (0, 1)]
+    axis = int(np.argmax([max(gap) for gap in gaps]))
+    return RELATIONS[axis][int(np.argmax(gaps[axis]))]
 
 
 def _caption(random: np.random.Generator, objects: Sequence[ShapeObject]) -> str:

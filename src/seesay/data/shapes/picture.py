@@ -1,6 +1,4 @@
-"""Pictures of coloured shapes on a mildly textured background, drawn arithmetically: equal on every
-machine.
-"""
+"""Pictures of coloured shapes on a textured background, identical on every machine."""
 
 from __future__ import annotations
 
@@ -12,7 +10,8 @@ import numpy as np
 from seesay.geometry import Box
 
 SIDE = 128  # pixels of a picture
-SIZES = {"small": 38, "large": 50}  # pixels; chance is the box's share of the picture, at most 0.088 and 0.153
+# Pixels. A box covers at most 0.088 or 0.153 of the picture, which is the chance of pointing.
+SIZES = {"small": 38, "large": 50}
 GAP = 4  # the least pixels between the boxes of two objects
 EDGE = 3  # the least pixels to the picture's edge
 COLOURS = {
@@ -28,7 +27,7 @@ COLOURS = {
 
 
 def _star(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """A pentagram is where at least four of its five lines have the point on the centre's side."""
+    """A point is inside a pentagram if it is on the inner side of four of its five lines."""
     across, up = 0.951 * x, 0.0955 - 0.9045 * y  # its five tips touch the unit square
     turns = np.deg2rad(90 + 72 * np.arange(5))[:, None, None]
     return (np.cos(turns) * across + np.sin(turns) * up <= 0.309).sum(axis=0) >= 4
@@ -39,7 +38,8 @@ def _heart(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return (across**2 + up**2 - 1) ** 3 <= across**2 * up**3
 
 
-# Which points of the square -1..1 (x to the right, y downwards) a shape covers; each touches all four sides.
+# Which points of the square -1..1 (x to the right, y downwards) a shape covers; each touches all
+# four sides.
 SHAPES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "circle": lambda x, y: x**2 + y**2 <= 1,
     "square": lambda x, y: np.ones(np.broadcast_shapes(x.shape, y.shape), dtype=bool),
@@ -58,8 +58,8 @@ class ShapeObject:
         colour: one of `COLOURS`.
         shape: one of `SHAPES`.
         size: one of `SIZES`.
-        box: (left, top, right, bottom) as fractions of the picture's width and height, right and bottom exclusive:
-            the smallest box around its pixels.
+        box: (left, top, right, bottom) as fractions of the picture's width and height, right and
+            bottom exclusive: the smallest box around its pixels.
     """
 
     colour: str
@@ -77,7 +77,8 @@ def draw_picture(seed: int, number: int, counts: tuple[float, ...]) -> tuple[np.
         counts: probabilities of 1, 2, ... objects.
 
     Returns:
-        (SIDE, SIDE, 3) uint8 pixels, and its objects, each (colour, shape) once, boxes at least `GAP` apart.
+        (SIDE, SIDE, 3) uint8 pixels, and its objects, each (colour, shape) once, boxes at least
+        `GAP` apart.
     """
     random = np.random.default_rng([seed, number])
     pixels = _background(random)
@@ -94,7 +95,7 @@ def draw_picture(seed: int, number: int, counts: tuple[float, ...]) -> tuple[np.
 
 
 def _background(random: np.random.Generator) -> np.ndarray:
-    """A greyish tint with two octaves of soft noise, (SIDE, SIDE, 3) uint8; no object's colour comes near it."""
+    """A grey background with soft noise, (SIDE, SIDE, 3) uint8, unlike any object's colour."""
     tint = random.uniform(105, 150) + random.uniform(-10, 10, 3)
     octaves = [spread * _smooth(random.standard_normal((cells, cells))) for cells, spread in ((5, 7), (33, 4))]
     texture = np.sum(octaves, axis=0)
@@ -102,7 +103,10 @@ def _background(random: np.random.Generator) -> np.ndarray:
 
 
 def _smooth(values: np.ndarray) -> np.ndarray:
-    """(N, N) values stretched bilinearly to (SIDE, SIDE); no matrix product, whose last bit depends on the machine."""
+    """Stretch (N, N) values bilinearly to (SIDE, SIDE).
+
+    Matrix products are avoided, because their last bit depends on the machine.
+    """
     at = np.arange(SIDE) * (len(values) - 1) / SIDE
     below, part = at.astype(int), at % 1
     rows = values[below] + part[:, None] * (values[below + 1] - values[below])
@@ -110,8 +114,9 @@ def _smooth(values: np.ndarray) -> np.ndarray:
 
 
 def _places(random: np.random.Generator, count: int) -> list[tuple[int, int, str]]:
-    """(left, top, size) of `count` squares that keep `GAP` and `EDGE`; starts again if there is no
-    room for one.
+    """(left, top, size) of `count` squares that keep `GAP` and `EDGE`.
+
+    Placing starts again if there is no room for one of them.
     """
     while True:
         placed: list[tuple[int, int, str]] = []

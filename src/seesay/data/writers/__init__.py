@@ -1,4 +1,4 @@
-"""Converting any data set to one of four layouts, with splits and boxes; an interrupted conversion resumes."""
+"""Converting a data set to another layout, with splits and boxes; a conversion can be resumed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from seesay.data.text import count_of, size_of
 from seesay.data.writers import coco, folder, parquet, webdataset
 from seesay.data.writers.job import Job, plan_job
 from seesay.errors import DataError, did_you_mean, printable
-from seesay.progress import progress
+from seesay.progress import print_plain, progress
 from seesay.writing import SCRATCH, naming, write_json
 
 FORMATS: dict[str, Callable[[Job, Callable[..., None]], None]] = {
@@ -50,8 +50,7 @@ def convert(
 
     Raises:
         DataError: the folder holds something else, the disk is full, a photo cannot be read, or the
-            result does not
-            read back as the original.
+            result does not read back as the original.
         MissingExtraError: parquet needs a package that is not installed.
     """
     if to not in FORMATS:
@@ -69,11 +68,9 @@ def convert(
     identity = {"format": to, "shard_mb": shard_mb, "data": _digest(job)}
     _begin(job, identity)
     size = sum(photo.size for photo in job.photos)
-    console.print(
+    print_plain(
+        console,
         f"writing {count_of(len(job.photos), 'photo')}, {size_of(size)}, to {printable(out)} as {to}",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
     )
     with progress("writing photos", len(job.photos), console) as advance:
         FORMATS[to](job, advance)

@@ -1,4 +1,4 @@
-"""COCO's JSON: annotations/captions_*.json beside a folder of photos for each split, boxes in instances_*.json too."""
+"""Writing COCO's layout: a folder of photos for each split, captions and boxes as JSON."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def _captions(photos: Sequence[Photo], numbers: dict[str, int]) -> list[dict[str
 def _instances(
     photos: Sequence[Photo], numbers: dict[str, int], images: Sequence[dict[str, Any]], kinds: Sequence[str]
 ) -> dict[str, Any]:
-    """Boxes for other programs: in pixels, with categories."""
+    """The content of instances_*.json: boxes in pixels, with categories."""
     notes: list[dict[str, Any]] = []
     for photo, image in zip(photos, images, strict=True):
         wide, high = image["width"], image["height"]

@@ -1,4 +1,4 @@
-"""A folder for each split with photos and metadata.jsonl, like Hugging Face's imagefolder."""
+"""Writing Hugging Face's imagefolder: a folder for each split, with photos and metadata.jsonl."""
 
 from __future__ import annotations
 

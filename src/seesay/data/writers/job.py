@@ -59,7 +59,7 @@ class Job:
                 yield part, photos
 
     def shards(self, photos: Sequence[Photo]) -> list[list[Photo]]:
-        """The photos in groups of at most `shard_bytes`, but at least one photo."""
+        """The photos in groups of at most `shard_bytes`, each with at least one photo."""
         shards: list[list[Photo]] = [[]]
         size = 0
         for photo in photos:
@@ -77,7 +77,8 @@ def plan_job(records: Sequence[CaptionRecord], out: Path, shard_bytes: int) -> J
     Raises:
         DataError: a photo's file does not exist.
     """
-    uses = Counter(record.image.name.casefold() for record in records)  # some file systems ignore case
+    # some file systems ignore case
+    uses = Counter(record.image.name.casefold() for record in records)
     taken: set[str] = set()
     photos = []
     for record in records:
@@ -114,8 +115,9 @@ def copy(photo: Photo, target: Path) -> None:
 
 
 def _file_name(name: str, image: Path) -> str:
-    """A single path part whose only dot is that of the suffix: for WebDataset the suffix starts at
-    the first dot.
+    """A file name whose only dot is that of the suffix.
+
+    WebDataset takes everything after the first dot for the suffix.
     """
     stem, dot, suffix = name.replace("/", "_").replace("\\", "_").rpartition(".")
     if not dot or f".{suffix}".lower() not in photo_suffixes():

@@ -1,4 +1,4 @@
-"""Parquet as Hugging Face's `datasets` reads and writes it: photos inside, captions as a list."""
+"""Writing parquet files for Hugging Face's `datasets`: photos inside, captions as lists."""
 
 from __future__ import annotations
 

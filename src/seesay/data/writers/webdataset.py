@@ -1,4 +1,4 @@
-"""WebDataset: tars of photos, each with a .json of its captions and boxes."""
+"""Writing WebDataset: tars of photos, each with a .json of its captions and boxes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs side by side: recipes, sizes, time and scores as a table, Markdown, CSV and a chart. Knows no torch."""
+"""Comparing runs and models in tables and charts. Needs no torch."""
 
 from seesay.evaluation.comparison.models import ModelComparison, compare_models, read_scores, score_model
 from seesay.evaluation.comparison.run_table import Comparison, compare

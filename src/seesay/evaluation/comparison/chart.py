@@ -1,4 +1,4 @@
-"""Bars of CIDEr with their intervals, drawn with Pillow."""
+"""A bar chart of CIDEr with its intervals, drawn with Pillow."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw
 
 from seesay.evaluation.comparison.runs import RunSummary
-from seesay.explain.lettering import drawable, fit, width, wrap
+from seesay.explain.lettering import fit, width, wrap, write_text
 
 INK, MUTED, PAPER, GRID = (28, 27, 25), (110, 105, 96), (255, 255, 255), (226, 222, 214)
 BAR, RUNNING_BAR = (86, 136, 178), (196, 213, 226)
@@ -22,7 +22,8 @@ def draw_chart(runs: Sequence[RunSummary], warnings: Sequence[str] = ()) -> Imag
     """A bar for each run from zero to its dev CIDEr x100, with a whisker for its interval.
 
     Args:
-        runs: from the top down; those without a CIDEr get no bar. Bars of training's figures are paler.
+        runs: from the top down; those without a CIDEr get no bar. Bars are paler if the CIDEr comes
+            from training's validation.
         warnings: written below.
 
     Returns:
@@ -38,24 +39,24 @@ def draw_chart(runs: Sequence[RunSummary], warnings: Sequence[str] = ()) -> Imag
     notes = [line for text in warnings for line in wrap(text, SMALL, WIDTH - 2 * MARGIN)]
     height = bottom + 3 * GAP + round(1.5 * SMALL * len(notes)) + MARGIN
     canvas = Image.new("RGB", (WIDTH, height), PAPER)
-    _write(canvas, (MARGIN, MARGIN), "CIDEr-D on dev, x100", HEADING, INK)
+    write_text(canvas, (MARGIN, MARGIN), "CIDEr-D on dev, x100", HEADING, INK)
     for tick in range(math.ceil(max(ends) / step) + 1):
         x = left + round(tick * step * scale)
         ImageDraw.Draw(canvas).line((x, top, x, bottom), GRID)
-        _write(canvas, (x, bottom + 4), f"{tick * step:g}", SMALL, MUTED, "ma")
+        write_text(canvas, (x, bottom + 4), f"{tick * step:g}", SMALL, MUTED, "ma")
     for place, run in enumerate(runs):
         _draw_run(canvas, run, (left, top + ROW * place + ROW // 2), scale)
     for line, text in enumerate(notes):
-        _write(canvas, (MARGIN, bottom + 3 * GAP + round(1.5 * SMALL * line)), text, SMALL, MUTED)
+        write_text(canvas, (MARGIN, bottom + 3 * GAP + round(1.5 * SMALL * line)), text, SMALL, MUTED)
     return canvas
 
 
 def _draw_run(canvas: Image.Image, run: RunSummary, start: tuple[int, int], scale: float) -> None:
     """Label left of `start`, bar, whisker and figure right of it."""
     (x, y), draw = start, ImageDraw.Draw(canvas)
-    _write(canvas, (x - GAP, y), fit(run.name, LABEL, LABEL_ROOM), LABEL, INK, "rm")
+    write_text(canvas, (x - GAP, y), fit(run.name, LABEL, LABEL_ROOM), LABEL, INK, "rm")
     if run.cider is None:
-        _write(canvas, (x + GAP // 2, y), "no score yet", SMALL, MUTED, "lm")
+        write_text(canvas, (x + GAP // 2, y), "no score yet", SMALL, MUTED, "lm")
         return
     length = round(100 * run.cider * scale)
     if length:  # Pillow draws both ends of a rectangle
@@ -70,7 +71,7 @@ def _draw_run(canvas: Image.Image, run: RunSummary, start: tuple[int, int], scal
         text, end = f"{text}  [{100 * run.interval[0]:.1f}, {100 * run.interval[1]:.1f}]", max(end, high)
     elif run.state == "running":
         text += "  running"
-    _write(canvas, (end + GAP // 2, y), text, SMALL, INK, "lm")
+    write_text(canvas, (end + GAP // 2, y), text, SMALL, INK, "lm")
 
 
 def _step(highest: float) -> float:
@@ -79,15 +80,3 @@ def _step(highest: float) -> float:
         return 1.0
     power = 10.0 ** math.floor(math.log10(highest / 5))
     return next(factor * power for factor in (1, 2, 5, 10) if factor * power * 5 >= highest)
-
-
-def _write(
-    canvas: Image.Image,
-    xy: tuple[float, float],
-    text: str,
-    size: int,
-    ink: tuple[int, int, int],
-    anchor: str = "la",
-) -> None:
-    text, font = drawable(text, size)
-    ImageDraw.Draw(canvas).text(xy, text, ink, font, anchor=anchor)

@@ -1,4 +1,4 @@
-"""Compares models on the same photos: scores with intervals, and a paired test of every difference."""
+"""Comparing models on the same photos: scores with intervals, and paired tests."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from seesay.data.records import CaptionRecord
 from seesay.data.text import parse_json, read_text
 from seesay.data.tokens import split_words
 from seesay.errors import DataError, printable
-from seesay.evaluation.comparison.run_table import Column, text_blocks
+from seesay.evaluation.comparison.run_table import Column, markdown_table, text_blocks
 from seesay.metrics import score_captions
 from seesay.metrics.resampling import DRAWS, FIGURES, Figure, PerImage, difference, figure, resampled
 
@@ -76,15 +76,7 @@ class ModelComparison:
         """The same as Markdown."""
         parts = []
         for columns in self._blocks():
-            rows = zip(
-                *([cell.strip().replace("|", "\\|") for cell in column.cells] for column in columns), strict=True
-            )
-            parts += [
-                f"| {' | '.join(column.title for column in columns)} |",
-                f"|{'|'.join('---:' if column.right else '---' for column in columns)}|",
-                *(f"| {' | '.join(row)} |" for row in rows),
-                "",
-            ]
+            parts += [*markdown_table(columns), ""]
         return "\n".join([*parts, *(f"- {text}" for text in self.about)]) + "\n"
 
     def csv(self) -> str:
@@ -190,7 +182,7 @@ def _rescored(path: Path, how: str, captions: Mapping[str, str], records: Sequen
 
 
 def compare_models(models: Sequence[ScoredModel], of: str = "") -> ModelComparison:
-    """Compare models on the photos of which all have captions.
+    """Compare models on the photos that all of them have captioned.
 
     Args:
         models: one or more.

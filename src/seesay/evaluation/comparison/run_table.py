@@ -1,4 +1,4 @@
-"""Several runs as one table, with what keeps their figures from being on equal terms."""
+"""Several runs as one table, with warnings where their figures are not comparable."""
 
 from __future__ import annotations
 
@@ -19,12 +19,15 @@ from seesay.config.recipe import keys_with
 from seesay.errors import RunError, did_you_mean, printable
 from seesay.evaluation.comparison.runs import TRAINING_TOKENISER, RunSummary
 
-FALLING = ("cider", "cider_low", "cider_high", "bleu_", "meteor", "rouge_l", "captions_per_second")  # best first
+# best first
+FALLING = ("cider", "cider_low", "cider_high", "bleu_", "meteor", "rouge_l", "captions_per_second")
 LONGEST_CELL = 40
 
 
 class Column(NamedTuple):
-    """Title, one cell a run, and whether the cells are flush right."""
+    """A column of a table: its title, its cells from the top down, and whether they are flush
+    right.
+    """
 
     title: str
     cells: list[str]
@@ -38,7 +41,7 @@ class Comparison:
     Attributes:
         runs: with names that differ, in the order asked for.
         differences: recipe keys in which some of the runs differ.
-        warnings: why figures are not on equal terms, and what else their reader must know; one text each.
+        warnings: reasons why figures are not comparable, and other notes for their reader.
     """
 
     runs: tuple[RunSummary, ...]
@@ -46,7 +49,9 @@ class Comparison:
     warnings: tuple[str, ...]
 
     def table(self, width: int = 120) -> str:
-        """Plain text, a run a row, scores x100; columns beyond `width` follow below, the warnings at the end.
+        """Plain text with a row for each run, scores x100, and the warnings at the end.
+
+        Columns that do not fit into `width` follow below.
 
         A line is longer than `width` only where the runs' names leave no room for one more column.
         """
@@ -63,7 +68,10 @@ class Comparison:
         return "\n".join(lines) + "\n"
 
     def csv(self) -> str:
-        """`RunSummary.to_dict` and the differing recipe keys, a run a row; unknown values are empty."""
+        """CSV with a row for each run: `RunSummary.to_dict` and the differing recipe keys.
+
+        Unknown values are empty.
+        """
         text = io.StringIO()
         rows = [run.to_dict() | {key: _shown(run, key) for key in self.differences} for run in self.runs]
         writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
@@ -72,7 +80,7 @@ class Comparison:
         return text.getvalue()
 
     def chart(self) -> Image.Image:
-        """Bars of CIDEr with their intervals, see `seesay.evaluation.comparison.chart.draw_chart`."""
+        """Bars of CIDEr with intervals, see `seesay.evaluation.comparison.chart.draw_chart`."""
         from seesay.evaluation.comparison.chart import draw_chart
 
         return draw_chart(self.runs, self.warnings)
@@ -108,8 +116,8 @@ def compare(runs: Iterable[RunSummary], sort: str | None = None) -> Comparison:
 
     Args:
         runs: from `read_run`, one or more.
-        sort: a key of `RunSummary.to_dict`: scores and speed with the highest first, all else with the lowest;
-            None keeps the order. Runs whose value is unknown come last.
+        sort: a key of `RunSummary.to_dict`: scores and speed with the highest first, all else with
+            the lowest; None keeps the order. Runs whose value is unknown come last.
 
     Raises:
         RunError: no runs, or no such key.
@@ -129,7 +137,7 @@ def _named(runs: tuple[RunSummary, ...]) -> tuple[RunSummary, ...]:
     paths = [run.folder.resolve() for run in runs]
 
     def tail(path: Path, length: int) -> str:
-        # every bundle of a run is called "bundle", which tells a reader nothing
+        # every bundle of a run is called "bundle"
         return "/".join(path.parts[-length - (path.name == "bundle") :])
 
     def name(path: Path) -> str:
@@ -155,7 +163,7 @@ def _sorted(runs: Sequence[RunSummary], key: str) -> tuple[RunSummary, ...]:
 
 
 def _shown(run: RunSummary, key: str) -> str:
-    """A recipe's value as text; of a path its last name, since the same file may lie elsewhere on another machine."""
+    """A recipe's value as text; of a path only its last part, as machines differ in folders."""
     value = run.recipe.get(key)
     values = value if isinstance(value, list | tuple) else [value]
     # shares such as 0.8/0.1/0.1 are no path
@@ -178,7 +186,7 @@ def _plain(value: Any) -> str:
 
 
 def _unequal_terms(runs: Sequence[RunSummary]) -> list[str]:
-    """Why some of the CIDEr figures cannot be set against the others: a warning or none."""
+    """Warnings about CIDEr figures that cannot be compared, or []."""
     aspects: dict[str, list[str | None]] = {
         "dev photos": [f"{run.scores['images']:,}" if run.scores else None for run in runs],
         "references": [f"{run.scores['references']:,}" if run.scores else None for run in runs],

@@ -1,4 +1,4 @@
-"""Reads a run from disk, finished or not, without its weights and graphs."""
+"""Reading a run from disk, finished or not, without its weights and graphs."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from seesay.errors import DataError, RecipeError, RunError, did_you_mean
 
 FIGURES = ("bleu_1", "bleu_2", "bleu_3", "bleu_4", "meteor", "rouge_l", "cider")
 SCORE_KEYS = {*FIGURES, "cider_interval", "tokeniser", "images", "references", "notes"}
-BUFFERS = ("running_mean", "running_var", "num_batches_tracked")  # of batch norms: saved, but not learnt
-TRAINING_TOKENISER = "seesay"  # metrics.csv has the scores of `split_words`
+# of batch norms, which are not counted as parameters
+BUFFERS = ("running_mean", "running_var", "num_batches_tracked")
+TRAINING_TOKENISER = "seesay"  # of the scores in metrics.csv, which are computed with `split_words`
 
 
 @dataclass(frozen=True)
@@ -32,10 +33,12 @@ class RunSummary:
         folder: the run's folder, or the bundle's if only a bundle is given.
         name: its name in tables; `compare` makes it unique.
         recipe: dotted key -> plain value, defaults included.
-        state: "finished"; "running" (or stopped: there is no bundle of this recipe yet); "bundle" (given alone).
+        state: "finished"; "running" (or stopped: there is no bundle of this recipe yet); "bundle"
+            (given alone).
         bundle: its bundle, None if there is none yet.
         scores: `Scores.to_dict()` of the bundle's dev split, None where it has none in this format.
-        training_cider: highest mean dev CIDEr-D of any epoch, 0 to 10, with seesay's tokeniser; None before the first.
+        training_cider: highest mean dev CIDEr-D of any epoch, 0 to 10, with seesay's tokeniser;
+            None before the first.
         epochs: the number of finished epochs.
         best_epoch: the one with `training_cider`, from 1.
         seconds: spent training and validating.
@@ -59,7 +62,7 @@ class RunSummary:
 
     @property
     def cider(self) -> float | None:
-        """Of the bundle, else of training; 0 to 10."""
+        """CIDEr of the bundle, else the best of training; 0 to 10."""
         return self.scores["cider"] if self.scores else self.training_cider
 
     @property
@@ -118,15 +121,16 @@ def read_run(folder: str | Path) -> RunSummary:
     if not (folder / "bundle").is_dir():
         return summary
     bundle = open_bundle(folder / "bundle")
-    # A run that was resumed for more epochs still has its earlier bundle with scores.
+    # A run that is resumed for more epochs still has its earlier bundle.
     written = flat_recipe(bundle.recipe)
     finished = all(written.get(key) == summary.recipe.get(key) for key in keys_with("changes_result"))
     return _with_bundle(replace(summary, state="finished" if finished else "running"), bundle, with_scores=finished)
 
 
 def measure_speed(run: RunSummary, seconds: float = 2.0) -> RunSummary:
-    """The run with its speed on this machine: captions a second of the packaged photos, including
-    reading files.
+    """The run with its speed on this machine, in captions per second of the packaged photos.
+
+    The time includes reading the files.
 
     Args:
         run: returned unchanged if it has no bundle.

@@ -1,4 +1,4 @@
-"""Do the maps come from what the model has learnt? Its weights are made random, part by part.  [torch]"""
+"""Cascading randomisation: how similar maps remain when weights are made random. [torch]"""
 
 from __future__ import annotations
 
@@ -20,18 +20,19 @@ from seesay.models.decoder import Decoder
 def randomised(decoder: Decoder, sentences: TorchSentences, seed: int = 0) -> dict[str, Share]:
     """Cascading randomisation (Adebayo et al. 2018, https://arxiv.org/abs/1810.03292).
 
-    From the output to the photo, each part of the decoder gets its own numbers in random order, and
-    keeps them while the next parts follow. A map that hardly changes does not show what was learnt.
-    Parts behind the attention, such as the output layer, cannot change maps of given sentences.
+    From the output to the input, the parts of the decoder are randomised one after the other, by
+    permuting the numbers in each weight. A map that hardly changes does not depend on what the
+    model has learnt. Parts after the attention, such as the output layer, cannot change the maps of
+    given sentences.
 
     Args:
         decoder: in eval mode; left as it is.
         sentences: with the words to look at.
-        seed: of the order of the numbers.
+        seed: of the permutations.
 
     Returns:
-        name of the last part that was made random -> rank correlation, -1 to 1, of each word's map
-        with that of the untouched decoder.
+        The name of the last randomised part -> rank correlation, -1 to 1, of each word's map with
+        that of the original decoder.
     """
     random = deepcopy(decoder)
     generator = torch.Generator().manual_seed(seed)

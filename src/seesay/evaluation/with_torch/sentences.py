@@ -1,4 +1,4 @@
-"""Captions as the torch model reads them, for tests that reach into the decoder.  [torch]"""
+"""Captions as input of the torch model, for tests inside the decoder. [torch]"""
 
 from __future__ import annotations
 

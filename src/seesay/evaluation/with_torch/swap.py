@@ -1,4 +1,4 @@
-"""Is the map that is shown the one that the word is made of? Each step's weights are replaced by others.  [torch]"""
+"""Swapping attention weights: how much each word depends on the map that is shown. [torch]"""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from seesay.evaluation.with_torch.sentences import TorchSentences
 from seesay.metrics.localisation import Share
 from seesay.models.decoder import Decoder
 
-Weights = list[Tensor]  # of one photo, for each step those of every head: whatever the module gives
+# for each step the weights of all heads, as `Decoder.region_weights` returns them
+Weights = list[Tensor]
 
 
 @dataclass(frozen=True)
 class Swap:
-    """What happens to words when the context is made from other weights than the model's own.
+    """The effect on words when the context is computed from other attention weights.
 
     Attributes:
-        falls: "uniform", "other_word", "other_photo" -> mean fall of the log-probability, over the words
-            that have such weights.
-        own: the largest change by the model's own weights, which should be none (1e-4 at most).
+        falls: "uniform", "other_word", "other_photo" -> mean fall of the log-probability, over the
+            words that have such weights.
+        own: the largest change when the weights are replaced by themselves, a check that should be
+            at most 1e-4.
     """
 
     falls: dict[str, Share]
@@ -32,43 +34,53 @@ class Swap:
 
 @torch.inference_mode()
 def swap(decoder: Decoder, sentences: TorchSentences) -> Swap:
-    """Replace the weights of the attention that is shown, step by step, by `step` itself.
+    """Repeat each step with other weights in place of the attention that is shown.
 
-    Every step starts from the state of the untouched model, so each fall is that of one replaced
-    map. Another word's weights are those of the next of the sentence's `positions`, another
-    photo's those at the same step of the next sentence that is long enough.
+    Every step starts from the state of the original model, so each fall is the effect of a single
+    replaced map. "other_word" takes the weights at the next of the sentence's `positions`, and
+    "other_photo" those at the same step of the next sentence that is long enough.
 
     Args:
         decoder: in eval mode.
         sentences: with the words to look at.
     """
-    positions = sentences.positions
-    runs = [_run(decoder, part, ids) for part, ids in zip(sentences.regions, sentences.ids, strict=True)]
+    pairs = zip(sentences.regions, sentences.ids, strict=True)
+    runs = [_run(decoder, regions, ids) for regions, ids in pairs]
     falls: dict[str, list[float]] = {"uniform": [], "other_word": [], "other_photo": []}
     photos: dict[str, list[str]] = {kind: [] for kind in falls}
     own = 0.0
-    for number, (run, name) in enumerate(zip(runs, sentences.photos, strict=True)):
-        for t in positions[number]:
-            others = [p for p in positions[number] if p != t]
-            later = [p for p in others if p > t] or others
-            further = [runs[(number + n) % len(runs)].weights for n in range(1, len(runs))]
-            foreign = next((weights[t] for weights in further if len(weights) > t), None)
-            replaced = {
-                "uniform": torch.full_like(run.weights[t], 1 / run.weights[t].shape[-1]),
-                "other_word": run.weights[later[0]] if later else None,
-                "other_photo": foreign,
-            }
+    for number, (run, positions) in enumerate(zip(runs, sentences.positions, strict=True)):
+        following = [*runs[number + 1 :], *runs[:number]]
+        for t in positions:
             own = max(own, abs(run.again(t, run.weights[t]) - run.logprobs[t]))
-            for kind, weights in replaced.items():
+            for kind, weights in _others(run, t, positions, following).items():
                 if weights is not None:
                     falls[kind].append(run.logprobs[t] - run.again(t, weights))
-                    photos[kind].append(name)
+                    photos[kind].append(sentences.photos[number])
     return Swap({kind: Share.of(values, photos[kind]) for kind, values in falls.items()}, own)
+
+
+def _others(run: _Run, t: int, positions: Sequence[int], following: Sequence[_Run]) -> dict[str, Tensor | None]:
+    """The weights that replace those of step t; None where there are none."""
+    others = [p for p in positions if p != t]
+    later = [p for p in others if p > t] or others
+    own = run.weights[t]
+    return {
+        "uniform": torch.full_like(own, 1 / own.shape[-1]),
+        "other_word": run.weights[later[0]] if later else None,
+        "other_photo": next((r.weights[t] for r in following if len(r.weights) > t), None),
+    }
 
 
 @dataclass
 class _Run:
-    """One pass over a sentence: each word's log-probability, weights and a way to make the step again."""
+    """A pass over a sentence.
+
+    Attributes:
+        logprobs: of each word.
+        weights: of each word.
+        again: (step, weights) -> the word's log-probability with these attention weights.
+    """
 
     logprobs: list[float]
     weights: Weights

@@ -1,4 +1,4 @@
-"""Bahdanau's additive score for training on a CPU: no tanh, and its largest tensor never leaves the CPU's cache."""
+"""Bahdanau's additive score, made fast for training on a CPU."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 CHUNK = 1 << 19  # elements computed at once: 2 MiB
-LIMIT = 22.0  # exp(2 * 22) squared is still a float32, whose tanh is 1 to its last bit from 10 on
+LIMIT = 22.0  # exp(2 * LIMIT) squared fits into a float32; tanh(10) is 1 in float32
 
 
 def is_faster(query: Tensor) -> bool:
@@ -18,16 +18,18 @@ def is_faster(query: Tensor) -> bool:
 
 
 def additive_scores(query: Tensor, keys: Tensor, weight: Tensor) -> Tensor:
-    """Scores v . tanh(key + query) of every region for every query; differentiable once (no second derivative).
+    """Scores v . tanh(key + query) of every region for every query.
 
         tanh(k + q) = 1 - 2 r,    r = 1 / (1 + exp(2 k) exp(2 q)),    tanh'(k + q) = 4 (r - r^2)
 
-    so that each of the B K P A elements costs one product and one division, and exponentials are needed only for the
-    B K A elements of the query and the B P A of the keys. Those are clamped to +-LIMIT; this changes a score only where
-    one of the two exceeds it and the other, of opposite sign, comes within 10 of it.
+    so that each of the B K P A elements costs one product and one division, and exponentials are
+    needed only for the B K A elements of the query and the B P A elements of the keys. These
+    elements are clamped to +-LIMIT. That changes a score only if one of the two exceeds LIMIT and
+    the other, of opposite sign, comes within 10 of it.
 
-    Both passes work on some photos at a time, and the backward pass computes r again: storing (B, K, P, A) elements
-    for every word and reading them back would take longer. Scores are exact to 1e-6 in float32.
+    Both passes process a few photos at a time, so that r stays in the CPU's cache. The backward
+    pass computes r again, which is faster than storing and reading (B, K, P, A) elements. Scores
+    are exact to 1e-6 in float32. There is no second derivative.
 
     Args:
         query: (B, K, A).
@@ -64,7 +66,7 @@ class _AdditiveScores(torch.autograd.Function):
             r.unflatten(-1, weight.shape).mul_(grad[photos].unsqueeze(-1))
             torch.sum(r, dim=2, out=grad_query[photos])
             torch.sum(r, dim=1, out=grad_keys[photos])
-        # of (N, A), each head's gradient to its own A / N columns
+        # from (N, A), select the A / N columns of each head
         grad_weight = torch.stack([row.unflatten(0, weight.shape)[head] for head, row in enumerate(by_head)])
         slope = 4 * weight.flatten()
         grad_weight = grad.sum(dim=(0, 1, 2)).unsqueeze(1) - 2 * grad_weight
@@ -72,7 +74,7 @@ class _AdditiveScores(torch.autograd.Function):
 
 
 def _chunks(query: Tensor, keys: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Slices of photos and their r (photos, K, P, A), from the exponentials; all slices share one buffer."""
+    """Slices of photos and their r (photos, K, P, A), which share one buffer."""
     (batch, queries, size), regions = query.shape, keys.shape[1]
     one = query.new_ones(())
     number = max(1, min(batch, CHUNK // max(1, queries * regions * size)))

@@ -9,11 +9,12 @@ LEVELS = 1 << 16  # 16 random bits decide whether a value is dropped
 
 
 class Dropout(nn.Dropout):
-    """A faster `nn.Dropout` (https://jmlr.org/papers/v15/srivastava14a.html) on CPUs; elsewhere it is torch's.
+    """`nn.Dropout` (https://jmlr.org/papers/v15/srivastava14a.html), faster on CPUs.
 
-    On a CPU torch draws 64 random bits for each value, one value after the other, which took an eighth of a training
-    step. Here four values share 64 bits. The probability is p rounded to 1/65536; kept values are scaled by the rounded
-    probability, so that the expectation stays exact.
+    On a CPU torch draws 64 random bits for each value, one value after the other, which took an
+    eighth of a training step. Here four values share 64 bits. The probability p is rounded to a
+    multiple of 1/65536; kept values are scaled by the rounded probability, so that the expectation
+    stays exact.
     """
 
     def forward(self, input: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Output projection and cross-entropy in one operation, for training on a CPU: logits are never stored."""
+"""Output projection and cross-entropy in one operation, which does not store the logits."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ def linear_cross_entropy(
     label_smoothing: float = 0.0,
     weights: Tensor | None = None,
 ) -> Tensor:
-    """The mean cross-entropy of the logits `hidden @ matrix.T + bias`, as torch's `cross_entropy` computes it.
+    """The mean cross-entropy of the logits `hidden @ matrix.T + bias`, equal to torch's.
 
-    On a CPU the logits of some words at a time are computed, turned in place into their gradient,
-    (softmax - target) / N, and multiplied into the gradients of hidden, matrix and bias while they are in the CPU's
-    cache; torch would write and read all N V of them half a dozen times. (torch's own function of this name does so
-    only without label smoothing.) Differentiable once. On other devices, in half precision, and where no gradient is
-    needed, it is torch's two operations, in float32 at least.
+    On a CPU the logits of a few words at a time are computed, turned in place into their gradient,
+    (softmax - target) / N, and multiplied into the gradients of hidden, matrix and bias while they
+    are in the CPU's cache. torch would write and read all N V logits half a dozen times; torch's
+    own function of this name works as here only without label smoothing. There is no second
+    derivative. On other devices, in half precision, and if no gradient is needed, torch's two
+    operations are used, at least in float32.
 
     Args:
         hidden: (N, M) hidden states.

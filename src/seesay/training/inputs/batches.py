@@ -1,4 +1,4 @@
-"""Batches of photos with their captions, in an order that depends on the seed and the epoch alone."""
+"""Batches of photos with their captions; the order depends on the seed and the epoch alone."""
 
 from __future__ import annotations
 
@@ -26,15 +26,18 @@ class CaptionBatch(NamedTuple):
     Both photos and each photo's captions are sorted by length, the longest first.
 
     Attributes:
-        regions: (B, P, D) float32, the encoder's output; where its last stages are trained, that of its frozen part.
+        regions: (B, P, D) float32, the output of the encoder or, where its last stages are trained,
+            of its frozen part.
         inputs: (B, K, L) ids, start token first.
         targets: (B, K, L) ids, end token last, then PAD.
         lengths: (B, K) number of real targets.
         photos: (B,) the photos' numbers in the split.
-        weights: (B, K) float32, each caption's weight in the loss; empty: all weigh the same.
-        crops: (B, 4) float64, the visible part of each photo: left, top, right, bottom as fractions, with left > right
-            if it is mirrored; empty: all of it, or unknown.
-        counts: a scalar, 1; or 0 where the photos are another process' and only there so that all processes act alike.
+        weights: (B, K) float32, each caption's weight in the loss; empty if all weigh the same.
+        crops: (B, 4) float64, the visible part of each photo: left, top, right, bottom as
+            fractions, with left > right if it is mirrored; empty if all of it is visible, or if
+            unknown.
+        counts: a scalar: 1, or 0 if the photos belong to another process and this batch only lets
+            all processes act alike.
     """
 
     regions: Tensor
@@ -48,7 +51,7 @@ class CaptionBatch(NamedTuple):
 
     @property
     def loss_mask(self) -> Tensor:
-        """(B, K, L) bool, True for targets that count: no padding, and no unknown words, which are never written."""
+        """(B, K, L) bool, True for targets that count: neither padding nor unknown words."""
         return (self.targets != PAD) & (self.targets != UNK)
 
     def to(self, device: torch.device) -> CaptionBatch:
@@ -57,7 +60,7 @@ class CaptionBatch(NamedTuple):
 
 
 class PhotoBatch(NamedTuple):
-    """A batch with photos instead of regions.
+    """Like `CaptionBatch`, with photos in place of regions.
 
     Attributes:
         images: (B, 3, size, size) float32, normalised.
@@ -83,16 +86,18 @@ class PhotoBatch(NamedTuple):
 
 
 class CaptionBatches:
-    """All captions of the readable photos of a split.
+    """The readable photos of a split with all of their captions, in batches.
 
     Args:
-        features: cached features of the photos, or the photos, which are then decoded again in every epoch.
+        features: cached features of the photos, or the photos, which are then decoded again in
+            every epoch.
         captions: for each photo the token ids of its captions, without start and end.
         batch_size: photos per batch.
         max_words: longer captions are cut, and then have no end token to learn.
         seed: for shuffling.
-        consensus: share of `caption_weights`; 0: all captions weigh the same.
-        crop: (photo's number, epoch) -> the visible part of it, such as `Photos.crop`; None leaves `crops` empty.
+        consensus: the share in `caption_weights`; 0: all captions weigh the same.
+        crop: (photo's number, epoch) -> the visible part of it, such as `Photos.crop`; None leaves
+            `crops` empty.
     """
 
     def __init__(
@@ -120,7 +125,7 @@ class CaptionBatches:
         return -(-len(self.photos) // self.batch_size)
 
     def epoch(self, epoch: int, start: int = 0, rank: int = 0, world: int = 1) -> Iterator[CaptionBatch | PhotoBatch]:
-        """The batches of an epoch, beginning with number `start`; of each batch, the share of device `rank`.
+        """This device's share of the batches of an epoch, beginning with batch `start`.
 
         Args:
             epoch: from 0.
@@ -128,7 +133,8 @@ class CaptionBatches:
             rank, world: this device's number, and the number of devices.
         """
         whole = self.order(epoch)[start:]
-        # a last batch may have fewer photos than there are devices; a device without a share takes all of it, uncounted
+        # The last batch may have fewer photos than there are devices; a device without a share then
+        # takes all of them, and its batch does not count.
         groups = [photos[rank::world] if len(photos) > rank else photos for photos in whole]
         counts = [torch.tensor(int(len(photos) > rank)) for photos in whole]
         if isinstance(self.features, PhotoFeatures):
@@ -139,7 +145,10 @@ class CaptionBatches:
                 yield PhotoBatch(torch.from_numpy(images), *self.words(photos, epoch), counts=count)
 
     def order(self, epoch: int) -> list[np.ndarray]:
-        """The photos of each batch: shuffled, then sorted by length within pools, then the batches shuffled."""
+        """The photos of each batch of an epoch.
+
+        Photos are shuffled and sorted by length within pools; then the batches are shuffled.
+        """
         random = np.random.default_rng([self.seed, epoch])
         photos = random.permutation(self.photos)
         size = self.batch_size * POOL_BATCHES
@@ -149,7 +158,10 @@ class CaptionBatches:
         return [batches[i] for i in random.permutation(len(batches))]
 
     def _longest_first(self, photos: np.ndarray) -> np.ndarray:
-        """Photos sorted by their longest caption, so that a recurrent decoder can drop the last ones early."""
+        """Sort photos by their longest caption, descending.
+
+        A recurrent decoder can then drop the photos whose captions have ended.
+        """
         return photos[np.argsort(-self._longest[photos], kind="stable")]
 
     def batch(self, photos: np.ndarray, epoch: int = 0) -> CaptionBatch:
@@ -159,7 +171,7 @@ class CaptionBatches:
         return CaptionBatch(torch.from_numpy(regions), *self.words(photos, epoch))
 
     def words(self, photos: np.ndarray, epoch: int = 0) -> tuple[Tensor, ...]:
-        """(inputs, targets, lengths, photos, weights, crops) for these photos, as in `CaptionBatch`."""
+        """The fields `inputs` to `crops` of `CaptionBatch`, for these photos (by number)."""
         captions = [self.captions[photo] for photo in photos]
         lengths = np.zeros((len(photos), max(map(len, captions))), dtype=np.int64)  # (B, K)
         targets = np.full((*lengths.shape, max(len(c) for photo in captions for c in photo)), PAD, dtype=np.int64)
@@ -188,10 +200,10 @@ def prefetch(batches: Iterator[Batch]) -> Iterator[Batch]:
 
 
 def _to_device(tensor: Tensor, device: torch.device) -> Tensor:
-    """A GPU copies page-locked memory on its own, while the processor goes on."""
+    """Copy a tensor; to a GPU without waiting, which needs page-locked memory."""
     return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
 
 
 def _cut(ids: Sequence[int], max_words: int) -> list[int]:
-    """A caption's targets: the caption and an end token, or its first `max_words` tokens if it is too long."""
+    """A caption's targets: the caption and an end token, or its first `max_words` tokens."""
     return [*ids, EOS] if len(ids) <= max_words else [*ids[:max_words]]

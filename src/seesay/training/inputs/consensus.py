@@ -12,12 +12,13 @@ Captions = Sequence[Sequence[Sequence[int]]]  # for each photo the token ids of 
 
 
 def caption_weights(captions: Captions, share: float) -> list[np.ndarray]:
-    """Each caption's weight in the loss: what people agree on counts more than what only one of them says.
+    """The weight of each caption in the loss: higher, the more it agrees with the others.
 
         w_k = 1 - s + s c_k / mean(c)
 
-    c_k is the CIDEr-D of caption k with the photo's other captions as references and document frequencies from all
-    captions. The idea is the weighted cross-entropy of https://arxiv.org/abs/1712.09532.
+    c_k is the CIDEr-D of caption k with the photo's other captions as references and document
+    frequencies from all captions. The idea is the weighted cross-entropy of
+    https://arxiv.org/abs/1712.09532.
 
     Args:
         captions: a photo with a single caption, or whose captions share nothing, gets weights of 1.

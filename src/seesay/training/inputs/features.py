@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from seesay.data.feature_cache import Advance, Encode, FeatureCache, PhotoFeatures, T, digest_photos
+from seesay.data.feature_cache import Begin, Encode, FeatureCache, PhotoFeatures, T
 from seesay.export.onnx_module import run_on_onnx
 from seesay.models.frozen import FrozenPart
 
@@ -25,7 +25,7 @@ def cached_features(
     photos: Sequence[T],
     device: torch.device | str = "cpu",
     batch_size: int = 32,
-    advance: Advance | None = None,
+    begin: Begin | None = None,
     digests: Sequence[bytes] | None = None,
     load: Callable[[T], np.ndarray] | None = None,
 ) -> PhotoFeatures:
@@ -35,15 +35,23 @@ def cached_features(
         frozen: encodes.
         photos: files, or whatever `load` takes.
         device: where to encode; on a CPU, many photos are encoded by ONNX Runtime.
-        batch_size, advance, digests, load: as for `FeatureCache.get`; `load` defaults to the encoder's transform.
+        batch_size, begin, digests, load: as for `FeatureCache.get`; `load` defaults to the
+            encoder's transform.
     """
-    cache, load = (
-        feature_cache(frozen),
+    chosen: list[Encode] = []  # once the number of photos to encode is known
+
+    def choose(missing: int) -> Callable[[int], None]:
+        chosen.append(encode_on(frozen, torch.device(device), missing >= WORTH_EXPORTING))
+        return begin(missing) if begin else lambda done: None
+
+    return feature_cache(frozen).get(
+        photos,
         load or (lambda photo: frozen.encoder.transform(_source(photo))),
+        lambda images: chosen[0](images),
+        batch_size,
+        choose,
+        digests,
     )
-    digests = digests or digest_photos(photos)
-    many = len(cache.missing(digests)) >= WORTH_EXPORTING
-    return cache.get(photos, load, encode_on(frozen, torch.device(device), many), batch_size, advance, digests)
 
 
 def _source(photo: object) -> Path | str:
@@ -51,13 +59,16 @@ def _source(photo: object) -> Path | str:
 
 
 def encode_on(frozen: FrozenPart, device: torch.device, many: bool = True) -> Encode:
-    """A function (B, 3, size, size) -> (B, P, D), by ONNX Runtime for many photos on a CPU, else by torch.
+    """The encoding function, (B, 3, size, size) -> (B, P, D).
 
-    On a CPU, ONNX Runtime is two to eight times as fast; results differ by less than rounding to half precision does.
+    For many photos on a CPU it runs on ONNX Runtime, else on torch.
+
+    On a CPU, ONNX Runtime is two to eight times as fast; results differ by less than rounding to
+    half precision does.
     """
     frozen = frozen.eval()
     if device.type == "cpu" and many:
-        return run_on_onnx(frozen.cpu().float(), frozen.encoder.noise(2).cpu().float())
+        return run_on_onnx(frozen.cpu().float(), frozen.encoder.example_images(2).cpu().float())
     frozen.to(device=device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
     def encode(images: np.ndarray) -> np.ndarray:

@@ -1,4 +1,7 @@
-"""Photos for training: cached features where the encoder's frozen part sees the same photo every epoch, else files."""
+"""Photos for training, as cached features or as files.
+
+Features are cached where the encoder's frozen part sees the same images in every epoch.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import zlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -28,7 +32,7 @@ from seesay.errors import printable
 from seesay.geometry import WHOLE, Box
 from seesay.models.encoder import Encoder
 from seesay.models.frozen import FrozenPart
-from seesay.progress import counted, progress
+from seesay.progress import counted, print_plain, progress
 from seesay.training.inputs.features import cached_features, feature_cache
 
 PREFETCHED = 2  # batches that are decoded ahead of the one in use
@@ -41,9 +45,9 @@ class PhotoFiles:
     Attributes:
         records: all of them readable.
         transform: photo -> the encoder's input.
-        augment: applied before the transform; None: no augmentation.
-        seed: for the augmentation, which depends on the seed, the epoch and the photo's file name alone, so that a
-            photo's variants do not depend on the other photos.
+        augment: applied before the transform, or None.
+        seed: for the augmentation, which depends on the seed, the epoch and the photo's file name
+            alone, not on the other photos.
     """
 
     records: Sequence[CaptionRecord]
@@ -70,14 +74,18 @@ class PhotoFiles:
         return self.transform(self.augment(open_photo(record.image), random, mirror))
 
     def crop(self, photo: int, epoch: int = 0) -> Box:
-        """The part of the photo that `image` shows, as fractions; left > right if mirrored. Raises PhotoError."""
+        """The part of the photo that `image` shows, in fractions; left > right if mirrored.
+
+        Raises:
+            PhotoError: the file cannot be read.
+        """
         if self.augment is None:
             return WHOLE
         size = _upright_size(self.records[photo].image)
         return self.augment.draw(size, *self._random(photo, epoch)).crop
 
     def _random(self, photo: int, epoch: int) -> tuple[np.random.Generator, bool]:
-        """The random generator of a photo's variant, and whether the photo may be mirrored."""
+        """The random generator for a photo's variant, and whether the photo may be mirrored."""
         record = self.records[photo]
         name = zlib.crc32(os.fsencode(record.image.name))
         return np.random.default_rng([self.seed, epoch, name]), may_be_mirrored(record.captions)
@@ -100,7 +108,8 @@ class PhotoFiles:
 def _upright_size(photo: Path) -> tuple[int, int]:
     """(width, height) in pixels after EXIF orientation, from the file's header."""
     with opened(photo) as file, Image.open(file) as image:
-        turned = image.getexif().get(0x0112, 1) >= 5  # tag Orientation: 5 to 8 exchange rows and columns
+        # tag Orientation: 5 to 8 exchange rows and columns
+        turned = image.getexif().get(0x0112, 1) >= 5
         return (image.height, image.width) if turned else image.size
 
 
@@ -110,12 +119,13 @@ def _images(decoding: list[Future[np.ndarray]]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Photos:
-    """The readable photos of a split, with cached features, or as files where features cannot be reused.
+    """The readable photos of a split, with cached features or as files.
 
     Attributes:
         records: in the order of the features.
         features: cached features, or the files.
-        variants: the files where the features are those of augmented variants; they know each variant's crop.
+        variants: for features of augmented variants, the files, which give the crop of each
+            variant.
     """
 
     records: list[CaptionRecord]
@@ -123,7 +133,7 @@ class Photos:
     variants: PhotoFiles | None = None
 
     def crop(self, photo: int, epoch: int) -> Box:
-        """The part of a photo that is visible in an epoch, as fractions; left > right if mirrored."""
+        """The part of a photo visible in an epoch, as fractions; left > right if mirrored."""
         if isinstance(self.features, PhotoFiles):
             return self.features.crop(photo, epoch)
         if self.variants is None:
@@ -132,7 +142,7 @@ class Photos:
 
 
 class View(NamedTuple):
-    """One of the augmented variants of a photo that are cached (`images.views`)."""
+    """One of the cached augmented variants of a photo (`images.views`)."""
 
     photo: int
     number: int
@@ -151,18 +161,19 @@ def load_features(
     device: torch.device,
     console: Console,
 ) -> tuple[Photos, Photos]:
-    """The training and dev photos: cached features if the frozen part sees the same input every epoch, else files.
+    """The training and dev photos, with cached features where possible, else as files.
 
     Args:
         recipe: augmentation, variants and seed.
-        encoder: goes to `device`.
-        frozen: the encoder's frozen part; None: all of it is trained.
+        encoder: is moved to `device`.
+        frozen: the encoder's frozen part; None if all of it is trained or it cannot be split.
         training, dev: the photos of each split.
         device: where to encode.
         console: for progress and the photos that are left out.
 
     Raises:
-        DataError: more than a tenth of the photos cannot be read, or the disk has no room for the features.
+        DataError: more than a tenth of the photos cannot be read, or the disk has no room for the
+            features.
     """
     encoder.to(device=device, memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
 
@@ -194,7 +205,7 @@ def readable_photos(splits: Sequence[list[CaptionRecord]], console: Console) -> 
         broken = find_unreadable(records, report)
     refuse_if_too_many_unreadable(broken, len(records))
     for problem in broken:
-        console.print(str(problem), highlight=False, markup=False, soft_wrap=True)
+        print_plain(console, problem)
     left_out = {problem.where for problem in broken}
     return [[record for record in split if str(record.image) not in left_out] for split in splits]
 
@@ -211,9 +222,9 @@ def encode_photos(
     features = _encode(frozen, photos, digest_photos(photos), None, device, console)
     result, start = [], 0
     for records in splits:
-        place = features.place[start : start + len(records)]
-        readable = [record for record, row in zip(records, place, strict=True) if row >= 0]
-        result.append(Photos(readable, PhotoFeatures(features.rows, place[place >= 0], features.grid, ())))
+        row_numbers = features.row_numbers[start : start + len(records)]
+        readable = [record for record, row in zip(records, row_numbers, strict=True) if row >= 0]
+        result.append(Photos(readable, PhotoFeatures(features.rows, row_numbers[row_numbers >= 0], features.grid, ())))
         start += len(records)
     return result
 
@@ -221,7 +232,9 @@ def encode_photos(
 def encode_views(
     frozen: FrozenPart, records: list[CaptionRecord], recipe: Recipe, device: torch.device, console: Console
 ) -> Photos:
-    """Features of `images.views` variants of every photo, the same as epochs 0, 1, ... see without the cache.
+    """Features of `images.views` augmented variants of every photo.
+
+    The variants are those that epochs 0, 1, ... would see without the cache.
 
     Raises:
         DataError: as for `encode_photos`.
@@ -233,15 +246,15 @@ def encode_views(
         _digest_of(view, digest, files) for view, digest in zip(views, digest_photos(files.paths) * number, strict=True)
     ]
     features = _encode(frozen, views, digests, lambda view: files.image(view.photo, view.number), device, console)
-    place = features.place.reshape(number, len(records)).T
-    numbers = np.flatnonzero((place >= 0).all(axis=1))  # of photos whose variants could all be read
+    row_numbers = features.row_numbers.reshape(number, len(records)).T
+    numbers = np.flatnonzero((row_numbers >= 0).all(axis=1))  # photos whose variants could all be read
     readable = [records[i] for i in numbers]
-    features = PhotoFeatures(features.rows, place[numbers], features.grid, ())
+    features = PhotoFeatures(features.rows, row_numbers[numbers], features.grid, ())
     return Photos(readable, features, replace(files, records=readable))
 
 
 def _digest_of(view: View, photo: bytes, files: PhotoFiles) -> bytes:
-    """A digest of all that a variant depends on: the photo, the augmentation, its randomness, and mirroring."""
+    """A digest of everything that a variant depends on."""
     mirror = may_be_mirrored(view.record.captions)
     parts = repr((photo, files.augment, files.seed, view.number, view.record.image.name, mirror))
     return hashlib.blake2b(parts.encode(), digest_size=len(photo)).digest()
@@ -255,23 +268,26 @@ def _encode(
     device: torch.device,
     console: Console,
 ) -> PhotoFeatures:
-    """Features of photos or of their variants; prints their number and size beforehand, and what is left out."""
+    """Features of photos or of their variants.
+
+    Prints the number and size of those to compute beforehand, and the photos that are left out.
+    """
     cache = feature_cache(frozen)
-    missing = len(cache.missing(digests))
-    if missing:
-        size = missing * cache.row_bytes / 1e9
-        folder = printable(cache.folder)
-        line = f"encoding {missing:,} photos once; their features take {size:.2f} GB in {folder}"
-        console.print(line, markup=False, soft_wrap=True)
-    with progress("encoding photos", missing, console) as advance:
-        features = cached_features(frozen, photos, device, advance=advance, digests=digests, load=load)
+    with ExitStack() as stack:
+
+        def begin(missing: int) -> Callable[[int], None]:
+            size, folder = missing * cache.row_bytes / 1e9, printable(cache.folder)
+            line = f"encoding {missing:,} photos once; their features take {size:.2f} GB in {folder}"
+            print_plain(console, line)
+            return stack.enter_context(progress("encoding photos", missing, console))
+
+        features = cached_features(frozen, photos, device, begin=begin, digests=digests, load=load)
     if features.repaired:
-        console.print(
+        print_plain(
+            console,
             f"the feature cache {cache.folder} had {features.repaired:,} damaged rows: they were encoded anew",
-            soft_wrap=True,
-            highlight=False,
         )
     refuse_if_too_many_unreadable(features.problems, len(photos))
     for problem in dict.fromkeys(features.problems):
-        console.print(f"left out: {problem}", highlight=False, markup=False, soft_wrap=True)
+        print_plain(console, f"left out: {problem}")
     return features

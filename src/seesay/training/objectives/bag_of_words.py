@@ -1,4 +1,4 @@
-"""An auxiliary loss: the mean region predicts the words of the photo's captions, whatever their order."""
+"""An auxiliary loss: the mean region predicts which words occur in the photo's captions."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ class BagOfWords(nn.Module):
         L = L_objective + w / N sum over photos and words H(share, p)
         p = sigmoid(V mean(regions) + b)
 
-    H is the binary cross-entropy, share the fraction of the photo's captions that contain the word, and N the number
-    of words in the batch.
+    H is the binary cross-entropy, share the fraction of the photo's captions that contain the word,
+    V and b a linear layer, and N the number of words in the batch.
 
-    In a captioning loss a word's gradient reaches the encoder through the attention and the words before; here every
-    word of the vocabulary has a direct path to every photo. The idea comes from attribute prediction for captioning
-    (https://arxiv.org/abs/1506.01144). V exists in training only, so the finished model does not grow.
+    In a captioning loss the gradient of a word reaches the encoder through the attention and the
+    preceding words; here it reaches the encoder directly. The idea comes from attribute prediction
+    for captioning (https://arxiv.org/abs/1506.01144). V and b are used in training only and are not
+    part of the finished model.
 
     Args:
         objective: any module that maps a `CaptionBatch` to a loss.
         region_size: D.
-        vocab_size: V, the reserved tokens included; those are not predicted.
+        vocab_size: tokens of the vocabulary, including the reserved ones, which are not predicted.
         weight: w.
     """
 
@@ -51,11 +52,12 @@ def word_shares(targets: Tensor, lengths: Tensor, words: int) -> Tensor:
     """The share of each photo's captions that contain each word, (B, words) in 0..1.
 
     Args:
-        targets: (B, K, L) ids; reserved ids, padding among them, come before all others.
+        targets: (B, K, L) ids; the reserved ids, which include padding, are the lowest.
         lengths: (B, K); captions of length 0 do not count.
         words: number of ids that are not reserved.
     """
-    contains = torch.zeros(*targets.shape[:2], words + len(RESERVED), device=targets.device)  # (B, K, V)
+    # (B, K, V)
+    contains = torch.zeros(*targets.shape[:2], words + len(RESERVED), device=targets.device)
     contains.scatter_(2, targets, 1.0)
     captions = (lengths > 0).sum(dim=1, keepdim=True).clamp(min=1)  # (B, 1)
     return contains[..., len(RESERVED) :].sum(dim=1) / captions

@@ -1,4 +1,4 @@
-"""Cross-entropy, with label smoothing, scheduled sampling, word dropout and the doubly stochastic penalty."""
+"""Cross-entropy with optional regularisers, scheduled sampling and a grounding term."""
 
 from __future__ import annotations
 
@@ -18,23 +18,26 @@ from seesay.training.processes import global_mean
 class CrossEntropy(nn.Module):
     """Mean negative log-likelihood of the real tokens, teacher-forced.
 
-    Padding does not count. Unknown words are read but are no targets, because the model never writes them.
+    Padding does not count. Unknown words are inputs but not targets, because the model never writes
+    them.
 
         L = 1/N sum over captions ( -sum_t log p(y_t | y_<t, photo)  +  lambda sum_i (1 - sum_t alpha_ti)^2 )
 
-    The second term is the doubly stochastic penalty of Show, Attend and Tell (equation 14), over real steps only; N
-    counts the words of the batch.
-    With scheduled sampling some input words are sampled from the decoder (`mix_in_own_words`); the targets stay.
+    The second term is the doubly stochastic penalty of Show, Attend and Tell (equation 14), over
+    real steps only; N counts the words of the batch. With scheduled sampling some input words are
+    sampled from the decoder (`mix_in_own_words`); the targets do not change.
 
     Args:
-        decoder: what is trained.
-        label_smoothing: share of the probability spread over all words (https://arxiv.org/abs/1512.00567).
+        decoder: the decoder to train.
+        label_smoothing: share of the probability spread over all words
+            (https://arxiv.org/abs/1512.00567).
         doubly_stochastic: lambda.
-        scheduled_sampling: probability at the end of the run that an input word is the decoder's own.
+        scheduled_sampling: probability at the end of the run that an input word is the decoder's
+            own.
         word_dropout: probability that an input word is replaced by the unknown word
-            (https://arxiv.org/abs/1511.06349, section 3.1), so that the decoder relies more on the photo. The start
-            token is never replaced.
-        grounding: a further term that teaches attention where named things are; None: no such term.
+            (https://arxiv.org/abs/1511.06349, section 3.1), so that the decoder relies more on the
+            photo. The start token is never replaced.
+        grounding: an additional term that teaches attention where named things are, or None.
     """
 
     def __init__(
@@ -55,7 +58,7 @@ class CrossEntropy(nn.Module):
         self.grounding = grounding
 
     def forward(self, batch: CaptionBatch, progress: float = 0.0) -> Tensor:
-        """The loss of a batch, a scalar; `progress` is the share of the run that is done, 0 to 1."""
+        """The loss of a batch, a scalar; `progress` is the finished share of the run, 0 to 1."""
         decoded = self.read_captions(batch, progress)
         loss = self.caption_loss(decoded, batch)
         if self.grounding:
@@ -63,7 +66,7 @@ class CrossEntropy(nn.Module):
         return loss
 
     def read_captions(self, batch: CaptionBatch, progress: float) -> Decoded:
-        """A teacher-forced pass over the batch's captions, some of whose input words may be replaced."""
+        """A teacher-forced pass over the batch's captions, with some input words replaced."""
         memory = self.decoder.prepare(batch.regions)
         inputs = batch.inputs
         if probability := self.scheduled_sampling * progress:
@@ -95,14 +98,16 @@ class CrossEntropy(nn.Module):
 
 @torch.no_grad()
 def mix_in_own_words(decoder: Decoder, inputs: Tensor, lengths: Tensor, memory: Any, probability: float) -> Tensor:
-    """Scheduled sampling (https://arxiv.org/abs/1506.03099) in its parallel form (https://arxiv.org/abs/1906.07651).
+    """Scheduled sampling: replace some input words by words sampled from the decoder.
 
-    A first pass over the real words predicts a distribution at each position. Each input word except the start token
-    is then replaced, with the given probability, by a sample from the distribution for its position. End tokens are
-    never read and so never sampled.
+    This is the parallel form (https://arxiv.org/abs/1906.07651) of
+    https://arxiv.org/abs/1506.03099. A first pass over the real words predicts a distribution at
+    each position. Each input word except the start token is then replaced, with the given
+    probability, by a sample from the distribution for its position. End tokens are never inputs, so
+    they are never sampled.
 
     Args:
-        decoder: in training or eval mode, which stays as it is.
+        decoder: in training or eval mode; the mode is not changed.
         inputs: (B, K, L) ids, start token first.
         lengths: (B, K).
         memory: of the B photos.
@@ -119,12 +124,16 @@ def mix_in_own_words(decoder: Decoder, inputs: Tensor, lengths: Tensor, memory: 
     logits[:, [*NEVER_WRITTEN, EOS]] = -torch.inf
     mixed = inputs.clone()
     mixed[..., 1:][replaced] = logits.softmax(dim=-1).multinomial(1).squeeze(-1)
-    torch.clear_autocast_cache()  # else older torch reuses these gradient-free casts in the pass that needs gradients
+    # else older torch reuses these gradient-free casts in the pass that needs gradients
+    torch.clear_autocast_cache()
     return mixed
 
 
 def attention_penalty(attention: Tensor, lengths: Tensor) -> Tensor:
-    """sum over captions and regions of (1 - sum over real steps of alpha)^2, divided by the number of real steps.
+    """The doubly stochastic penalty of a batch, a scalar.
+
+    It is the sum over captions and regions of (1 - sum over real steps of alpha)^2, divided by the
+    number of real steps.
 
     Args:
         attention: (B, K, L, P).

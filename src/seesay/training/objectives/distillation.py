@@ -1,4 +1,4 @@
-"""Knowledge distillation: learning from the word distributions of trained models (`train.teachers`)."""
+"""Knowledge distillation from the word distributions of trained models (`train.teachers`)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from seesay.training.objectives.cross_entropy import CrossEntropy
 from seesay.training.processes import global_mean
 
 SEARCH_BATCH = 100  # photos searched together
-TOP_TOKENS = 32  # kept of each distribution, renormalised; the rest is mostly the teachers' label smoothing
+TOP_TOKENS = 32  # per distribution, renormalised; the rest is mostly the teachers' label smoothing
 
 
 class Teacher(NamedTuple):
@@ -43,7 +43,7 @@ class Teacher(NamedTuple):
     def with_features(
         cls, captioner: Captioner, records: Sequence[CaptionRecord], device: torch.device, console: Console
     ) -> Teacher:
-        """A teacher from a captioner; photos that the cache lacks are encoded.
+        """A teacher from a captioner; photos without cached features are encoded.
 
         Args:
             captioner: in eval mode.
@@ -57,7 +57,10 @@ class Teacher(NamedTuple):
         frozen = FrozenPart(captioner.encoder.requires_grad_(False))
         (photos,) = encode_photos(frozen, [list(records)], device, console)
         if unreadable := len(records) - len(photos.records):
-            raise DataError(f"{unreadable} photos can no longer be read; they were a moment ago")
+            raise DataError(
+                f"{unreadable:,} photos that could be read before cannot be read any more; check the "
+                "data's folder and start again"
+            )
         assert isinstance(photos.features, PhotoFeatures)
         return cls(captioner.decoder.to(device), photos.features)
 
@@ -66,29 +69,37 @@ class SoftTargets:
     """The teachers' mean distribution at each of the N real words of the training captions.
 
     Args:
-        ids: (N, TOP_TOKENS) token ids, photo after photo, each photo's captions in the order of `CaptionBatches`.
+        ids: (N, TOP_TOKENS) token ids, photo after photo, each photo's captions in the order of
+            `CaptionBatches`.
         shares: (N, TOP_TOKENS) their probabilities, rows summing to 1.
-        start: the row at which each photo's words begin, and the end of the last photo's.
+        start: the first row of each photo's words, and last the number of rows.
     """
 
     def __init__(self, ids: np.ndarray, shares: np.ndarray, start: Sequence[int]) -> None:
         self.ids, self.shares, self.start = ids, shares, start
 
     def of(self, photos: Tensor) -> tuple[Tensor, Tensor]:
-        """Ids and probabilities for all real words of these photos (by number), in the order of their batch."""
+        """Ids and probabilities, (N, TOP_TOKENS) each, for all real words of these photos.
+
+        Args:
+            photos: (B,) numbers of photos; the words come in the order of their batch.
+        """
         rows = _rows(self.start, photos.tolist())
         ids, shares = torch.from_numpy(self.ids[rows].astype(np.int64)), torch.from_numpy(self.shares[rows])
         return ids.to(photos.device), shares.to(photos.device).float()
 
 
 class Distillation(CrossEntropy):
-    """Cross-entropy with the real words and with an ensemble's distributions (https://arxiv.org/abs/1503.02531).
+    """Cross-entropy with the real words and with the distributions of an ensemble.
+
+    This is knowledge distillation (https://arxiv.org/abs/1503.02531):
 
         L = (1 - d) L_cross_entropy  -  d / N sum over words ( sum_v q(v | words before, photo) log p(v | ...) )
 
-    q is the mean of the teachers' distributions, given the real words before and the photo, unaugmented, through each
-    teacher's own encoder. So one model learns what several agree on and costs as much as one. N counts all real words
-    of the batch: an unknown word is no target of the cross-entropy, but the teachers' distribution in its place is.
+    q is the mean of the teachers' distributions given the preceding real words and the unaugmented
+    photo, which each teacher sees through its own encoder. The result approximates the ensemble at
+    the cost of a single model. N counts all real words of the batch: an unknown word is not a
+    target of the cross-entropy, but the teachers' distribution at its position is.
 
     Args:
         decoder: what is trained.
@@ -131,8 +142,9 @@ def open_teachers(names: Sequence[str], tokenizer: CaptionTokenizer) -> list[Cap
     for name, bundle in zip(names, bundles, strict=True):
         if bundle.tokenizer.to_json() != tokenizer.to_json():
             raise RecipeError(
-                f"train.teachers={name}: has another vocabulary ({len(bundle.tokenizer):,} tokens, this run "
-                f"{len(tokenizer):,}); a teacher is trained on the same captions with the same tokens keys"
+                f"train.teachers={name}: has another vocabulary ({len(bundle.tokenizer):,} tokens, "
+                f"this run {len(tokenizer):,}); give a model that was trained on the same captions "
+                "with the same keys of the section tokens"
             )
     return [load_captioner(bundle).eval() for bundle in bundles]
 
@@ -140,10 +152,11 @@ def open_teachers(names: Sequence[str], tokenizer: CaptionTokenizer) -> list[Cap
 def teacher_sentences(
     teacher: Teacher, search: BeamOptions, device: torch.device, console: Console
 ) -> list[list[list[int]]]:
-    """A teacher's beam-search captions of each photo, to be learnt beside the photo's own captions.
+    """A teacher's beam-search captions of each photo, which are added to its own captions.
 
-    This is sequence-level distillation (Kim and Rush 2016, https://arxiv.org/abs/1606.07947): the student
-    sees the teacher's distributions after the words that a model writes, not only after those of people.
+    This is sequence-level distillation (Kim and Rush 2016, https://arxiv.org/abs/1606.07947): the
+    student also sees the teacher's distributions after words that a model wrote, not only after
+    words that people wrote.
 
     Args:
         teacher: in eval mode.
@@ -154,7 +167,7 @@ def teacher_sentences(
     Returns:
         For each photo the ids of its captions, without start and end.
     """
-    photos, captions = np.arange(len(teacher.features.place)), []
+    photos, captions = np.arange(len(teacher.features.row_numbers)), []
     with progress("teacher's sentences", len(photos), console) as advance:
         for first in range(0, len(photos), SEARCH_BATCH):
             group = photos[first : first + SEARCH_BATCH]
@@ -195,7 +208,7 @@ def soft_targets(
 
 
 def _rows(start: Sequence[int], photos: Sequence[int]) -> np.ndarray:
-    """The rows of all words of these photos."""
+    """The row numbers of all words of these photos."""
     return np.concatenate([np.arange(start[photo], start[photo + 1]) for photo in photos])
 
 

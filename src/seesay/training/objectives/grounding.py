@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -25,10 +25,11 @@ class Grounding(nn.Module):
         L = -w / N  sum over the N words that have boxes  log sum_i alpha_ti c_i / max_i c_i
 
     c_i is the fraction of region i inside the boxes of word t. The loss follows Liu et al. 2017
-    (https://arxiv.org/abs/1605.09553), with the log of the summed attention for their cross-entropy. Dividing by the
-    largest c_i makes 0 the lowest loss even for boxes smaller than a region. Where the data link phrases of a caption
-    to boxes, a phrase's head word has the phrase's boxes. Any other word, also in sentences that the model generates,
-    has the boxes of the thing that it names (`seesay.data.boxes.boxes_named`).
+    (https://arxiv.org/abs/1605.09553), with the log of the summed attention for their
+    cross-entropy. Dividing by the largest c_i makes 0 the lowest loss even for boxes smaller than a
+    region. Where the data link phrases of a caption to boxes, a phrase's head word has the phrase's
+    boxes. Any other word, also in sentences that the model generates, has the boxes of the thing
+    that it names (`seesay.data.boxes.boxes_named`).
 
     Args:
         records: the training photos, in the order of `CaptionBatch.photos`.
@@ -66,8 +67,8 @@ class Grounding(nn.Module):
 
         Args:
             attention: (B, K, L, P), rows summing to 1.
-            sentences: (B, K, L) ids of the words being written; padding and everything after an end token do not
-                count.
+            sentences: (B, K, L) ids of the words being written; padding and everything after an end
+                token do not count.
             photos: (B,) numbers of the photos.
             crops: (B, 4) the visible part of each photo, as in `CaptionBatch`; empty: all of it.
             counts: as in `CaptionBatch`.
@@ -76,21 +77,27 @@ class Grounding(nn.Module):
         coverage: list[np.ndarray] = []  # its c / max c, (P,)
         visible = crops.tolist() or [WHOLE] * len(photos)
         for b, (photo, crop) in enumerate(zip(photos.tolist(), visible, strict=True)):
-            if not self.objects[photo]:
-                continue
-            covered: dict[Boxes, np.ndarray | None] = {}  # words of a photo often share boxes
-            for k, tokens in enumerate(sentences[b].tolist()):
-                for t, boxes in self.boxes(photo, _real(tokens)).items():
-                    if boxes not in covered:
-                        covered[boxes] = self._coverage(boxes, tuple(crop))
-                    if (share := covered[boxes]) is not None:
-                        steps.append((b, k, t))
-                        coverage.append(share)
+            if self.objects[photo]:
+                for k, t, share in self._covered(photo, sentences[b].tolist(), tuple(crop)):
+                    steps.append((b, k, t))
+                    coverage.append(share)
         if not steps:
             return global_mean(attention.new_zeros(()), 0)
         inside = torch.from_numpy(np.stack(coverage)).to(attention.device)  # (N, P)
         mass = (attention[tuple(zip(*steps, strict=True))].float() * inside).sum(dim=-1)  # (N,)
         return -self.weight * global_mean(mass.clamp_min(TINY_MASS).log().mean(), counts * len(steps))
+
+    def _covered(
+        self, photo: int, sentences: Sequence[Sequence[int]], crop: Box
+    ) -> Iterator[tuple[int, int, np.ndarray]]:
+        """(k, t, c / max c) of each word with visible boxes in the sentences of a photo."""
+        known: dict[Boxes, np.ndarray | None] = {}  # words of a photo often share boxes
+        for k, tokens in enumerate(sentences):
+            for t, boxes in self.boxes(photo, _real(tokens)).items():
+                if boxes not in known:
+                    known[boxes] = self._coverage(boxes, crop)
+                if (share := known[boxes]) is not None:
+                    yield k, t, share
 
     def boxes(self, photo: int, ids: Sequence[int]) -> dict[int, Boxes]:
         """The boxes of each token that names something: {the token's index: boxes}.

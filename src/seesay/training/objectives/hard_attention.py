@@ -1,4 +1,4 @@
-"""Hard attention: one region is sampled for each word, and REINFORCE rewards the samples that helped."""
+"""Hard attention: a region is sampled for each word, and the choice is learnt by REINFORCE."""
 
 from __future__ import annotations
 
@@ -13,23 +13,26 @@ from seesay.training.processes import global_mean, process_average
 
 
 class HardAttention(nn.Module):
-    """The variational lower bound of Show, Attend and Tell (section 4.1), with one sample of the regions s per caption.
+    """The variational lower bound of Show, Attend and Tell (section 4.1).
+
+    For each caption one sequence of regions s is sampled:
 
         L_s = sum_s p(s | a) log p(y | s, a)  <=  log p(y | a)                                   [equation 10]
         dL_s ~ d log p(y | s, a) + reinforce (R - b) d log p(s | a) + entropy dH[s],  R = log p(y | s, a)   [12]
         b <- 0.9 b + 0.1 mean R                                                                  [4.1; from the first R]
 
-    All terms are divided by the number of target words, as cross-entropy is; the entropy by the number of input words.
-    With reinforce = 1, entropy = 0 and expectation_share = 0 the estimate's mean is the exact gradient of the bound.
+    The terms are divided by the number of target words, as in cross-entropy, and the entropy by the
+    number of input words. With reinforce = 1, entropy = 0 and expectation_share = 0 the gradient is
+    an unbiased estimate of the gradient of the bound.
 
     Args:
         decoder: recurrent, with hard attention.
         label_smoothing, doubly_stochastic: as for `CrossEntropy`; R has no smoothing.
         reinforce: lambda_r.
         entropy: lambda_e.
-        expectation_share: share of the photos whose context is the expectation over the regions instead of a sampled
-            region; they need no REINFORCE.
-        grounding: a further term on p(s | a), which is differentiable; None: no such term.
+        expectation_share: share of the photos whose context is the expectation over the regions
+            instead of a sampled region; they need no REINFORCE.
+        grounding: an additional, differentiable term on p(s | a), or None.
     """
 
     baseline: Tensor
@@ -52,16 +55,18 @@ class HardAttention(nn.Module):
         self.register_buffer("baseline", torch.tensor(float("nan")))
 
     def forward(self, batch: CaptionBatch, progress: float = 0.0) -> Tensor:
-        """The loss of a batch, a scalar; the REINFORCE term adds to its gradient but not to its value."""
+        """The loss of a batch, a scalar; REINFORCE changes its gradient but not its value."""
         sample = torch.rand(len(batch.regions), device=batch.regions.device) >= self.expectation_share
         decoded = self.decoder(batch.inputs, batch.lengths, self.decoder.prepare(batch.regions), sample)
         mask = batch.loss_mask  # (B, K, L)
-        real = torch.arange(mask.shape[2], device=mask.device) < batch.lengths.unsqueeze(-1)  # (B, K, L)
+        # (B, K, L)
+        real = torch.arange(mask.shape[2], device=mask.device) < batch.lengths.unsqueeze(-1)
         logprobs = self.decoder.logits(decoded.hidden[mask]).float().log_softmax(dim=-1)  # (N, V)
         words = logprobs.gather(-1, batch.targets[mask].unsqueeze(-1)).squeeze(-1)  # (N,)
         loss = -(1 - self.label_smoothing) * words.mean() - self.label_smoothing * logprobs.mean()
 
-        rewards = torch.zeros_like(mask, dtype=words.dtype).masked_scatter(mask, words.detach()).sum(dim=2)  # (B, K)
+        rewards = torch.zeros_like(mask, dtype=words.dtype)
+        rewards = rewards.masked_scatter(mask, words.detach()).sum(dim=2)  # (B, K)
         advantage = rewards - self._update_baseline(rewards[batch.lengths > 0], batch.counts)
         sampled = real & (decoded.chosen >= 0)  # (B, K, L)
         attention = decoded.attention.float().clamp_min(1e-8)

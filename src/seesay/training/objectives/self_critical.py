@@ -1,4 +1,4 @@
-"""Self-critical sequence training: the score itself as the objective (https://arxiv.org/abs/1612.00563)."""
+"""Self-critical sequence training (https://arxiv.org/abs/1612.00563): maximise a score."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ END = RESERVED[EOS]
 
 
 class CaptionReward:
-    """The reward of a sentence: its CIDEr-D, and its smoothed BLEU-4, against the photo's training captions.
+    """The reward of a sentence: CIDEr-D and smoothed BLEU-4 against the photo's captions.
 
         r(s) = CIDEr-D(s)  +  bleu_weight BLEU+1(s)
 
-    Document frequencies are those of the training captions, and words are split as for the dev scores. The end token
-    counts as a word: without it a sentence that breaks off ("a dog on the") would lose nothing.
+    Document frequencies come from the training captions, and words are split as for the dev scores.
+    The end token counts as a word; otherwise a sentence that breaks off ("a dog on the") would lose
+    nothing.
 
     Args:
         tokenizer: ids -> text.
@@ -61,7 +62,8 @@ class CaptionReward:
         rewards = self.cider.score(flat, np.repeat(photos, len(flat) // len(photos))).reshape(len(photos), -1)
         if self.bleu_weight:
             pairs = zip(photos, words, strict=True)
-            bleu = np.array([sentence_bleu(group, self.captions[photo]) for photo, group in pairs])  # (B, K)
+            # (B, K)
+            bleu = np.array([sentence_bleu(group, self.captions[photo]) for photo, group in pairs])
             rewards += self.bleu_weight * bleu
         return rewards
 
@@ -74,30 +76,32 @@ class SelfCritical(CrossEntropy):
         a_k = r(s_k) - 1/(K - 1) sum_{j != k} r(s_j)    `baseline="samples"`, Luo 2020, https://arxiv.org/abs/2003.09971
         a_k = K q_k (r(s_k) - sum_j q_j r(s_j))         `baseline="expected"`, with q = softmax_k log p(s_k | photo)
 
-    The first two are REINFORCE. The third is minimum risk training (Shen et al. 2016, https://arxiv.org/abs/1512.02433;
-    Edunov et al. 2018, https://arxiv.org/abs/1711.04956), the gradient of -1/B sum_k q_k r(s_k), which is the expected
-    reward if one of the K sentences is picked with probability q_k. An unlikely sentence hardly counts. q is a
-    constant: the probabilities that the decoder gave in eval mode while generating, over all tokens.
+    The first two are REINFORCE. The third is minimum risk training (Shen et al. 2016,
+    https://arxiv.org/abs/1512.02433; Edunov et al. 2018, https://arxiv.org/abs/1711.04956): the
+    gradient of L is then that of minus the expected reward when one of the K sentences is picked
+    with probability q_k, so that an unlikely sentence hardly counts. q is a constant, the
+    probabilities that the decoder gave in eval mode while generating, over all tokens.
 
-    The K sentences come from beam search (Cornia et al. 2020, https://arxiv.org/abs/1912.08226, section 3.3): they are
-    sentences that a user may get, so the better of good sentences wins. Or they are sampled from p; with dropout 0 the
-    gradient is then an unbiased estimate of the gradient of the expected reward, but much of it concerns sentences that
-    no search would write.
+    The K sentences come either from beam search (Cornia et al. 2020,
+    https://arxiv.org/abs/1912.08226, section 3.3), so that training chooses among sentences that a
+    user may get, or from sampling. With samples and dropout 0 the gradient is an unbiased estimate
+    of the gradient of the expected reward, but much of it concerns sentences that no search would
+    write.
 
-    Sentences are generated with `step`, in eval mode and without gradient. Their log-probabilities then come from one
-    teacher-forced pass in the objective's own mode. Tokens that are never written have no share in p. An end token
-    that the length limit forced was no choice and has no gradient.
+    Sentences are generated with `step`, in eval mode and without gradient. One teacher-forced pass
+    in the objective's own mode then gives their log-probabilities. Tokens that are never written
+    have no share in p, and an end token that the length limit forced has no gradient.
 
     Args:
-        decoder: what is trained; start from one that writes sentences already.
+        decoder: the decoder to train; it should already write sentences.
         reward: scores sentences.
         sentences: "beams" or "drawn" (sampled).
         samples: K.
-        baseline: what a sentence's reward is compared with; all but "greedy" need two sentences or more.
+        baseline: which reward a sentence's reward is compared with; all but "greedy" need K >= 2.
         search: constraints and `max_words` for beam search; samples use its `max_words` only.
         cross_entropy_weight: w.
         label_smoothing, doubly_stochastic: for the cross-entropy.
-        grounding: a further term on the generated sentences and on the photo's captions; None: no such term.
+        grounding: an additional term for the generated sentences and the photo's captions, or None.
     """
 
     def __init__(
@@ -122,9 +126,10 @@ class SelfCritical(CrossEntropy):
         self.cross_entropy_weight = cross_entropy_weight
 
     def forward(self, batch: CaptionBatch, progress: float = 0.0) -> Tensor:
-        """A scalar with the gradient of L, and with minus the reward (plus w times the cross-entropy) as its value.
+        """A scalar whose gradient is that of L.
 
-        The reward is the mean over the sentences, and the expected one with `baseline="expected"`.
+        Its value is minus the reward plus w times the cross-entropy. The reward is the mean over
+        the sentences, with `baseline="expected"` weighted by q.
         """
         sentences, reward, advantages = self._explore(batch)
         decoded = self.read(self.decoder.prepare(batch.regions), sentences)
@@ -156,7 +161,8 @@ class SelfCritical(CrossEntropy):
         """
         tokens = sentences.tokens
         positions = torch.arange(tokens.shape[-1], device=tokens.device)
-        chosen = positions < sentences.lengths.clamp(max=self.search.max_words).unsqueeze(-1)  # (B, K, L)
+        # (B, K, L)
+        chosen = positions < sentences.lengths.clamp(max=self.search.max_words).unsqueeze(-1)
         logits = self.decoder.logits(decoded.hidden[chosen]).float()  # (N, V)
         ids = torch.arange(logits.shape[-1], device=tokens.device)
         logits = logits.masked_fill(torch.isin(ids, tokens.new_tensor(NEVER_WRITTEN)), -torch.inf)
@@ -165,7 +171,7 @@ class SelfCritical(CrossEntropy):
 
     @torch.no_grad()
     def _explore(self, batch: CaptionBatch) -> tuple[Sentences, Tensor, Tensor]:
-        """Generated sentences, their reward (a scalar), and the advantage a of each sentence, (B, K)."""
+        """Generate sentences; also returns their reward, a scalar, and advantages a, (B, K)."""
         photos = batch.photos.tolist()
         with _in_eval_mode(self.decoder):
             memory = self.decoder.prepare(batch.regions)
@@ -190,7 +196,8 @@ class SelfCritical(CrossEntropy):
                 reward = (q * rewards).sum(axis=1).mean()
                 advantages = above_expected(rewards, q)
         torch.clear_autocast_cache()  # see `mix_in_own_words`
-        # always float32: regions may be in half precision, which is too coarse for differences of rewards
+        # float32 even if the regions are in half precision, which is too coarse for reward
+        # differences
         device = batch.regions.device
         reward = torch.as_tensor(reward, dtype=torch.float32).to(device)
         advantages = torch.as_tensor(advantages, dtype=torch.float32).to(device)
@@ -198,7 +205,12 @@ class SelfCritical(CrossEntropy):
 
 
 def above_expected(rewards: np.ndarray, q: np.ndarray) -> np.ndarray:
-    """Advantages K q_k (r_k - sum_j q_j r_j), (B, K), from rewards (B, K) and q (B, K), whose rows sum to 1."""
+    """The advantages K q_k (r_k - sum_j q_j r_j), (B, K).
+
+    Args:
+        rewards: (B, K).
+        q: (B, K), rows summing to 1.
+    """
     return q.shape[1] * q * (rewards - (q * rewards).sum(axis=1, keepdims=True))
 
 

@@ -10,18 +10,23 @@ from seesay.models.norms import batch_norms
 from seesay.training.inputs.batches import CaptionBatch, PhotoBatch
 
 
-class FromPhotos(nn.Module):
-    """An objective whose gradient reaches the encoder; each photo is encoded once for all of its captions.
+class WithEncoder(nn.Module):
+    """An objective whose gradient reaches the encoder.
 
-    The encoder stays in eval mode even where it is trained. Batch norms keep their pretrained statistics: those of a
-    few dozen photos are noisy, and a bundle's encoder has its norms folded into the filters. Scales and offsets of the
-    norms are trained like the other weights of their stage. Only an encoder that starts from random weights needs
-    statistics that follow its weights, so there batch norms are in training mode.
+    Each photo is encoded once for all of its captions.
+
+    The encoder stays in eval mode even where it is trained. Batch norms keep their pretrained
+    statistics, because the statistics of a few dozen photos are noisy and a bundle's encoder has
+    its norms folded into the filters. Scales and offsets of the norms are trained like the other
+    weights of their stage. Only an encoder with random initial weights needs new statistics, so its
+    batch norms are in training mode.
 
     Args:
-        encoder: after `seesay.models.finetune.finetune`, which decides which of its weights are trained.
+        encoder: after `seesay.models.finetune.finetune`, which decides which of its weights are
+            trained.
         objective: maps a `CaptionBatch` to a loss.
-        frozen: the frozen part of the encoder, if batches hold its cached features; None: batches hold photos.
+        frozen: the frozen part of the encoder, if batches hold its cached features; None: batches
+            hold photos.
         train_norms: whether batch norms follow the statistics of the batches.
     """
 
@@ -32,7 +37,7 @@ class FromPhotos(nn.Module):
         self.encoder = encoder
         self.objective = objective
         self._norms = batch_norms(encoder) if train_norms else []
-        self._finish = frozen.finish if frozen else None  # its modules are the encoder's
+        self._run_trained_part = frozen.run_trained_part if frozen else None  # its modules are the encoder's
 
     def forward(self, batch: PhotoBatch | CaptionBatch, progress: float = 0.0) -> Tensor:
         """The loss of a batch, a scalar."""
@@ -40,11 +45,11 @@ class FromPhotos(nn.Module):
             # with a single photo a norm may see one value per channel, which has no variance
             self._train_norms(self.training and len(batch.images) > 1)
             return self.objective(batch.with_regions(self.encoder(batch.images).regions), progress)
-        assert self._finish is not None
-        return self.objective(batch._replace(regions=self._finish(batch.regions)), progress)
+        assert self._run_trained_part is not None
+        return self.objective(batch._replace(regions=self._run_trained_part(batch.regions)), progress)
 
-    def train(self, mode: bool = True) -> FromPhotos:
-        """Set the mode of the objective; the encoder stays in eval mode, except its norms if they are trained."""
+    def train(self, mode: bool = True) -> WithEncoder:
+        """Set the mode of the objective; of the encoder, only trained batch norms change mode."""
         super().train(mode)
         self.encoder.eval()
         self._train_norms(mode)
