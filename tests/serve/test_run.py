@@ -9,7 +9,9 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -76,6 +78,42 @@ def test_the_token_comes_from_the_environment_and_is_not_logged(tiny_bundle: Pat
 )
 def test_which_addresses_only_this_machine_reaches(host: str, loopback: bool) -> None:
     assert Place(host).is_loopback == loopback
+
+
+def resident(server: subprocess.Popen) -> int:
+    """Megabytes of memory of a process."""
+    status = Path(f"/proc/{server.pid}/status").read_text("utf-8")
+    return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) // 1024  # pyright: ignore
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
+def test_a_crowd_gets_captions_or_is_asked_to_wait_and_memory_stays(tiny_bundle: Path) -> None:
+    """32 clients at a queue for 8; each sends its next photo once it has an answer."""
+    statuses: Counter[int] = Counter()
+    end = threading.Event()
+
+    def client() -> None:
+        with httpx.Client(timeout=60) as asking:
+            while not end.is_set():
+                statuses[asking.post(f"{url}v1/captions", json=PHOTO).status_code] += 1
+
+    with process("--model", tiny_bundle, "--max-photos", "1", "--queue", "8") as (server, url):
+        assert server.stderr
+        threads = [threading.Thread(target=server.stderr.read), *(threading.Thread(target=client) for _ in range(32))]
+        for thread in threads:
+            thread.start()
+        time.sleep(5)
+        before = resident(server)
+        time.sleep(15)
+        after = resident(server)
+        end.set()
+        for thread in threads[1:]:
+            thread.join()
+        server.terminate()
+        threads[0].join()
+    assert set(statuses) <= {200, 429, 503} and statuses[200] > 100 and statuses[429] > 0
+    assert after < 1.1 * before + 10
 
 
 RUN = """

@@ -40,10 +40,10 @@ def display(image: Image.Image, caption: Caption) -> NotebookDisplay:
 
 
 def show(results: Iterable[Result] | Result) -> NotebookDisplay:
-    """A gallery of captions in a notebook, each on its photo, side by side.
+    """Display captions in a notebook as a gallery, each on its photo.
 
-    A photo that `CaptionModel.encode` opened is there; others are opened again by the captions' `image`. Where there is
-    neither, the words stand alone.
+    The photos of `CaptionModel.encode` are at hand; others are opened again by the captions' `image`.
+    Without either, only the words are shown.
 
     Args:
         results: what `CaptionModel.caption_many` and `alternatives` give: captions, lists of them, failures.
@@ -55,7 +55,7 @@ def show(results: Iterable[Result] | Result) -> NotebookDisplay:
 
 
 def caption_html(caption: Caption) -> str:
-    """What a notebook shows of one caption."""
+    """The HTML that a notebook displays for one caption."""
     return render_fragment(_item(caption, SIDE))
 
 
@@ -70,11 +70,11 @@ def _item(result: Result, side: int) -> str:
 
 
 def picture_behind(caption: Caption, enough: int) -> Image.Image | None:
-    """The photo that a caption is about, if it can be had.
+    """The photo of a caption, or None if it cannot be opened.
 
     Args:
-        caption: with `photo`, or with a path in `image`.
-        enough: pixels that each side needs to have, if the photo has them.
+        caption: has a `photo`, or a path in `image`.
+        enough: pixels that each side needs; larger photos may be opened at a reduced size.
     """
     if caption.photo is not None:
         return caption.photo.picture
