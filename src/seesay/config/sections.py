@@ -34,8 +34,8 @@ class DataSection:
     `[image=pic, caption=words, split=fold]`. Several caption columns: `caption=first+second`."""
 
     unpack: bool = setting(True, may_change=True, see="data.md#photos-inside-tars-and-tables")
-    """Write photos that are inside tars or tables into the cache, once. `false` reads those of a
-    single data set's tars in place, each time that they are needed."""
+    """Write photos that are inside tars or tables into the cache once. With `false`, photos in tars
+    of a single data set are read from the tar whenever they are needed."""
 
     limit: int | None = at_least(1, default=None)
     """Use at most this many photos of each split, for trials."""

@@ -1,4 +1,4 @@
-"""Unpacking photos of tars and tables into the cache, so that every photo is a file on disk.
+"""Photos inside tars and tables: unpacked into the cache as files, or read in place from tars.
 
 Training reads photos many times and in random order, for which files are faster than a compressed
 table. A photo gets its final name only when it is complete, so unpacking can be interrupted and
@@ -45,30 +45,30 @@ class Packed:
 
 
 class PhotoInTar(type(Path())):
-    """The path that a photo of a tar has when it is unpacked; it is read from the tar instead.
+    """A photo that is read from its tar, under the path that it would have if it were unpacked.
 
-    Whatever opens a path as a photo takes it: it is a file object too.
+    It has `read`, as files do, so code that opens a path or a file as a photo can open it.
 
     Attributes:
-        member: where the photo is.
+        member: where in the tar the photo is.
     """
 
     member: TarMember
 
     @classmethod
     def at(cls, path: Path, member: TarMember) -> PhotoInTar:
-        """The photo with this path."""
+        """Make a photo with this path that is read from `member`."""
         photo = cls(path)
         photo.member = member
         return photo
 
     def read(self, size: int = -1) -> bytes:
-        """Its bytes. Raises PhotoError: the tar cannot be read."""
+        """The photo's bytes. Raises PhotoError if the tar cannot be read."""
         return self.member.read(size)
 
 
 def in_place(packs: Sequence[Packed], photos: Iterable[Path]) -> dict[Path, PhotoInTar]:
-    """{path: photo} for those photos that can be read without unpacking."""
+    """{path: photo} for the photos that can be read without unpacking."""
     members = {pack.path(name): member for pack in packs for name, member in pack.members.items()}
     return {photo: PhotoInTar.at(photo, members[str(photo)]) for photo in photos if str(photo) in members}
 

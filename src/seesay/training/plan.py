@@ -1,4 +1,4 @@
-"""What a run will take: steps, memory, disk and time, before any photo is read (`seesay train --plan`)."""
+"""Estimate the steps, memory, disk space and time of a run before it starts (`seesay train --plan`)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import resource
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,9 +17,14 @@ from torch import nn
 
 from seesay.config import Recipe
 from seesay.data.feature_cache import PhotoFeatures
+from seesay.data.records import CaptionRecord
 from seesay.data.text import size_of
 from seesay.data.tokens import CaptionTokenizer
-from seesay.models.build import build_decoder
+from seesay.models.build import DEFAULT_EMBEDDING_SIZE, build_decoder
+from seesay.models.decoder import Decoder
+from seesay.models.encoder import Encoder
+from seesay.models.frozen import FrozenPart
+from seesay.search.beam import BeamOptions
 from seesay.training.generate import generate
 from seesay.training.inputs.batches import CaptionBatches, PhotoBatch
 from seesay.training.objectives.from_recipe import build_objective, search_options
@@ -27,24 +32,26 @@ from seesay.training.objectives.with_encoder import WithEncoder
 from seesay.training.preflight import preflight
 from seesay.training.train import devices_of, read_data, training_part
 
-SAMPLE = 8  # photos that are encoded or searched to measure how long one takes
-TIMED = 3  # steps
-ADAM = 2  # numbers of the optimiser for each weight
+SAMPLE = 8  # photos that are encoded and searched to measure the time of one
+TIMED = 3  # steps that are measured
+ADAM = 2  # values that the optimiser keeps for each weight
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What a run will take on this machine; times are measured with random photos and the real captions.
+    """What a run takes on this machine, measured with random photos and the real captions.
 
     Attributes:
-        photos, captions, dev: of the training and dev splits.
-        batch, processes: photos of a step, and processes that share them.
+        photos, captions, dev: photos and captions of the training split; photos of the dev split.
+        batch: photos in a step, over all processes.
+        processes: the number of processes that share a batch.
         steps, epochs: of the whole run.
-        weights, trained: numbers of the model, and those that are trained.
-        step_seconds, encode_seconds, validate_seconds: of a step, of encoding all photos once (0: photos are read in
-            every step), and of captioning the dev photos once.
-        memory: bytes at the peak of a step, with everything else that the process holds.
-        feature_bytes, run_bytes: on disk, in the feature cache and in the run's folder.
+        weights, trained: the number of the model's weights, and of those that are trained.
+        step_seconds: seconds for one step.
+        encode_seconds: seconds to encode all photos once; 0 if every step reads photos.
+        validate_seconds: seconds to caption the dev photos once.
+        memory: peak memory of a process in bytes, measured over a few steps.
+        feature_bytes, run_bytes: bytes on disk, in the feature cache and in the run's folder.
     """
 
     photos: int
@@ -65,7 +72,7 @@ class Plan:
 
     @property
     def seconds(self) -> float:
-        """The estimate for the whole run; decoding photos in every step comes on top where nothing is cached."""
+        """Seconds for the whole run, without decoding photos, which uncached runs do in every step."""
         return self.steps * self.step_seconds + self.encode_seconds + self.epochs * self.validate_seconds
 
     def __str__(self) -> str:
@@ -86,11 +93,11 @@ class Plan:
 
 
 def plan(recipe: Recipe, console: Console | None = None) -> Plan:
-    """Plan a run: reads the caption files, and measures a few steps on random photos.
+    """Estimate a run: read the caption files, and time a few steps on random photos.
 
     Args:
         recipe: as for `train`.
-        console: for the data's problems; default: standard error.
+        console: where problems of the data are printed; default: standard error.
 
     Raises:
         RecipeError, DataError: as for `train`.
@@ -101,37 +108,21 @@ def plan(recipe: Recipe, console: Console | None = None) -> Plan:
     encoder, frozen, start = preflight(recipe)
     dataset = read_data(recipe, console)
     training, dev = training_part(recipe, dataset.split("train")), dataset.split("dev")
-    if start:
-        decoder, tokenizer = start.decoder, start.tokenizer
-    else:
-        tokenizer = _tokenizer(recipe, [caption for record in training for caption in record.captions])
-        size = recipe.embedding.size or 300
-        table = None if recipe.embedding.kind == "learned" else np.zeros((len(tokenizer), size), np.float32)
-        decoder = build_decoder(recipe, encoder, len(tokenizer), table)
-    cached = frozen is not None and (not recipe.images.augment or recipe.images.views is not None)
-    grid, depth = (frozen.grid, frozen.depth) if cached and frozen else (encoder.grid, encoder.depth)
-    regions = np.random.default_rng(0).standard_normal((SAMPLE, grid[0] * grid[1], depth)).astype(np.float16)
-    features = PhotoFeatures(regions, np.arange(len(training)) % SAMPLE, grid, ())
-    captions = [[tokenizer.encode(caption) for caption in record.captions] for record in training]
-    words = recipe.tokens.max_words
-    batches = CaptionBatches(features, captions, recipe.train.batch_size, words, recipe.seed, recipe.train.consensus)
+    decoder, tokenizer = (start.decoder, start.tokenizer) if start else _new_decoder(recipe, encoder, training)
+    cacheable = not recipe.images.augment or recipe.images.views is not None
+    cached = frozen if cacheable else None
+    grid, depth = (cached.grid, cached.depth) if cached else (encoder.grid, encoder.depth)
+    batches = _batches(recipe, training, tokenizer, grid, depth)
     objective = build_objective(recipe, decoder, tokenizer, training)
     if not cached or recipe.encoder.finetune != "none":
-        objective = WithEncoder(encoder, objective, frozen if cached else None)
-    device, search = fabric.device, search_options(recipe, tokenizer)
-    objective.to(device)
+        objective = WithEncoder(encoder, objective, cached)
+    objective.to(fabric.device)
     step = _seconds_of_step(objective, batches, fabric, None if cached else encoder.transform.size)
-    memory = _peak_memory(device)
-    pixels = torch.randn(SAMPLE, 3, encoder.transform.size, encoder.transform.size, device=device)
-    encoder.to(device).eval()
-    with torch.inference_mode():
-        encode = timed(lambda: (frozen if cached and frozen else encoder)(pixels)) / SAMPLE
-        memory_of = decoder.eval().prepare(encoder(pixels).regions)
-        searched = timed(lambda: generate(decoder, memory_of, search)) / SAMPLE
-    per_epoch = len(batches)
-    steps = min(recipe.train.epochs * per_epoch, recipe.train.max_steps or math.inf)
-    modules = nn.ModuleList([encoder, decoder])
-    weights = sum(p.numel() for p in modules.parameters())
+    memory = _peak_memory(fabric.device)
+    search = search_options(recipe, tokenizer)
+    encoding, searching = _seconds_of_photo(encoder, cached, decoder, search, fabric.device)
+    steps = int(min(recipe.train.epochs * len(batches), recipe.train.max_steps or math.inf))
+    weights = sum(p.numel() for p in nn.ModuleList([encoder, decoder]).parameters())
     trained = sum(p.numel() for p in objective.parameters() if p.requires_grad)
     views = (recipe.images.views or 1) if recipe.images.augment else 1
     stored = len(training) * views + len(dev) if cached else 0
@@ -141,26 +132,71 @@ def plan(recipe: Recipe, console: Console | None = None) -> Plan:
         dev=len(dev),
         batch=recipe.train.batch_size,
         processes=fabric.world_size,
-        steps=int(steps),
-        epochs=-(-int(steps) // max(per_epoch, 1)),
+        steps=steps,
+        epochs=-(-steps // max(len(batches), 1)),
         weights=weights,
         trained=trained,
         step_seconds=step,
-        encode_seconds=encode * stored,
-        validate_seconds=(searched + (0 if cached else encode)) * len(dev) / fabric.world_size,
+        encode_seconds=encoding * stored,
+        validate_seconds=(searching + (0 if cached else encoding)) * len(dev) / fabric.world_size,
         memory=memory,
         feature_bytes=stored * grid[0] * grid[1] * depth * 2,
         run_bytes=4 * (2 * weights + (2 + ADAM) * trained),
     )
 
 
-def _tokenizer(recipe: Recipe, captions: list[str]) -> CaptionTokenizer:
+def _new_decoder(
+    recipe: Recipe, encoder: Encoder, training: Sequence[CaptionRecord]
+) -> tuple[Decoder, CaptionTokenizer]:
+    """A decoder with random weights; word vectors from files are replaced by zeros."""
     tokens = recipe.tokens
-    return CaptionTokenizer.build(captions, tokens.min_count, tokens.kind, tokens.vocab_size)
+    captions = [caption for record in training for caption in record.captions]
+    tokenizer = CaptionTokenizer.build(captions, tokens.min_count, tokens.kind, tokens.vocab_size)
+    size = recipe.embedding.size or DEFAULT_EMBEDDING_SIZE
+    table = None if recipe.embedding.kind == "learned" else np.zeros((len(tokenizer), size), np.float32)
+    return build_decoder(recipe, encoder, len(tokenizer), table), tokenizer
+
+
+def _batches(
+    recipe: Recipe,
+    training: Sequence[CaptionRecord],
+    tokenizer: CaptionTokenizer,
+    grid: tuple[int, int],
+    depth: int,
+) -> CaptionBatches:
+    """Batches of the real captions with random features."""
+    regions = np.random.default_rng(0).standard_normal((SAMPLE, grid[0] * grid[1], depth)).astype(np.float16)
+    features = PhotoFeatures(regions, np.arange(len(training)) % SAMPLE, grid, ())
+    captions = [[tokenizer.encode(caption) for caption in record.captions] for record in training]
+    settings = recipe.train
+    return CaptionBatches(
+        features, captions, settings.batch_size, recipe.tokens.max_words, recipe.seed, settings.consensus
+    )
+
+
+@torch.inference_mode()
+def _seconds_of_photo(
+    encoder: Encoder,
+    cached: FrozenPart | None,
+    decoder: Decoder,
+    search: BeamOptions,
+    device: torch.device,
+) -> tuple[float, float]:
+    """(seconds to encode one photo, seconds to caption it).
+
+    Args:
+        cached: the part of the encoder whose features are cached; None: the whole encoder is timed.
+    """
+    encoder.to(device).eval()
+    size = encoder.transform.size
+    pixels = torch.randn(SAMPLE, 3, size, size, device=device)
+    encoding = timed(lambda: (cached or encoder)(pixels)) / SAMPLE
+    memory = decoder.eval().prepare(encoder(pixels).regions)
+    return encoding, timed(lambda: generate(decoder, memory, search)) / SAMPLE
 
 
 def _seconds_of_step(objective: nn.Module, batches: CaptionBatches, fabric: Fabric, image_size: int | None) -> float:
-    """Seconds of a step with one process' share of a batch."""
+    """Seconds for a step with one process' share of a batch."""
     processes, device = fabric.world_size, fabric.device
     optimizer = torch.optim.AdamW([p for p in objective.parameters() if p.requires_grad], lr=0.0)
     seconds = []
@@ -180,11 +216,11 @@ def _seconds_of_step(objective: nn.Module, batches: CaptionBatches, fabric: Fabr
             optimizer.step()
 
         seconds.append(timed(step))
-    return min(seconds[1:])  # the first one allocates; others may wait for what else the machine does
+    return min(seconds[1:])  # the first step allocates memory, and other programs may delay any step
 
 
 def timed(work: Callable[[], object]) -> float:
-    """Seconds that the work takes, on a GPU too."""
+    """Seconds that `work` takes, until the GPU has finished too."""
     _wait()
     start = time.perf_counter()
     work()
@@ -205,7 +241,7 @@ def _peak_memory(device: torch.device) -> int:
 
 
 def duration(seconds: float) -> str:
-    """Such as "40 s", "12 min", "7.5 h" or "3.2 days"."""
+    """Format a duration as "40 s", "12.0 min", "7.5 h" or "3.2 days"."""
     for unit, size in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {unit}"

@@ -1,4 +1,4 @@
-"""Several processes that train together: means over all of them, and what becomes of the others if one ends."""
+"""Training in several processes: means over all of them, and errors when one of them ends."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ LOST = ("gloo", "nccl", "connection closed by peer", "connection reset", "connec
 
 
 def rank_and_count() -> tuple[int, int]:
-    """This process' number from 0, and the number of processes."""
+    """(number of this process, from 0; number of processes)."""
     if distributed.is_available() and distributed.is_initialized():
         return distributed.get_rank(), distributed.get_world_size()
     return 0, 1
 
 
 def global_mean(mean: Tensor, count: Tensor | int) -> Tensor:
-    """Scale the mean over this process' items so that the processes' average is the mean over all items.
+    """Scale a process' mean so that the average over processes is the mean over all items.
 
-    Gradients are averaged over processes with equal weights, but a process whose captions are longer has more words.
-    Every process has to call it equally often.
+    DDP averages gradients over processes with equal weights, although the processes' captions have
+    different numbers of words. All processes must call this equally often.
 
     Args:
-        mean: a scalar; anything where `count` is 0.
-        count: number of items that it is the mean of.
+        mean: the mean over this process' items, a scalar; ignored where `count` is 0.
+        count: the number of this process' items.
     """
     _, processes = rank_and_count()
     if processes == 1:
@@ -42,7 +42,7 @@ def global_mean(mean: Tensor, count: Tensor | int) -> Tensor:
 
 
 def process_average(value: Tensor) -> Tensor:
-    """The average of a value over the processes, without a gradient."""
+    """The average of `value` over all processes, without a gradient."""
     _, processes = rank_and_count()
     if processes == 1:
         return value
@@ -52,7 +52,7 @@ def process_average(value: Tensor) -> Tensor:
 
 
 def all_items(items: list[Item]) -> list[Item]:
-    """The items of all processes, which took turns: the first of each process, the second of each, ..."""
+    """Interleave the items of all processes: the first item of each, the second of each, and so on."""
     _, processes = rank_and_count()
     if processes == 1:
         return items
@@ -63,7 +63,7 @@ def all_items(items: list[Item]) -> list[Item]:
 
 @contextmanager
 def ending_together() -> Iterator[None]:
-    """Turn the error of a lost connection within the block into one line.
+    """Replace errors about lost connections by one line that says that another process ended.
 
     Raises:
         SeesayError: another process ended.

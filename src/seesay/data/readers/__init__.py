@@ -133,7 +133,7 @@ def unpack_photos(data: Dataset, console: Console | None = None) -> None:
 
 
 def read_photos_in_place(data: Dataset, console: Console | None = None) -> Dataset:
-    """The data set with photos that are read from their tars; those that cannot be are unpacked.
+    """The data set with photos that are read from their tars; the others are unpacked.
 
     Args:
         data: read with `unpacked=False`.
