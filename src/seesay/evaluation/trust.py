@@ -1,4 +1,4 @@
-"""How far the confidence of captions can be trusted, and how many things they name that no reference supports."""
+"""How reliable the confidence of captions is, and how often they name things without support."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ from seesay.metrics.statistics import ratio_interval
 
 @dataclass(frozen=True)
 class Trust:
-    """Figures of the confidence of a set of captions (docs/confidence.md).
+    """How reliable the confidence of a set of captions is (docs/confidence.md).
 
     Attributes:
-        captions: see `seesay.metrics.reliability.reliability`; None for a model that was not calibrated.
-        things: of the words that name things: their number, the share that no reference supports with its interval,
-            and for calibrated models AUROC and calibration error of their confidence.
-        refused: share of the photos that were taken for no photos; None if the model knows no kinds.
+        captions: figures of `seesay.metrics.reliability.reliability`; None without calibration.
+        things: figures of the words that name things: `named`, their number; `unsupported`, the
+            share that no reference supports, with its interval; `auroc` and `calibration_error` of
+            their confidence, None without calibration.
+        refused: the share of photos that the model took for other pictures, such as charts; None if
+            it does not know kinds of pictures.
     """
 
     captions: dict[str, Any] | None
@@ -38,7 +40,7 @@ class Trust:
         return {"captions": self.captions, "things": self.things, "refused": self.refused}
 
     def facts(self) -> dict[str, str]:
-        """Heading -> figures in a line."""
+        """{heading: one line of figures} for reports."""
         facts = {}
         if self.captions:
             surest = ", ".join(f"{s} {100 * value[0]:.1f}" for s, value in self.captions["cider_of_surest"].items())
@@ -56,13 +58,18 @@ class Trust:
         return facts
 
     def chart(self) -> dict[str, int]:
-        """The reliability diagram: a range of confidence with its photos -> percent of them accepted."""
+        """The reliability diagram: {mean confidence and photos of a bin: percentage accepted}."""
         bins = self.captions["diagram"] if self.captions else ()
         return {f"{bin['confidence']:.2f} ({bin['photos']:,})": round(100 * bin["accepted"]) for bin in bins}
 
 
 def trust_of(captions: Mapping[str, Caption], records: Sequence[CaptionRecord]) -> Trust:
-    """Measure the captions of these records, which are in the same order."""
+    """Compare the confidence of captions with the references.
+
+    Args:
+        captions: the caption of each record, by the record's id.
+        records: the photos with their references.
+    """
     known = [captions[record.id] for record in records]
     references = [[split_words(text) for text in record.captions] for record in records]
     confidence = [caption.confidence for caption in known]

@@ -1,7 +1,8 @@
-"""Would a person accept a caption? Measured as agreement with what people wrote (docs/confidence.md).
+"""Whether a person would accept a caption, estimated by its agreement with people's captions.
 
-A caption is acceptable if its CIDEr-D against the references is at least that of the weaker third of people's own
-sentences, each against the photo's other references, with the same document frequencies.
+Each reference is scored with CIDEr-D against the other references of its photo. A caption is
+acceptable if its own CIDEr-D is at least the score that two thirds of the references reach
+(docs/confidence.md).
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ import numpy as np
 from seesay.metrics.cider import CiderD
 from seesay.metrics.inputs import References, Tokens
 
-WEAKER = 1 / 3  # share of people's own sentences that score below the threshold
+WEAKER = 1 / 3  # share of the references whose score is below the threshold
 
 
 def people_scores(references: References) -> np.ndarray:
-    """CIDEr-D of each reference against the photo's other ones, 0 to 10; of photos with at least two."""
+    """CIDEr-D, 0 to 10, of each reference against the photo's others, where there are others."""
     scores: list[np.ndarray] = []
     for which in range(max(map(len, references))):
         photos = [captions for captions in references if len(captions) > max(which, 1)]
@@ -28,11 +29,11 @@ def people_scores(references: References) -> np.ndarray:
 
 
 def acceptance_threshold(references: References) -> float:
-    """The CIDEr-D that two thirds of people's own sentences reach; 0 if no photo has two references."""
+    """The CIDEr-D that two thirds of the references reach; 0 if no photo has two references."""
     scores = people_scores(references)
     return float(np.quantile(scores, WEAKER)) if len(scores) else 0.0
 
 
 def acceptable(hypotheses: Sequence[Tokens], references: References) -> np.ndarray:
-    """(B,) True where a caption reaches the threshold of these references."""
+    """(B,) whether each caption reaches the threshold that these references set."""
     return CiderD(references).score(hypotheses) >= acceptance_threshold(references)
