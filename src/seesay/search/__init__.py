@@ -1,7 +1,7 @@
 """Beam search, sampling and scoring of sentences: one implementation for torch and numpy.
 
-The decoder is any function that makes one step (`step.py`). `decode.py` has the loop that all searches share,
-`constraints.py` the rules that they obey.
+A decoder is a function that computes one step (`step.py`). `decode.py` has the loop that all
+searches share, and `constraints.py` the rules that they obey.
 """
 
 from seesay.search.beam import BeamOptions, beam_search

@@ -13,8 +13,8 @@ from seesay.search.decode import Beams, Strategy, decode, is_real
 from seesay.search.hypothesis import Hypothesis
 from seesay.search.step import Array, StepModel, to_numpy
 
-# A finished sentence is the best one once no unfinished sentence could rank before it if it ended within this many
-# tokens of probability 1: a word and the end token (docs/performance.md, "When a search ends").
+# The best finished sentence is final when no unfinished one could overtake it by ending within this
+# many tokens of probability 1: a word and the end token (docs/performance.md, "When a search ends").
 GRACE_TOKENS = 2
 
 
@@ -23,8 +23,9 @@ class BeamOptions(Rules):
     """Options of beam search.
 
     Attributes:
-        beam: K, hypotheses kept for each photo; 1 is greedy search.
-        length_penalty: a; sentences are ranked by log-probability / length ** a, so 0 ranks by log-probability.
+        beam: K, the number of hypotheses kept for each photo; 1 is greedy search.
+        length_penalty: a; sentences are ranked by log-probability / length ** a; 0: by
+            log-probability alone.
     """
 
     beam: int = 3
@@ -39,21 +40,23 @@ class BeamOptions(Rules):
 def beam_search(
     model: StepModel, options: BeamOptions | None = None, number: int | None = None
 ) -> list[list[Hypothesis]]:
-    """Search the best sentences for each photo, ranked by log-probability / length ** `length_penalty`.
+    """Search for the best sentences of each photo, ranked as `BeamOptions.length_penalty` says.
 
     Args:
         model: the decoder.
         options: beam width, ranking, rules.
-        number: how many sentences of each photo are wanted. The best one is then decided early: once no unfinished
-            sentence could rank before it by ending within GRACE_TOKENS tokens of probability 1. (One that needs more
-            tokens to overtake it ranks after it; with a `length_penalty` of 0 there is none.) With 1, the search for
-            the photo ends there. None: all K, ranked when the search has ended.
+        number: how many sentences of each photo are wanted. The best one is then chosen as soon as
+            no unfinished sentence could overtake it by ending within GRACE_TOKENS tokens of
+            probability 1, and with `number` 1 the search for the photo ends. (With a
+            `length_penalty` above 0, a longer sentence could still have overtaken it.) None: all K
+            sentences, ranked when the search has ended.
 
     Returns:
-        For each photo 1 to K sentences, all different, best first; fewer than K where the rules allow no more.
+        1 to K different sentences of each photo, best first; fewer than K if the rules allow no
+        more.
 
     Raises:
-        NotNumbersError: the step gave log-probabilities that are NaN.
+        NotNumbersError: the decoder returned log-probabilities that are NaN.
     """
     options = options or BeamOptions()
     return decode(model, Beam(options, number), options)
@@ -64,8 +67,8 @@ class Beam(Strategy):
 
     def __init__(self, options: BeamOptions, number: int | None) -> None:
         self.options, self.number = options, number
-        self._first: Array | None = None  # (B, 1) the best sentence of each photo that ends at this step
-        self._settled: dict[int, Hypothesis] = {}  # the best sentence, by photo, while others are still searched
+        self._first: Array | None = None  # (B, 1) index of the best finished sentence of each photo
+        self._settled: dict[int, Hypothesis] = {}  # photo -> its best sentence, once it is decided
 
     def choose(self, beams: Beams, allowed: Array) -> tuple[Array | None, Array]:
         photos, _, vocab = allowed.shape
@@ -101,11 +104,12 @@ class Beam(Strategy):
         ]
 
     def _leaders(self, beams: Beams) -> tuple[Array, Array]:
-        """The best finished sentence of each photo, (B, 1), and whether it is decided to be the best of all, (B, 1).
+        """The index of each photo's best finished sentence, and whether it is final; both (B, 1).
 
-        An unfinished sentence is ranked as if it ended after GRACE_TOKENS more tokens of probability 1. For example,
-        with length_penalty 1, a finished sentence of log-probability -6 and 6 tokens (the end counted) has rank -1. An
-        unfinished one of -5.5 and 3 tokens could reach -5.5 / 5 = -1.1 at best, so it cannot overtake.
+        An unfinished sentence is ranked as if it ended after GRACE_TOKENS more tokens of
+        probability 1. For example, with length_penalty 1, a finished sentence of log-probability -6
+        and 6 tokens (the end counted) has rank -1. An unfinished one of -5.5 and 3 tokens could
+        reach -5.5 / 5 = -1.1 at best, so it cannot overtake.
         """
         xp, total, alive = beams.xp, beams.total, beams.alive
         tokens = (beams.written != beams.end).sum(axis=-1)
@@ -129,14 +133,15 @@ class Beam(Strategy):
 
 
 def topk(xp: Any, values: Array, k: int) -> Array:
-    """Indices of the k largest values of each row of (B, N), largest first; of equal values the first one first.
+    """Indices of the k largest values of each row of (B, N), largest first, equal values in order.
 
-    Overwrites the values that it selects. For small k this is several times faster than a partition.
+    Overwrites the values that it selects. For small k this is several times faster than a
+    partition.
     """
     rows = xp.arange(values.shape[0], device=values.device)
     indices = xp.zeros((values.shape[0], min(k, values.shape[1])), dtype=xp.int64, device=values.device)
     for rank in range(indices.shape[1]):
         if rank:
             values[rows, indices[:, rank - 1]] = -xp.inf
-        indices[:, rank] = values.argmax(axis=1)  # the method: `xp.argmax` has an overhead that matters here
+        indices[:, rank] = values.argmax(axis=1)  # the method: `xp.argmax` is slower
     return indices

@@ -1,4 +1,4 @@
-"""Hypothesis: a finished sentence in tokens, the result of every search."""
+"""Hypothesis: a finished sentence as tokens, the result of every search."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ class Hypothesis:
     """One finished sentence of one photo.
 
     Attributes:
-        tokens: ids without start and end.
-        logprobs: the model's natural log-probability of each token and of the end token (which `max_words` may have
-            forced).
+        tokens: ids, without the start and end tokens.
+        logprobs: natural log-probabilities of the tokens and of the end token, which `max_words`
+            may have forced.
         attention: (tokens, P) float32 attention weights of each token.
-        score: sum of `logprobs`.
+        score: the sum of `logprobs`.
     """
 
     tokens: tuple[int, ...]

@@ -1,7 +1,7 @@
-"""Sources of photos to caption: files, folders, lists, manifests, tars and tables, here or at an address.
+"""Sources of photos to caption: files, folders, lists, manifests, tars, tables and addresses.
 
-`Sources` is the one way from what a user names to the photos: it lists them one by one, by
-reference, and whoever captions a photo opens it.
+`Sources` lists the photos of everything that a user can name, one by one and without opening them.
+Whoever captions a photo opens it.
 """
 
 from __future__ import annotations
@@ -27,20 +27,21 @@ __all__ = ["ListedPhoto", "ManifestColumns", "Shard", "Sources", "Unreadable", "
 
 
 class Sources:
-    """The photos of some sources, or of one shard of them. Each iteration lists them anew.
+    """The photos of some sources, or of one shard of them; each iteration lists them again.
 
     Memory does not grow with the number of photos.
 
     Args:
         names: photos, folders, `@list` files, manifests (.jsonl, .parquet), tars, tables of photos;
             paths, or addresses that fsspec opens.
-        pipes: open files by the name that stands for them.
+        pipes: open files, by the name that stands for each in `names`.
         shard: list only the photos of this shard.
-        columns: of manifests.
+        columns: the columns of manifests that hold the photo and its id.
 
     Attributes:
-        passed_over: pictures of kinds that are not read here, by kind; complete after an iteration.
-        listed: photos that the last iteration listed, of all shards.
+        passed_over: the number of pictures in formats that are not read here, by format; complete
+            after an iteration.
+        listed: the number of photos that the last iteration found, in all shards.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class Sources:
         self.listed = 0
 
     def __iter__(self) -> Iterator[ListedPhoto]:
-        """The photos, while the sources are still being listed.
+        """Yield photos while the sources are still being listed.
 
         Raises:
             DataError: there are no photos at all, or a manifest cannot be read.
@@ -75,7 +76,7 @@ class Sources:
             raise DataError(f"no photos found in {', '.join(self.names)}{note and f'; {note}'}")
 
     def count(self) -> int | None:
-        """The number of photos, None where it takes reading all of standard input or asking a server."""
+        """The number of photos, or None if counting would read standard input or ask a server."""
         from seesay.data.sources.remote import is_address
 
         if any(name == "@-" or is_address(name) for name in self.names):
@@ -90,7 +91,7 @@ class Sources:
             return None
 
     def reads(self, path: Path) -> bool:
-        """Whether an existing file is one of the sources or of the photos in them."""
+        """Whether an existing file is a source, or may be a photo of a source."""
         from seesay.data.images import photo_suffixes
 
         target = path.resolve()
@@ -102,7 +103,7 @@ class Sources:
                 if source.is_dir() and source.resolve() in target.parents:
                     return True
                 if self._lists(name) or name.lower().endswith(JSON_LINES + TABLES):
-                    return True  # perhaps: to know, all of the list would have to be read
+                    return True  # it may be listed; only reading the whole list would tell
         return False
 
     def _all(self) -> Iterator[ListedPhoto]:
@@ -114,7 +115,7 @@ class Sources:
             except DataError as error:
                 if len(plain) == len(self.names):
                     raise
-                none_there = error  # the other sources are captioned first
+                none_there = error  # raised after the other sources have been listed
         for name in self.names:
             if lister := self._lister(name):
                 yield from lister()
@@ -135,7 +136,7 @@ class Sources:
         return name.startswith("@") and len(name) > 1 and not os.path.exists(name)  # noqa: PTH110
 
     def _lister(self, name: str) -> Callable[[], Iterator[ListedPhoto]] | None:
-        """What lists a source; None for files and folders."""
+        """The function that lists a source; None for photo files and folders."""
         if name in self.pipes:
             return None
         if self._lists(name):
@@ -163,7 +164,7 @@ class Sources:
             yield from self._inside(found, label)
 
     def _inside(self, file: str, label: str = "") -> Iterator[ListedPhoto]:
-        """The photos that a manifest, a table or a tar has; `label` is its name in ids."""
+        """The photos of a manifest, a table or a tar; `label` is the file's name in ids."""
         lower, label = file.lower(), label or self._label(file)
         if lower.endswith(JSON_LINES):
             from seesay.data.sources.lists import photos_in_json_lines
@@ -179,7 +180,7 @@ class Sources:
             yield from photos_in_tar(file, label, self.passed_over)
 
     def _label(self, file: str) -> str:
-        """A file's name in ids: without its folder, unless another source has the same name."""
+        """A file's name in ids: without its folder, unless two sources share it."""
         label = Path(file).name
         same = [name for name in self.names if Path(name).name == label]
         return label if len(same) == 1 else file.replace(os.sep, "/")

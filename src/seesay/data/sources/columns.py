@@ -15,11 +15,11 @@ ROLES = ("image", "id")
 
 @dataclass(frozen=True)
 class ManifestColumns:
-    """Column names; None where there is none, or where it is to be guessed.
+    """Column names; None where a column is guessed or does not exist.
 
     Attributes:
-        image: of the path, the address, or the photo's bytes.
-        id: of the photo's id.
+        image: the column of paths, addresses, or photos as bytes.
+        id: the column of the photos' ids.
     """
 
     image: str | None = None
@@ -27,7 +27,7 @@ class ManifestColumns:
 
     @classmethod
     def parse(cls, text: str) -> ManifestColumns:
-        """From "image=pic,id=key". Raises ValueError for another form."""
+        """Parse "image=pic,id=key". Raises ValueError for any other form."""
         chosen: dict[str, str] = {}
         for part in filter(None, map(str.strip, text.split(","))):
             role, _, name = (each.strip() for each in part.partition("="))
@@ -40,7 +40,7 @@ class ManifestColumns:
         """The columns of a table with this header.
 
         Raises:
-            DataError: the column of the photo is missing, or one that was named.
+            DataError: there is no column of photos, or a named column is missing.
         """
         known = {name.strip().lower(): name for name in reversed(header)}
         columns = ", ".join(map(printable, header)) or "none"

@@ -1,4 +1,4 @@
-"""Lists of photos: a text file with a path a line, and JSON-lines manifests."""
+"""Lists of photos: text files with one path per line, and JSON-lines manifests."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from seesay.data.sources.photo import ListedPhoto, unreadable
 from seesay.data.sources.remote import RemotePhoto, is_address, open_file
 from seesay.errors import DataError, SeesayError, shown
 
-LONGEST_LINE = 2**20  # bytes; a list has shorter ones, a photo given as a list may have none at all
+LONGEST_LINE = 2**20  # bytes; a photo given by mistake may have no line end at all
 STANDARD_INPUT = "@-"
 
 
 def photos_listed(name: str) -> Iterator[ListedPhoto]:
-    """The photos of a list, a path or address a line, relative to the working folder.
+    """The photos of a list, one path or address per line; paths are relative to the working folder.
 
     Args:
-        name: "@" and the file or address, or "@-" for standard input.
+        name: "@" followed by a file or an address, or "@-" for standard input.
 
     Raises:
         DataError: the file cannot be read.
@@ -36,14 +36,14 @@ def photos_listed(name: str) -> Iterator[ListedPhoto]:
 
 
 def photos_in_json_lines(file: str, wanted: ManifestColumns) -> Iterator[ListedPhoto]:
-    """The photos of a manifest that has an object a line, with paths relative to the manifest.
+    """The photos of a manifest, one JSON object per line; paths are relative to the manifest.
 
     Args:
-        file: its path or address.
+        file: the manifest's path or address.
         wanted: the columns that the user named.
 
     Raises:
-        DataError: it cannot be read, or its first object has no column with a photo.
+        DataError: the manifest cannot be read, or its first object names no photo.
     """
     columns: ManifestColumns | None = None
     for number, line in _lines(file):
@@ -70,14 +70,14 @@ def photo_of_row(row: dict[str, Any], columns: ManifestColumns, file: str, where
 
 
 def photo_named(id_: str, name: str, own_id: bool = False) -> ListedPhoto:
-    """The photo at a path or an address that the user's own list has."""
+    """The photo at a path or an address from a user's list."""
     if is_address(name):
         return ListedPhoto(id_, name, RemotePhoto(name), own_id)
     return ListedPhoto(id_, name, name, own_id)
 
 
 def _beside(file: str, path: str) -> str:
-    """A path of a manifest, which is relative to the manifest's folder."""
+    """Resolve a manifest's path or address, which may be relative to the manifest's folder."""
     if is_address(path) or os.path.isabs(path):  # noqa: PTH117
         return path
     if is_address(file):
@@ -96,7 +96,7 @@ def _object(line: bytes | None) -> dict[str, Any] | None:
 
 
 def _lines(name: str) -> Iterator[tuple[int, bytes | None]]:
-    """(number, line) of each line; None in place of one that is too long."""
+    """(number, line) of each line, with None for lines that are too long."""
     if name == STANDARD_INPUT:
         if sys.stdin is None or sys.stdin.isatty():
             raise SeesayError("@-: standard input has no list: send one, as in `find . | seesay caption @-`")

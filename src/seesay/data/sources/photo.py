@@ -1,4 +1,4 @@
-"""ListedPhoto: one photo of a source, by reference, so that whoever captions it opens it."""
+"""ListedPhoto: a reference to one photo of a source, which is opened when it is captioned."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class ListedPhoto:
     """A photo that a source lists.
 
     Attributes:
-        id: what identifies it wherever the source lies: its path below the source, or the manifest's
-            id. Shards are made by it.
-        image: its path, address or other name, for output.
-        source: what opens it: a path, or an object with `read`.
-        own_id: whether the id is the manifest's own, so that it alone says what is done already.
+        id: identifies the photo wherever the source is stored: its path below the source, or the id
+            in the manifest. It decides the photo's shard.
+        image: the photo's path, address or other name, for output.
+        source: what is opened to read the photo: a path, or an object with `read`.
+        own_id: whether the id is from a manifest. `--resume` then compares ids only, not `image`.
     """
 
     id: str
@@ -33,11 +33,11 @@ class ListedPhoto:
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """In the place of a photo that a source lists but that cannot be read.
+    """Stands for a photo that a source lists but that cannot be read.
 
     Attributes:
-        name: of the photo.
-        reason: what is wrong, one line.
+        name: the photo's name.
+        reason: what is wrong, in one line.
     """
 
     name: str
@@ -49,19 +49,19 @@ class Unreadable:
 
 
 def unreadable(id_: str, image: str, reason: str, own_id: bool = False) -> ListedPhoto:
-    """A listed photo whose reading fails with this reason."""
+    """A listed photo that raises PhotoError with this reason when it is read."""
     return ListedPhoto(id_, image, Unreadable(image, reason), own_id)
 
 
 def place_of(photo: ListedPhoto, kinds: Mapping[str, type]) -> str:
-    """Where a photo is, as JSON, for another process to open it with `opened_at`.
+    """Describe where a photo is as JSON, so that another process can open it with `opened_at`.
 
     Args:
-        photo: its source is a path, or of one of these kinds.
-        kinds: dataclasses by name, such as `seesay.data.sources.PLACES`.
+        photo: a photo whose source is a path or an instance of one of these kinds.
+        kinds: dataclasses by name, from `seesay.data.sources.places`.
 
     Raises:
-        PhotoError: it is of no such kind, such as a pipe.
+        PhotoError: the source is of another kind, such as a pipe.
     """
     source: Any = photo.source
     kind = type(source).__name__
@@ -73,6 +73,6 @@ def place_of(photo: ListedPhoto, kinds: Mapping[str, type]) -> str:
 
 
 def opened_at(place: str, kinds: Mapping[str, type]) -> ImageSource:
-    """The source of a photo from what `place_of` returned."""
+    """The source of a photo from the JSON that `place_of` returned."""
     kind, *fields = json.loads(place)
     return kinds[kind](*fields) if kind in kinds else fields[0]

@@ -16,7 +16,7 @@ from seesay.data.sources.photo import ListedPhoto
 from seesay.errors import DataError, MissingExtraError, PhotoError, first_line, require
 
 SCHEME = re.compile(r"([a-zA-Z][a-zA-Z0-9+.-]+)://")
-SMALL_READ = 2**16  # bytes fetched at once where only headers are wanted
+SMALL_READ = 2**16  # bytes fetched at once where only headers are read
 
 
 def is_address(name: str) -> bool:
@@ -25,16 +25,16 @@ def is_address(name: str) -> bool:
 
 
 def is_web(name: str) -> bool:
-    """Whether a name is an address of the web."""
+    """Whether a name is an http or https address."""
     return name.lower().startswith(("http://", "https://"))
 
 
 def file_system(address: str) -> tuple[Any, str]:
-    """fsspec's file system of an address, and the path there.
+    """(fsspec's file system for an address, the path in it).
 
     Raises:
         MissingExtraError: fsspec, or the package for this kind of address, is not installed.
-        DataError: there is no such kind of address, or it cannot be reached.
+        DataError: the address is of an unknown kind or cannot be reached.
     """
     core = require("fsspec.core", "remote", f"{address}: reading it")
     try:
@@ -51,7 +51,7 @@ def open_file(name: str, block: int | None = None) -> Iterator[IO[bytes]]:
 
     Args:
         name: the path or address.
-        block: bytes that are fetched at once from an address; None: the file system's own.
+        block: bytes fetched at once from an address; None: the file system's default.
 
     Raises:
         OSError: it cannot be opened.
@@ -77,14 +77,14 @@ class RemotePhoto:
     name: str
 
     def read(self, size: int = -1) -> bytes:
-        """Fetch it. Raises PhotoError: it cannot be fetched."""
+        """Fetch the photo. Raises PhotoError if it cannot be fetched."""
         with fetching(self.name), open_file(self.name) as file:
             return file.read(MAX_BYTES + 1 if size < 0 else size)
 
 
 @contextmanager
 def fetching(name: str) -> Iterator[None]:
-    """Turn whatever a file system raises about `name` into a PhotoError."""
+    """Turn any error that a file system raises about `name` into a PhotoError."""
     try:
         yield
     except PhotoError:
@@ -98,7 +98,7 @@ def fetching(name: str) -> Iterator[None]:
 
 
 def photos_at(address: str, passed_over: Counter[str]) -> Iterator[ListedPhoto]:
-    """The photo, the photos below a folder, or those that match a pattern, at an address.
+    """The photos at an address, which may be a photo, a folder or a pattern.
 
     Raises:
         MissingExtraError, DataError: as `file_system`, or the folder cannot be listed.
@@ -138,9 +138,9 @@ def _listed(address: str, listing: Any) -> Iterator[Any]:
 
 
 def matching(address: str) -> list[tuple[str, str]]:
-    """(address, name for ids) of what a pattern matches; the address itself if it is none.
+    """(address, name in ids) of each file that an address stands for, which may be a pattern.
 
-    The name for ids is the path from the first folder that the pattern leaves open.
+    The name in ids is the path below the last folder before the first wildcard.
 
     Raises:
         MissingExtraError, DataError: as `file_system`, or nothing matches.

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 class Shard:
     """One of `count` disjoint parts of any set of photos.
 
-    Which part a photo is in depends on its id alone, so it stays there when photos are added.
+    A photo's part depends on its id alone, so it does not change when photos are added.
 
     Attributes:
         number: from 1 to `count`.
@@ -22,7 +22,7 @@ class Shard:
 
     @classmethod
     def parse(cls, text: str) -> Shard:
-        """From "3/8". Raises ValueError for anything else, such as "0/8"."""
+        """Parse text such as "3/8". Raises ValueError for anything else, such as "0/8"."""
         found = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
         if not found or not 1 <= int(found[1]) <= int(found[2]):
             raise ValueError(f"{text!r}: expected K/N with K from 1 to N, such as 3/8")
@@ -30,7 +30,7 @@ class Shard:
 
     def holds(self, id_: str) -> bool:
         """Whether the photo with this id is in this shard."""
-        from hashlib import blake2b  # most runs have no shards, and start more quickly without
+        from hashlib import blake2b  # imported late, as most runs have no shards
 
         digest = blake2b(id_.encode("utf-8", "surrogatepass"), digest_size=8).digest()
         return int.from_bytes(digest, "big") % self.count == self.number - 1

@@ -15,23 +15,23 @@ from seesay.data.sources.photo import ListedPhoto, unreadable
 from seesay.data.sources.remote import fetching, is_address, open_file
 from seesay.errors import DataError, PhotoError, first_line, require, shown
 
-NAMES_AT_ONCE = 1024  # rows of paths
-PHOTOS_AT_ONCE = 16  # rows of photos
-KEPT = 8  # groups of so many photos that stay in memory: threads ask for neighbouring rows in any order
-BUFFER = 2**20  # bytes of a column read at once; else a whole row group would be
+NAMES_AT_ONCE = 1024  # rows read at once if they hold paths
+PHOTOS_AT_ONCE = 16  # rows read at once if they hold photos
+KEPT = 8  # batches that stay in memory, as threads ask for neighbouring rows in any order
+BUFFER = 2**20  # bytes of a column that pyarrow reads at once, instead of a whole row group
 
 
 def photos_in_table(file: str, label: str, wanted: ManifestColumns) -> Iterator[ListedPhoto]:
     """The photos that a Parquet file lists by path, or holds as bytes.
 
     Args:
-        file: its path or address.
-        label: its name, in the ids of photos without an id column.
+        file: the table's path or address.
+        label: the table's name, for ids where there is no id column.
         wanted: the columns that the user named.
 
     Raises:
         MissingExtraError: pyarrow is not installed.
-        DataError: no column has photos.
+        DataError: no column holds photos.
     """
     require("pyarrow.parquet", "parquet", f"{file}: reading Parquet")
     try:
@@ -50,7 +50,7 @@ def photos_in_table(file: str, label: str, wanted: ManifestColumns) -> Iterator[
 
 
 def rows_in_table(file: str) -> int | None:
-    """The number of rows, None if the file cannot be read."""
+    """The number of rows, or None if the file cannot be read."""
     try:
         with _open(file) as table:
             return table.metadata.num_rows
@@ -110,10 +110,10 @@ class ParquetPhoto:
     """A photo whose bytes are in a Parquet file.
 
     Attributes:
-        name: for messages.
+        name: the photo's name in messages.
         table: the file's path or address.
-        column: of the bytes, or of an object with `bytes`.
-        group, row: the row group, and the row within it.
+        column: the column that holds bytes, or objects with a field `bytes`.
+        group, row: the row group, and the row in it.
     """
 
     name: str
@@ -123,7 +123,7 @@ class ParquetPhoto:
     row: int
 
     def read(self, size: int = -1) -> bytes:
-        """Its bytes. Raises PhotoError: the file cannot be read, or has no photo there."""
+        """The photo's bytes. Raises PhotoError if the file cannot be read or has no photo there."""
         with fetching(self.name):
             value = _reader(self.table, self.column, self.group).value(self.row)
         value = value.get("bytes") if isinstance(value, dict) else value
@@ -133,9 +133,9 @@ class ParquetPhoto:
 
 
 class _GroupReader:
-    """Reads the photos of one row group from front to back, and keeps the last few.
+    """Reads the photos of one row group from front to back, and keeps the last few batches.
 
-    Whoever asks for rows in about their order reads the group once.
+    If rows are requested in roughly ascending order, the group is read once.
     """
 
     def __init__(self, table: str, column: str, group: int) -> None:
@@ -147,11 +147,11 @@ class _GroupReader:
         self._file = ExitStack()
 
     def value(self, row: int) -> Any:
-        """What the column has in this row. Raises IndexError: the group ends before it."""
+        """The column's value in a row. Raises IndexError if the group has fewer rows."""
         wanted, place = divmod(row, PHOTOS_AT_ONCE)
         with self._lock:
             if wanted not in self._kept and wanted < self._next:
-                self._batches = None  # from the start again
+                self._batches = None  # read the group again from its start
             while wanted not in self._kept:
                 batch = next(self._opened(), None)
                 if batch is None:
@@ -173,7 +173,7 @@ class _GroupReader:
         return self._batches
 
     def close(self) -> None:
-        """Close the file; it is opened again when it is needed."""
+        """Close the file. The next `value` opens it again."""
         with self._lock:
             self._file.close()
             self._batches = None
@@ -184,7 +184,7 @@ _opening = threading.Lock()
 
 
 def _reader(table: str, column: str, group: int) -> _GroupReader:
-    """The reader of a row group. Two are kept, since threads are in neighbouring groups at most."""
+    """The reader of a row group. Two are kept, as threads read at most two groups at a time."""
     with _opening:
         key = (table, column, group)
         if key not in _readers:

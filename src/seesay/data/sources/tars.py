@@ -1,4 +1,4 @@
-"""Photos inside tars, as WebDataset has them: listed by their headers, read by offset, never unpacked."""
+"""Photos inside tars such as WebDataset's: listed by their headers and read in place."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class TarMember:
     """A photo inside an uncompressed tar.
 
     Attributes:
-        name: the tar's name and the member's, for messages.
+        name: the names of the tar and the member, for messages.
         tar: the tar's path or address.
-        start, size: where its bytes are.
+        start, size: the offset and the number of the photo's bytes in the tar.
     """
 
     name: str
@@ -34,7 +34,7 @@ class TarMember:
     size: int
 
     def read(self, size: int = -1) -> bytes:
-        """Its bytes. Raises PhotoError: the tar cannot be read, or ends too early."""
+        """The photo's bytes. Raises PhotoError if the tar cannot be read or ends too early."""
         with fetching(self.name), open_file(self.tar) as file:
             file.seek(self.start)
             data = file.read(self.size)
@@ -44,12 +44,12 @@ class TarMember:
 
 
 def photos_in_tar(tar: str, label: str, passed_over: Counter[str]) -> Iterator[ListedPhoto]:
-    """The photos of a tar, in its order; what is wrong with the tar or a member is one that cannot be read.
+    """The photos of a tar, in order; a damaged tar or member is listed as an unreadable photo.
 
     Args:
-        tar: its path or address.
-        label: its name in ids.
-        passed_over: counts pictures of kinds that are not read here.
+        tar: the tar's path or address.
+        label: the tar's name in ids.
+        passed_over: counts pictures in formats that are not read here.
     """
     if tar.lower().endswith(COMPRESSED):
         reason = "a compressed tar, whose photos cannot be read one by one: decompress it"
@@ -59,7 +59,7 @@ def photos_in_tar(tar: str, label: str, passed_over: Counter[str]) -> Iterator[L
     try:
         with fetching(tar), open_file(tar, SMALL_READ) as file, tarfile.open(fileobj=file, mode="r:") as members:
             while member := members.next():
-                members.members.clear()  # type: ignore[attr-defined]  # it would remember all of them
+                members.members.clear()  # type: ignore[attr-defined]  # tarfile would keep every header in memory
                 yield from _member(tar, label, member, names, passed_over)
     except PhotoError as error:
         what = error.reason.removeprefix("cannot be read (").removesuffix(")")
