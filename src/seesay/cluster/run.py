@@ -36,6 +36,7 @@ BLOCKS_OF_ACTOR = 40  # so many keep the actors busy to about the same end
 BATCH = 64  # photos of a call
 FEWEST_CPUS = 8  # logical ones of a local cluster: with fewer, resuming waits for a free one for ever
 OBJECT_STORE = 512 * 2**20  # bytes for a local cluster; photos do not go through it
+CLIENT = "ray://"  # how addresses of clients begin
 SECONDS = 2.0  # between looks at how far the job is
 
 
@@ -102,7 +103,7 @@ def caption_on_cluster(
         _begin(out, {**made_by, "attention": options.attention}, options.resume)
         if total := write_listing(photos, out / LISTING):
             with _connected(options) as actors, _reporting(out, total, report):
-                _run(out, total, actors, (load, results, options.attention), options)
+                _run_on_cluster(out, total, actors, (load, results, options.attention), options)
         shutil.rmtree(out / LISTING)
     return Counts(*rows_and_errors(out))
 
@@ -162,6 +163,24 @@ def _absolute(source: Any) -> Any:
     return source
 
 
+def _run_on_cluster(*arguments: Any) -> None:
+    """`_run` in this process; or, as Ray Data does not run in a client of Ray, in a task of the cluster."""
+    import ray
+
+    if not arguments[-1].address.startswith(CLIENT):
+        _run(*arguments)
+        return
+    try:
+        ray.get(ray.remote(num_cpus=1)(_run).remote(*arguments))
+    except Exception as error:  # of the task, or of the connection
+        cause = getattr(error, "cause", error)
+        raise cause if isinstance(cause, SeesayError) else _job_failed(error) from None
+
+
+def _job_failed(error: BaseException) -> SeesayError:
+    return SeesayError(f"the job failed ({first_line(error)}); --resume goes on with what was written")
+
+
 def _run(out: Path, total: int, actors: int, captioner: tuple[Any, ...], options: ClusterOptions) -> None:
     """Caption what is listed; `captioner` has the arguments of `BatchCaptioner`."""
     import ray.data
@@ -188,7 +207,7 @@ def _run(out: Path, total: int, actors: int, captioner: tuple[Any, ...], options
     try:
         captioned.write_parquet(str(out))
     except Exception as error:  # Ray's have no common class, and hundreds of lines
-        raise SeesayError(f"the job failed ({first_line(error)}); --resume goes on with what was written") from error
+        raise _job_failed(error) from error
 
 
 def _silence() -> None:
@@ -225,12 +244,13 @@ def _connected(options: ClusterOptions) -> Iterator[int]:
     try:
         if not local:
             cpus = int(ray.cluster_resources().get("CPU", 0))
-            if cpus < options.cores + 1:  # with none left for reading, the job waits for ever
+            apart = 2 if options.address.startswith(CLIENT) else 1  # to read, and for the driver
+            if cpus < options.cores + apart:  # with none left for reading, the job waits for ever
                 raise SeesayError(
-                    f"--cluster {options.address}: it has {cpus} CPUs; expected {options.cores + 1} or more, one to "
-                    f"read and {options.cores} for a captioner (--threads)"
+                    f"--cluster {options.address}: it has {cpus} CPUs; expected {options.cores + apart} or more, "
+                    f"{apart} to read and {options.cores} for a captioner (--threads)"
                 )
-            actors = options.actors or (cpus - 1) // options.cores
+            actors = options.actors or (cpus - apart) // options.cores
         yield actors
     finally:
         ray.shutdown()
