@@ -10,6 +10,7 @@ import sys
 import tarfile
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,9 @@ import yaml
 from conftest import Cli, write_photo
 
 from seesay.cli.caption import CaptionOptions
+from seesay.cluster import run
 from seesay.cluster.captioner import BatchCaptioner
-from seesay.cluster.run import Counts, rows_of_block, write_listing
+from seesay.cluster.run import ClusterOptions, Counts, rows_of_block, write_listing
 from seesay.data.images import open_photo
 from seesay.data.sources import Sources, opened_at, places
 from seesay.errors import SeesayError
@@ -95,6 +97,25 @@ def test_a_photo_that_only_this_process_can_open_is_refused(tmp_path: Path) -> N
 
     with pytest.raises(SeesayError, match="--cluster: -: only this process can open it"):
         write_listing(Sources(["-"], {"-": Pipe()}), tmp_path / "listing")
+
+
+def test_where_this_process_is_a_client_the_job_is_a_task_of_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    class TaskError(Exception):
+        cause = SeesayError("the job failed (OSError: disk)")
+
+    def task(*_: Any) -> None:
+        raise TaskError("hundreds of lines")
+
+    remote = SimpleNamespace(remote=lambda *arguments: arguments)
+    ray = SimpleNamespace(remote=lambda **_: lambda _run: remote, get=task)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    options = [ClusterOptions(address) for address in ("ray://head:10001", "auto")]
+    with pytest.raises(SeesayError, match=r"the job failed \(OSError: disk\)"):
+        run.run_on_cluster(Path("out"), 1, 1, (), options[0])
+    here: list[Any] = []
+    monkeypatch.setattr(run, "run_here", lambda *arguments: here.append(arguments))
+    run.run_on_cluster(Path("out"), 1, 1, (), options[1])
+    assert here == [(Path("out"), 1, 1, (), options[1])]
 
 
 def test_blocks_keep_all_actors_busy() -> None:

@@ -103,7 +103,7 @@ def caption_on_cluster(
         _begin(out, {**made_by, "attention": options.attention}, options.resume)
         if total := write_listing(photos, out / LISTING):
             with _connected(options) as actors, _reporting(out, total, report):
-                _run_on_cluster(out, total, actors, (load, results, options.attention), options)
+                run_on_cluster(out, total, actors, (load, results, options.attention), options)
         shutil.rmtree(out / LISTING)
     return Counts(*rows_and_errors(out))
 
@@ -163,15 +163,15 @@ def _absolute(source: Any) -> Any:
     return source
 
 
-def _run_on_cluster(*arguments: Any) -> None:
-    """`_run` in this process; or, as Ray Data does not run in a client of Ray, in a task of the cluster."""
+def run_on_cluster(*arguments: Any) -> None:
+    """`run_here`; or, as Ray Data does not run in a client of Ray, in a task of the cluster."""
     import ray
 
     if not arguments[-1].address.startswith(CLIENT):
-        _run(*arguments)
+        run_here(*arguments)
         return
     try:
-        ray.get(ray.remote(num_cpus=1)(_run).remote(*arguments))
+        ray.get(ray.remote(num_cpus=1)(run_here).remote(*arguments))
     except Exception as error:  # of the task, or of the connection
         cause = getattr(error, "cause", error)
         raise cause if isinstance(cause, SeesayError) else _job_failed(error) from None
@@ -181,8 +181,19 @@ def _job_failed(error: BaseException) -> SeesayError:
     return SeesayError(f"the job failed ({first_line(error)}); --resume goes on with what was written")
 
 
-def _run(out: Path, total: int, actors: int, captioner: tuple[Any, ...], options: ClusterOptions) -> None:
-    """Caption what is listed; `captioner` has the arguments of `BatchCaptioner`."""
+def run_here(out: Path, total: int, actors: int, captioner: tuple[Any, ...], options: ClusterOptions) -> None:
+    """Caption what is listed, with this process as the driver.
+
+    Args:
+        out: the folder with the listing, for Parquet files.
+        total: number of photos.
+        actors: how many at most.
+        captioner: the arguments of `BatchCaptioner`.
+        options: see `ClusterOptions`.
+
+    Raises:
+        SeesayError: the job failed.
+    """
     import ray.data
     from ray.data.checkpoint import CheckpointConfig
 
