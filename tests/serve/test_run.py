@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from conftest import Cli
@@ -62,6 +63,22 @@ def test_a_server_from_start_to_end(tiny_bundle: Path, how: signal.Signals) -> N
     assert server.returncode == 0
     entries = [json.loads(line) for line in log.splitlines()]
     assert entries[-1]["path"] == "/v1/captions" and entries[-1]["status"] == 200
+
+
+def test_a_second_interrupt_stops_it_at_once(tiny_bundle: Path) -> None:
+    """The first one waits for a body that does not come."""
+    with process("--model", tiny_bundle) as (server, url):
+        wait_until_up(url)
+        with socket.create_connection(("127.0.0.1", urlsplit(url).port)) as slow:
+            slow.sendall(b"POST /v1/captions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n")
+            slow.sendall(b"Content-Length: 1000\r\n\r\n{")
+            time.sleep(0.3)
+            server.send_signal(signal.SIGINT)
+            with pytest.raises(subprocess.TimeoutExpired):
+                server.wait(1)
+            server.send_signal(signal.SIGINT)
+            _, log = server.communicate(timeout=30)
+    assert server.returncode == 130 and "Traceback" not in log
 
 
 def test_the_token_comes_from_the_environment_and_is_not_logged(tiny_bundle: Path) -> None:

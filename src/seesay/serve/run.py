@@ -6,6 +6,7 @@ import asyncio
 import errno
 import ipaddress
 import json
+import os
 import signal
 import socket
 import sys
@@ -14,6 +15,7 @@ import webbrowser
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import FrameType
 from typing import Any
 
 import h11
@@ -132,6 +134,15 @@ class ImpatientProtocol(H11Protocol):
             self.transport.close()
 
 
+class Server(uvicorn.Server):
+    """uvicorn's server, which a second Ctrl-C ends at once and quietly."""
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        if self.should_exit and sig == signal.SIGINT:  # worker threads cannot be interrupted
+            os._exit(128 + signal.SIGINT)
+        super().handle_exit(sig, frame)
+
+
 def serve(
     model: CaptionModel,
     settings: Settings,
@@ -176,7 +187,7 @@ def serve(
             joined = f"{private}{'&' if '#' in private else '#'}{browser}".rstrip("#")
             threading.Timer(0.5, webbrowser.open, (joined,)).start()
         with _quiet_end():
-            uvicorn.Server(config).run(sockets=[listener])
+            Server(config).run(sockets=[listener])
 
 
 def address_of(place: Place, port: int) -> str:
