@@ -6,7 +6,6 @@ import asyncio
 import errno
 import ipaddress
 import json
-import os
 import signal
 import socket
 import sys
@@ -139,7 +138,8 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         if self.should_exit and sig == signal.SIGINT:  # worker threads cannot be interrupted
-            os._exit(128 + signal.SIGINT)
+            signal.signal(sig, signal.SIG_DFL)
+            signal.raise_signal(sig)
         super().handle_exit(sig, frame)
 
 
