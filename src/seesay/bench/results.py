@@ -14,13 +14,13 @@ class Report:
     """The results of one benchmark.
 
     Attributes:
-        date: of its start, ISO 8601.
+        date: the start of the benchmark, ISO 8601.
         model: the bundle's name.
         precision: of encoder and decoder, and the device, in words.
-        machine: from `seesay.bench.machine.machine`.
-        options: of the benchmark.
-        seconds: its duration.
-        figures: in the order of measurement.
+        machine: the machine, from `seesay.bench.machine.machine`.
+        options: the options of the benchmark.
+        seconds: the duration of the benchmark.
+        figures: the figures, in the order of measurement.
         left_out: {part: the reason why it was not measured}.
     """
 

@@ -39,7 +39,7 @@ class Options:
     Attributes:
         model: a bundle's folder, a packaged model's name, or None for the packaged default.
         photos: number of photos to caption.
-        repeats: of each measurement; the median counts.
+        repeats: how often each figure is measured; the median counts.
         images: number of captions to score.
         only: some of `PARTS`; empty: all of them except "linear", which takes minutes.
         linear: whether to measure "linear" too.
@@ -60,7 +60,7 @@ def run_bench(options: Options, console: Console) -> Report:
     """Measure the parts that the options select.
 
     Args:
-        options: what to measure.
+        options: the options.
         console: for progress.
 
     Raises:

@@ -18,7 +18,7 @@ class Figure:
     Attributes:
         key: name in JSON, "part.name"; it never changes.
         what: description in a few words.
-        unit: of `value`, `low`, `high` and `limit`; "" for a share.
+        unit: the unit of `value`, `low`, `high` and `limit`; "" for a share.
         value: the median of the repeats (the mean for shares that sum to 1).
         low, high: the lowest and highest repeat.
         repeats: number of repeats.
@@ -39,7 +39,7 @@ class Figure:
     ratio: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON, without the key."""
+        """A dict for JSON, without the key."""
         return {name: value for name, value in asdict(self).items() if name != "key"}
 
 

@@ -31,7 +31,7 @@ def model_card(recipe: Recipe, scores: Scores, notes: str = "") -> str:
     """The model card as Markdown: architecture, training and scores.
 
     Args:
-        recipe: of the run.
+        recipe: the recipe of the run.
         scores: name of a split -> `seesay.metrics.Scores.to_dict()`; with `examples`
             (`Evaluation.examples()`: id, caption, cider) beside it the card shows them.
         notes: further sections, such as known failures.

@@ -31,10 +31,10 @@ class Fields:
     Args:
         path: the file, in a bundle's folder.
         values: the fields of an object inside the file; None reads the file.
-        prefix: of field names in messages.
+        prefix: text before field names in messages.
 
     Attributes:
-        values: all of them.
+        values: all fields.
     """
 
     def __init__(self, path: Path, values: dict[str, Any] | None = None, prefix: str = "") -> None:

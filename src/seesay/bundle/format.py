@@ -69,7 +69,7 @@ class Bundle:
     """An opened bundle, without its weights: ONNX Runtime or torch reads them from `folder`.
 
     Attributes:
-        folder: of the bundle.
+        folder: the bundle's folder.
         tokenizer: text <-> ids.
         transform: photo -> encoder input.
         search: default search options.
@@ -226,7 +226,7 @@ def write_manifest(folder: Path, grid: tuple[int, int], attention: str = "soft")
     """Write the manifest of a folder with all of `FILES` and any of `OPTIONAL`.
 
     Args:
-        folder: of the bundle.
+        folder: the bundle's folder.
         grid: (rows, cols) of the regions.
         attention: "soft" or "hard".
     """

@@ -65,7 +65,7 @@ class GraphFile(NamedTuple):
     """What a graph declares.
 
     Attributes:
-        inputs, outputs: by name, in order.
+        inputs, outputs: name -> port, in the graph's order.
         weights: names of the files with external weights.
         has_nan: whether a float32 weight inside the graph is NaN.
     """

@@ -32,7 +32,7 @@ def read_search(path: Path, vocab_size: int) -> BeamOptions:
 
     Args:
         path: the file.
-        vocab_size: of the bundle's vocabulary; `may_repeat` has ids of it.
+        vocab_size: the size of the bundle's vocabulary, which limits the ids in `may_repeat`.
 
     Raises:
         BundleError: a newer version, an unknown field, or a value of the wrong type or out of

@@ -138,7 +138,7 @@ def known_values(values: Mapping[str, Any], problems: list[str]) -> dict[str, An
     Known keys are converted, missing ones get their defaults, and unknown ones are kept.
 
     Args:
-        values: of the recipe.
+        values: the recipe's values.
         problems: one line is appended for each known key whose value is wrong.
     """
     recipe = from_mapping(Recipe, values, problems, unknown_pass=True).to_dict()

@@ -22,7 +22,7 @@ class Variant(NamedTuple):
         box: the crop: (left, top, right, bottom) in pixels.
         size: (width, height) of the whole photo in pixels.
         mirrored: whether the crop is mirrored.
-        factors: of brightness, contrast and saturation.
+        factors: factors of brightness, contrast and saturation.
     """
 
     box: tuple[int, int, int, int]

@@ -18,12 +18,12 @@ class CaptionFigures:
     """Lengths and vocabulary of captions, split into words as for training.
 
     Attributes:
-        captions: their number.
+        captions: the number of captions.
         mean, shortest, longest: words per caption.
         most: 99 % of the captions have at most this many words.
         words: the number of different words.
         rare: how many of these occur fewer than `RARE` times.
-        rare_share: their share of all words of the text, 0 to 1.
+        rare_share: the share of these words in the text, 0 to 1.
     """
 
     captions: int

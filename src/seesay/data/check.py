@@ -34,11 +34,11 @@ class CheckReport:
 
     Attributes:
         layout: the layout's name.
-        photos, captions: their numbers, unreadable photos included.
+        photos, captions: numbers of photos and captions, unreadable photos included.
         splits: (photos, captions) of each split that occurs.
         problems: errors first, then repaired rows, then notes.
         unreadable: the number of photos that cannot be opened; None if photos were not opened.
-        figures: of the training captions, or of all captions if there is no training split.
+        figures: figures of the training captions, or of all captions without a training split.
         files: the caption files that were read.
     """
 

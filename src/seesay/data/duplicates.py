@@ -40,7 +40,7 @@ def copies_across_splits(records: Sequence[CaptionRecord], hashes: Sequence[np.n
 
     Args:
         records: all photos.
-        hashes: of each, from `photo_hash`.
+        hashes: the hash of each photo, from `photo_hash`.
     """
     by_split = {split: [i for i, record in enumerate(records) if record.split == split] for split in SPLITS}
     held_out = [*by_split["dev"], *by_split["test"]]

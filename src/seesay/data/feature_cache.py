@@ -148,7 +148,7 @@ class FeatureCache:
             batch_size: photos per call of `encode`.
             begin: called with the number of photos to encode, unless there are none; returns a
                 function that is called with the number of photos in each batch after it is done.
-            digests: of the photos, if they are known already.
+            digests: the photos' digests, if they are known already.
 
         Raises:
             DataError: the disk is full or not writable, or the encoder gives numbers that are not

@@ -22,7 +22,7 @@ def hide(photo: Image.Image, regions: np.ndarray, fill: str, seed: int = 0) -> I
         photo: RGB.
         regions: (rows, cols) bool, True where it is hidden.
         fill: one of `FILLS`.
-        seed: of the noise of "road".
+        seed: the seed of the noise of "road".
     """
     pixels = np.asarray(photo, dtype=np.float32)
     mask = Image.fromarray(regions.astype(np.uint8) * 255).resize(photo.size, Image.Resampling.NEAREST)

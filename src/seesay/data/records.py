@@ -83,7 +83,7 @@ class Dataset:
     Attributes:
         layout: the layout's name, one of `seesay.data.readers.LAYOUTS`, joined by "+" for several.
         records: photos with captions, ids unique.
-        problems: in the order found.
+        problems: the problems, in the order in which they were found.
         files: names of the caption files that were read.
         packed: files that hold some of the photos; `seesay.data.readers.unpack_photos` writes those
             to their paths.

@@ -25,7 +25,7 @@ def assign_splits(
     """Assign a split to every record.
 
     Args:
-        records: with the split that their layout gives, or "".
+        records: records with the split that their layout gives, or "".
         spec: "auto" (as the data says, else fractions), "karpathy", a folder with train.txt,
             dev.txt or val.txt, test.txt, a JSON file as Karpathy's or with ids by split, or
             fractions as a mapping or as "0.8/0.1/0.1" (train, dev, test).

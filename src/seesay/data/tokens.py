@@ -79,7 +79,7 @@ class CaptionTokenizer:
         """Build a vocabulary from captions.
 
         Args:
-            captions: of the training split only; their order does not matter.
+            captions: captions of the training split only; their order does not matter.
             min_count: how often a word must occur (kind "word").
             kind: "word", the most frequent first; or "bpe": byte-pair encoding
                 (https://arxiv.org/abs/1508.07909) within words: all characters of the captions,

@@ -70,8 +70,8 @@ def word_vectors(
             word2vec trained on `captions`.
         size: dimensions of vectors that are trained here; None: `TRAINED_SIZE`.
         tokenizer: the vocabulary.
-        captions: of the training split, in a fixed order.
-        seed: of the noise and the training.
+        captions: captions of the training split, in a fixed order.
+        seed: the seed of the noise and the training.
 
     Raises:
         DataError: the file does not exist, has another format, or contains none of the words.

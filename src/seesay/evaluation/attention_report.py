@@ -103,7 +103,7 @@ def evaluate_attention(
     Args:
         model: the model that captioned.
         records: photos with their `objects` (`seesay.data.boxes.read_boxes`).
-        captions: of these photos, by record id.
+        captions: record id -> caption of each photo.
         photos: the number of random photos for measurements that hide parts; localisation uses all
             photos.
         seed: of that draw and of random areas.

@@ -31,7 +31,7 @@ class Evaluation:
         scores: scores of the captions.
         statistics: length and variety of the captions.
         attention: statistics of the maps.
-        captions: by record id.
+        captions: record id -> caption.
         failures: photos that could not be read and are not scored.
         about: model, beam, precision, version and counts.
         pointing: pointing accuracy; None if the data has no boxes of shapes.
@@ -57,8 +57,8 @@ class Evaluation:
         """Unselected photos: `id`, `caption` and `cider` of a random draw, the best first.
 
         Args:
-            photos: their number, or all if there are fewer.
-            seed: of the draw, which depends only on the ids.
+            photos: the number of photos, at most; all if there are fewer.
+            seed: the seed of the draw, which otherwise depends only on the ids.
         """
         names = Random(seed).sample(sorted(self.captions), min(photos, len(self.captions)))
         per_photo = self.per_photo

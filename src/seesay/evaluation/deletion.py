@@ -22,7 +22,7 @@ class Sentence:
     """A sentence about one photo, some words of which name things.
 
     Attributes:
-        photo: its name.
+        photo: the photo's name.
         picture: the upright photo.
         text: the sentence.
         words: the words that name things, with their positions, maps and log-probabilities.
@@ -39,8 +39,8 @@ class Fall:
     """How much less likely words become, in natural log-probability.
 
     Attributes:
-        fill: what hides: "mean", "blur" or "road".
-        share: of the photo's area that is hidden (deletion) or alone is shown (insertion).
+        fill: how the area is hidden: "mean", "blur" or "road".
+        share: share of the photo's area that is hidden (deletion) or shown (insertion).
         falls: for each of `AREAS` the mean fall.
         gaps: for each area except `top`, the mean difference of a word's fall for `top` and for the
             area.
@@ -65,11 +65,11 @@ def deletion(
 
     Args:
         model: scores the sentences.
-        sentences: with their maps.
+        sentences: sentences with the maps of their words.
         insert: hide everything except the part. A part that shows what the word depends on makes
             the word fall less, so good attention has gaps below 0.
         fills, shares: how to hide, and how much of the photo.
-        seed: of the random areas and of noise.
+        seed: the seed of the random areas and of the noise.
         advance: called after each sentence.
 
     Returns:

@@ -30,8 +30,8 @@ def mentioned_words(caption: Caption, record: CaptionRecord, number: int) -> tup
 
     Args:
         caption: the record's caption `number`, scored by a model.
-        record: with its objects.
-        number: of the caption.
+        record: the photo's record, with its objects.
+        number: the number of the caption.
     """
     # A displayed word may be two of `split_words` ("dog's").
     display_index = [i for i, word in enumerate(caption.words) for _ in split_words(word.text)]

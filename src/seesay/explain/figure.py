@@ -26,7 +26,7 @@ def draw_figure(image: Image.Image, caption: Caption, columns: int | None = None
 
     Args:
         image: the upright photo, any mode and size.
-        caption: its caption; the tile of each word also has its probability.
+        caption: the photo's caption; the tile of each word also has its probability.
         columns: tiles in a row; None: 4, 5 or 6, whichever leaves the fewest gaps.
 
     Returns:

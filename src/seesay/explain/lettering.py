@@ -124,7 +124,7 @@ def write_text(
         canvas: is drawn on.
         xy: the position of the anchor in pixels.
         text: replaced as by `drawable`.
-        size: of the font, in pixels.
+        size: the size of the font in pixels.
         ink: RGB.
         anchor: Pillow's, such as "la" for the upper left corner.
     """

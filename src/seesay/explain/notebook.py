@@ -34,7 +34,7 @@ def display(image: Image.Image, caption: Caption) -> NotebookDisplay:
 
     Args:
         image: the upright photo, any mode and size.
-        caption: its caption; hovering over a word shows its attention.
+        caption: the photo's caption; hovering over a word shows its attention.
     """
     return NotebookDisplay(render_fragment(item_html(image, caption)), caption.text)
 

@@ -107,7 +107,7 @@ def draw_boxes(image: Image.Image, boxes: Iterable[Box]) -> Image.Image:
 
     Args:
         image: any mode and size.
-        boxes: in fractions of the photo's width and height.
+        boxes: boxes in fractions of the photo's width and height.
 
     Returns:
         a new RGB image of the same size.

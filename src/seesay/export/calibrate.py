@@ -27,7 +27,7 @@ def encoder_ranges(encoder: onnx.ModelProto, tensors: Iterable[str], images: np.
     """Ranges of tensors in the encoder's graph.
 
     Args:
-        encoder: from `seesay.export.onnx_module.export_graph`, its weights inside.
+        encoder: a graph from `seesay.export.onnx_module.export_graph`, with its weights.
         tensors: names of tensors of the graph, or of its input.
         images: (N, 3, size, size) float32, preprocessed.
     """
@@ -67,7 +67,7 @@ class Observer:
     """Runs a graph and returns its inputs, its outputs and any other tensors by name.
 
     Args:
-        model: its weights inside.
+        model: a graph with its weights.
         tensors: the other tensors.
         optimise: whether ONNX Runtime may fuse operations. If not, quantisation is simulated in
             float32, with the same result on every CPU.

@@ -52,8 +52,8 @@ def quantise_decoder(decoder: onnx.ModelProto, ranges: Mapping[str, Range]) -> o
     The biases that are added to the products are fused into them.
 
     Args:
-        decoder: from `seesay.export.onnx_module.export_graph`, its weights inside.
-        ranges: of all `matmul_inputs`.
+        decoder: a graph from `seesay.export.onnx_module.export_graph`, with its weights.
+        ranges: the ranges of all `matmul_inputs`.
     """
     model = copy.deepcopy(decoder)
     graph = model.graph
@@ -123,8 +123,8 @@ def quantise_encoder(
     QuantizeLinear.
 
     Args:
-        encoder: from `seesay.export.onnx_module.export_graph`, its weights inside.
-        ranges: of all `conv_inputs`.
+        encoder: a graph from `seesay.export.onnx_module.export_graph`, with its weights.
+        ranges: the ranges of all `conv_inputs`.
         means: (C,) channel means of the same activations.
     """
     model = copy.deepcopy(encoder)

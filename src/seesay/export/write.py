@@ -35,7 +35,7 @@ def write_bundle(
         folder: replaced if it exists.
         recipe: how the model was trained.
         captioner: on any device; not changed.
-        tokenizer: its vocabulary.
+        tokenizer: the model's vocabulary.
         search: the default search options of the bundle.
         score: computes scores.json from the model exactly as it is written (half precision).
     """

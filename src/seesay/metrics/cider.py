@@ -145,7 +145,7 @@ def _group(entries: Entries, captions: np.ndarray) -> _Groups:
     """Group the entries of all captions of some images.
 
     Args:
-        entries: of the captions, image after image.
+        entries: the entries of the captions, image after image.
         captions: (M,) number of captions of each image.
     """
     image = np.repeat(np.arange(len(captions)), captions)

@@ -23,12 +23,12 @@ class NamedWord:
     """A word that names a thing with a box.
 
     Attributes:
-        photo: its name.
+        photo: the photo's name.
         noun: the noun in the singular.
         attention: (rows, cols) weights of the step that wrote the word, summing to 1.
-        boxes: of the thing, in fractions of the photo's width and height.
+        boxes: the boxes of the thing, in fractions of the photo's width and height.
         position: the word's index in its sentence.
-        logprob: its natural log-probability.
+        logprob: the word's natural log-probability.
     """
 
     photo: str
@@ -115,7 +115,7 @@ def localisation(words: Sequence[NamedWord]) -> dict[str, dict[str, MapScores]]:
     """Scores of attention and five baselines, for all words and by the size of their boxes.
 
     Args:
-        words: of any number of photos, in the order of the sentences.
+        words: words of any number of photos, in the order of the sentences.
 
     Returns:
         "all", "small", "medium", "large" -> kind of map -> scores. The kinds: `attention`;

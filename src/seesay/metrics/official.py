@@ -88,6 +88,6 @@ def _check_ids(hypotheses: Hypotheses, references: TextReferences) -> None:
 
 
 def _few(ids: set[str], what: str) -> str:
-    """'3 images without a hypothesis (a, b, c, ...)', or '' for none."""
+    """Such as '3 images without a hypothesis (a, b, c, ...)', or '' for none."""
     shown = sorted(map(str, ids))[:3] + ["..."] * (len(ids) > 3)
     return f"{len(ids)} {what} ({', '.join(shown)})" if ids else ""

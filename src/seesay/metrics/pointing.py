@@ -67,7 +67,7 @@ def pointing_accuracy(
     to it.
 
     Args:
-        captions: by record id, words with (rows, cols) attention.
+        captions: record id -> words with (rows, cols) attention.
         grounding: the objects of each picture by record id. Their colours and shapes are the words
             that are searched for, so it should cover the whole data set.
         at_least: pictures with fewer objects are left out, because pointing is easy in them.

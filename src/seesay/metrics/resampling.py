@@ -88,7 +88,7 @@ class Figure:
     """A score, or the difference of two scores.
 
     Attributes:
-        value: of all images, each counted once.
+        value: the score of all images, each counted once.
         low, high: the interval that contains 95 % of the resamples.
         p: for a difference, twice the share of resamples with the other sign (a two-sided paired
             bootstrap test, Koehn 2004); None for a score.
@@ -104,8 +104,8 @@ def resampled(scores: Mapping[str, PerImage], seed: int = 0, draws: int = DRAWS)
     """Corpus scores of several models on the same resamples of the images.
 
     Args:
-        scores: by model, for the same images in the same order.
-        seed: of the draws.
+        scores: each model's statistics, of the same images in the same order.
+        seed: the seed of the draws.
         draws: resamples of B images with replacement.
 
     Returns:

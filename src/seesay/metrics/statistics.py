@@ -189,7 +189,7 @@ def bootstrap_interval(per_image: np.ndarray, seed: int, draws: int = 1000, leve
 
     Args:
         per_image: (B,) scores.
-        seed: of the draws; the same seed gives the same interval.
+        seed: the seed of the draws; the same seed gives the same interval.
         draws: resamples of B images with replacement.
         level: share of the resampled means inside the interval, above 0, below 1.
 
@@ -218,7 +218,7 @@ def ratio_interval(
     Whole groups are resampled.
 
     Args:
-        sums: of the values of each group.
+        sums: the sum of the values of each group.
         counts: the number of values of each group, above 0.
         seed, draws, level: as for `bootstrap_interval`.
 

@@ -34,7 +34,7 @@ def build_decoder(recipe: Recipe, encoder: Encoder, vocab_size: int, table: np.n
     """The recipe's decoder with random weights.
 
     Args:
-        recipe: its sections embedding, attention and decoder, and `encoder.self_attention`.
+        recipe: the sections embedding, attention and decoder and `encoder.self_attention` are used.
         encoder: gives the size of the regions and the grid.
         vocab_size: V.
         table: (V, m) initial word vectors; None for random ones.

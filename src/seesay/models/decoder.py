@@ -63,7 +63,7 @@ class Decoder(nn.Module):
         State: the class of the decoder's state, a tuple that is constructed as `State(*tensors)`.
             The fields (or indices) of memory and state name the inputs and outputs of the exported
             graphs.
-        embedding: of the words that are read and predicted.
+        embedding: the vectors of the words that are read and predicted.
         regions: projects the encoder's regions.
         region_weights: the softmax of the attention that is shown; its output is (B, K, N, P) or
             (B, N, K, P) for N heads.
@@ -100,7 +100,7 @@ class Decoder(nn.Module):
         Args:
             tokens: (B, K) ids of the previous tokens.
             state: a `State` whose parts are (B, K, ...).
-            memory: of the B photos, without K.
+            memory: the memory of the B photos, without K.
         """
 
     @abstractmethod
@@ -110,7 +110,7 @@ class Decoder(nn.Module):
         Args:
             tokens: (B, K, L) ids, start token first; each photo's captions, the longest first.
             lengths: (B, K) real tokens of each caption; the rest is padding.
-            memory: of the B photos.
+            memory: the memory of the B photos.
 
         Returns:
             Hidden states and attention weights; those of padding are undefined.

@@ -78,7 +78,7 @@ def module_chain(encoder: Encoder) -> list[nn.Module]:
     the result is the encoder's feature map.
 
     Args:
-        encoder: in eval mode.
+        encoder: the encoder, in eval mode.
     """
     outputs = encoder.example_images()
     expected = encoder(outputs).regions

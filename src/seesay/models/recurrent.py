@@ -55,7 +55,7 @@ class RecurrentDecoder(Decoder):
     region: the likeliest one or, for the photos that `forward` is told in training, a sampled one.
 
     Args:
-        embedding: of the words, width M.
+        embedding: the word vectors, of width M.
         region_size: D, features of a region.
         grid: (rows, cols) of the regions.
         size: H, the width of the cells (`decoder.size`).
@@ -121,8 +121,8 @@ class RecurrentDecoder(Decoder):
 
         Args:
             words_in: (B, K, ...) the words, projected by `word_in`.
-            state: its parts (B, K, layers * H).
-            memory: of the B photos.
+            state: the state, whose parts are (B, K, layers * H).
+            memory: the memory of the B photos.
             sampled: see `forward`.
         """
 
@@ -155,7 +155,7 @@ class RecurrentDecoder(Decoder):
             tokens: (B, K, L) ids, start token first; fastest if the longest photos and captions
                 come first.
             lengths: (B, K) real tokens of each caption; results at padding are undefined.
-            memory: of the B photos.
+            memory: the memory of the B photos.
             sampled: for hard attention in training: (B,) bool, True for photos whose regions are
                 sampled; the context of the others is the expectation. None: as in `step`.
         """

@@ -20,7 +20,7 @@ class Regions(nn.Module):
         region_size: D.
         size: H.
         grid: (rows, cols), rows * cols = P; self-attention encodes the positions of the regions.
-        layers: of self-attention (`encoder.self_attention`).
+        layers: number of self-attention layers (`encoder.self_attention`).
         dropout: on the values, and in the layers, but there at most 0.1.
     """
 

@@ -14,9 +14,9 @@ class Stage(NamedTuple):
     """A stage of a timm model, whose feature map can be read as the grid.
 
     Attributes:
-        number: from 0.
+        number: the stage's number, from 0.
         module: the last module of the stage, as timm's `feature_info` names it.
-        rows, cols, depth: of its feature map.
+        rows, cols, depth: the size of the stage's feature map.
     """
 
     number: int

@@ -32,7 +32,7 @@ class LayeredMemory(NamedTuple):
     """Keys and values of the regions, in a tensor for each layer, so that a step need not slice.
 
     Attributes:
-        values, keys: of each layer (B, heads, P, H / heads).
+        values, keys: each layer's values and keys, (B, heads, P, H / heads).
     """
 
     values: tuple[Tensor, ...]
@@ -112,12 +112,12 @@ class TransformerDecoder(Decoder):
     The attention that is shown is the last layer's cross-attention, averaged over its heads.
 
     Args:
-        embedding: of the words, width M.
+        embedding: the word vectors, of width M.
         region_size: D, features of a region.
         grid: (rows, cols) of the regions.
         size: H, the width of every layer (`decoder.size`).
         layers: N (`decoder.layers`).
-        heads: of every attention (`attention.heads`).
+        heads: number of heads of every attention (`attention.heads`).
         self_attention: layers of self-attention among the regions (`encoder.self_attention`).
         dropout: on values, words, each part of a layer and the output.
     """
@@ -178,7 +178,7 @@ class TransformerDecoder(Decoder):
         Args:
             tokens: (B, K, L) ids, start token first.
             lengths: (B, K) real tokens of each caption; results at padding are undefined.
-            memory: of the B photos.
+            memory: the memory of the B photos.
         """
         row = PackedRow.of(tokens, lengths)
         # (L, H)

@@ -30,7 +30,7 @@ class SampleOptions(Rules):
             distribution.
         top_p: after the temperature, only the likeliest tokens that together have this probability
             are drawn (nucleus sampling, https://arxiv.org/abs/1904.09751); 1 allows all.
-        seed: of the noise, which the caller of `sample` makes.
+        seed: the seed of the noise, which the caller of `sample` makes.
     """
 
     n: int = 5

@@ -34,8 +34,8 @@ def generate(decoder: Decoder, memory: Any, options: BeamOptions) -> list[list[H
     """The best sentence of each photo, as a list of one hypothesis.
 
     Args:
-        decoder: in eval mode, unless dropout is wanted.
-        memory: of B photos, from `prepare`.
+        decoder: the decoder, in eval mode unless dropout is wanted.
+        memory: the memory of B photos, from `prepare`.
         options: for beam search.
     """
     return beam_search(step_model(decoder, memory), options, number=1)
@@ -49,8 +49,8 @@ def sample_sentences(decoder: Decoder, memory: Any, options: SampleOptions) -> S
     without inference mode, so a later `decoder.forward` over these sentences can have a gradient.
 
     Args:
-        decoder: in eval mode, unless dropout is wanted.
-        memory: of B photos, from `prepare`.
+        decoder: the decoder, in eval mode unless dropout is wanted.
+        memory: the memory of B photos, from `prepare`.
         options: the number of sentences per photo, and how they are sampled.
     """
     model = step_model(decoder, memory)
@@ -69,8 +69,8 @@ def beam_sentences(decoder: Decoder, memory: Any, options: BeamOptions) -> Sente
     search finds fewer than `options.beam` sentences, the shortest one is repeated.
 
     Args:
-        decoder: in eval mode, unless dropout is wanted.
-        memory: of B photos, from `prepare`.
+        decoder: the decoder, in eval mode unless dropout is wanted.
+        memory: the memory of B photos, from `prepare`.
         options: for beam search; its width is K.
     """
     model = step_model(decoder, memory)
@@ -94,8 +94,8 @@ def step_model(decoder: Decoder, memory: Any) -> StepModel:
     """Adapt a torch decoder to the interface of the searches.
 
     Args:
-        decoder: its `step` is called as it is, in its current mode.
-        memory: of B photos, from `prepare`.
+        decoder: its `step` is called in the decoder's current mode.
+        memory: the memory of B photos, from `prepare`.
     """
 
     def step(tokens: Tensor, state: tuple[Tensor, ...], memory: tuple[Any, ...]) -> tuple[Tensor, Any, Tensor]:

@@ -13,9 +13,9 @@ def learning_rate(recipe: Recipe, step: int, steps: int, encoder: bool = False) 
     The warm-up takes the share `train.warmup` of the steps.
 
     Args:
-        recipe: with the peak rates, `train.lr` and, for the encoder, `encoder.lr`.
-        step: from 0.
-        steps: of the whole run.
+        recipe: its `train.lr`, and `encoder.lr` for the encoder, are the peak rates.
+        step: the step's number, from 0.
+        steps: the number of steps of the whole run.
         encoder: whether the encoder's rate is wanted.
     """
     peak = recipe.encoder.lr if encoder else recipe.train.lr

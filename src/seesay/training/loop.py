@@ -66,7 +66,7 @@ class Trainer:
         run: the folder for checkpoints and figures.
         fabric: devices and precision, launched.
         objective: a module that maps (batch, share of the run that is done) to a loss.
-        batches: of the training split.
+        batches: the batches of the training split.
         validate: scores dev captions with the current weights; returns (figures, lines to print).
         console: for progress and figures.
     """

@@ -45,7 +45,7 @@ class Plan:
         photos, captions, dev: photos and captions of the training split; photos of the dev split.
         batch: photos in a step, over all processes.
         processes: the number of processes that share a batch.
-        steps, epochs: of the whole run.
+        steps, epochs: numbers for the whole run.
         weights, trained: the number of the model's weights, and of those that are trained.
         step_seconds: seconds for one step.
         encode_seconds: seconds to encode all photos once; 0 if every step reads photos.

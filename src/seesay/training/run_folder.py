@@ -75,7 +75,7 @@ class RunFolder:
     and bundle/.
 
     Args:
-        recipe: of this run.
+        recipe: the recipe of this run.
         resume: continue the run in the folder.
         writes: whether this process writes files; of several processes, only the first does.
         still_there: returns whether the folder is still the one that the run began with.
@@ -120,7 +120,7 @@ class RunFolder:
         """Write data.json, which identifies the data that the run learns from.
 
         Args:
-            digests: of each part of the data, keyed by its name in messages.
+            digests: the digest of each part of the data, by the part's name in messages.
 
         Raises:
             RecipeError: a part differs from the one that the checkpoint was trained with.

@@ -141,7 +141,7 @@ def training_batches(
     Args:
         recipe: batch size, weights of captions, and what the teachers are used for.
         tokenizer: splits the captions.
-        photos: of the training split.
+        photos: the photos of the training split.
         captioners: the models of `train.teachers`; without any, the distributions are None.
         device: for the teachers.
         console: for progress.

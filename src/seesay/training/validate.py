@@ -28,7 +28,7 @@ class Validator:
         tokenizer: ids -> text.
         dev: photos with references.
         search: the bundle's search options.
-        device: of the captioner.
+        device: the captioner's device.
         frozen: the frozen part of its encoder, if `dev` has cached features.
     """
 

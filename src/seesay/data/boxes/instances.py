@@ -27,7 +27,7 @@ def read_instances(file: Path, label: Callable[[Path], str]) -> BoxFile:
     Captions do not distinguish the instances of a category.
 
     Args:
-        file: in COCO's layout.
+        file: a file in COCO's layout.
         label: the file's name in problems.
 
     Raises:

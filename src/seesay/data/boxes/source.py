@@ -28,9 +28,9 @@ class FoundObject:
 
     Attributes:
         kind: "people", "animals", ... of Flickr30k Entities, or COCO's category.
-        boxes: in fractions of the photo's width and height.
+        boxes: the object's boxes, in fractions of the photo's width and height.
         names: words in the singular that name it.
-        mentions: its mentions in sentences; empty if the boxes come without sentences.
+        mentions: the object's mentions in sentences; empty if the boxes have no sentences.
     """
 
     kind: str
@@ -44,7 +44,7 @@ class BoxFile:
     """The content of a folder or file of boxes.
 
     Attributes:
-        objects: by the stem of the photo's file name.
+        objects: stem of a photo's file name -> its objects.
         problems: files that cannot be read, and the number of invalid boxes.
     """
 

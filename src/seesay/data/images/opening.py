@@ -95,7 +95,7 @@ def photo_errors(photo: str | None) -> Iterator[None]:
     """Turn every exception inside the block into a PhotoError about this photo.
 
     Args:
-        photo: its path or another name.
+        photo: the photo's path or another name.
     """
     try:
         yield

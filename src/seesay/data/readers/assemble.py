@@ -22,18 +22,18 @@ class _Photo:
     """A photo that rows name, with what they say about it.
 
     Attributes:
-        id: its name without suffix, with its file's prefix.
-        name: as in the rows, normalised.
-        path: its file, "" if there is none.
+        id: the photo's name without suffix, after the prefix of its caption file.
+        name: the photo's name in the rows, normalised.
+        path: the photo's file, "" if there is none.
         inside: for a photo inside another file, a name that is unique among photos of the same id.
         where: the first row that names it.
         folders: the folders that were searched for it.
         captions, splits: collected from the rows; `rows` counts rows, also those with an empty
             caption.
         file: number of the last caption file that names it.
-        earlier: its captions in the files before that one.
+        earlier: the photo's captions in earlier caption files.
         again: how many captions a later file repeats.
-        spelt: its name as spelled in the first row.
+        spelt: the photo's name as the first row spells it.
         names: other names and spellings of it in the same file.
         objects: the boxes of the first row that has any.
         everywhere: the name that all files of the data set share for it, or "".

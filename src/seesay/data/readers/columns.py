@@ -32,12 +32,12 @@ ColumnSpec = str | Sequence[str] | Mapping[str, str | Sequence[str]]
 
 @dataclass(frozen=True)
 class Columns:
-    """Column names given by the user; "" or () where they are to be guessed.
+    """Column names given by the user; "" or () where columns are guessed.
 
     Attributes:
-        image: of the photo's name, or of the photo itself.
-        caption: of the caption; several where each holds one.
-        split: of the split's name.
+        image: the column of the photos' names, or of the photos themselves.
+        caption: the columns of captions, one or more.
+        split: the column of the splits' names.
     """
 
     image: str = ""
@@ -78,9 +78,9 @@ class FoundColumns:
     """The columns of one table that are read.
 
     Attributes:
-        image: its name.
-        captions: one or more.
-        split: its name, or None.
+        image: the column of photos.
+        captions: the columns of captions, one or more.
+        split: the column of splits, or None.
     """
 
     image: str
@@ -93,7 +93,7 @@ def find_columns(header: Sequence[str], wanted: Columns, where: Path) -> FoundCo
 
     Args:
         header: all names.
-        wanted: those that the user gave.
+        wanted: the columns that the user gave.
         where: the file, for messages.
 
     Raises:

@@ -76,7 +76,7 @@ class PhotoFinder:
 
         Args:
             name: as captions give it, normalised; it may name subfolders, and may lack its suffix.
-            folders: where to look first.
+            folders: folders to look in first.
             near: a part of the data set, such as "val2017": a folder of that name decides among
                 several files.
         """

@@ -38,7 +38,7 @@ def sample_rows(
     """The captions of a photo: those in its JSON, else the lines of its text.
 
     Args:
-        photo: its name.
+        photo: the photo's name.
         texts: the content of the files beside it, by extension.
         label: the name of the tar or folder in problems.
         split: the split if the JSON has none.

@@ -22,7 +22,7 @@ class Row(NamedTuple):
             position.
         image: the photo as the file names it.
         caption: the text.
-        split: as written in the row, in any usual form; "" if there is none.
+        split: the split as the row has it, in any usual form; "" if there is none.
         objects: the boxes that the file has for this photo.
     """
 
@@ -39,8 +39,8 @@ class CaptionFile:
 
     Attributes:
         path: the file.
-        rows: its captions; a row that cannot be read is replaced by a Problem.
-        folders: where its photos may lie, the likeliest first.
+        rows: the file's rows; a Problem takes the place of a row that cannot be read.
+        folders: folders that may hold the photos, the likeliest first.
         prefix: put before the photos' names to make their ids, for files in subfolders.
         optional: whether the file is passed over without an error if none of its photos exists.
         same_photo: maps a photo's name to a name that all files of the data set share, or to "" if
@@ -64,7 +64,7 @@ class Source:
     Attributes:
         folder: the one that holds the captions.
         root: the one that the user named: `folder` or around it.
-        files: what the layout's `find` gave.
+        files: the files that the layout's `find` returned.
         columns: names that the user gave.
         label: a file's name in problems.
     """
@@ -81,7 +81,7 @@ class Layout:
     """A layout of data sets on disk, with its reader.
 
     Attributes:
-        name: as `data.layout` names it.
+        name: the layout's name in `data.layout`.
         looks_for: the files that make a folder one of this layout, for messages.
         find: (folder, columns) -> the captions files of this layout in a folder, in the order of
             reading; an empty list if the folder has another layout.

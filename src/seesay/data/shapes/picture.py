@@ -72,8 +72,8 @@ def draw_picture(seed: int, number: int, counts: tuple[float, ...]) -> tuple[np.
     """Picture `number` of the set `seed`.
 
     Args:
-        seed: of the set, >= 0.
-        number: of the picture, >= 0.
+        seed: the seed of the set, >= 0.
+        number: the number of the picture, >= 0.
         counts: probabilities of 1, 2, ... objects.
 
     Returns:

@@ -21,7 +21,7 @@ class Photo:
     """A photo to be written.
 
     Attributes:
-        record: its captions, split and boxes.
+        record: the photo's captions, split and boxes.
         name: a unique file name with the suffix of its format.
         size: bytes.
     """

@@ -36,9 +36,9 @@ class ScoredModel:
     """A model's captions of some photos, scored.
 
     Attributes:
-        name: its name in tables.
+        name: the model's name in tables.
         how: beam and precision, as text.
-        ids: of the photos, in the order of `per_image`.
+        ids: the photos' ids, in the order of `per_image`.
         per_image: statistics of each image.
         tokeniser: "ptb" or "seesay".
     """
@@ -55,7 +55,7 @@ class ModelComparison:
     """Models side by side; made by `compare_models`.
 
     Attributes:
-        models: with names that differ.
+        models: models with different names.
         scores: name -> figure (of `FIGURES`) -> value and interval; fractions, CIDEr 0 to 10.
         differences: (name, other name) -> figure -> how much higher the first is; each pair once.
         about: notes on the data and on how to read the figures.
@@ -112,7 +112,7 @@ def score_model(
 
     Args:
         name: the model's name in tables.
-        bundle: its folder, or a packaged model's name.
+        bundle: a bundle's folder, or a packaged model's name.
         records: photos with references.
         precision: as for `CaptionModel.load`; use the same for all models.
         beam: None takes the bundle's own.

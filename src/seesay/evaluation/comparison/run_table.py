@@ -39,7 +39,7 @@ class Comparison:
     """Runs side by side; made by `compare`.
 
     Attributes:
-        runs: with names that differ, in the order asked for.
+        runs: runs with different names, in the requested order.
         differences: recipe keys in which some of the runs differ.
         warnings: reasons why figures are not comparable, and other notes for their reader.
     """
@@ -115,7 +115,7 @@ def compare(runs: Iterable[RunSummary], sort: str | None = None) -> Comparison:
     """Put runs side by side.
 
     Args:
-        runs: from `read_run`, one or more.
+        runs: one or more runs, from `read_run`.
         sort: a key of `RunSummary.to_dict`: scores and speed with the highest first, all else with
             the lowest; None keeps the order. Runs whose value is unknown come last.
 

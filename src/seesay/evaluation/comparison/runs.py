@@ -31,11 +31,11 @@ class RunSummary:
 
     Attributes:
         folder: the run's folder, or the bundle's if only a bundle is given.
-        name: its name in tables; `compare` makes it unique.
+        name: the run's name in tables; `compare` makes it unique.
         recipe: dotted key -> plain value, defaults included.
         state: "finished"; "running" (or stopped: there is no bundle of this recipe yet); "bundle"
             (given alone).
-        bundle: its bundle, None if there is none yet.
+        bundle: the run's bundle, None if there is none yet.
         scores: `Scores.to_dict()` of the bundle's dev split, None where it has none in this format.
         training_cider: highest mean dev CIDEr-D of any epoch, 0 to 10, with seesay's tokeniser;
             None before the first.

@@ -26,9 +26,9 @@ def randomised(decoder: Decoder, sentences: TorchSentences, seed: int = 0) -> di
     given sentences.
 
     Args:
-        decoder: in eval mode; left as it is.
-        sentences: with the words to look at.
-        seed: of the permutations.
+        decoder: the decoder, in eval mode; it is not changed.
+        sentences: sentences with the words to look at.
+        seed: the seed of the permutations.
 
     Returns:
         The name of the last randomised part -> rank correlation, -1 to 1, of each word's map with

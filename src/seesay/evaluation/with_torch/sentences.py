@@ -20,10 +20,10 @@ class TorchSentences:
     """Sentences about photos, one each.
 
     Attributes:
-        regions: of each photo (P, D), from the encoder.
-        ids: of each sentence, without start and end.
-        positions: of each sentence the tokens to look at.
-        photos: their names.
+        regions: the regions of each photo, (P, D), from the encoder.
+        ids: the tokens of each sentence, without start and end.
+        positions: for each sentence, the positions of the tokens to look at.
+        photos: the photos' names.
     """
 
     regions: Sequence[Tensor]
@@ -43,11 +43,11 @@ def torch_sentences(
     """Encode photos and captions.
 
     Args:
-        captioner: in eval mode, in float32.
-        tokenizer: of its vocabulary.
+        captioner: the model, in eval mode and float32.
+        tokenizer: the model's vocabulary.
         records: the photos.
         captions: one of each photo.
-        words: of each caption, those to look at; of several tokens the first is taken.
+        words: for each caption, the words to look at; of a word's tokens the first one is used.
     """
     regions, ids, positions = [], [], []
     for record, caption, named in zip(records, captions, words, strict=True):

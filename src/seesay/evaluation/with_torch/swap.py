@@ -41,8 +41,8 @@ def swap(decoder: Decoder, sentences: TorchSentences) -> Swap:
     "other_photo" those at the same step of the next sentence that is long enough.
 
     Args:
-        decoder: in eval mode.
-        sentences: with the words to look at.
+        decoder: the decoder, in eval mode.
+        sentences: sentences with the words to look at.
     """
     pairs = zip(sentences.regions, sentences.ids, strict=True)
     runs = [_run(decoder, regions, ids) for regions, ids in pairs]
@@ -77,8 +77,8 @@ class _Run:
     """A pass over a sentence.
 
     Attributes:
-        logprobs: of each word.
-        weights: of each word.
+        logprobs: the log-probability of each word.
+        weights: the attention weights of each word.
         again: (step, weights) -> the word's log-probability with these attention weights.
     """
 

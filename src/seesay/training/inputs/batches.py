@@ -128,7 +128,7 @@ class CaptionBatches:
         """This device's share of the batches of an epoch, beginning with batch `start`.
 
         Args:
-            epoch: from 0.
+            epoch: the epoch's number, from 0.
             start: number of the first batch.
             rank, world: this device's number, and the number of devices.
         """

@@ -122,7 +122,7 @@ class Photos:
     """The readable photos of a split, with cached features or as files.
 
     Attributes:
-        records: in the order of the features.
+        records: the photos, in the order of the features.
         features: cached features, or the files.
         variants: for features of augmented variants, the files, which give the crop of each
             variant.
@@ -168,7 +168,7 @@ def load_features(
         encoder: is moved to `device`.
         frozen: the encoder's frozen part; None if all of it is trained or it cannot be split.
         training, dev: the photos of each split.
-        device: where to encode.
+        device: the device that encodes.
         console: for progress and the photos that are left out.
 
     Raises:

@@ -110,7 +110,7 @@ def mix_in_own_words(decoder: Decoder, inputs: Tensor, lengths: Tensor, memory: 
         decoder: in training or eval mode; the mode is not changed.
         inputs: (B, K, L) ids, start token first.
         lengths: (B, K).
-        memory: of the B photos.
+        memory: the memory of the B photos.
         probability: 0 to 1.
 
     Returns:

@@ -46,7 +46,7 @@ class Teacher(NamedTuple):
         """A teacher from a captioner; photos without cached features are encoded.
 
         Args:
-            captioner: in eval mode.
+            captioner: the teacher, in eval mode.
             records: the training photos, all readable.
             device: for the decoder.
             console: for progress.
@@ -102,7 +102,7 @@ class Distillation(CrossEntropy):
     target of the cross-entropy, but the teachers' distribution at its position is.
 
     Args:
-        decoder: what is trained.
+        decoder: the decoder to train.
         soft: q.
         weight: d, 0 to 1.
         options: further arguments of `CrossEntropy`.
@@ -132,7 +132,7 @@ def open_teachers(names: Sequence[str], tokenizer: CaptionTokenizer) -> list[Cap
 
     Args:
         names: bundles' folders, or packaged models' names.
-        tokenizer: of the model that is trained.
+        tokenizer: the vocabulary of the model that is trained.
 
     Raises:
         BundleError: no bundle there, or a damaged one.
@@ -159,9 +159,9 @@ def teacher_sentences(
     words that people wrote.
 
     Args:
-        teacher: in eval mode.
-        search: its beam is the number of captions per photo; equal captions count once.
-        device: of the decoder.
+        teacher: the model that writes captions, in eval mode.
+        search: the beam is the number of captions per photo; equal captions count once.
+        device: the device of the decoder.
         console: for progress.
 
     Returns:
@@ -187,9 +187,9 @@ def soft_targets(
     """Compute the teachers' mean distribution for every word of the training captions, once.
 
     Args:
-        teachers: in eval mode.
+        teachers: the models to learn from, in eval mode.
         batches: the training captions; the teachers' features have the same photo numbers.
-        device: of the decoders.
+        device: the device of the decoders.
         console: for progress.
     """
     start = [0, *accumulate(sum(map(len, photo)) for photo in batches.captions)]

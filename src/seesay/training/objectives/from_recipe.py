@@ -44,7 +44,7 @@ def build_objective(
 
     Args:
         recipe: objective, weights and hyperparameters.
-        decoder: what is trained.
+        decoder: the decoder to train.
         tokenizer: the decoder's.
         records: the training photos, in the order of `CaptionBatch.photos`.
         soft: the distributions of the models of `train.teachers`; None: there are no teachers.
