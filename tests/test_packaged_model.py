@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import SHARED, needs_shared
+from PIL import Image, ImageDraw
 from typer.testing import CliRunner
 
 import seesay
 from seesay.assets import demo_photos, packaged_models
 from seesay.bundle.format import open_bundle
+from seesay.calibration.observe import halves
 from seesay.caption import Caption
 from seesay.cli.app import app
 from seesay.data.readers import read_dataset
@@ -145,3 +148,43 @@ def test_json_lines_have_the_fields_of_the_design(model, tmp_path):
         assert np.asarray(word["attention"]).shape == (rows, cols)
         assert np.sum(word["attention"]) == pytest.approx(1, abs=1e-3)
     assert sum(word["logprob"] for word in entry["words"]) >= entry["score"]
+
+
+@needs_shared
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "photos"), [("flickr8k", 500), ("coco_part", 250)])
+def test_confidence_knows_which_captions_people_would_accept(model, name: str, photos: int) -> None:
+    """With margins: docs/confidence.md has the figures of all dev photos."""
+    _, records = halves(read_dataset([SHARED / name]).split("dev"))
+    result = evaluate(model, records[:photos], official=False)
+    assert result.trust is not None
+    figures = result.trust.captions
+    assert figures is not None
+    assert figures["auroc"][0] > 0.68
+    assert figures["calibration_error"][0] < 0.1
+    surest = [value for value, _, _ in figures["cider_of_surest"].values()]
+    assert surest == sorted(surest, reverse=True)
+    assert surest[1] > 1.2 * surest[-1]
+    assert result.trust.refused is not None
+    assert result.trust.refused <= 0.03
+    assert result.trust.things["auroc"] > 0.72
+
+
+def test_demo_photos_are_photos_and_unknown_things_are_unsure(model) -> None:
+    captions = {Path(str(caption.image)).stem: caption for caption in model.caption_many(demo_photos())}
+    assert {caption.kind for caption in captions.values()} == {"photo"}
+    assert captions["astronaut"].confidence < 0.5
+    assert captions["rocket"].confidence < 0.5
+    assert not any(caption.withheld for caption in captions.values())
+
+
+def test_a_page_of_text_is_no_photo(model) -> None:
+    page = Image.new("RGB", (400, 400), "white")
+    draw = ImageDraw.Draw(page)
+    for line in range(10, 390, 16):
+        draw.text((10, line), "the quick brown fox jumps over the lazy dog " * 2, "black")
+    caption = model.caption(page)
+    assert caption.withheld
+    assert caption.shown == f"not a photo ({caption.kind})"
+    assert caption.confidence < 0.2
+    assert caption.text

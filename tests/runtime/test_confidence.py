@@ -39,6 +39,7 @@ def small_head(features: int = 3, **changes) -> ConfidenceHead:
         shares=shares,
         base=np.array([0.0, 0.5, 0.0]),
         accept=accept,
+        gram_weights=np.zeros((2, 3)),
         word=word,
     )
     return replace(head, **changes)
@@ -58,6 +59,10 @@ def test_confidence_by_hand() -> None:
     assert signals[9] == pytest.approx((0.6 * 2 + 0.2) / 3)
     confidence = judge.confidence(evidence, words, logprobs)
     assert confidence == pytest.approx(1 / (1 + np.exp(-signals[7])))
+    by_gram = np.array([[0.1, 0.0, 0.3], [1.0, -2.0, 0.0]])  # of "dog", "dog runs", "grass"
+    judge = Judge(small_head(gram_weights=by_gram))
+    expected = signals[7] + 0.1 + 0.3 + 1.0 * 0.6 * 2 - 2.0 * 0.5 * 3
+    assert judge.logit(evidence, words, logprobs) == pytest.approx(expected)
 
 
 def test_word_confidence_by_hand() -> None:

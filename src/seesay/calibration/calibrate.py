@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from seesay.bundle.confidence_file import ConfidenceHead, write_head
+from seesay.bundle.confidence_file import PHOTO, ConfidenceHead, write_head
 from seesay.bundle.format import Bundle, bundle_being_written, write_manifest
-from seesay.calibration.learn import Part, learn, probability_of_photo
-from seesay.calibration.observe import Observation, features_of, halves, observe
+from seesay.calibration.learn import Observations, calibrated, learn, probability_of_photo
+from seesay.calibration.observe import features_of, halves, observe
 from seesay.data.records import CaptionRecord
 from seesay.data.things import supports, thing_of
+from seesay.errors import DataError, printable
 from seesay.metrics.acceptance import acceptance_threshold
 from seesay.metrics.cider import CiderD
 from seesay.metrics.reliability import auroc, reliability
@@ -31,53 +32,80 @@ def calibrate(
     pictures: Mapping[str, Sequence[Path]],
     advance: Callable[[], None] | None = None,
 ) -> ConfidenceHead:
-    """Learn a model's confidence; its figures, on dev photos that it was not learnt on, are in `about["figures"]`.
+    """Learn a model's confidence; how well it does on photos that it was not fitted to is in `about["figures"]`.
 
     Args:
         model: captions everything once, in the precision that it was opened with.
-        data: name of a data set -> records of its splits train and dev. Half of dev is reported on.
+        data: name of a data set -> records of its splits train and dev.
         pictures: kind -> pictures that are no photos; may be empty, and then `Caption.kind` stays None.
         advance: called after each picture.
 
     Raises:
-        DataError: a data set has no photos in one of the splits.
+        DataError: a data set has no photos in train, or fewer than two in dev.
     """
-    parts, reported = [], {}
     for name, (train, dev) in data.items():
-        calibrated, held_out = halves(dev)
-        parts.append(Part(name, observe(model, train, advance), observe(model, calibrated, advance)))
-        reported[name] = observe(model, held_out, advance)
+        if not train or len(dev) < 2:
+            raise DataError(f"{printable(name)}: has {len(train)} photos in train and {len(dev)} in dev, expected more")
+    train = [observe(model, train, advance) for train, _ in data.values()]
+    dev = {name: [observe(model, half, advance) for half in halves(dev)] for name, (_, dev) in data.items()}
     features = {kind: list(features_of(model, paths, advance)) for kind, paths in pictures.items()}
     known = {kind: np.stack(rows) for kind, rows in features.items() if rows}
-    head = learn(parts, known, model.precision)
-    figures = {name: figures_of(head, observations) for name, observations in reported.items() if observations}
+    return fit(train, dev, known, model.precision)
+
+
+def fit(
+    train: Sequence[Observations],
+    dev: Mapping[str, Sequence[Observations]],
+    pictures: Mapping[str, np.ndarray],
+    precision: str,
+) -> ConfidenceHead:
+    """Learn from the training photos and fit to all dev photos; the figures are of halves fitted to the other half.
+
+    Args:
+        train: of each data set.
+        dev: name of a data set -> the two halves of its dev split.
+        pictures: kind -> (n, F) features.
+        precision: of the graphs that captioned.
+    """
+    learnt = learn(train, pictures, precision)
+    fitted = [calibrated(learnt, [halves[which] for halves in dev.values()]) for which in (0, 1)]
+    figures = {name: figures_of(learnt, [(fitted[1], one), (fitted[0], other)]) for name, (one, other) in dev.items()}
+    head = calibrated(learnt, [[*one, *other] for one, other in dev.values()])
     return replace(head, about={**head.about, "figures": figures})
 
 
-def figures_of(head: ConfidenceHead, observations: Sequence[Observation]) -> dict[str, Any]:
-    """How well a head does on captions that it was not learnt on, see `seesay.metrics.reliability`."""
-    judge = Judge(head)
-    evidence = [judge.evidence(observation.features) for observation in observations]
-    pairs = list(zip(evidence, observations, strict=True))
-    confidence = np.array([judge.confidence(clue, o.words, o.logprobs) for clue, o in pairs])
-    references = [o.references for o in observations]
-    cider = CiderD(references).score([o.words for o in observations])
-    figures = reliability(confidence, cider >= acceptance_threshold(references), cider)
-    sure, there = [], []
-    for clue, observation in pairs:
-        supported = supports(word for reference in observation.references for word in reference)
-        for word, logprob in observation.shown:
-            if thing := thing_of(word):
-                sure.append(judge.word_confidence(clue, word, logprob) or 0.0)
-                there.append(thing in supported)
-    figures["words"] = {
+def figures_of(learnt: ConfidenceHead, parts: Sequence[tuple[ConfidenceHead, Observations]]) -> dict[str, Any]:
+    """How well heads do on captions, see `seesay.metrics.reliability`.
+
+    Args:
+        learnt: ranks the captions: two heads, each right on average, would be compared with each other otherwise.
+        parts: observations, and the head whose probabilities for them are measured.
+    """
+    confidence, ranking, sure, there, refused = [], [], [], [], []
+    ranks = Judge(learnt)
+    for head, observations in parts:
+        judge = Judge(head)
+        for observation in observations:
+            clue = judge.evidence(observation.features)
+            confidence.append(judge.confidence(clue, observation.words, observation.logprobs))
+            ranking.append(ranks.logit(clue, observation.words, observation.logprobs))
+            refused.append(clue.kind not in (None, PHOTO))
+            supported = supports(word for reference in observation.references for word in reference)
+            for word, logprob in observation.shown:
+                if thing := thing_of(word):
+                    sure.append(judge.word_confidence(clue, word, logprob) or 0.0)
+                    there.append(thing in supported)
+    photos = [observation for _, observations in parts for observation in observations]
+    references = [observation.references for observation in photos]
+    cider = CiderD(references).score([observation.words for observation in photos])
+    figures = reliability(np.array(confidence), cider >= acceptance_threshold(references), cider, np.array(ranking))
+    area = auroc(np.array(sure), np.array(there, bool)) if there else float("nan")
+    figures["things"] = {
         "named": len(sure),
         "unsupported": round(1 - float(np.mean(there)), 4) if there else None,
-        "auroc": round(auroc(np.array(sure), np.array(there)), 4) if 0 < sum(there) < len(there) else None,
+        "auroc": None if np.isnan(area) else round(area, 4),
     }
-    if head.kinds:
-        figures["refused"] = round(float(np.mean([clue.kind != "photo" for clue in evidence])), 4)
-    return figures
+    return figures | {"refused": round(float(np.mean(refused)), 4)}
 
 
 def with_confidence(bundle: Bundle, head: ConfidenceHead) -> None:
@@ -104,12 +132,12 @@ def tell_photos(
     judge = Judge(head)
     real = probability_of_photo(head, np.stack(photos))
     other = {kind: probability_of_photo(head, np.stack(rows)) for kind, rows in pictures.items()}
-    refused = {kind: [judge.evidence(row).kind != "photo" for row in rows] for kind, rows in pictures.items()}
+    refused = {kind: [judge.evidence(row).kind != PHOTO for row in rows] for kind, rows in pictures.items()}
     every = np.concatenate(list(other.values()))
     labels = np.repeat([True, False], [len(real), len(every)])
     return {
         "auc": round(auroc(np.concatenate([real, every]), labels), 4),
-        "photos_refused": round(float(np.mean([judge.evidence(row).kind != "photo" for row in photos])), 4),
+        "photos_refused": round(float(np.mean([judge.evidence(row).kind != PHOTO for row in photos])), 4),
         "pictures_refused": round(float(np.mean(np.concatenate(list(refused.values())))), 4),
         "by_kind": {kind: round(float(np.mean(values)), 4) for kind, values in refused.items()},
     }

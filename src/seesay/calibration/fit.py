@@ -76,8 +76,7 @@ def logistic_regression(
     return np.append(found[:-1] / scale, found[-1] - found[:-1] @ (mean / scale))
 
 
-def recalibrated(weights: np.ndarray, signals: np.ndarray, happened: np.ndarray, each: np.ndarray) -> np.ndarray:
-    """Weights (S + 1,) whose logit is scaled and shifted to fit other examples (Platt 1999); `each`: their weights."""
-    logit = signals @ weights[:-1] + weights[-1]
-    slope, constant = logistic_regression(logit[:, None], happened, each, ridge=1e-3)
-    return np.append(weights[:-1] * slope, weights[-1] * slope + constant)
+def platt(logit: np.ndarray, happened: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+    """Slope and constant that make logits fit what happened (Platt 1999); `weights`: (N,) of the examples."""
+    slope, constant = logistic_regression(logit[:, None], happened, weights, ridge=1e-3)
+    return float(slope), float(constant)

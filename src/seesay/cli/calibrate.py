@@ -96,7 +96,7 @@ def lines(figures: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         surest = ", ".join(f"{share} {100 * cider[0]:.1f}" for share, cider in values["cider_of_surest"].items())
         area = "-" if auroc is None else f"{auroc:.3f} ({low:.3f} to {high:.3f})"
         yield (
-            f"{printable(name)}, {values['photos']:,} photos of dev not learnt on: accepted "
+            f"{printable(name)}, {values['photos']:,} photos of dev, each half judged by the other: accepted "
             f"{100 * values['accepted']:.1f} %, AUROC {area}, calibration error "
             f"{values['calibration_error'][0]:.3f}, CIDEr of the surest: {surest}"
         )

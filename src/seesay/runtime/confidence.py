@@ -56,6 +56,11 @@ class Evidence(NamedTuple):
     kind: str | None
     photo: float | None
 
+    @property
+    def worth(self) -> float:
+        """By what probabilities are multiplied that are true of photos only."""
+        return 1.0 if self.photo is None or self.kind == PHOTO else self.photo
+
 
 class Judge:
     """A head with its indices; safe to use from several threads.
@@ -88,16 +93,27 @@ class Judge:
         return Evidence(shares, norm, top, kind, logistic(head.photo[0] * margin + head.photo[1]))
 
     def confidence(self, evidence: Evidence, words: Sequence[str], logprobs: Sequence[float]) -> float:
-        """Probability that a person would accept a sentence; 0 if the picture is surely no photo.
+        """Probability that a person would accept a sentence; near 0 if the picture is no photo.
 
         Args:
             evidence: on the photo.
             words: of the sentence, as `split_words` gives them.
             logprobs: of its tokens and of the end token.
         """
+        return logistic(self.logit(evidence, words, logprobs)) * evidence.worth
+
+    def logit(self, evidence: Evidence, words: Sequence[str], logprobs: Sequence[float]) -> float:
+        """Log-odds that a person would accept a sentence about this photo; arguments as of `confidence`."""
         signals = self.sentence_signals(evidence, words, logprobs)
-        accepted = logistic(float(signals @ self.head.accept[:-1] + self.head.accept[-1]))
-        return accepted if evidence.photo is None else accepted * evidence.photo
+        grams = self.grams_of(words)
+        plain, shared = self.head.gram_weights[:, grams]
+        by_gram = plain.sum() + shared @ (evidence.shares[grams] * self.head.idf[grams])
+        return float(signals @ self.head.accept[:-1] + self.head.accept[-1] + by_gram)
+
+    def grams_of(self, words: Sequence[str]) -> list[int]:
+        """Indices of the head's grams that a sentence has, each once."""
+        grams = dict.fromkeys((*words, *map(" ".join, pairwise(words))))
+        return [i for gram in grams if (i := self.index.get(gram)) is not None]
 
     def sentence_signals(self, evidence: Evidence, words: Sequence[str], logprobs: Sequence[float]) -> np.ndarray:
         """(ACCEPT_SIGNALS,) the signals of a sentence; arguments as of `confidence`."""
@@ -134,8 +150,7 @@ class Judge:
         if thing is None:
             return None
         signals = self.word_signals(evidence, word, thing, logprob)
-        there = logistic(float(signals @ self.head.word[:-1] + self.head.word[-1]))
-        return there if evidence.photo is None else there * evidence.photo
+        return logistic(float(signals @ self.head.word[:-1] + self.head.word[-1])) * evidence.worth
 
     def word_signals(self, evidence: Evidence, word: str, thing: str, logprob: float) -> np.ndarray:
         """(WORD_SIGNALS,) log-shares of the word and of all words that support it, its log-probability and idf."""
