@@ -22,7 +22,7 @@ from seesay.runtime.requests import Request, alternatives
 from seesay.runtime.word_rules import WordRules
 from seesay.search import Hypothesis
 
-SENTENCES = 8  # of the search
+SENTENCES = 5  # of the search
 FORMS = 3  # plainer forms that the decoder scores, at most
 DOUBT = 0.5  # a word is replaced only if its thing is less likely than this to be there,
 GAIN = 0.15  # and the plainer one more likely by this
