@@ -419,8 +419,11 @@ def save(folder: Path, pictures: Iterator[Picture]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     count = 0
     for count, picture in enumerate(pictures, start=1):
-        suffix = "png" if count % 2 else "jpg"
-        picture.convert("RGB").save(folder / f"{count:04}.{suffix}", **({} if count % 2 else {"quality": 85}))
+        name = folder / f"{count:04}"
+        if count % 2:
+            picture.convert("RGB").save(name.with_suffix(".png"))
+        else:
+            picture.convert("RGB").save(name.with_suffix(".jpg"), quality=85)
     print(f"{folder}: {count:,} pictures", flush=True)
 
 

@@ -26,9 +26,9 @@ SENTENCES = 5  # of the search
 FORMS = 3  # plainer forms that the decoder scores, at most
 DOUBT = 0.5  # a word is replaced only if its thing is less likely than this to be there,
 GAIN = 0.15  # and the plainer one more likely by this
-# What a sentence is worth, found on half of the dev photos (docs/confidence.md): its log-probability a token and its
+# What a sentence is worth, found on dev photos (docs/confidence.md): its log-probability a token and its
 # confidence, less the expected number of things that are not there.
-LOGPROB, CONFIDENCE, MISSING = 2.0, 0.5, 0.5
+LOGPROB, CONFIDENCE, MISSING = 2.0, 0.25, 0.3
 
 Sentence = tuple[int, ...]
 
