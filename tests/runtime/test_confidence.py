@@ -142,6 +142,13 @@ def test_a_bundle_keeps_its_head(sure_bundle: Path) -> None:
     assert again.about["photos"] == [8, 4]
     np.testing.assert_allclose(again.project, head.project, atol=1e-6)
     assert again.kinds == ("photo", "blank")
+    turned = {name: np.asfortranarray(getattr(head, name)) for name in ("project", "shares", "kind_weights")}
+    write_head(sure_bundle, replace(head, **turned))  # however the matrices lie in memory
+    again = read_head(sure_bundle)
+    assert again is not None
+    np.testing.assert_allclose(again.project, head.project, atol=1e-6)
+    np.testing.assert_allclose(again.shares, head.shares, atol=1e-6)
+    np.testing.assert_allclose(again.kind_weights, head.kind_weights, atol=1e-6)
 
 
 def test_captions_are_the_same_with_and_without_a_head(

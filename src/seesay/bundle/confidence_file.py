@@ -98,10 +98,11 @@ def write_head(folder: Path, head: ConfidenceHead) -> None:
     if head.kinds:
         tensors |= {"kinds.base": head.kind_base, "photo": np.array(head.photo)}
         matrices["kinds"] = head.kind_weights
-    tensors = {name: np.ascontiguousarray(tensor, np.float32) for name, tensor in tensors.items()}
+    tensors = {name: np.asarray(tensor, np.float32) for name, tensor in tensors.items()}
     for name, matrix in matrices.items():
         tensors[name], tensors[f"{name}.scale"] = rounded(matrix)
-    (folder / TENSORS).write_bytes(save(tensors))
+    # safetensors writes the memory of an array as it lies, whatever its strides
+    (folder / TENSORS).write_bytes(save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}))
     values = {"version": VERSION, **head.about, "kinds": list(head.kinds), "threshold": round(head.threshold, 6)}
     write_json(folder / VALUES, values | {"grams": list(head.grams)})
 

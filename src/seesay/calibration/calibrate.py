@@ -127,7 +127,8 @@ def tell_photos(
         pictures: kind -> features of pictures that are no photos.
 
     Returns:
-        AUC of the probability of a photo, and the share refused, by kind and of all.
+        AUC of the probability of a photo, and shares that are refused: at the head's threshold, and at the one that
+        refuses 2 % of these photos.
     """
     judge = Judge(head)
     real = probability_of_photo(head, np.stack(photos))
@@ -139,5 +140,6 @@ def tell_photos(
         "auc": round(auroc(np.concatenate([real, every]), labels), 4),
         "photos_refused": round(float(np.mean([judge.evidence(row).kind != PHOTO for row in photos])), 4),
         "pictures_refused": round(float(np.mean(np.concatenate(list(refused.values())))), 4),
+        "pictures_refused_with_2_percent_of_photos": round(float(np.mean(every < np.quantile(real, 0.02))), 4),
         "by_kind": {kind: round(float(np.mean(values)), 4) for kind, values in refused.items()},
     }
