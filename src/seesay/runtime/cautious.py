@@ -28,7 +28,7 @@ DOUBT = 0.5  # a word is replaced only if its thing is less likely than this to 
 GAIN = 0.15  # and the plainer one more likely by this
 # What a sentence is worth, found on dev photos (docs/confidence.md): its log-probability a token and its
 # confidence, less the expected number of things that are not there.
-LOGPROB, CONFIDENCE, MISSING = 2.0, 0.25, 0.3
+LOGPROB, CONFIDENCE, MISSING = 1.0, 0.5, 0.7
 
 Sentence = tuple[int, ...]
 
