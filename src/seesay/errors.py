@@ -117,7 +117,7 @@ def did_you_mean(name: str, options: Iterable[str]) -> str:
 
 
 def require(module: str, extra: str, what: str) -> ModuleType:
-    """Import `module`, or say in one line which extra brings it.
+    """Import `module`, or say in one line which extra installs it.
 
     Args:
         module: dotted name to import.

@@ -436,7 +436,7 @@ def test_without_splits_fractions_are_drawn_and_said(tmp_path: Path) -> None:
     counts = data.counts()
     assert 290 < counts["train"] < 350 and 20 < counts["dev"] < 65 and 20 < counts["test"] < 65
     (note,) = said(data, "note")
-    assert "the data brings none" in note and "train 80%" in note
+    assert "the data has none" in note and "train 80%" in note
 
 
 def test_photos_that_come_later_move_no_others(tmp_path: Path) -> None:

@@ -47,7 +47,7 @@ def read_preprocessing(path: Path) -> ImageTransform:
 
 
 def read_scores(path: Path) -> dict[str, Any]:
-    """Read scores.json: the scores of each split, and whatever else the file has.
+    """Read scores.json: the scores of each split, and the other fields of the file.
 
     Raises:
         BundleError: a score has the wrong type or is out of range.

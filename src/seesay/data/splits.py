@@ -61,7 +61,7 @@ def _auto(records: Sequence[CaptionRecord], beside: Sequence[Path], karpathy: bo
         return by_lists(records, karpathy_lists())
     records, problems = by_fractions(records, DEFAULT_FRACTIONS)
     shares = ", ".join(f"{split} {share:.0%}" for split, share in DEFAULT_FRACTIONS.items())
-    note = f"the data brings none: drawn by each photo's id ({shares})"
+    note = f"the data has none: drawn by each photo's id ({shares})"
     return records, [replace(problems[0], what=f"{note}; {problems[0].what}"), *problems[1:]]
 
 

@@ -98,7 +98,7 @@ tunnel
 
 
 def _read() -> tuple[dict[str, str], dict[str, list[str]]]:
-    """Word -> the thing's first name; first name -> first names of what it is a kind of."""
+    """(word -> the name of its thing, name of a thing -> names of the kinds that list it)."""
     names: dict[str, str] = {}
     above: dict[str, list[str]] = {}
     for line in _KINDS.split("\n"):
@@ -120,18 +120,18 @@ def _name(synonyms: str, names: dict[str, str]) -> str:
 
 _NAMES, _ABOVE = _read()
 THINGS = frozenset(_NAMES)
-"""All words of the table, in the singular."""
+"""All words that name things, in the singular."""
 
 
 @cache
 def thing_of(word: str) -> str | None:
-    """The first name of the thing that a word names ("guys" -> "man"), or None."""
+    """The name of the thing that a word stands for ("guys" -> "man"), or None."""
     return _NAMES.get(word) or _NAMES.get(singular(word))
 
 
 @cache
 def plainer(thing: str) -> tuple[str, ...]:
-    """What a thing (a first name) is a kind of, the nearest first: "boy" -> "child", "person"."""
+    """The kinds that a thing belongs to, nearest first: "boy" -> "child", "person"."""
     found: list[str] = []
     nearest = list(_ABOVE.get(thing, ()))
     while nearest:
@@ -143,6 +143,6 @@ def plainer(thing: str) -> tuple[str, ...]:
 
 
 def supports(named: Iterable[str]) -> frozenset[str]:
-    """The things that are right where these words are: those that they name, and what these are kinds of."""
+    """The things that these words support: the things that they name, and the kinds of these."""
     things = {thing for word in named if (thing := thing_of(word))}
     return frozenset(things.union(*map(plainer, things)))

@@ -141,7 +141,7 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.recipe, self.state.step, self.steps, group["encoder"])
         loss = self.objective(batch, self.state.step / self.steps)
-        all_loss = process_average(loss)  # not finite where that of any process is not
+        all_loss = process_average(loss)  # not finite if any process has a loss that is not
         if not torch.isfinite(all_loss):
             raise self._diverged("loss", all_loss)
         self.optimizer.zero_grad(set_to_none=True)

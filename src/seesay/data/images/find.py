@@ -103,7 +103,7 @@ def _is_missing(path: Name) -> bool:
         return not os.fspath(path) or not os.stat(path)  # noqa: PTH116
     except (FileNotFoundError, NotADirectoryError):
         return True
-    except (OSError, ValueError):  # `open_photo` says what it is
+    except (OSError, ValueError):  # `open_photo` reports what is wrong
         return False
 
 

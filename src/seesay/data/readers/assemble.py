@@ -19,7 +19,7 @@ SURROGATES = re.compile("[\ud800-\udfff]")  # surrogates: JSON may have one alon
 
 @dataclass(slots=True)
 class _Photo:
-    """A photo that rows name, with what they say about it.
+    """A photo that rows name, and the facts that they state about it.
 
     Attributes:
         id: the photo's name without suffix, after the prefix of its caption file.

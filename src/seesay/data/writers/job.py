@@ -115,7 +115,7 @@ def copy(photo: Photo, target: Path) -> None:
 
 
 def _file_name(name: str, image: Path) -> str:
-    """A file name whose only dot is that of the suffix.
+    """A file name without dots except the one before the suffix.
 
     WebDataset takes everything after the first dot for the suffix.
     """

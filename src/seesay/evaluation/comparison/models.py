@@ -253,8 +253,8 @@ def _about(models: Sequence[ScoredModel], shared: Sequence[str], of: str) -> tup
         lines.append(f"Warning: not all captions were made in the same way: {listed}.")
     if models[0].tokeniser != "ptb":
         lines.append(
-            "Without METEOR, and not comparable with published figures: pip install 'seesay[eval]' brings the official "
-            "tokeniser."
+            "Without METEOR, and not comparable with published figures: pip install 'seesay[eval]' "
+            "installs the official tokeniser."
         )
     lines.append(f"[low, high]: 95 % of {DRAWS:,} resamples of the photos, the same ones for all models.")
     if len(models) > 1:
