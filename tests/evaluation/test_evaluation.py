@@ -69,7 +69,7 @@ def test_json_form(model: CaptionModel, records: list[CaptionRecord]) -> None:
     values = json.loads(json.dumps(result.to_dict()))
     assert set(values) == {
         *("model", "seesay", "beam", "precision", "encoder_precision", "images", "references"),
-        *("scores", "statistics", "failures", "captions", "per_photo"),
+        *("scores", "statistics", "failures", "captions", "per_photo", "confidence"),
     }
     assert values["captions"] == {name: caption.text for name, caption in result.captions.items()}
     assert values["scores"]["cider"] == result.scores.cider
