@@ -79,7 +79,7 @@ class Plan:
         share = f" on {self.processes} processes" if self.processes > 1 else ""
         cached = f"{size_of(self.feature_bytes)} of features in the cache" if self.feature_bytes else "no features"
         parts = [f"{self.steps:,} steps at {self.step_seconds:.2f} s", f"{self.epochs} validations"]
-        parts += [f"encoding {self.encode_seconds / 60:.1f} min"] if self.encode_seconds else []
+        parts += [f"encoding {self.encode_seconds / 60:.1f} min or less"] if self.encode_seconds else []
         return "\n".join(
             [
                 f"data    {self.photos:,} training photos, {self.captions:,} captions; {self.dev:,} dev photos",
