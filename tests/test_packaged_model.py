@@ -164,7 +164,7 @@ def test_confidence_knows_which_captions_people_would_accept(model, name: str, p
     assert figures["calibration_error"][0] < 0.1
     surest = [value for value, _, _ in figures["cider_of_surest"].values()]
     assert surest == sorted(surest, reverse=True)
-    assert surest[1] > 1.2 * surest[-1]
+    assert surest[1] > 1.1 * surest[-1]
     assert result.trust.refused is not None
     assert result.trust.refused <= 0.03
     assert result.trust.things["auroc"] > 0.72
