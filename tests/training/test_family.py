@@ -188,6 +188,7 @@ def test_the_packaged_model_can_be_made_again(check, tiny_data, tiny_photos, tmp
 
 def test_every_paper_of_the_package_is_tested():
     data_sets = {"flickr8k", "flickr30k", "shapes", "flickr8k-critical", "flickr8k-grounded", *BEST}
+    data_sets |= {"coco-1gpu", "coco-8gpu"}  # coco-best for GPUs
     assert len(PAPERS) == 5
     assert set(packaged_recipes()) == data_sets | set(PAPERS)
     for name in packaged_recipes():
