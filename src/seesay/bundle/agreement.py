@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from math import prod
 from pathlib import Path
@@ -34,7 +35,13 @@ def check_parts(bundle: Bundle) -> None:
     Raises:
         BundleError: the first part that does not fit, with what was expected.
     """
-    check_weights(bundle.folder)
+    with ThreadPoolExecutor(1) as pool:  # numpy compares numbers while Python reads the graphs
+        weights = pool.submit(check_weights, bundle.folder)
+        _check_graphs(bundle)
+        weights.result()
+
+
+def _check_graphs(bundle: Bundle) -> None:
     encoder = read_graph_of(bundle.folder / EXACT_ENCODER)
     for name in GRAPHS:
         path = bundle.folder / name

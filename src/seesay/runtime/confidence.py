@@ -7,7 +7,6 @@ is trusted as far as it agrees with them and as the decoder was sure of its toke
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -74,6 +73,7 @@ class Judge:
         self.index = {gram: i for i, gram in enumerate(head.grams)}
         self._idf = head.idf
         self._words = np.array([" " not in gram for gram in head.grams])
+        self._supporting = _supporting(head.grams)
 
     def evidence(self, features: np.ndarray) -> Evidence:
         """Evidence from `pooled` features."""
@@ -161,15 +161,15 @@ class Judge:
         rarity = PAIR_IDF if own is None else float(self._idf[own])
         return np.array([np.log(share + FLOOR), np.log(all_shares + FLOOR), logprob, rarity])
 
-    @cached_property
-    def _supporting(self) -> dict[str, list[int]]:
-        """Thing -> indices of the words that support it."""
-        found: dict[str, list[int]] = {}
-        for i, gram in enumerate(self.head.grams):
-            if (thing := thing_of(gram)) is not None:
-                for name in (thing, *plainer(thing)):
-                    found.setdefault(name, []).append(i)
-        return found
+
+def _supporting(grams: Sequence[str]) -> dict[str, list[int]]:
+    """Thing -> indices of the words that support it."""
+    found: dict[str, list[int]] = {}
+    for i, gram in enumerate(grams):
+        if (thing := thing_of(gram)) is not None:
+            for name in (thing, *plainer(thing)):
+                found.setdefault(name, []).append(i)
+    return found
 
 
 def logistic(x: float) -> float:

@@ -55,6 +55,7 @@ class CaptionModel:
     Attributes:
         bundle: has the vocabulary, transform, search options and scores.
         engine: encodes and captions single photos.
+        judge: says how far to trust a caption; None for a bundle that was not calibrated.
         threads: cores in use.
     """
 
@@ -73,7 +74,11 @@ class CaptionModel:
         self.threads = cores() if threads is None else whole_number("threads", threads)
         self._opened = None if engines else (self._folder, threads, precision, device)
         self._engines = engines or (lambda number: Engine.open(bundle.folder, number, precision, device))
-        self.engine = self._engines(self.threads)
+        head = bundle.confidence
+        with ThreadPoolExecutor(1) as pool:  # Python is idle while ONNX Runtime opens the graphs
+            judge = pool.submit(Judge, head) if head else None
+            self.engine = self._engines(self.threads)
+            self.judge = judge.result() if judge else None
         self._helpers: dict[int, ThreadPoolExecutor] = {}
 
     def __reduce__(self) -> tuple[Callable[..., CaptionModel], tuple[Any, ...]]:
@@ -373,12 +378,6 @@ class CaptionModel:
         if isinstance(image, EncodedPhoto):
             return [replace(caption, photo=image) for caption in captions]
         return captions
-
-    @cached_property
-    def judge(self) -> Judge | None:
-        """What says how far to trust a caption; None for a bundle that was not calibrated."""
-        head = self.bundle.confidence
-        return None if head is None else Judge(head)
 
     @property
     def _helper(self) -> ThreadPoolExecutor | None:
