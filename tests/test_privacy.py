@@ -35,6 +35,8 @@ def run(tmp_path: Path) -> Run:
     ours = ("ORT_", "HF_", "XDG_", "SEESAY_")
     environment = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     environment |= {"HOME": str(tmp_path / "home"), "TMPDIR": str(tmp_path / "tmp")}
+    # Training imports matplotlib where it is installed, by way of torchmetrics; it keeps a list of fonts.
+    environment |= {"MPLCONFIGDIR": str(tmp_path / "matplotlib")}
 
     def run(*arguments: str, **more: str) -> str:
         log = tmp_path / "strace.log"
