@@ -21,7 +21,7 @@ from seesay.bench.make_photos import SIZE, make_photos
 from seesay.bench.metrics import made_up_captions, metrics
 from seesay.bench.serving import serving
 from seesay.bench.timing import Figure, figure, interleaved
-from seesay.caption import Failure
+from seesay.caption import Caption, Failure
 from seesay.cli import main
 from seesay.config import Recipe
 from seesay.data.images import open_photo
@@ -84,6 +84,13 @@ def test_the_limit_reads_the_same_photos_and_writes_nothing(model: CaptionModel,
         (str(photos[1]), False),
     ]
     assert model.caption(photos[0]).text, "the model itself stays as it was"
+
+
+def test_the_limit_of_a_calibrated_model(photos: list[Path]) -> None:
+    (caption,) = encoder_only(CaptionModel.load()).caption_many([photos[0]])
+    assert isinstance(caption, Caption)
+    assert caption.text == ""
+    assert caption.confidence is not None
 
 
 def test_half_of_the_photos_are_quicker_than_the_slow_ones(model: CaptionModel, photos: list[Path]) -> None:

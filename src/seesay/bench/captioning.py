@@ -34,7 +34,7 @@ class EncoderOnly(Engine):
 
     def search(self, photos: Sequence[Encoded], options: BeamOptions, number: int | None = 1) -> list[list[Hypothesis]]:
         """An empty sentence for each photo."""
-        return [[Hypothesis((), (), np.zeros((0, 1), np.float32), 0.0)] for _ in photos]
+        return [[Hypothesis((), (0.0,), np.zeros((0, 1), np.float32), 0.0)] for _ in photos]  # the end alone
 
 
 def encoder_only(model: CaptionModel) -> CaptionModel:
