@@ -79,14 +79,14 @@ class Judge:
         """Evidence from `pooled` features."""
         head = self.head
         features = standardised(features, head.mean, head.scale)
-        shares = features @ head.project @ head.shares + head.base
+        shares = _times(_times(features, head.project), head.shares) + head.base
         weighed = np.maximum(shares * self._idf, 0)
         words = weighed[self._words]
         top = float(np.partition(words, -TOP)[-TOP:].sum()) if len(words) > TOP else float(words.sum())
         norm = float(np.sqrt(weighed @ weighed))
         if not head.kinds:
             return Evidence(shares, norm, top, None, None)
-        scores = features @ head.kind_weights + head.kind_base
+        scores = _times(features, head.kind_weights) + head.kind_base
         other = 1 + int(scores[1:].argmax())
         margin = float(scores[0] - scores[other])
         kind = PHOTO if margin >= head.threshold else head.kinds[other]
@@ -160,6 +160,11 @@ class Judge:
         all_shares = 0.0 if supporting is None else float(np.maximum(evidence.shares[supporting], 0).sum())
         rarity = PAIR_IDF if own is None else float(self._idf[own])
         return np.array([np.log(share + FLOOR), np.log(all_shares + FLOOR), logprob, rarity])
+
+
+def _times(vector: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """vector @ matrix on one thread: BLAS would take more, from the graphs that run at the same time."""
+    return np.einsum("i,ij->j", vector, matrix)
 
 
 def _supporting(grams: Sequence[str]) -> dict[str, list[int]]:
