@@ -37,6 +37,20 @@ SENTENCES = (
 )
 
 
+def without_packages(*names: str) -> str:
+    """Code for the beginning of a script, after which these packages count as not installed."""
+    return f"""
+import importlib.abc, sys
+
+class Missing(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {names!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Missing())
+"""
+
+
 class Done(NamedTuple):
     code: int
     out: str

@@ -10,6 +10,7 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
+from conftest import without_packages
 
 SRC = Path(__file__).resolve().parents[1] / "src" / "seesay"
 
@@ -161,15 +162,9 @@ def test_no_base_module_imports_torch_packages_at_its_top(package: str) -> None:
 def test_base_modules_import_without_the_extras() -> None:
     """In a process where the packages of every extra are missing."""
     code = f"""
-import importlib, importlib.abc, sys, warnings
+import importlib, warnings
 warnings.simplefilter("error")
-
-class Missing(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {HEAVY!r}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-
-sys.meta_path.insert(0, Missing())
+{without_packages(*HEAVY)}
 for name in {BASE!r}:
     importlib.import_module(f"seesay.{{name}}".rstrip("."))
 print(len([name for name in sys.modules if name.startswith("seesay")]))

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SHARED, Cli, lines_of, write_photo
+from conftest import SHARED, Cli, lines_of, without_packages, write_photo
 from PIL import Image
 
 import seesay
@@ -147,14 +147,7 @@ finally:
 @pytest.mark.parametrize("missing", ["torch", "lightning"])
 def test_missing_extra_is_one_line(missing: str, tmp_path: Path) -> None:
     code = f"""
-import importlib.abc, sys
-
-class Missing(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == {missing!r}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-
-sys.meta_path.insert(0, Missing())
+{without_packages(missing)}
 sys.argv = ["seesay", "train", "flickr8k", "data.path=x", {f"out={tmp_path}"!r}]
 from seesay.cli import main
 main()

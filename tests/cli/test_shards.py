@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
-from conftest import Cli, lines_of, write_photo
+from conftest import Cli, lines_of, without_packages, write_photo
 
 COLUMNS = ["id", "path", "caption", "score", "words", "error"]
 
@@ -145,14 +145,7 @@ def test_missing_extras_are_one_line(missing: str, arguments: list[str], extra: 
     write_photo(tmp_path / "a.jpg", 1)
     (tmp_path / "m.parquet").touch()
     code = f"""
-import importlib.abc, sys
-
-class Missing(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == {missing!r}:
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-
-sys.meta_path.insert(0, Missing())
+{without_packages(missing)}
 sys.argv = ["seesay", "caption", *{arguments!r}]
 from seesay.cli import main
 main()

@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from conftest import Cli
+from conftest import Cli, without_packages
 from serving import error_of, httpx, in_base64, picture
 
 from seesay.serve.run import Place
@@ -133,15 +133,10 @@ def test_a_crowd_gets_captions_or_is_asked_to_wait_and_memory_stays(tiny_bundle:
     assert after < 1.1 * before + 10
 
 
-RUN = """
-import importlib.abc, sys
-
-class Missing(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] == "fastapi":
-            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
-
-sys.meta_path.insert(0, Missing())
+def without_fastapi(arguments: list[str]) -> str:
+    """A script that runs `seesay ARGUMENTS` and prints which modules of the server it loaded."""
+    return f"""
+{without_packages("fastapi")}
 sys.argv = ["seesay", *{arguments!r}]
 from seesay.cli import main
 try:
@@ -155,14 +150,14 @@ finally:
 def test_other_commands_need_nothing_of_the_server(command: str, tiny_bundle: Path, tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(picture())
     arguments = [command] if command == "--help" else [command, "a.jpg", "--model", str(tiny_bundle)]
-    code = RUN.format(arguments=arguments)
+    code = without_fastapi(arguments)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0 and done.stdout.endswith("[]\n"), done.stderr
 
 
 @pytest.mark.parametrize("arguments", [["serve"], ["demo", "--serve"]])
 def test_without_the_extra_one_line_says_what_to_install(arguments: list[str]) -> None:
-    done = subprocess.run([sys.executable, "-c", RUN.format(arguments=arguments)], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", without_fastapi(arguments)], capture_output=True, text=True)
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
     assert f"seesay {' '.join(arguments)} needs '" in done.stderr and "pip install 'seesay[serve]'" in done.stderr
 

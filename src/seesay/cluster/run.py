@@ -23,8 +23,7 @@ from seesay.data.sources.remote import is_address
 from seesay.data.sources.tables import ParquetPhoto
 from seesay.data.sources.tars import TarMember
 from seesay.errors import PhotoError, SeesayError, first_line, require
-from seesay.outputs.jsonl import refuse_others
-from seesay.outputs.parquet import MADE_BY_FILE, parts_of, rows_and_errors
+from seesay.outputs.parquet import MADE_BY_FILE, parts_of, refuse_other_rows, rows_and_errors, valid_text
 from seesay.runtime.device import cores
 from seesay.runtime.threads import batches_of
 from seesay.writing import only_writer, write_json, written_whole
@@ -118,8 +117,7 @@ def _begin(out: Path, made_by: dict[str, Any], resume: bool) -> None:
         (out / CHECKPOINT).mkdir()
     elif file.exists():
         before = json.loads(file.read_bytes())
-        words = [{"attention": ()}] if before.get("attention") else [{}]
-        refuse_others({"made_by": before, "words": words}, made_by, str(out))
+        refuse_other_rows(before, made_by, str(out))
     elif next(parts_of(out), None):
         raise SeesayError(f"{out}: its captions were not made with --cluster; give another folder, or leave it out")
     write_json(file, made_by)
@@ -149,7 +147,7 @@ def _row(photo: ListedPhoto, kinds: Mapping[str, type]) -> dict[str, str]:
         row = {"id": photo.id, "path": photo.image, "place": place}
     except PhotoError as error:
         raise SeesayError(f"--cluster: {error}") from None
-    return {name: value.encode("utf-8", "backslashreplace").decode() for name, value in row.items()}
+    return {name: valid_text(value) for name, value in row.items()}
 
 
 def _absolute(source: Any) -> Any:

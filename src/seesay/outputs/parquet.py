@@ -103,8 +103,7 @@ class ParquetRows(Writer):
         done = Done()
         for file in self._files():
             table, before = read_rows(file)
-            words = [{"attention": ()}] if before.get("attention") else [{}]
-            refuse_others({"made_by": before, "words": words}, self.made_by, str(file))
+            refuse_other_rows(before, self.made_by, str(file))
             failed = [row for row in table if row["error"] is not None]
             captioned = [row for row in table if row["error"] is None]
             for row in captioned:
@@ -114,13 +113,25 @@ class ParquetRows(Writer):
         return done
 
 
+def refuse_other_rows(before: Mapping[str, Any], how: Mapping[str, Any], where: str) -> None:
+    """Refuse to go on with rows made in another way. Raises SeesayError as `refuse_others` does.
+
+    Args:
+        before: the model and the options of the rows, "attention" among them.
+        how: those of this run.
+        where: the rows' place, for the message.
+    """
+    words = [{"attention": ()}] if before.get("attention") else [{}]
+    refuse_others({"made_by": before, "words": words}, how, where)
+
+
 def row_of(entry: Mapping[str, Any]) -> dict[str, Any]:
     """A row of the columns from an object of JSON lines."""
     row = dict.fromkeys(COLUMNS)
     row |= {name: entry[name] for name in COLUMNS if name in entry}
     row["path"] = entry["image"]
     row["id"] = entry.get("id", entry["image"])
-    return {name: _text(value) for name, value in row.items()}
+    return {name: valid_text(value) for name, value in row.items()}
 
 
 def entry_of_row(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -210,6 +221,6 @@ def _is_part(file: Path) -> bool:
     return file.match("part-*.parquet") and file.stem.partition("-")[2].isdigit()
 
 
-def _text(value: Any) -> Any:
+def valid_text(value: Any) -> Any:
     """A value in which text is valid Unicode: names of files need not be."""
     return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value

@@ -6,7 +6,7 @@ is trusted as far as it agrees with them and as the decoder was sure of its toke
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -71,7 +71,6 @@ class Judge:
     def __init__(self, head: ConfidenceHead) -> None:
         self.head = head
         self.index = {gram: i for i, gram in enumerate(head.grams)}
-        self._idf = head.idf
         self._words = np.array([" " not in gram for gram in head.grams])
         self._supporting = _supporting(head.grams)
 
@@ -80,7 +79,7 @@ class Judge:
         head = self.head
         features = standardised(features, head.mean, head.scale)
         shares = _times(_times(features, head.project), head.shares) + head.base
-        weighed = np.maximum(shares * self._idf, 0)
+        weighed = np.maximum(shares * self.head.idf, 0)
         words = weighed[self._words]
         top = float(np.partition(words, -TOP)[-TOP:].sum()) if len(words) > TOP else float(words.sum())
         norm = float(np.sqrt(weighed @ weighed))
@@ -112,20 +111,20 @@ class Judge:
 
     def grams_of(self, words: Sequence[str]) -> list[int]:
         """Indices of the head's grams that a sentence has, each once."""
-        grams = dict.fromkeys((*words, *map(" ".join, pairwise(words))))
-        return [i for gram in grams if (i := self.index.get(gram)) is not None]
+        return self._known((*words, *map(" ".join, pairwise(words))))
+
+    def _known(self, grams: Iterable[str]) -> list[int]:
+        return [i for gram in dict.fromkeys(grams) if (i := self.index.get(gram)) is not None]
 
     def sentence_signals(self, evidence: Evidence, words: Sequence[str], logprobs: Sequence[float]) -> np.ndarray:
         """(ACCEPT_SIGNALS,) the signals of a sentence; arguments as of `confidence`."""
-        content = [i for word in dict.fromkeys(words) if (i := self.index.get(word)) is not None]
-        pairs = dict.fromkeys(map(" ".join, pairwise(words)))
-        known = [i for pair in pairs if (i := self.index.get(pair)) is not None]
-        shares, idf = evidence.shares[content], self._idf[content]
-        pair_idf = self._idf[known]
+        content, pairs = self._known(words), self._known(map(" ".join, pairwise(words)))
+        shares, idf = evidence.shares[content], self.head.idf[content]
+        pair_idf = self.head.idf[pairs]
         squares, pair_squares = idf * idf, pair_idf * pair_idf
         total = float(idf.sum())
         sure = float(shares @ idf)
-        unknown = max(len(words) - 1, 1) - len(known)
+        unknown = max(len(words) - 1, 1) - len(pairs)
         return np.array(
             [
                 sum(logprobs) / len(logprobs),
@@ -136,7 +135,7 @@ class Judge:
                 float(shares.sum()) / max(len(content), 1),
                 float(shares.min()) if content else 0.0,
                 float(shares @ squares) / max(float(squares.sum()), 1e-9) ** 0.5,
-                float(evidence.shares[known] @ pair_squares)
+                float(evidence.shares[pairs] @ pair_squares)
                 / max(float(pair_squares.sum()) + PAIR_IDF**2 * unknown, 1e-9) ** 0.5,
                 sure / total if total else 0.0,
                 evidence.norm,
@@ -158,7 +157,7 @@ class Judge:
         share = 0.0 if own is None else max(float(evidence.shares[own]), 0.0)
         supporting = self._supporting.get(thing)
         all_shares = 0.0 if supporting is None else float(np.maximum(evidence.shares[supporting], 0).sum())
-        rarity = PAIR_IDF if own is None else float(self._idf[own])
+        rarity = PAIR_IDF if own is None else float(self.head.idf[own])
         return np.array([np.log(share + FLOOR), np.log(all_shares + FLOOR), logprob, rarity])
 
 
