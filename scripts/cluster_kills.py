@@ -24,7 +24,7 @@ from seesay.data.sources import Sources
 from seesay.outputs.parquet import parts_of, read_rows, rows_and_errors
 from seesay.runtime import CaptionModel
 
-ACTOR = b"MapWorker(MapBatches(BatchCaptioner))"
+ACTOR = b"MapWorker(MapBatches(BlockCaptioner))"
 
 
 def captions_of_one_process(paths: list[str], model: str | None) -> dict[str, str]:
@@ -47,7 +47,7 @@ def start(listed: Path, out: Path, model: str | None) -> subprocess.Popen[bytes]
     command = [sys.executable, "-m", "seesay", "caption", f"@{listed}", "--cluster", "local", "--parquet", str(out)]
     command += ["--model", model] if model else []
     # a driver that is killed cannot say that the first round has begun, so each resumes if there is something
-    resume = ["--resume"] if (out / ".made_by.json").exists() else []
+    resume = ["--resume"] if out.exists() else []
     quiet = subprocess.DEVNULL
     return subprocess.Popen([*command, *resume], stdout=quiet, stderr=quiet, start_new_session=True)
 

@@ -33,11 +33,21 @@ FOLDER = "folder, 2 threads"
 
 
 def timed(log: str, model: CaptionModel, photos: Iterable[Any]) -> Iterator[Any]:
-    """The captions of photos; appends when they were begun and finished to a file."""
-    started, before = time.time(), time.process_time()
+    """The captions of photos; appends the process, times and the time of the processor at both ends to a file."""
+    begun = f"{os.getpid()} {time.time()} {time.process_time()}"
     yield from model.caption_many(photos)
     with open(log, "a") as file:  # noqa: PTH123
-        file.write(f"{started} {time.time()} {time.process_time() - before}\n")
+        file.write(f"{begun} {time.time()} {time.process_time()}\n")
+
+
+def read_log(log: Path) -> tuple[float, float]:
+    """(seconds from the first beginning to the last end, seconds of the processor in all processes)."""
+    calls = [[float(value) for value in line.split()] for line in log.read_text().splitlines()]
+    processes: dict[float, list[list[float]]] = {}
+    for process, *times in calls:
+        processes.setdefault(process, []).append(times)
+    processor = (max(row[3] for row in rows) - min(row[1] for row in rows) for rows in processes.values())
+    return max(row[3] for row in calls) - min(row[1] for row in calls), sum(processor)
 
 
 def folder_run(folder: str, number: int, log: str, threads: int = 2, shard: str = "1/1") -> Captions:
@@ -64,7 +74,7 @@ def two_shards(folder: str, number: int, log: str) -> Captions:
 def on_ray(folder: str, number: int, log: str, actors: int, cores: int) -> Captions:
     """The captions of a local Ray cluster."""
     with tempfile.TemporaryDirectory() as out:
-        load = partial(CaptionModel.load, None, cores)
+        load = partial(CaptionModel.load, None, 1)
         how = ClusterOptions("local", actors, cores)
         caption_on_cluster(islice(Sources([folder]), number), Path(out), load, partial(timed, log), {}, how)
         return {row["id"]: row["caption"] for file in parts_of(Path(out)) for row in read_rows(file)[0]}
@@ -92,11 +102,11 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as scratch:
                 log = f"{scratch}/log"
                 captions = run(asked.folder, asked.photos, log)
-                times = [[float(value) for value in line.split()] for line in Path(log).read_text().splitlines()]
+                seconds, on_processor = read_log(Path(log))
             whole = whole or captions
             assert captions == whole, f"{name}: captions differ"
-            rates[name].append(len(captions) / (max(end for _, end, _ in times) - min(start for start, _, _ in times)))
-            processor[name].append(1000 * sum(cpu for _, _, cpu in times) / len(captions))
+            rates[name].append(len(captions) / seconds)
+            processor[name].append(1000 * on_processor / len(captions))
             print(f"{repeat + 1} {name}: {rates[name][-1]:.1f}", file=sys.stderr, flush=True)
     print(f"{len(whole):,} photos, captions equal; photos/s in the run phase, median of {asked.repeats}")
     for name, values in rates.items():

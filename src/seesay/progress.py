@@ -43,7 +43,7 @@ def progress(what: str, total: int | Total, console: Console, done: int = 0) -> 
 
 
 @contextmanager
-def counted(what: str, console: Console) -> Iterator[Callable[[int, int], None]]:
+def counted(what: str, console: Console) -> Iterator[Callable[[int, int | None], None]]:
     """As `progress`, for work that says itself how far it is.
 
     Args:
@@ -51,15 +51,16 @@ def counted(what: str, console: Console) -> Iterator[Callable[[int, int], None]]
         console: where to show it.
 
     Yields:
-        `report(done, total)`; the first call tells the total.
+        `report(done, total)`; the total is None while it is not known.
     """
     with ExitStack() as stack:
         advance: Advance | None = None
-        before = 0
+        before, known = 0, None
 
-        def report(done: int, total: int) -> None:
-            nonlocal advance, before
-            advance = advance or stack.enter_context(progress(what, total, console))
+        def report(done: int, total: int | None) -> None:
+            nonlocal advance, before, known
+            known = total
+            advance = advance or stack.enter_context(progress(what, lambda: known, console))
             advance(done - before)
             before = done
 

@@ -8,12 +8,16 @@ import shutil
 import subprocess
 import sys
 import tarfile
+import threading
+from collections.abc import Iterator
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -21,12 +25,13 @@ from conftest import Cli, write_photo
 
 from seesay.cli.caption import CaptionOptions
 from seesay.cluster import run
-from seesay.cluster.captioner import BatchCaptioner
-from seesay.cluster.run import ClusterOptions, Counts, rows_of_block, write_listing
+from seesay.cluster.captioner import BlockCaptioner
+from seesay.cluster.listing import Listed, Listing
+from seesay.cluster.run import ClusterOptions, Counts, rows_of_block
 from seesay.data.images import open_photo
-from seesay.data.sources import Sources, opened_at, places
+from seesay.data.sources import ListedPhoto, Sources, opened_at, places
 from seesay.errors import SeesayError
-from seesay.outputs import WRITERS
+from seesay.outputs.parquet import parts_of, read_rows
 from seesay.runtime import CaptionModel
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,15 +47,27 @@ def album(tmp_path: Path) -> Path:
     return tmp_path / "album"
 
 
-def batch_of(listing: Path) -> dict[str, np.ndarray]:
-    table = pq.read_table(listing)
-    return {name: np.array(table[name].to_pylist(), object) for name in table.column_names}
+def listed(photos: Any, folder: Path) -> tuple[list[Listed], dict[str, np.ndarray]]:
+    """The listing of photos, and its rows as a block."""
+    with Listing(photos, folder / "run") as listing:
+        parts = list(listing.parts())
+        table = pa.concat_tables(pq.read_table(file) for part in parts for file in part.files)
+    return parts, {name: np.array(table[name].to_pylist(), object) for name in table.column_names}
+
+
+def captioned(block: dict[str, np.ndarray], load: Any, results: Any, out: Path, **made_by: Any) -> list[dict[str, Any]]:
+    """The rows that an actor writes for a block."""
+    (out / ".runs/1").mkdir(parents=True)
+    BlockCaptioner(load, results, out, out / ".runs/1", made_by)(block)
+    [file] = parts_of(out)
+    return read_rows(file)[0]
 
 
 def test_an_actor_captions_what_the_listing_has(album: Path, tiny_bundle: Path, tmp_path: Path) -> None:
-    assert write_listing(Sources([album]), tmp_path / "listing") == 7
+    parts, block = listed(Sources([album]), tmp_path / "listing")
+    assert [part.photos for part in parts] == [7]
     load, options = partial(CaptionModel.load, tiny_bundle, 1), CaptionOptions(beam=2)
-    rows = BatchCaptioner(load, options.results, attention=True)(batch_of(tmp_path / "listing")).to_pylist()
+    rows = captioned(block, load, options.results, tmp_path / "out", attention=True)
     assert [row["id"] for row in rows] == [*(f"{i}.png" for i in range(6)), "broken.png"]
     assert rows[-1]["error"].endswith("broken.png: an empty file") and rows[-1]["caption"] is None
     model = load()
@@ -59,29 +76,65 @@ def test_an_actor_captions_what_the_listing_has(album: Path, tiny_bundle: Path, 
         assert np.shape(row["words"][0]["attention"]) == model.bundle.grid
 
 
+def test_captioning_need_not_wait_for_the_end_of_the_listing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seesay.cluster.listing.FILE_ROWS", 2)
+    more = threading.Event()
+
+    def photos() -> Iterator[ListedPhoto]:
+        for i in range(5):
+            yield ListedPhoto(f"{i}", f"{i}.png", f"{i}.png")
+            if i == 2:
+                assert more.wait(60)
+        raise SeesayError("the manifest is damaged from here on")
+
+    with Listing(photos(), tmp_path / "run", first=10) as listing:
+        parts = listing.parts()
+        assert next(parts).photos == 2 and listing.total is None
+        more.set()
+        rest = 0
+        with pytest.raises(SeesayError, match="damaged from here on"):
+            for part in parts:
+                rest += part.photos
+        assert (rest, listing.total) == (3, 5)
+        assert pq.read_table(tmp_path / "run")["number"].to_pylist() == [10, 11, 12, 13, 14]
+    assert not (tmp_path / "run").exists()
+
+
+def test_no_file_is_written_by_an_actor_that_outlives_its_job(
+    album: Path, tiny_bundle: Path, tmp_path: Path, cli: Cli
+) -> None:
+    _, block = listed(Sources([album]), tmp_path / "listing")
+    (tmp_path / "out/.runs/1").mkdir(parents=True)
+    load = partial(CaptionModel.load, tiny_bundle, 1)
+    actor = BlockCaptioner(load, CaptionOptions(beam=1).results, tmp_path / "out", tmp_path / "out/.runs/1", {})
+    assert cli("caption", album, "--model", tiny_bundle, "--parquet", "out", "--beam", "1", "--resume").code == 1
+    before = list(parts_of(tmp_path / "out"))
+    assert actor(block)["failed"].tolist() == [1]
+    assert list(parts_of(tmp_path / "out")) == before
+
+
 def test_actors_need_not_share_the_working_folder(album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with tarfile.open("0.tar", "w") as tar:
         tar.add("album/0.png")
     (tmp_path / "m.jsonl").write_text('{"path": "album/1.png"}')
-    assert write_listing(Sources(["album", "0.tar", "m.jsonl"]), tmp_path / "listing") == 9
-    batch = batch_of(tmp_path / "listing")
+    _, block = listed(Sources(["album", "0.tar", "m.jsonl"]), tmp_path / "listing")
+    assert len(block["place"]) == 9
     monkeypatch.chdir("/")
-    sources = [opened_at(place, places()) for place in batch["place"]]
+    sources = [opened_at(place, places()) for place in block["place"]]
     assert sum(open_photo(source).size == (67, 53) for source in sources if "broken" not in str(source)) == 8
 
 
 def test_no_error_leaves_an_actor(album: Path, tiny_bundle: Path, tmp_path: Path) -> None:
-    write_listing(Sources([album]), tmp_path / "listing")
+    _, block = listed(Sources([album]), tmp_path / "listing")
 
     def fails_at_two(model: CaptionModel, photos: list[Any]) -> Any:
         if any(str(photo).endswith("2.png") for photo in photos):
             raise RuntimeError("a line\nand hundreds more")
         return model.caption_many(photos, beam=1)
 
-    batch = batch_of(tmp_path / "listing")
-    batch["place"][3] = "no place"
-    rows = BatchCaptioner(partial(CaptionModel.load, tiny_bundle, 1), fails_at_two)(batch).to_pylist()
+    block["place"][3] = "no place"
+    rows = captioned(block, partial(CaptionModel.load, tiny_bundle, 1), fails_at_two, tmp_path / "out")
     errors = {row["id"]: row["error"] for row in rows if row["error"]}
     assert errors.keys() == {"2.png", "3.png", "broken.png"}
     assert errors["2.png"].endswith("2.png: cannot be captioned (RuntimeError: a line)")
@@ -96,7 +149,7 @@ def test_a_photo_that_only_this_process_can_open_is_refused(tmp_path: Path) -> N
             return b""
 
     with pytest.raises(SeesayError, match="--cluster: -: only this process can open it"):
-        write_listing(Sources(["-"], {"-": Pipe()}), tmp_path / "listing")
+        listed(Sources(["-"], {"-": Pipe()}), tmp_path / "listing")
 
 
 def test_where_this_process_is_a_client_the_job_is_a_task_of_the_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,13 +162,13 @@ def test_where_this_process_is_a_client_the_job_is_a_task_of_the_cluster(monkeyp
     remote = SimpleNamespace(remote=lambda *arguments: arguments)
     ray = SimpleNamespace(remote=lambda **_: lambda _run: remote, get=task)
     monkeypatch.setitem(sys.modules, "ray", ray)
-    options = [ClusterOptions(address) for address in ("ray://head:10001", "auto")]
+    options, listed = [ClusterOptions(address) for address in ("ray://head:10001", "auto")], Listed([], 0)
     with pytest.raises(SeesayError, match=r"the job failed \(OSError: disk\)"):
-        run.run_on_cluster(Path("out"), 1, 1, (), options[0])
+        run.run_on_cluster(listed, 1, (), options[0])
     here: list[Any] = []
     monkeypatch.setattr(run, "run_here", lambda *arguments: here.append(arguments))
-    run.run_on_cluster(Path("out"), 1, 1, (), options[1])
-    assert here == [(Path("out"), 1, 1, (), options[1])]
+    run.run_on_cluster(listed, 1, (), options[1])
+    assert here == [(listed, 1, (), options[1])]
 
 
 def test_blocks_keep_all_actors_busy() -> None:
@@ -162,17 +215,37 @@ def test_the_command_hands_over_and_counts(
     assert ids == sorted([*(f"{i}.png" for i in range(6)), "broken.png"]) and out == Path("out")
     assert (options.address, options.actors, options.cores) == ("ray://head:10001", 3, 2)
     assert (options.attention, options.resume, made_by["beam"]) == (True, True, 1)
-    assert load().threads == 2
+    assert load().threads == 1, "an actor captions blocks on as many threads as it has cores"
 
 
-def test_a_folder_of_a_cluster_and_one_of_a_single_machine_do_not_mix(
-    cli: Cli, album: Path, tiny_bundle: Path, tmp_path: Path
+def test_a_run_is_continued_on_a_cluster_or_not(
+    cli: Cli, album: Path, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out/.made_by.json").write_text("{}")
-    done = cli("caption", album, "--model", tiny_bundle, "--parquet", "out", "--resume")
-    assert done.code == 1 and "its captions were made with --cluster" in done.err
-    assert WRITERS["parquet"].resumes
+    def in_this_process(listed: Listed, _: int, captioner: Any, __: ClusterOptions) -> int:
+        block = pa.concat_tables(map(pq.read_table, listed.files))
+        columns = {name: np.array(block[name].to_pylist(), object) for name in block.column_names}
+        return int(BlockCaptioner(*captioner)(columns)["failed"].sum())
+
+    monkeypatch.setattr(run, "_connected", lambda _: nullcontext(1))
+    monkeypatch.setattr(run, "run_on_cluster", in_this_process)
+    asked = ["caption", album, "--model", tiny_bundle, "--beam", "1", "--parquet", "out"]
+    cluster = ["--cluster", "local"]
+    shutil.copy(album / "1.png", album / "caf\udce9.png")  # no text in UTF-8
+    assert cli(*asked, *cluster).err.endswith("1 of 8 photos could not be captioned\n")
+    assert "out: has captions already; --resume goes on" in cli(*asked, *cluster).err
+    assert (
+        "made with beam 1 (now 2); give the same options, or another --parquet folder"
+        in cli(*asked, "--beam", "2", *cluster, "--resume").err
+    )
+    write_photo(album / "new.png", 7)
+    assert cli(*asked, "--resume").err.endswith("1 of 9 photos could not be captioned\n")
+    write_photo(album / "broken.png", 8)
+    write_photo(album / "newer.png", 9)
+    assert cli(*asked, *cluster, "--resume").code == 0
+    assert cli(*asked, *cluster, "--resume").code == 0, "nothing is left to do"
+    rows = [row for file in parts_of(tmp_path / "out") for row in read_rows(file)[0]]
+    assert sorted(row["id"] for row in rows) == sorted(ascii(path.name)[1:-1] for path in album.iterdir())
+    assert not any(row["error"] for row in rows)
 
 
 @pytest.mark.slow

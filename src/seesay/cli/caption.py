@@ -193,7 +193,7 @@ def _write_all(
 ) -> Outcome:
     outcome = Outcome()
     writers = sorted(writers, key=lambda writer: writer.resumes)  # --resume relies on its file, so it is written last
-    todo = (photo for photo in _counting(photos, outcome) if not any(_is_done(photo, writer) for writer in writers))
+    todo = (photo for photo in _counting(photos, outcome) if not any(writer.done.holds(photo) for writer in writers))
     print_captions = STANDARD_OUTPUT not in options.outputs.values()
     for photo, result in _with_progress(_results(captioner, todo, options), total, outcome):
         outcome.failed += not _print_result(result, print_captions)
@@ -205,10 +205,6 @@ def _write_all(
                 outcome.failed += 1
                 _warn(str(error))
     return outcome
-
-
-def _is_done(photo: ListedPhoto, writer: Writer) -> bool:
-    return photo.id in writer.done.ids if photo.own_id else photo.image in writer.done
 
 
 def _results(

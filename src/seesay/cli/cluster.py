@@ -39,7 +39,7 @@ def caption_by_cluster(sources: Sources, options: CaptionOptions, address: str, 
     threads = options.threads or 1
     captioner = load_model(options.model, threads, options.precision, options.device)  # an error is shown here
     model = options.model and captioner.bundle.folder.resolve()
-    load = partial(CaptionModel.load, model, threads, options.precision, options.device)
+    load = partial(CaptionModel.load, model, 1, options.precision, options.device)
     how = ClusterOptions(address, actors, threads, int(captioner.device != "cpu"), options.attention, options.resume)
     with counted("captioning", Console(stderr=True)) as report:
         counts = caption_on_cluster(photos, out, load, options.results, made_by(captioner, options), how, report)

@@ -1,8 +1,9 @@
-"""What runs in each actor of the cluster: a model that opens and captions the photos of a batch."""
+"""What runs in each actor of the cluster: a model that opens, captions and writes blocks of photos."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from seesay.caption import Caption, Failure
 from seesay.data.sources import Unreadable, opened_at, places
 from seesay.errors import first_line
-from seesay.outputs.parquet import row_of, table_of
+from seesay.outputs.parquet import part_name, row_of, write_rows
 from seesay.outputs.writer import Job, entry_of
 
 if TYPE_CHECKING:
@@ -20,28 +21,40 @@ Load = Callable[[], "CaptionModel"]
 Results = Callable[["CaptionModel", list[Any]], Any]
 
 
-class BatchCaptioner:
-    """Captions batches of photos that are given by their places.
+class BlockCaptioner:
+    """Captions blocks of photos that are given by their places, and writes a file for each block.
 
     Photos are opened here, so that their bytes never travel between machines. No error leaves a
-    batch: a photo that cannot be captioned is a row with an error.
+    block: a photo that cannot be captioned is a row with an error. A block that is captioned again,
+    as after a kill, replaces its file. May be called from several threads.
 
     Args:
         load: opens the model.
         results: (model, sources) -> a result for each.
-        attention: whether words have their maps.
+        out: the folder of the files.
+        run: the job's folder; see `seesay.outputs.parquet.RUNS`.
+        made_by: the model and its options, which each file has; "attention" tells whether words
+            have their maps.
     """
 
-    def __init__(self, load: Load, results: Results, attention: bool = False) -> None:
-        self.model, self.results, self.job = load(), results, Job(attention=attention)
+    def __init__(self, load: Load, results: Results, out: Path, run: Path, made_by: dict[str, Any]) -> None:
+        self.model, self.results = load(), results
+        self.out, self.run, self.made_by = out, run, made_by
+        self.job = Job(attention=bool(made_by.get("attention")))
 
-    def __call__(self, batch: dict[str, np.ndarray]) -> Any:
-        """Rows of `seesay.outputs.parquet` for the columns id, path and place."""
+    def __call__(self, block: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Write rows of `seesay.outputs.parquet` for the columns number, id, path and place.
+
+        Returns:
+            How many rows are errors, as a table of one row.
+        """
+        photos = [_source(str(path), str(place)) for path, place in zip(block["path"], block["place"], strict=True)]
         rows = []
-        photos = [_source(str(path), str(place)) for path, place in zip(batch["path"], batch["place"], strict=True)]
-        for id_, path, result in zip(batch["id"], batch["path"], self._captions(photos), strict=True):
+        for id_, path, result in zip(block["id"], block["path"], self._captions(photos), strict=True):
             rows.append(row_of(entry_of(None, result, self.job, {}) | {"id": str(id_), "image": str(path)}))
-        return table_of(rows, self.job.attention)
+        if self.run.is_dir():  # else a later job may have these photos
+            write_rows(self.out / part_name(int(block["number"][0])), rows, self.made_by)
+        return {"failed": np.array([sum(row["error"] is not None for row in rows)])}
 
     def _captions(self, photos: list[Any]) -> list[Caption | Failure]:
         try:

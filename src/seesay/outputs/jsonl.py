@@ -103,17 +103,19 @@ def read_entry(line: bytes, where: str) -> dict[str, Any]:
     raise SeesayError(f"{where}: no line that `seesay caption --json` wrote; --resume goes on with such a file only")
 
 
-def refuse_others(entry: Mapping[str, Any], how: Mapping[str, Any], where: str) -> bool:
+def refuse_others(
+    entry: Mapping[str, Any],
+    how: Mapping[str, Any],
+    where: str,
+    instead: str = "another --json file, or leave --resume out to begin anew",
+) -> bool:
     """Refuse to append to captions made in another way; returns whether the line says how it was made.
 
     Raises:
         SeesayError: it was made by another model or with other options.
     """
     if changed := differences(entry, how):
-        raise SeesayError(
-            f"{where}: was made with {changed}; give the same options, another --json file, or leave --resume "
-            "out to begin anew"
-        )
+        raise SeesayError(f"{where}: was made with {changed}; give the same options, {instead}")
     return entry.get("made_by") is not None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from seesay.errors import SeesayError, require
 from seesay.outputs.jsonl import refuse_others
-from seesay.outputs.writer import Done, Job, Result, Writer, entry_of
+from seesay.outputs.writer import Done, Job, Result, Writer, entry_of, valid_text
 from seesay.writing import naming, only_writer, written_whole
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 ROWS = 4096  # of a file
 SECONDS = 60.0  # after which a file is written whatever its rows: no more than that is lost by a kill
 MADE_BY = b"seesay.made_by"  # in the schema's metadata
-MADE_BY_FILE = ".made_by.json"  # the same for files that a cluster wrote
+RUNS = ".runs"  # folders of jobs on a cluster; a job's actors write rows only while its folder is there
 COLUMNS = ("id", "path", "caption", "score", "words", "error")
 
 
@@ -28,6 +29,10 @@ class ParquetRows(Writer):
     """Files `part-000000.parquet`, ... with the columns id, path, caption, score, words and error.
 
     A photo that could not be captioned is a row with an error and without a caption.
+
+    Attributes:
+        made_by: the model and its options, which each file has.
+        number: of the next file.
 
     Raises:
         MissingExtraError: pyarrow is not installed.
@@ -48,8 +53,7 @@ class ParquetRows(Writer):
                 self.path.mkdir(exist_ok=True)
             busy = f"{self.path}: another process is writing to it; wait for it, or give another --parquet folder"
             opened.enter_context(only_writer(self.path / ".lock", busy))
-            if (self.path / MADE_BY_FILE).exists():
-                raise SeesayError(f"{self.path}: its captions were made with --cluster; give another folder")
+            shutil.rmtree(self.path / RUNS, ignore_errors=True)  # actors may outlive a job that was killed
             if not self.job.resume and any(self._files()):
                 raise SeesayError(f"{self.path}: has captions already; --resume goes on with it, or give a new folder")
             self.made_by = dict(self.job.made_by())
@@ -58,7 +62,7 @@ class ParquetRows(Writer):
                 self.done = self._captioned_before()
             self._open = opened.pop_all()
         self._rows: list[dict[str, Any]] = []
-        self._number = max((int(file.stem.partition("-")[2]) for file in self._files()), default=-1) + 1
+        self.number = max((int(file.stem.partition("-")[2]) for file in self._files()), default=-1) + 1
         self._written = time.monotonic()
 
     @classmethod
@@ -67,9 +71,7 @@ class ParquetRows(Writer):
             raise SeesayError(f"{path}: cannot be written: its folder {path.parent.resolve()} does not exist")
         if path.exists() and not path.is_dir():
             raise SeesayError(f"{path}: cannot be written: expected a folder, new or empty")
-        of_cluster = (path / MADE_BY_FILE).exists()  # which names files in its own way
-        ours = (lambda file: file.suffix == ".parquet") if of_cluster else _is_part
-        others = [file.name for file in path.iterdir() if not ours(file)] if path.is_dir() else []
+        others = [file.name for file in path.iterdir() if not _is_part(file)] if path.is_dir() else []
         if visible := [name for name in others if not name.startswith(".")]:
             raise SeesayError(f"{path}: cannot be written: it has other files, such as {visible[0]}; give a new folder")
         return []
@@ -85,8 +87,8 @@ class ParquetRows(Writer):
 
     def _flush(self) -> None:
         if self._rows:
-            write_rows(self.path / f"part-{self._number:06}.parquet", self._rows, self.made_by)
-            self._number += 1
+            write_rows(self.path / part_name(self.number), self._rows, self.made_by)
+            self.number += 1
         self._rows, self._written = [], time.monotonic()
 
     def close(self) -> None:
@@ -122,7 +124,7 @@ def refuse_other_rows(before: Mapping[str, Any], how: Mapping[str, Any], where: 
         where: the rows' place, for the message.
     """
     words = [{"attention": ()}] if before.get("attention") else [{}]
-    refuse_others({"made_by": before, "words": words}, how, where)
+    refuse_others({"made_by": before, "words": words}, how, where, "or another --parquet folder")
 
 
 def row_of(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -203,8 +205,6 @@ def read_rows(file: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     try:
         table = require("pyarrow.parquet", "parquet", str(file)).read_table(file)
         made_by = json.loads((table.schema.metadata or {}).get(MADE_BY, b"{}"))
-        if not made_by and (beside := file.parent / MADE_BY_FILE).exists():
-            made_by = json.loads(beside.read_bytes())
         if set(COLUMNS) <= set(table.column_names):
             return table.select(list(COLUMNS)).to_pylist(), made_by
     except (OSError, ValueError) as error:
@@ -217,10 +217,10 @@ def parts_of(folder: Path) -> Iterator[Path]:
     yield from sorted(file for file in folder.glob("*.parquet") if not file.name.startswith((".", "_")))
 
 
+def part_name(number: int) -> str:
+    """The name of a file; numbers grow from run to run."""
+    return f"part-{number:06}.parquet"
+
+
 def _is_part(file: Path) -> bool:
     return file.match("part-*.parquet") and file.stem.partition("-")[2].isdigit()
-
-
-def valid_text(value: Any) -> Any:
-    """A value in which text is valid Unicode: names of files need not be."""
-    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from seesay.data.images import HasPicture, ImageSource
+    from seesay.data.sources import ListedPhoto
 
 Result = Caption | list[Caption] | Failure
 
@@ -68,6 +69,11 @@ class Done(set[str]):
         if id_ is not None:
             self.ids.add(id_)
         return True
+
+    def holds(self, photo: ListedPhoto) -> bool:
+        """Whether the photo is there: by its id where a manifest gave it, else by its name."""
+        name, names = (photo.id, self.ids) if photo.own_id else (photo.image, self)
+        return name in names or valid_text(name) in names
 
 
 class Writer:
@@ -160,6 +166,11 @@ def entry_of(photo: object, result: Result, job: Job, made_by: Mapping[str, Any]
             ]
         entry |= {"made_by": dict(made_by)} if made_by else {}
     return entry if id_ is None else {"image": entry.pop("image"), "id": id_, **entry}
+
+
+def valid_text(value: Any) -> Any:
+    """A value in which text is valid Unicode, as Parquet wants it: names of files need not be."""
+    return value.encode("utf-8", "backslashreplace").decode() if isinstance(value, str) else value
 
 
 def captions_of(result: Caption | list[Caption]) -> list[Caption]:
