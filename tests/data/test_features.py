@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import zlib
 from collections.abc import Callable
@@ -263,21 +264,33 @@ class Slow(Encoder):
 
 folder = Path(sys.argv[2])
 cache, encoder = FeatureCache({"encoder": "mean"}, (2, 3), 4, folder / "cache"), Slow()
+print("ready", flush=True)
+sys.stdin.readline()
 features = cache.get(sorted((folder / "photos").iterdir()), load, encoder, batch_size=1)
 print(encoder.photos, *features.take(features.row_numbers * 0 + range(9))[:, 0, 0].tolist())
 """
 
 
 def start(folder: Path, seconds: float) -> subprocess.Popen[str]:
+    """A process that is ready to encode and waits for a line."""
     command = [sys.executable, "-c", SLOW, str(Path(__file__).parent), str(folder), str(seconds)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    return process
+
+
+def go(process: subprocess.Popen[str], batches: int = 0) -> None:
+    """Let it encode, and wait for so many batches."""
+    assert process.stdin is not None and process.stdout is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+    for _ in range(batches):
+        assert process.stdout.readline() == "batch\n"
 
 
 def test_killed_while_it_writes(make: Callable[..., FeatureCache], photos: list[Path], tmp_path: Path) -> None:
     with start(tmp_path, 0.05) as process:
-        assert process.stdout is not None
-        for _ in range(3):
-            assert process.stdout.readline() == "batch\n"
+        go(process, 3)
         process.send_signal(signal.SIGKILL)
     assert process.returncode == -signal.SIGKILL
     encoder = Encoder()
@@ -286,12 +299,45 @@ def test_killed_while_it_writes(make: Callable[..., FeatureCache], photos: list[
 
 
 def test_two_processes_at_once(photos: list[Path], tmp_path: Path) -> None:
-    processes = [start(tmp_path, 0.01) for _ in range(2)]
+    processes = [start(tmp_path, 0.05) for _ in range(2)]
+    for process in processes:
+        go(process)
     said = [process.communicate(timeout=60)[0].splitlines()[-1].split() for process in processes]
-    assert sorted(int(words[0]) for words in said) == [0, 9], "one encoded all, the other waited"
+    encoded = [int(words[0]) for words in said]
+    assert sum(encoded) == 9 and min(encoded) > 0, "each encodes a part, and no photo is encoded twice"
     wanted = [load(photo).mean() for photo in photos]
     for words in said:
         np.testing.assert_allclose([float(word) for word in words[1:]], wanted, rtol=1e-3)
+    assert not list(tmp_path.glob("cache/*/*.part"))
+
+
+def test_the_part_of_a_killed_process_is_taken_by_another(
+    make: Callable[..., FeatureCache], photos: list[Path], tmp_path: Path
+) -> None:
+    with start(tmp_path, 0.2) as process:
+        go(process, 2)
+        killer = threading.Timer(0.3, process.kill)  # while this process waits for the other's part
+        killer.start()
+        encoder = Encoder()
+        expect(make().get(photos, load, encoder, batch_size=1), photos)
+        killer.join()
+    assert process.wait() == -signal.SIGKILL
+    assert encoder.photos >= 5
+
+
+def test_rows_that_two_processes_encoded_are_there_once(make: Callable[..., FeatureCache], photos: list[Path]) -> None:
+    """Such as two runs on different lists of photos, which divide them differently."""
+    encoder = Encoder()
+
+    def encode(batch: np.ndarray) -> np.ndarray:
+        if not encoder.photos:
+            encoder(batch)
+            make().get(photos[3:], load, encoder)  # as another process would
+        return encoder(batch)
+
+    features = make().get(photos, load, encode, batch_size=2)
+    expect(features, photos)
+    assert len(features.rows) == 9
 
 
 @pytest.mark.slow

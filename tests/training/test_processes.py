@@ -18,7 +18,7 @@ import torch
 import yaml
 from torch import distributed
 
-from seesay.data.feature_cache import PhotoFeatures
+from seesay.data.feature_cache import DIGEST_BYTES, PhotoFeatures
 from seesay.errors import SeesayError
 from seesay.training.inputs.batches import CaptionBatches
 from seesay.training.processes import all_items, ending_together, global_mean, process_average
@@ -28,6 +28,7 @@ from seesay.training.processes import all_items, ending_together, global_mean, p
 MAIN = """
 import os, sys
 import seesay.training.train
+from seesay.data.feature_cache import FeatureCache
 from seesay.models.recurrent import RecurrentDecoder
 from seesay.training.loop import Trainer
 
@@ -39,6 +40,8 @@ def stop(self):
     if self.state.step == int(os.environ.get("STOP_AT", -1)):
         self._stop_requested.set()
 
+get = FeatureCache.get
+FeatureCache.get = lambda self, photos, load, encode, size, *rest: get(self, photos, load, encode, 1, *rest)
 Trainer._average = stop
 seesay.training.train.write_bundle = lambda folder, *rest: folder
 from seesay.cli import main
@@ -91,12 +94,28 @@ def assert_same(one: Curve, other: Curve) -> None:
     ids=["soft", "hard"],
 )
 def test_two_processes_have_the_curve_of_one(
-    command: Callable[..., list[str]], objective: list[str], tmp_path: Path
+    command: Callable[..., list[str]], objective: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """12 photos in batches of 5, so that shares are uneven, and captions of different lengths."""
     how = [*objective, "train.epochs=2"]
+    monkeypatch.setenv("SEESAY_CACHE", str(tmp_path / "cache1"))
     one = trained(command("one", 1, *how), tmp_path / "one")
+    monkeypatch.setenv("SEESAY_CACHE", str(tmp_path / "cache2"))
     assert_same(one, trained(command("two", 2, *how), tmp_path / "two"))
+    caches = [features_in(tmp_path / name) for name in ("cache1", "cache2")]
+    assert len(caches[0]) > 8, "more than a process takes at once"
+    assert caches[0] == caches[1], "the same bits, whoever encoded them"
+
+
+def features_in(root: Path) -> dict[bytes, bytes]:
+    """Features by the digest of their photo."""
+    [folder] = (root / "features").iterdir()
+    index, rows = (folder / "rows.index").read_bytes(), (folder / "rows.f16").read_bytes()
+    count = len(index) // DIGEST_BYTES
+    pieces = lambda data: [data[i * len(data) // count : (i + 1) * len(data) // count] for i in range(count)]  # noqa: E731
+    found = dict(zip(pieces(index), pieces(rows), strict=True))
+    assert len(found) == count, "no photo is there twice"
+    return found
 
 
 @pytest.mark.slow

@@ -1,38 +1,36 @@
 """The feature cache: features of photos from a frozen encoder, computed once.
 
-Each combination of encoder, weights and preprocessing has a folder with three append-only files:
-`rows.f16` (the features, photo after photo), `rows.index` (16 bytes a row: the digest of the photo
-file's content) and `rows.crc` (4 bytes a row: the checksum of both). So a photo is found whatever
-its data set, path or split is; damaged rows are encoded anew; a killed run leaves a valid prefix;
-and files can be read (as memory maps) while a single writer, which holds a lock, appends to them.
+Each combination of encoder, weights and preprocessing has a folder. A row is found by the content
+of its photo's file, whatever the data set, path or split is; damaged rows are encoded anew. Several
+processes fill a cache together, and others read from it (as memory maps) meanwhile.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import shutil
-import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from seesay.data.cache_folder import cache_folder
+from seesay.data.feature_rows import DIGEST_BYTES, FeatureRows, writing
 from seesay.data.images import photo_bytes
 from seesay.data.packed import PhotoInTar
 from seesay.data.records import Problem
 from seesay.errors import DataError, PhotoError
 
-DIGEST_BYTES = 16
-SUM = np.dtype("<u4")
+PART = 8  # batches that a process takes at once
 T = TypeVar("T")  # names a photo
 Encode = Callable[[np.ndarray], np.ndarray]
 Begin = Callable[[int], Callable[[int], None]]
@@ -121,13 +119,12 @@ class FeatureCache:
     @property
     def row_bytes(self) -> int:
         """Bytes on disk of one photo's features."""
-        return self.grid[0] * self.grid[1] * self.depth * 2
+        return self._rows.row_bytes
 
     def missing(self, digests: Sequence[bytes]) -> list[int]:
         """The first index of each digest that has no row yet."""
-        known = set(self._index())
-        first = {digest: i for i, digest in reversed(list(enumerate(digests))) if digest not in known}
-        return sorted(first.values())
+        self._rows.refresh(anew=True)
+        return [first for digest, first in _firsts(digests).items() if digest not in self._rows.known]
 
     def get(
         self,
@@ -155,33 +152,86 @@ class FeatureCache:
                 finite.
         """
         digests = list(digests) if digests is not None else digest_photos(photos)
-        with _writing(self.folder):
-            self.folder.mkdir(parents=True, exist_ok=True)
-            # a second process waits here, then finds the rows written
-            lock = FileLock(self.folder / "lock").acquire()
+        self._rows.mend()
+        damaged = self._rows.damaged(set(digests))
+        self._rows.forget(damaged)
         failures: dict[bytes, str] = {}
-        with lock:
-            self._drop_torn_tail()
-            self._add_missing_sums()
-            damaged = self._damaged(set(digests))
-            self._forget(damaged)
-            todo = self.missing(digests)
-            self._refuse_if_full(len(todo))
-            advance = begin(len(todo)) if begin and todo else None
-            for batch in _batches(todo, batch_size):
-                some, known = [photos[i] for i in batch], [digests[i] for i in batch]
-                failures |= self._append(some, known, load, encode)
-                if advance is not None:
-                    advance(len(batch))
-        index = self._index()
-        row_of = {digest: row for row, digest in enumerate(index)}
+        while True:
+            self._fill(photos, digests, load, encode, batch_size, begin, failures)
+            self._rows.refresh(anew=True)
+            row_of = {digest: row for row, digest in enumerate(self._rows.digests)}
+            if all(digest in row_of or digest in failures for digest in digests):
+                break  # else another process found a row damaged that was there
         row_numbers = np.array([row_of.get(digest, -1) for digest in digests], dtype=np.int64)
         problems = tuple(
             Problem("error", str(photo), failures[digest])
             for photo, digest, row in zip(photos, digests, row_numbers, strict=True)
             if row < 0
         )
-        return PhotoFeatures(self._rows(len(index)), row_numbers, self.grid, problems, len(damaged))
+        return PhotoFeatures(self._rows.rows(len(self._rows.digests)), row_numbers, self.grid, problems, len(damaged))
+
+    def _fill(
+        self,
+        photos: Sequence[T],
+        digests: Sequence[bytes],
+        load: Callable[[T], np.ndarray],
+        encode: Encode,
+        batch_size: int,
+        begin: Begin | None,
+        failures: dict[bytes, str],
+    ) -> None:
+        """Encode what has no row, together with all processes that do the same; notes failures by digest.
+
+        Photos are divided into parts, in the same way by all, and a process takes those that no
+        other one works on. Parts of a process that is killed are taken by the others in the end.
+        """
+        firsts = _firsts(digests)
+        self._rows.refresh(anew=True)
+        pending = {digest for digest in firsts if digest not in self._rows.known and digest not in failures}
+        self._refuse_if_full(len(pending))
+        if not pending:
+            return
+        advance = begin(len(pending)) if begin else lambda done: None
+        seen = 0  # rows
+
+        def advance_by(done: Iterable[bytes] = ()) -> None:
+            nonlocal seen
+            self._rows.refresh()
+            before, found = len(pending), self._rows.digests[min(seen, len(self._rows.digests)) :]
+            pending.difference_update(found, done)
+            seen = len(self._rows.digests)
+            if len(pending) < before:
+                advance(before - len(pending))
+
+        size = PART * batch_size * 2 ** int(math.log2(len(firsts) / len(pending)))  # a part has some batches
+        parts = [*_batches(list(firsts), size)]
+        for wait in (False, True):
+            for part in parts:
+                if pending.isdisjoint(part):
+                    continue
+                with self._claim(part[0].hex(), wait) as ours:
+                    advance_by()
+                    todo = [digest for digest in part if digest in pending] if ours else []
+                    for batch in _batches(todo, batch_size):
+                        failures |= self._append([photos[firsts[digest]] for digest in batch], batch, load, encode)
+                        advance_by(batch)
+
+    @contextmanager
+    def _claim(self, name: str, wait: bool) -> Iterator[bool]:
+        """Whether the part is this process' within the block; with `wait`, after others have ended theirs."""
+        file = self.folder / f"{name}.part"
+        with writing(file):
+            try:
+                held = FileLock(file).acquire(timeout=-1 if wait else 0)
+            except Timeout:
+                yield False
+                return
+        with held:
+            try:
+                yield True
+            finally:
+                with suppress(OSError):  # Windows removes no open file
+                    file.unlink()
 
     def _append(
         self, photos: list[T], digests: list[bytes], load: Callable[[T], np.ndarray], encode: Encode
@@ -205,81 +255,12 @@ class FeatureCache:
                     f"feature cache {self.folder}: the encoder gives numbers that are not finite in half precision "
                     f"(of {photos[0]} or another photo near it); give other encoder.weights, or another encoder.layer"
                 )
-            _write_through(self._rows_file, rows.tobytes())
-            sums = [_checksum(digest, row) for (digest, _), row in zip(loaded, rows, strict=True)]
-            _write_through(self._sums_file, np.array(sums, SUM).tobytes())
-            _write_through(self._index_file, b"".join(digest for digest, _ in loaded))
+            self._rows.append([digest for digest, _ in loaded], rows)
         return failures
 
-    @property
-    def _rows_file(self) -> Path:
-        return self.folder / "rows.f16"
-
-    @property
-    def _index_file(self) -> Path:
-        return self.folder / "rows.index"
-
-    @property
-    def _sums_file(self) -> Path:
-        return self.folder / "rows.crc"
-
-    def _index(self) -> list[bytes]:
-        if not self._index_file.exists():
-            return []
-        data = self._index_file.read_bytes()
-        return [data[i : i + DIGEST_BYTES] for i in range(0, len(data) - DIGEST_BYTES + 1, DIGEST_BYTES)]
-
-    def _drop_torn_tail(self) -> None:
-        """After a kill in the middle of a write, keep the rows that are complete in both files."""
-        if not (self._index_file.exists() and self._rows_file.exists()):
-            self._index_file.unlink(missing_ok=True)
-            self._rows_file.unlink(missing_ok=True)
-            self._sums_file.unlink(missing_ok=True)
-            return
-        whole = min(len(self._index()), self._rows_file.stat().st_size // self.row_bytes)
-        os.truncate(self._index_file, whole * DIGEST_BYTES)
-        os.truncate(self._rows_file, whole * self.row_bytes)
-        if self._sums_file.exists() and self._sums_file.stat().st_size > whole * SUM.itemsize:
-            os.truncate(self._sums_file, whole * SUM.itemsize)
-
-    def _add_missing_sums(self) -> None:
-        """Add checksums to rows that lack one, as in older caches, which are trusted."""
-        index = self._index()
-        count = self._sums_file.stat().st_size // SUM.itemsize if self._sums_file.exists() else 0
-        if count < len(index):
-            rows = self._rows(len(index))
-            with ThreadPoolExecutor(os.cpu_count()) as pool:
-                sums = list(pool.map(_checksum, index[count:], rows[count:]))
-            if count:
-                os.truncate(self._sums_file, count * SUM.itemsize)  # drop an incomplete one
-            _write_through(self._sums_file, np.array(sums, SUM).tobytes())
-
-    def _damaged(self, wanted: set[bytes]) -> list[int]:
-        """Numbers of the rows of these digests whose checksum is wrong."""
-        index = self._index()
-        numbers = [number for number, digest in enumerate(index) if digest in wanted]
-        if not numbers:
-            return []
-        rows, sums = self._rows(len(index)), np.fromfile(self._sums_file, SUM)
-
-        def damaged(number: int) -> bool:
-            return _checksum(index[number], rows[number]) != sums[number]
-
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            return [number for number, wrong in zip(numbers, pool.map(damaged, numbers), strict=True) if wrong]
-
-    def _forget(self, rows: Sequence[int]) -> None:
-        """Drop rows by overwriting their digests with zeros, which no photo has."""
-        if rows:
-            with _writing(self._index_file), self._index_file.open("r+b") as file:
-                for row in rows:
-                    file.seek(row * DIGEST_BYTES)
-                    file.write(bytes(DIGEST_BYTES))
-
-    def _rows(self, count: int) -> np.ndarray:
-        """(count, P, D) float16, on disk."""
-        shape = (count, self.grid[0] * self.grid[1], self.depth)
-        return np.memmap(self._rows_file, np.float16, "r", shape=shape) if count else np.zeros(shape, np.float16)
+    @cached_property
+    def _rows(self) -> FeatureRows:
+        return FeatureRows(self.folder, (self.grid[0] * self.grid[1], self.depth))
 
     def _refuse_if_full(self, photos: int) -> None:
         needed, free = photos * self.row_bytes, shutil.disk_usage(self.folder).free
@@ -297,8 +278,12 @@ def digest_photos(photos: Sequence[object]) -> list[bytes]:
         return list(pool.map(photo_digest, paths))
 
 
-def _checksum(digest: bytes, row: np.ndarray) -> int:
-    return zlib.crc32(row.tobytes(), zlib.crc32(digest))
+def _firsts(digests: Sequence[bytes]) -> dict[bytes, int]:
+    """The first index of each digest."""
+    firsts: dict[bytes, int] = {}
+    for number, digest in enumerate(digests):
+        firsts.setdefault(digest, number)
+    return firsts
 
 
 def _attempt(load: Callable[[T], np.ndarray]) -> Callable[[T], np.ndarray | PhotoError]:
@@ -311,23 +296,6 @@ def _attempt(load: Callable[[T], np.ndarray]) -> Callable[[T], np.ndarray | Phot
     return attempt
 
 
-def _batches(items: list[int], size: int) -> Iterator[list[int]]:
+def _batches(items: list[bytes], size: int) -> Iterator[list[bytes]]:
     for start in range(0, len(items), size):
         yield items[start : start + size]
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise DataError(
-            f"feature cache {path}: cannot be written ({error.strerror}); set SEESAY_CACHE to a folder that can be"
-        ) from None
-
-
-def _write_through(path: Path, data: bytes) -> None:
-    with _writing(path), path.open("ab") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
