@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -214,7 +215,9 @@ def _connected(options: ClusterOptions) -> Iterator[int]:
             cpus = actors * options.cores + SPARE_CPUS
             ray.init("local", num_cpus=cpus, object_store_memory=OBJECT_STORE, include_dashboard=False, **quiet)
         else:
-            ray.init(options.address, **quiet)
+            with warnings.catch_warnings():  # the error says it
+                warnings.filterwarnings("ignore", message="Ray Client connection timed out")
+                ray.init(options.address, **quiet)
     except Exception as error:  # of many kinds, down to those of sockets
         raise SeesayError(f"--cluster {options.address}: cannot be reached ({first_line(error)})") from None
     try:
