@@ -50,6 +50,7 @@ class Listing:
         self.photos, self.folder, self.first = photos, folder, first
         self.total: int | None = None
         self._written: Queue[tuple[Path, int] | None] = Queue()  # None at the end
+        self._taken: list[tuple[Path, int] | None] = []
         self._error: BaseException | None = None
         self._ended = threading.Event()
 
@@ -62,6 +63,17 @@ class Listing:
         self._ended.set()  # the thread may be waiting for a pipe: it is not waited for
         shutil.rmtree(self.folder.parent, ignore_errors=True)
 
+    def any(self) -> bool:
+        """Wait until photos are listed; returns False if there are none.
+
+        Raises:
+            SeesayError: whatever ended the listing before there were any.
+        """
+        self._taken.append(self._written.get())
+        if self._taken == [None] and self._error:
+            raise self._error
+        return self._taken != [None]
+
     def parts(self) -> Iterator[Listed]:
         """What was listed since the last time, again and again until everything is; waits where nothing was.
 
@@ -70,7 +82,8 @@ class Listing:
         """
         more = True
         while more:
-            new = [self._written.get()]
+            new = self._taken or [self._written.get()]
+            self._taken = []
             while not self._written.empty():
                 new.append(self._written.get())
             files = [file for file in new if file is not None]

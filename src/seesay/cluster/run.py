@@ -10,11 +10,11 @@ from __future__ import annotations
 import logging
 import os
 import threading
+import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -110,10 +110,9 @@ def caption_on_cluster(
         folder = parts.path / RUNS / os.urandom(4).hex()
         with Listing(todo(), folder, parts.number) as listing:
             total = lambda: None if listing.total is None else listing.total + before  # noqa: E731
-            jobs = listing.parts()
-            if (first := next(jobs, None)) is not None:
+            if listing.any():
                 with _connected(options) as actors, _reporting(parts.path, total, report):
-                    for listed in chain([first], jobs):
+                    for listed in listing.parts():
                         captioner = (load, results, parts.path, folder, parts.made_by)
                         failed += run_on_cluster(listed, actors, captioner, options)
         return Counts(before + (listing.total or 0), failed)
@@ -242,11 +241,14 @@ def _reporting(out: Path, total: Callable[[], int | None], report: Callable[[int
 
     def watch() -> None:
         seen: dict[Path, int] = {}
-        while not ended.wait(SECONDS):
+        pause = SECONDS
+        while not ended.wait(pause):
+            started = time.monotonic()
             for file in parts_of(out):
                 if file not in seen and (rows := rows_and_errors(file, errors=False)):
                     seen[file] = rows[0]
             report(sum(seen.values()), total())
+            pause = max(SECONDS, 20 * (time.monotonic() - started))  # there may be 100,000 files
 
     thread = threading.Thread(target=watch, name="seesay-cluster", daemon=True)
     thread.start()
