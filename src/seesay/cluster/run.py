@@ -218,7 +218,8 @@ def _connected(options: ClusterOptions) -> Iterator[int]:
                 warnings.filterwarnings("ignore", message="Ray Client connection timed out")
                 ray.init(options.address, **quiet)
     except Exception as error:  # of many kinds, down to those of sockets
-        raise SeesayError(f"--cluster {options.address}: cannot be reached ({first_line(error)})") from None
+        what = "cannot be started; is the machine busy?" if local else "cannot be reached"
+        raise SeesayError(f"--cluster {options.address}: {what} ({first_line(error)})") from None
     try:
         if not local:
             cpus = int(ray.cluster_resources().get("CPU", 0))
