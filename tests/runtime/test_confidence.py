@@ -23,8 +23,8 @@ from seesay.runtime.confidence import Judge, pooled
 
 def small_head(features: int = 3, **changes) -> ConfidenceHead:
     """Two words and a pair of them, whose shares are features of the photo."""
-    accept, word = np.zeros(13), np.zeros(5)
-    accept[7] = 1.0  # the tf-idf product alone
+    accept, word = np.zeros(4), np.zeros(5)
+    accept[1] = 1.0  # the tf-idf product of the words alone
     word[0] = 1.0  # the log-share of the word alone
     weights = np.zeros((features, 2))
     weights[0, 0], weights[1, 1] = 1.0, 1.0
@@ -39,7 +39,6 @@ def small_head(features: int = 3, **changes) -> ConfidenceHead:
         shares=shares,
         base=np.array([0.0, 0.5, 0.0]),
         accept=accept,
-        gram_weights=np.zeros((2, 3)),
         word=word,
     )
     return replace(head, **changes)
@@ -49,20 +48,15 @@ def test_confidence_by_hand() -> None:
     judge = Judge(small_head())
     evidence = judge.evidence(np.array([0.6, 0.2, 9.0]))
     np.testing.assert_allclose(evidence.shares, [0.6, 0.5, 0.2])
-    assert evidence.norm == pytest.approx(np.sqrt(1.2**2 + 1.5**2 + 0.2**2))
     words, logprobs = ["a", "dog", "runs", "on", "grass"], [-0.1, -1.0, -2.0, -0.2, -0.5, -0.2]
     signals = judge.sentence_signals(evidence, words, logprobs)
-    assert signals[:5] == pytest.approx([-4.0 / 6, -4.0, -3.5 / 3, 5, 1.5])
-    assert signals[5:7] == pytest.approx([0.4, 0.2])  # mean and least of 0.6 and 0.2
-    assert signals[7] == pytest.approx((0.6 * 4 + 0.2 * 1) / np.sqrt(4 + 1))
-    assert signals[8] == pytest.approx(0.5 * 9 / np.sqrt(9 + 3 * 49))  # one of four pairs is known
-    assert signals[9] == pytest.approx((0.6 * 2 + 0.2) / 3)
+    of_words = (0.6 * 4 + 0.2 * 1) / np.sqrt(4 + 1)
+    of_pairs = 0.5 * 9 / np.sqrt(9 + 3 * 49)  # one of four pairs is known
+    assert signals == pytest.approx([-4.0 / 6, of_words, of_pairs])
     confidence = judge.confidence(evidence, words, logprobs)
-    assert confidence == pytest.approx(1 / (1 + np.exp(-signals[7])))
-    by_gram = np.array([[0.1, 0.0, 0.3], [1.0, -2.0, 0.0]])  # of "dog", "dog runs", "grass"
-    judge = Judge(small_head(gram_weights=by_gram))
-    expected = signals[7] + 0.1 + 0.3 + 1.0 * 0.6 * 2 - 2.0 * 0.5 * 3
-    assert judge.logit(evidence, words, logprobs) == pytest.approx(expected)
+    assert confidence == pytest.approx(1 / (1 + np.exp(-of_words)))
+    unknown = judge.sentence_signals(evidence, ["cats"], [-1.0, -1.0])
+    assert unknown == pytest.approx([-1.0, 0.0, 0.0])
 
 
 def test_word_confidence_by_hand() -> None:
@@ -93,13 +87,16 @@ def test_a_picture_that_is_no_photo_has_little_confidence() -> None:
 
 
 def test_pooled_features_do_not_depend_on_heads() -> None:
-    regions = np.random.default_rng(0).normal(size=(1, 6, 8)).astype(np.float32)
-    features = pooled(regions)
+    regions = np.random.default_rng(0).normal(size=(1, 7, 8)).astype(np.float32)
+    features = pooled([regions])
     np.testing.assert_allclose(features[:8], regions[0].mean(axis=0), rtol=1e-5)
     np.testing.assert_allclose(features[8:16], regions[0].std(axis=0), rtol=1e-4)
     np.testing.assert_allclose(features[16:], regions[0].max(axis=0))
-    heads = regions.reshape(1, 6, 2, 4).transpose(0, 2, 1, 3)
-    np.testing.assert_allclose(pooled(heads), features)
+    heads = regions.reshape(1, 7, 2, 4).transpose(0, 2, 1, 3)
+    np.testing.assert_allclose(pooled([heads]), features, rtol=1e-6)
+    both = pooled([heads, regions[:, :, :2]]).reshape(3, 10)
+    np.testing.assert_allclose(both[:, :8].ravel(), features, rtol=1e-6)
+    np.testing.assert_allclose(both[:, 8:].ravel(), pooled([regions[:, :, :2]]))
 
 
 def test_things() -> None:
@@ -117,7 +114,7 @@ def sure_bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
     """The tiny bundle with a head that knows two kinds."""
     folder = shutil.copytree(tiny_bundle, tmp_path / "sure")
     bundle = open_bundle(folder)
-    size = len(pooled(seesay.load(folder).encode(np.zeros((50, 50, 3), np.uint8)).input.arrays.memory[0]))
+    size = len(pooled(seesay.load(folder).encode(np.zeros((50, 50, 3), np.uint8)).input.arrays.memory))
     random = np.random.default_rng(0)
     head = small_head(
         size,

@@ -97,12 +97,13 @@ def _check_encoder(path: Path, graph: GraphFile, exact: GraphFile, size: int) ->
 
 
 def _check_features(path: Path, features: int, encoder: GraphFile) -> None:
-    """Three figures of each number that the first array of the memory has for a region."""
-    name, port = next((name, port) for name, port in encoder.outputs.items() if name.startswith("memory."))
-    _, *heads, _, size = port.shape if len(port.shape) in (3, 4) else (None, None, None)
-    expected = 3 * prod(length or 0 for length in (*heads, size))
+    """Three figures of each number that the memory has for a region."""
+    shapes = [port.shape for name, port in encoder.outputs.items() if name.startswith("memory.")]
+    if not all(len(shape) in (3, 4) for shape in shapes):
+        raise refused(path, f"is for a memory of regions, the encoder's has the shapes {shown(shapes)}")
+    expected = 3 * sum(prod(length or 0 for length in (*shape[1:-2], shape[-1])) for shape in shapes)
     if features != expected:
-        raise refused(path, f"is for {features:,} features of a photo, expected {expected:,} ({shown(name)})")
+        raise refused(path, f"is for {features:,} features of a photo, expected {expected:,}")
 
 
 def _check_decoder(path: Path, graph: GraphFile, encoder: GraphFile, words: int, regions: int) -> None:

@@ -17,7 +17,6 @@ confidence.safetensors; F pooled features, R ranks, G grams, C kinds:
     shares, shares.scale, shares.base  (R, G) int8, (G,) float32, (G,) float32
     idf                                (G,) float32
     accept, word                       (signals + 1,) float32, the last is the constant
-    gram.weights                       (2, G) float32
     kinds, kinds.scale, kinds.base     (F, C) int8, (C,) float32, (C,) float32
     photo                              (2,) float32, slope and constant of the probability of a photo
 """
@@ -40,7 +39,7 @@ from seesay.writing import write_json
 VALUES, TENSORS = "confidence.json", "confidence.safetensors"
 VERSION = 1
 PHOTO = "photo"
-ACCEPT_SIGNALS = 12  # of `seesay.runtime.confidence.sentence_signals`
+ACCEPT_SIGNALS = 3  # of `seesay.runtime.confidence.sentence_signals`
 WORD_SIGNALS = 4  # of `word_signals` there
 MOST_GRAMS, MOST_KINDS = 100_000, 100
 
@@ -59,7 +58,6 @@ class ConfidenceHead:
         shares: (R, G); features @ project @ shares + base is the share of a photo's references that have each gram.
         base: (G,).
         accept: (ACCEPT_SIGNALS + 1,) weights of a logistic regression, the constant last.
-        gram_weights: (2, G): what each gram of the sentence adds to that, and what its idf-weighted share adds.
         word: (WORD_SIGNALS + 1,) as `accept`.
         kinds: their names, "photo" first; empty if it was learnt without pictures that are no photos.
         kind_weights: (F, C).
@@ -78,7 +76,6 @@ class ConfidenceHead:
     shares: np.ndarray
     base: np.ndarray
     accept: np.ndarray
-    gram_weights: np.ndarray
     word: np.ndarray
     kinds: tuple[str, ...] = ()
     kind_weights: np.ndarray = field(default_factory=lambda: np.zeros((0, 0), np.float32))
@@ -93,7 +90,7 @@ def write_head(folder: Path, head: ConfidenceHead) -> None:
     from safetensors.numpy import save
 
     tensors = {"features.mean": head.mean, "features.scale": head.scale, "idf": head.idf, "shares.base": head.base}
-    tensors |= {"accept": head.accept, "word": head.word, "gram.weights": head.gram_weights}
+    tensors |= {"accept": head.accept, "word": head.word}
     matrices = {"project": head.project, "shares": head.shares}
     if head.kinds:
         tensors |= {"kinds.base": head.kind_base, "photo": np.array(head.photo)}
@@ -169,7 +166,6 @@ def read_head(folder: Path, features: int | None = None) -> ConfidenceHead | Non
         shares=matrix("shares", project.shape[1], len(grams)),
         base=take("shares.base", len(grams)),
         accept=take("accept", ACCEPT_SIGNALS + 1),
-        gram_weights=take("gram.weights", 2, len(grams)),
         word=take("word", WORD_SIGNALS + 1),
         about=about,
     )

@@ -69,26 +69,23 @@ def fit(
     """
     learnt = learn(train, pictures, precision)
     fitted = [calibrated(learnt, [halves[which] for halves in dev.values()]) for which in (0, 1)]
-    figures = {name: figures_of(learnt, [(fitted[1], one), (fitted[0], other)]) for name, (one, other) in dev.items()}
+    figures = {name: figures_of([(fitted[1], one), (fitted[0], other)]) for name, (one, other) in dev.items()}
     head = calibrated(learnt, [[*one, *other] for one, other in dev.values()])
     return replace(head, about={**head.about, "figures": figures})
 
 
-def figures_of(learnt: ConfidenceHead, parts: Sequence[tuple[ConfidenceHead, Observations]]) -> dict[str, Any]:
+def figures_of(parts: Sequence[tuple[ConfidenceHead, Observations]]) -> dict[str, Any]:
     """How well heads do on captions, see `seesay.metrics.reliability`.
 
     Args:
-        learnt: ranks the captions: two heads, each right on average, would be compared with each other otherwise.
-        parts: observations, and the head whose probabilities for them are measured.
+        parts: observations, and the head that judges them.
     """
-    confidence, ranking, sure, there, refused = [], [], [], [], []
-    ranks = Judge(learnt)
+    confidence, sure, there, refused = [], [], [], []
     for head, observations in parts:
         judge = Judge(head)
         for observation in observations:
             clue = judge.evidence(observation.features)
             confidence.append(judge.confidence(clue, observation.words, observation.logprobs))
-            ranking.append(ranks.logit(clue, observation.words, observation.logprobs))
             refused.append(clue.kind not in (None, PHOTO))
             supported = supports(word for reference in observation.references for word in reference)
             for word, logprob in observation.shown:
@@ -98,7 +95,7 @@ def figures_of(learnt: ConfidenceHead, parts: Sequence[tuple[ConfidenceHead, Obs
     photos = [observation for _, observations in parts for observation in observations]
     references = [observation.references for observation in photos]
     cider = CiderD(references).score([observation.words for observation in photos])
-    figures = reliability(np.array(confidence), cider >= acceptance_threshold(references), cider, np.array(ranking))
+    figures = reliability(np.array(confidence), cider >= acceptance_threshold(references), cider)
     area = auroc(np.array(sure), np.array(there, bool)) if there else float("nan")
     figures["things"] = {
         "named": len(sure),

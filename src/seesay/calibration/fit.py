@@ -74,9 +74,3 @@ def logistic_regression(
         bend = (inputs * (weights * p * (1 - p))[:, None]).T @ inputs + np.diag(penalty)
         found = found - np.linalg.solve(bend, slope)
     return np.append(found[:-1] / scale, found[-1] - found[:-1] @ (mean / scale))
-
-
-def platt(logit: np.ndarray, happened: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
-    """Slope and constant that make logits fit what happened (Platt 1999); `weights`: (N,) of the examples."""
-    slope, constant = logistic_regression(logit[:, None], happened, weights, ridge=1e-3)
-    return float(slope), float(constant)

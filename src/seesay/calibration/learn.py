@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from seesay.bundle.confidence_file import ACCEPT_SIGNALS, PHOTO, WORD_SIGNALS, ConfidenceHead
-from seesay.calibration.fit import LowRank, logistic_regression, low_rank_ridge, platt, ridge_regression
+from seesay.calibration.fit import logistic_regression, low_rank_ridge, ridge_regression
 from seesay.calibration.observe import Observation
 from seesay.data.things import supports, thing_of
 from seesay.errors import DataError
@@ -19,21 +19,20 @@ from seesay.metrics.acceptance import acceptable
 from seesay.metrics.statistics import FUNCTION_WORDS
 from seesay.runtime.confidence import Evidence, Judge, logistic, standardised
 
-RANK = 192
-MOST_GRAMS = 1100
-IN_CAPTIONS, IN_REFERENCES = 5, 20  # photos whose caption, and whose references, must have a gram
-RIDGE, GRAM_RIDGE, KIND_RIDGE = 250.0, 1000.0, 100.0
-FOLDS = 3  # the signals of training photos come from predictors that were not trained on them
+RANK = 240  # more would help little, and the part of the bundle grows with it
+MOST_GRAMS = 2000
+IN_CAPTIONS, IN_REFERENCES = 2, 8  # photos whose caption, and whose references, must have a gram
+RIDGE, SIGNAL_RIDGE, KIND_RIDGE = 500.0, 3.0, 100.0
 REFUSED = 0.006  # share of the calibration photos that may be called no photos
 
 Observations = Sequence[Observation]
 
 
 def learn(train: Sequence[Observations], pictures: Mapping[str, np.ndarray], precision: str) -> ConfidenceHead:
-    """Learn a head from the training photos of all data sets together; `calibrated` makes it fit other photos.
+    """Learn from training photos what people say of a photo, and what a photo is; `calibrated` learns the rest.
 
     Args:
-        train: of each data set; each has a threshold of acceptance of its own.
+        train: of each data set.
         pictures: kind -> (n, F) features of pictures that are no photos; may be empty.
         precision: of the graphs that captioned, for the file.
 
@@ -41,7 +40,7 @@ def learn(train: Sequence[Observations], pictures: Mapping[str, np.ndarray], pre
         DataError: the captions and the references have no words in common.
     """
     photos = [observation for part in train for observation in part]
-    features = np.stack([observation.features for observation in photos]).astype(np.float64)
+    features = np.stack([observation.features for observation in photos])
     mean, scale = features.mean(axis=0), features.std(axis=0) + 1e-3
     inputs = standardised(features, mean, scale)
     grams = choose_grams(photos)
@@ -49,83 +48,41 @@ def learn(train: Sequence[Observations], pictures: Mapping[str, np.ndarray], pre
         raise DataError("the captions and the references have no words in common: expected data like the model's own")
     shares = shares_of(photos, grams)
     idf = np.log(len(photos) / np.maximum((shares > 0).sum(axis=0), 1)).astype(np.float32)
-    weights = np.maximum(idf, 0.1).astype(np.float64)
-    predictor = low_rank_ridge(inputs, shares, weights, RIDGE, RANK)
+    predictor = low_rank_ridge(inputs, shares, np.maximum(idf, 0.1), RIDGE, RANK)
     head = ConfidenceHead(
         grams=grams,
         idf=idf,
-        mean=mean.astype(np.float32),
-        scale=scale.astype(np.float32),
-        project=predictor.project.astype(np.float32),
-        shares=predictor.outputs.astype(np.float32),
-        base=predictor.base.astype(np.float32),
+        mean=mean,
+        scale=scale,
+        project=predictor.project,
+        shares=predictor.outputs,
+        base=predictor.base,
         accept=np.zeros(ACCEPT_SIGNALS + 1, np.float32),
-        gram_weights=np.zeros((2, len(grams)), np.float32),
         word=np.zeros(WORD_SIGNALS + 1, np.float32),
         about={"precision": precision, "photos": len(photos)},
     )
-    folds = np.random.default_rng(0).integers(0, FOLDS, len(photos))
-    crossed = [
-        low_rank_ridge(inputs[folds != k], shares[folds != k], weights, RIDGE * (FOLDS - 1) / FOLDS, RANK)
-        for k in range(FOLDS)
-    ]
-    judges = [Judge(_with(head, predictor)) for predictor in crossed]
-    evidence = [judges[k].evidence(o.features) for k, o in zip(folds, photos, strict=True)]
-    head = _with_acceptance(head, evidence, photos, np.concatenate([accepted(part) for part in train]))
-    signals, there, _ = word_examples(Judge(head), evidence, photos)
-    head = replace(head, word=logistic_regression(signals, there).astype(np.float32))
     return with_kinds(head, inputs, pictures) if pictures else head
 
 
-def _with(head: ConfidenceHead, predictor: LowRank) -> ConfidenceHead:
-    project, shares, base = (np.asarray(part, np.float32) for part in predictor)
-    return replace(head, project=project, shares=shares, base=base)
-
-
-def _with_acceptance(
-    head: ConfidenceHead, evidence: Sequence[Evidence], photos: Observations, happened: np.ndarray
-) -> ConfidenceHead:
-    """Fit the signals; then one step of Newton's method for the weights of the grams, on what is left."""
-    judge = Judge(head)
-    signals = np.stack([judge.sentence_signals(e, o.words, o.logprobs) for e, o in zip(evidence, photos, strict=True)])
-    accept = logistic_regression(signals, happened)
-    probability = 1 / (1 + np.exp(-(signals @ accept[:-1] + accept[-1])))
-    has = np.zeros((len(photos), 2, len(head.grams)), np.float32)
-    for row, clue, observation in zip(has, evidence, photos, strict=True):
-        grams = judge.grams_of(observation.words)
-        row[0, grams] = 1
-        row[1, grams] = clue.shares[grams] * head.idf[grams]
-    has = has.reshape(len(photos), -1)
-    centre = has.mean(axis=0)
-    centred = has - centre
-    left = (happened - probability).astype(np.float32)
-    step = np.linalg.solve(
-        centred.T @ centred + np.diag(np.full(has.shape[1], GRAM_RIDGE, np.float32)), centred.T @ left
-    )
-    step = step / max(float(np.mean(probability * (1 - probability))), 1e-3)
-    accept[-1] -= centre @ step
-    return replace(head, accept=accept.astype(np.float32), gram_weights=step.reshape(2, -1).astype(np.float32))
-
-
 def calibrated(head: ConfidenceHead, dev: Sequence[Observations]) -> ConfidenceHead:
-    """The head with its probabilities fitted to photos that neither it nor the captioner was trained on.
+    """The head with its signals weighed on photos that neither it nor the captioner was trained on.
+
+    On its own training photos the captioner is too sure of its words, and would count too much.
 
     Args:
         head: from `learn`.
-        dev: of each data set; each counts the same, however many photos it has.
+        dev: of each data set, with a threshold of acceptance of its own; each counts the same, however many photos
+            it has.
     """
     photos = [observation for part in dev for observation in part]
     each = np.concatenate([np.full(len(part), len(photos) / len(dev) / len(part)) for part in dev])
     judge = Judge(head)
     evidence = [judge.evidence(o.features) for o in photos]
-    logits = np.array([judge.logit(e, o.words, o.logprobs) for e, o in zip(evidence, photos, strict=True)])
-    slope, constant = platt(logits, np.concatenate([accepted(part) for part in dev]), each)
-    accept = np.append(head.accept[:-1] * slope, head.accept[-1] * slope + constant).astype(np.float32)
-    grams = (head.gram_weights * slope).astype(np.float32)
+    signals = np.stack([judge.sentence_signals(e, o.words, o.logprobs) for e, o in zip(evidence, photos, strict=True)])
+    accept = logistic_regression(signals, np.concatenate([accepted(part) for part in dev]), each, SIGNAL_RIDGE)
     signals, there, photo = word_examples(judge, evidence, photos)
-    slope, constant = platt(signals @ head.word[:-1] + head.word[-1], there, each[photo])
-    word = np.append(head.word[:-1] * slope, head.word[-1] * slope + constant).astype(np.float32)
-    head = replace(head, accept=accept, gram_weights=grams, word=word)
+    word = logistic_regression(signals, there, each[photo], SIGNAL_RIDGE)
+    head = replace(head, accept=accept.astype(np.float32), word=word.astype(np.float32))
     if not head.kinds:
         return head
     margins = [photo_margin(head, np.stack([o.features for o in part])) for part in dev]
@@ -156,7 +113,7 @@ def choose_grams(observations: Observations) -> tuple[str, ...]:
 def shares_of(observations: Observations, grams: Sequence[str]) -> np.ndarray:
     """(N, G) share of each photo's references that have each gram."""
     index = {gram: i for i, gram in enumerate(grams)}
-    shares = np.zeros((len(observations), len(grams)))
+    shares = np.zeros((len(observations), len(grams)), np.float32)
     for row, observation in zip(shares, observations, strict=True):
         for reference in observation.references:
             row[[index[gram] for gram in grams_of(reference) if gram in index]] += 1 / len(observation.references)

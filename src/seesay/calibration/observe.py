@@ -54,7 +54,7 @@ def observe(
         spans = tokenizer.words(sentence.tokens)
         observations.append(
             Observation(
-                features=pooled(photo.input.arrays.memory[0]),
+                features=pooled(photo.input.arrays.memory),
                 words=tuple(tokenizer.split(sentence.tokens)),
                 logprobs=sentence.logprobs,
                 shown=tuple((span.text, sum(sentence.logprobs[span.start : span.stop])) for span in spans),
@@ -70,7 +70,7 @@ def features_of(
     """The features of pictures; those that cannot be read are left out."""
     for path in photos:
         try:
-            yield pooled(model.encode(path).input.arrays.memory[0])
+            yield pooled(model.encode(path).input.arrays.memory)
         except PhotoError:
             continue
         finally:

@@ -86,18 +86,14 @@ def measured(figure: Callable[..., float], *arrays: np.ndarray, seed: int = 0, d
     return Measured(figure(*arrays), float(low), float(high))
 
 
-def reliability(
-    confidence: np.ndarray, accepted: np.ndarray, cider: np.ndarray, ranking: np.ndarray | None = None
-) -> dict[str, Any]:
+def reliability(confidence: np.ndarray, accepted: np.ndarray, cider: np.ndarray) -> dict[str, Any]:
     """All figures for JSON; those with an interval as [value, low, high].
 
     Args:
         confidence: (N,) of each caption, 0 to 1.
         accepted: (N,) whether a person would accept it, see `seesay.metrics.acceptance`.
         cider: (N,) CIDEr-D, 0 to 10.
-        ranking: (N,) what the captions are ranked by, where that is not the confidence.
     """
-    ranking = confidence if ranking is None else ranking
     surest = {
         f"{share:.0%}": measured(lambda c, s, share=share: mean_of_surest(c, s, share), confidence, cider).to_list()
         for share in COVERAGES
@@ -106,7 +102,7 @@ def reliability(
         "photos": len(confidence),
         "accepted": round(float(accepted.mean()), 4),
         "confidence": round(float(confidence.mean()), 4),
-        "auroc": measured(auroc, ranking, accepted).to_list(),
+        "auroc": measured(auroc, confidence, accepted).to_list(),
         "calibration_error": measured(expected_calibration_error, confidence, accepted).to_list(),
         "cider_of_surest": surest,
         "diagram": diagram(confidence, accepted),

@@ -1,7 +1,8 @@
-"""Cautious captions: of a search's sentences and plainer forms of them, the one that risks least.
+"""Cautious captions: of a search's sentences and other forms of the best, the one that risks least.
 
-Each thing that a sentence names costs what it is unlikely to be there. A plainer form names one thing by what it is a
-kind of: "a boy" becomes "a child", or "a person".
+Each thing that a sentence names costs what it is unlikely to be there. A plainer form names a thing by what it is a
+kind of ("a boy" becomes "a child", or "a person"), a shorter form ends before a preposition ("a dog is running" for
+"a dog is running through the snow").
 """
 
 from __future__ import annotations
@@ -26,9 +27,16 @@ SENTENCES = 5  # of the search
 FORMS = 3  # plainer forms that the decoder scores, at most
 DOUBT = 0.5  # a word is replaced only if its thing is less likely than this to be there,
 GAIN = 0.15  # and the plainer one more likely by this
-# What a sentence is worth, found on dev photos (docs/confidence.md): its log-probability a token and its
-# confidence, less the expected number of things that are not there.
-LOGPROB, CONFIDENCE, MISSING = 1.0, 0.5, 0.7
+MISSING = 1.5  # what a thing that is not there costs, in log-odds of acceptance (docs/confidence.md)
+SHORTEST = 5  # words of a shorter form, at least
+# fmt: off
+PLACES = frozenset((
+    "with", "on", "in", "at", "near", "by", "over", "through", "across", "down", "along", "under", "behind", "beside",
+    "next", "from", "into", "off", "around", "outside", "inside", "against", "while",
+))
+# fmt: on
+"""What a shorter form may end before. Not "of", "to" or "and": these join what belongs together."""
+OPEN = PLACES | {"a", "an", "the", "of", "to", "and", "is", "are"}  # what it may not end with
 
 Sentence = tuple[int, ...]
 
@@ -36,13 +44,16 @@ Sentence = tuple[int, ...]
 def cautious_request(bundle: Bundle, judge: Judge, beam: int | None, rules: WordRules) -> Request:
     """Request the most cautious sentence; see `CaptionModel.caption`."""
     several = alternatives(bundle, SENTENCES, beam, rules)
-    may_replace = not rules.get("prefix") and not rules.get("forbid") and not rules.get("constraints")
+    may_change = not rules.get("prefix") and not rules.get("forbid") and not rules.get("constraints")
 
     def run(engine: Engine, photos: Sequence[PhotoInput]) -> list[list[Hypothesis]]:
         chosen = []
         for photo, sentences in zip(photos, several(engine, photos), strict=True):
-            evidence = judge.evidence(pooled(photo.arrays.memory[0]))
-            forms = plainer_forms(bundle.tokenizer, judge, evidence, sentences) if may_replace else []
+            evidence = judge.evidence(pooled(photo.arrays.memory))
+            forms = []
+            if may_change:
+                forms = plainer_forms(bundle.tokenizer, judge, evidence, sentences)
+                forms += shorter_forms(bundle.tokenizer, sentences[0].tokens)
             scored = [engine.score([photo.arrays], form)[0] for form in forms]
             chosen.append([least_risk(bundle.tokenizer, judge, evidence, [*sentences, *scored])])
         return chosen
@@ -70,6 +81,13 @@ def plainer_forms(
                     break
     forms = [swaps, *([{place: token} for place, token in swaps.items()] if len(swaps) > 1 else [])] if swaps else []
     return [_with_article(tokenizer, best, form) for form in forms[:FORMS]]
+
+
+def shorter_forms(tokenizer: CaptionTokenizer, tokens: Sentence) -> list[Sentence]:
+    """The beginnings of a sentence that could be a sentence, in tokens; the shortest first."""
+    spans = tokenizer.words(tokens)
+    ends = range(SHORTEST, len(spans))
+    return [tokens[: spans[n].start] for n in ends if spans[n].text in PLACES and spans[n - 1].text not in OPEN]
 
 
 def _token(tokenizer: CaptionTokenizer, word: str) -> int | None:
@@ -106,14 +124,13 @@ def least_risk(
     """The sentence that is worth most."""
 
     def worth(sentence: Hypothesis) -> float:
-        confidence = judge.confidence(evidence, tokenizer.split(sentence.tokens), sentence.logprobs)
+        odds = judge.logit(evidence, tokenizer.split(sentence.tokens), sentence.logprobs)
         missing = 0.0
         for span in tokenizer.words(sentence.tokens):
             logprob = sum(sentence.logprobs[span.start : span.stop])
             there = judge.word_confidence(evidence, span.text, logprob)
             missing += 0.0 if there is None else 1 - there
-        likely = sentence.score / len(sentence.logprobs)
-        return LOGPROB * likely + CONFIDENCE * confidence - MISSING * missing
+        return odds - MISSING * missing
 
     worths = np.array([worth(sentence) for sentence in sentences])
     return replace(sentences[int(worths.argmax())])

@@ -373,7 +373,7 @@ class CaptionModel:
         return PhotoInput(engine.encode(pixels), key_of(pixels), name_of(image), warning)
 
     def _captions(self, image: Photo, photo: PhotoInput, sentences: Sequence[Hypothesis]) -> list[Caption]:
-        evidence = self.judge.evidence(pooled(photo.arrays.memory[0])) if self.judge else None
+        evidence = self.judge.evidence(pooled(photo.arrays.memory)) if self.judge else None
         captions = [self.to_caption(sentence, photo.image, photo.warning, evidence) for sentence in sentences]
         if isinstance(image, EncodedPhoto):
             return [replace(caption, photo=image) for caption in captions]
