@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from seesay.bundle.format import open_bundle
 from seesay.calibration.calibrate import with_confidence
 from seesay.caption import Caption
 from seesay.data.things import plainer, supports, thing_of
+from seesay.data.tokens import WordSpan
 from seesay.errors import BundleError
+from seesay.runtime.cautious import shorter_forms
 from seesay.runtime.confidence import Judge, pooled
 
 
@@ -249,6 +252,39 @@ def test_options_that_a_bundle_without_a_head_cannot_keep(tiny_bundle: Path, tin
     assert done.code == 2
     with pytest.raises(ValueError, match="seesay calibrate"):
         seesay.load(tiny_bundle).caption(tiny_photos[0]).withhold(0.5)
+
+
+class Words:
+    """A tokenizer whose tokens are the places of words in a text."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text.split()
+
+    def words(self, tokens: Iterable[int]) -> list[WordSpan]:
+        return [WordSpan(self.text[i], i, i + 1) for i in tokens]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "a man with a hat is standing in front of a wall next to a dog on the grass",
+            [
+                "a man with a hat is standing",
+                "a man with a hat is standing in front of a wall",
+                "a man with a hat is standing in front of a wall next to a dog",
+            ],
+        ),
+        ("a brown dog is on a couch", []),  # too short
+        ("a very big dog is in the snow", []),  # no verb
+        ("two dogs", []),
+    ],
+)
+def test_shorter_forms_end_where_a_sentence_may_end(text: str, expected: list[str]) -> None:
+    words = Words(text)
+    tokens = tuple(range(len(words.text)))
+    forms = shorter_forms(words, tokens)  # pyright: ignore[reportArgumentType]
+    assert [" ".join(words.text[: len(form)]) for form in forms] == expected
 
 
 def test_cautious_captions_are_sentences_of_the_model(sure_bundle: Path, tiny_photos: list[Path]) -> None:
