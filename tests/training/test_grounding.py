@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,11 +24,14 @@ from seesay.data.tokens import EOS, PAD, CaptionTokenizer
 from seesay.errors import RecipeError
 from seesay.geometry import box_coverage, crop_box
 from seesay.models.build import build_decoder
+from seesay.models.decoder import Decoded
 from seesay.models.encoder_weights import load_encoder
 from seesay.training.inputs.batches import CaptionBatch, CaptionBatches
 from seesay.training.inputs.photos import PhotoFiles
 from seesay.training.objectives.from_recipe import build_objective
 from seesay.training.objectives.grounding import Grounding
+from seesay.training.objectives.reading import BoxedWords, Reading, read
+from seesay.training.objectives.reliance import OTHER_PHOTO, OTHER_WORD, UNIFORM, Reliance, other_weights
 from seesay.training.preflight import preflight
 
 LEFT, RIGHT, DOT = (0.0, 0.0, 0.5, 1.0), (0.5, 0.0, 1.0, 1.0), (0.0, 0.0, 0.1, 0.1)
@@ -60,7 +64,7 @@ def test_the_loss_by_hand(tokenizer):
     attention = torch.full((1, 1, 6, 2), 0.5)
     attention[0, 0, 1] = torch.tensor([0.7, 0.3])
     attention[0, 0, 4] = torch.tensor([0.9, 0.1])
-    found = loss(attention, sentences, torch.tensor([0]), WHOLE_PHOTOS)
+    found = loss.looking(attention, loss.words(sentences, torch.tensor([0]), WHOLE_PHOTOS))
     assert float(found) == pytest.approx(-2.0 * (math.log(0.7) + math.log(0.1)) / 2, rel=1e-5)
 
 
@@ -68,7 +72,7 @@ def test_looking_into_the_box_costs_nothing_even_where_it_is_tiny(tokenizer):
     loss = Grounding([record(thing(DOT, "dog"))], tokenizer, (2, 2), 1.0)
     attention = torch.zeros(1, 1, 3, 4)
     attention[..., 0] = 1
-    assert float(loss(attention, padded(tokenizer, "a dog"), torch.tensor([0]), WHOLE_PHOTOS)) == 0
+    assert float(loss.looking(attention, loss.words(padded(tokenizer, "a dog"), torch.tensor([0]), WHOLE_PHOTOS))) == 0
 
 
 def test_a_phrase_has_its_own_box_and_other_sentences_the_boxes_of_all_that_is_called_so(tokenizer):
@@ -95,16 +99,18 @@ def test_nothing_is_asked_where_nothing_is_named_or_the_crop_does_not_show_it(to
     attention = torch.full((1, 1, 3, 4), 0.25, requires_grad=True)
     dog, ball = padded(tokenizer, "a dog"), padded(tokenizer, "a ball")
     elsewhere = torch.tensor([[0.5, 0.5, 1.0, 1.0]], dtype=torch.float64)
-    assert float(loss(attention, ball, torch.tensor([0]), WHOLE_PHOTOS)) == 0
-    assert float(loss(attention, dog, torch.tensor([1]), WHOLE_PHOTOS)) == 0
-    assert float(loss(attention, dog, torch.tensor([0]), elsewhere)) == 0
-    assert float(loss(attention, dog, torch.tensor([0]), WHOLE_PHOTOS).detach()) > 0
+    assert float(loss.looking(attention, loss.words(ball, torch.tensor([0]), WHOLE_PHOTOS))) == 0
+    assert float(loss.looking(attention, loss.words(dog, torch.tensor([1]), WHOLE_PHOTOS))) == 0
+    assert float(loss.looking(attention, loss.words(dog, torch.tensor([0]), elsewhere))) == 0
+    assert float(loss.looking(attention, loss.words(dog, torch.tensor([0]), WHOLE_PHOTOS)).detach()) > 0
 
 
 def test_what_follows_the_end_does_not_count(tokenizer):
     loss = Grounding([record(thing(DOT, "dog"))], tokenizer, (2, 2), 1.0)
     sentence = torch.tensor([[[*tokenizer.encode("a"), EOS, *tokenizer.encode("dog")]]])
-    assert float(loss(torch.full((1, 1, 3, 4), 0.25), sentence, torch.tensor([0]), WHOLE_PHOTOS)) == 0
+    assert (
+        float(loss.looking(torch.full((1, 1, 3, 4), 0.25), loss.words(sentence, torch.tensor([0]), WHOLE_PHOTOS))) == 0
+    )
 
 
 def test_boxes_follow_the_photo_through_crop_and_mirror(tmp_path):
@@ -157,43 +163,53 @@ MODELS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("kind", MODELS)
-def test_every_decoder_learns_to_look_where_it_is_told(kind, tiny_recipe, tiny_tokenizer):
-    """Of two photos the ball is left in one and right in the other; half a minute of steps at a tiny size."""
-    torch.manual_seed(2)
-    values = tiny_recipe.to_dict()
+def lesson(recipe: Recipe, tokenizer: CaptionTokenizer, kind: str, sides: Sequence[Any], **train: float) -> Any:
+    """An objective of `MODELS`, a batch of a photo for each side where the ball is, and the ball's step."""
+    values = recipe.to_dict()
     for section, keys in MODELS[kind].items():
         values[section] = values[section] | keys
-    values["train"] |= {"grounding": 1.0}
+    values["train"] |= train
     values["data"] |= {"path": ["x"], "boxes": ["x"]}
     values["decoder"] |= {"dropout": 0.0}
     recipe = Recipe.from_dict(values)
     encoder = load_encoder(recipe.encoder.name, "none", 96)
-    decoder = build_decoder(recipe, encoder, len(tiny_tokenizer))
-    sides = [box_coverage([side], decoder.grid).ravel() > 0.5 for side in (LEFT, RIGHT)]
+    decoder = build_decoder(recipe, encoder, len(tokenizer))
     records = [
         replace(record(thing(side, "ball"), captions=SENTENCES[:1]), id=str(number))
-        for number, side in enumerate((LEFT, RIGHT))
+        for number, side in enumerate(sides)
     ]
-    objective = build_objective(recipe, decoder, tiny_tokenizer, records)
-    regions = torch.randn(2, len(sides[0]), encoder.depth)
-    targets = padded(tiny_tokenizer, SENTENCES[0]).expand(2, 1, -1)
+    regions = torch.randn(len(sides), decoder.grid[0] * decoder.grid[1], encoder.depth)
+    targets = padded(tokenizer, SENTENCES[0]).expand(len(sides), 1, -1)
     inputs = torch.cat([torch.ones_like(targets[..., :1]), targets[..., :-1]], dim=-1)
-    lengths = torch.full((2, 1), targets.shape[2])
-    batch = CaptionBatch(regions, inputs, targets, lengths, torch.tensor([0, 1]))
-    ball = targets[0, 0].tolist().index(tiny_tokenizer.encode("ball")[0])
+    lengths = torch.full((len(sides), 1), targets.shape[2])
+    batch = CaptionBatch(regions, inputs, targets, lengths, torch.arange(len(sides)))
+    ball = targets[0, 0].tolist().index(tokenizer.encode("ball")[0])
+    return build_objective(recipe, decoder, tokenizer, records), batch, ball
+
+
+def learn(objective: Any, batch: CaptionBatch, steps: int = 60) -> None:
+    optimiser = torch.optim.Adam(objective.parameters(), lr=0.01)
+    for step in range(steps):
+        optimiser.zero_grad()
+        objective(batch, step / steps).backward()
+        optimiser.step()
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_every_decoder_learns_to_look_where_it_is_told(kind, tiny_recipe, tiny_tokenizer):
+    """Of two photos the ball is left in one and right in the other; half a minute of steps at a tiny size."""
+    torch.manual_seed(2)
+    objective, batch, ball = lesson(tiny_recipe, tiny_tokenizer, kind, (LEFT, RIGHT), grounding=1.0)
+    decoder = objective.decoder
+    sides = [box_coverage([side], decoder.grid).ravel() > 0.5 for side in (LEFT, RIGHT)]
 
     def masses() -> list[float]:
         with torch.no_grad():
-            maps = decoder(inputs, lengths, decoder.prepare(regions)).attention[:, 0, ball].numpy()
+            maps = decoder(batch.inputs, batch.lengths, decoder.prepare(batch.regions)).attention[:, 0, ball].numpy()
         return [float(maps[photo][side].sum()) for photo, side in enumerate(sides)]
 
     before = masses()
-    optimiser = torch.optim.Adam(objective.parameters(), lr=0.01)
-    for _ in range(60):
-        optimiser.zero_grad()
-        objective(batch).backward()
-        optimiser.step()
+    learn(objective, batch)
     assert max(before) < 0.8 and min(masses()) > 0.9, (before, masses())
 
 
@@ -221,11 +237,10 @@ def test_self_critical_training_grounds_its_own_sentences(tiny_recipe, tiny_toke
     with torch.no_grad():
         memory = decoder.prepare(regions)
         found = beam_sentences(decoder, memory, objective.search)  # pyright: ignore[reportArgumentType, reportCallIssue]
-        read = plain.read(memory, found)  # pyright: ignore[reportCallIssue]
-        expected = term(read.attention, found.tokens, batch.photos, batch.crops)
-        captions = decoder(inputs, lengths, memory).attention
+        written = plain.read(memory, found)  # pyright: ignore[reportCallIssue]
+        expected = term(written, batch)
         assert float(expected) > 0.01
-        expected = expected + term(captions, targets, batch.photos, batch.crops)
+        expected = expected + term(read(decoder, targets, inputs, lengths, memory), batch)
         torch.testing.assert_close(objective(batch) - plain(batch), expected, atol=1e-5, rtol=1e-4)
 
 
@@ -267,3 +282,74 @@ def test_a_run_learns_from_boxes_on_disk(tiny_data, tiny_recipe, tmp_path, monke
         rows = (tmp_path / f"run{weight}" / "metrics.csv").read_text().splitlines()
         losses[weight] = float(dict(zip(rows[0].split(","), rows[1].split(","), strict=True))["loss"])
     assert losses[3.0] > losses[0.0] + 0.5
+
+
+def test_which_weights_replace_the_word_s_own():
+    weights = torch.rand(4, 3, 2, 5).softmax(-1)  # photos, words, heads, regions
+    kinds = torch.tensor([UNIFORM, OTHER_PHOTO, OTHER_WORD, UNIFORM])
+    other = other_weights(weights, kinds, words=1)
+    torch.testing.assert_close(other[0], torch.full((3, 2, 5), 0.2))
+    torch.testing.assert_close(other[1], weights[0])
+    torch.testing.assert_close(other[2], weights[2].roll(1, dims=0))
+    torch.testing.assert_close(other_weights(weights.transpose(1, 2), kinds, words=2), other.transpose(1, 2))
+    torch.testing.assert_close(other_weights(weights[:3], kinds, words=1)[0], other[0])  # fewer photos
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "expected"),
+    [
+        (-1.0, -1.0, 0.5 * (0.8 - 0.3)),  # no fall where one is wanted
+        (-1.0, -1.2, 0.5 * (0.8 - 0.3 - 0.2)),
+        (-1.0, -3.0, 0.0),  # more than is wanted
+    ],
+)
+def test_the_loss_of_reliance_by_hand(own, other, expected):
+    """One word: 0.8 of its own attention is in the box and 0.3 of the other map's."""
+
+    class Fixed(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.region_weights = torch.nn.Identity()
+
+        def logits(self, hidden: torch.Tensor) -> torch.Tensor:  # hidden is the log-probability of word 0 of 2
+            return torch.cat([hidden, torch.log1p(-hidden.exp())], dim=-1)
+
+    def decoded(logprob: float, mass: float) -> Any:
+        attention = torch.tensor([mass, 1 - mass]).view(1, 1, 1, 2)
+        return Decoded(torch.full((1, 1, 1, 1), logprob), attention)
+
+    reading = Reading(Fixed(), torch.zeros(1, 1, 1, dtype=torch.long), decoded(own, 0.8), lambda: decoded(other, 0.3))  # pyright: ignore[reportArgumentType]
+    zero = torch.zeros(1, dtype=torch.long)
+    words = BoxedWords((zero, zero, zero), torch.tensor([[1.0, 0.0]]))
+    batch = CaptionBatch(*(torch.empty(0) for _ in range(4)), photos=zero)
+    loss = Reliance(0.5)(reading, words, batch)
+    assert float(loss) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["additive", "hard", "transformer"])
+def test_words_come_to_depend_on_the_maps(kind, tiny_recipe, tiny_tokenizer):
+    """The log-probability of a word falls with another photo's weights; without the term it hardly does."""
+    falls = []
+    for reliance in (0.0, 1.0):
+        torch.manual_seed(2)
+        objective, batch, ball = lesson(
+            tiny_recipe, tiny_tokenizer, kind, (LEFT, RIGHT, LEFT), grounding=1.0, reliance=reliance
+        )
+        learn(objective, batch)
+        decoder = objective.decoder
+        with torch.no_grad():
+            memory = decoder.prepare(batch.regions)
+            reading = read(decoder, batch.targets, batch.inputs, batch.lengths, memory)
+            swap = decoder.region_weights.register_forward_hook(lambda *call: call[-1].roll(1, dims=0))
+            replaced = reading.again()
+            swap.remove()
+            own, other = (decoder.logits(d.hidden).log_softmax(-1) for d in (reading.decoded, replaced))
+        falls.append(float((own - other)[:2, 0, ball, batch.targets[0, 0, ball]].mean()))
+    assert falls[1] > 0.2 > 2 * falls[0], falls
+
+
+def test_it_is_about_grounded_words(tiny_recipe):
+    values = tiny_recipe.to_dict()
+    values["train"] |= {"reliance": 1.0}
+    with pytest.raises(RecipeError, match=r"train\.reliance=1: is about the words that train\.grounding"):
+        preflight(Recipe.from_dict(values))

@@ -276,6 +276,10 @@ class TrainSection:
     """Weight of a loss that moves attention into the boxes of the thing being named; needs
     `data.boxes`."""
 
+    reliance: float = between(0, 100, default=0.0, see=OBJECTIVES_DOC)
+    """Weight of a loss that makes words with boxes depend on the attention that is shown: they
+    should become less likely with other maps; needs `train.grounding`."""
+
     reinforce: float = between(0, 100, default=0.1)
     """Hard attention: weight of the REINFORCE term, lambda_r of Show, Attend and Tell."""
 

@@ -151,10 +151,15 @@ class RegionWeights(nn.Softmax):
 
     A forward hook on this module sees the weights of every head. If it returns others, the context
     is computed from those.
+
+    Args:
+        words: the dimension of the K words: 1 if weights are (B, K, N, P), 2 if they are
+            (B, N, K, P), where N counts the heads.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, words: int = 1) -> None:
         super().__init__(dim=-1)
+        self.words = words
 
 
 def attend(

@@ -55,7 +55,7 @@ class Block(nn.Module):
         self.self_qkv = nn.Linear(size, 3 * size)
         self.self_out = nn.Linear(size, size)
         self.cross_query = nn.Linear(size, size)
-        self.region_weights = RegionWeights()
+        self.region_weights = RegionWeights(words=2)
         self.cross_out = nn.Linear(size, size)
         self.mlp = mlp(size)
         self.dropout = Dropout(dropout)

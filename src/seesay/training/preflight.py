@@ -83,6 +83,11 @@ def _data_problems(recipe: Recipe) -> Iterator[str]:
             f"train.grounding={recipe.train.grounding:g}: needs boxes of the things that captions "
             "name, but data.boxes is not set; add data.boxes=FOLDER"
         )
+    if recipe.train.reliance and not recipe.train.grounding:
+        yield (
+            f"train.reliance={recipe.train.reliance:g}: is about the words that train.grounding "
+            "teaches, which is 0; give it a weight, or leave train.reliance out"
+        )
     try:
         Columns.parse(recipe.data.columns)
     except DataError as error:

@@ -12,6 +12,7 @@ from seesay.models.decoder import Decoded, Decoder
 from seesay.models.kernels.linear_cross_entropy import linear_cross_entropy
 from seesay.training.inputs.batches import CaptionBatch
 from seesay.training.objectives.grounding import Grounding
+from seesay.training.objectives.reading import Reading, read
 from seesay.training.processes import global_mean
 
 
@@ -59,13 +60,13 @@ class CrossEntropy(nn.Module):
 
     def forward(self, batch: CaptionBatch, progress: float = 0.0) -> Tensor:
         """The loss of a batch, a scalar; `progress` is the finished share of the run, 0 to 1."""
-        decoded = self.read_captions(batch, progress)
-        loss = self.caption_loss(decoded, batch)
+        reading = self.read_captions(batch, progress)
+        loss = self.caption_loss(reading.decoded, batch)
         if self.grounding:
-            loss = loss + self.grounding(decoded.attention, batch.targets, batch.photos, batch.crops, batch.counts)
+            loss = loss + self.grounding(reading, batch, progress)
         return loss
 
-    def read_captions(self, batch: CaptionBatch, progress: float) -> Decoded:
+    def read_captions(self, batch: CaptionBatch, progress: float) -> Reading:
         """A teacher-forced pass over the batch's captions, with some input words replaced."""
         memory = self.decoder.prepare(batch.regions)
         inputs = batch.inputs
@@ -74,7 +75,7 @@ class CrossEntropy(nn.Module):
         if self.word_dropout and self.training:
             dropped = torch.rand_like(inputs, dtype=torch.float32) < self.word_dropout
             inputs = inputs.masked_fill(dropped & (inputs != BOS) & (inputs != PAD), UNK)
-        return self.decoder(inputs, batch.lengths, memory)
+        return read(self.decoder, batch.targets, inputs, batch.lengths, memory)
 
     def caption_loss(self, decoded: Decoded, batch: CaptionBatch) -> Tensor:
         """The loss without the grounding term."""

@@ -19,6 +19,7 @@ from seesay.training.objectives.cross_entropy import CrossEntropy
 from seesay.training.objectives.distillation import Distillation, SoftTargets
 from seesay.training.objectives.grounding import Grounding
 from seesay.training.objectives.hard_attention import HardAttention
+from seesay.training.objectives.reliance import Reliance
 from seesay.training.objectives.self_critical import CaptionReward, SelfCritical
 
 
@@ -51,7 +52,8 @@ def build_objective(
     """
     grounding = None
     if recipe.train.grounding:
-        grounding = Grounding(records, tokenizer, decoder.grid, recipe.train.grounding)
+        reliance = Reliance(recipe.train.reliance) if recipe.train.reliance else None
+        grounding = Grounding(records, tokenizer, decoder.grid, recipe.train.grounding, reliance)
     build = {"cross_entropy": _cross_entropy, "self_critical": _self_critical}[recipe.train.objective]
     objective = build(_Parts(recipe, decoder, tokenizer, records, soft, grounding))
     if recipe.train.words_seen:

@@ -1,4 +1,4 @@
-"""Supervised attention: look at the thing that is being named (`train.grounding`)."""
+"""Supervised attention: look at the thing that is being named (`train.grounding`, `train.reliance`)."""
 
 from __future__ import annotations
 
@@ -12,6 +12,9 @@ from seesay.data.boxes import boxes_named
 from seesay.data.records import BoxedObject, CaptionRecord
 from seesay.data.tokens import EOS, PAD, CaptionTokenizer
 from seesay.geometry import WHOLE, Box, box_coverage, crop_box
+from seesay.training.inputs.batches import CaptionBatch
+from seesay.training.objectives.reading import BoxedWords, Reading
+from seesay.training.objectives.reliance import Reliance
 from seesay.training.processes import global_mean
 
 TINY_MASS = 1e-6  # keeps the logarithm of no mass at all, and its gradient, finite
@@ -36,6 +39,7 @@ class Grounding(nn.Module):
         tokenizer: the decoder's.
         grid: (rows, cols) of the regions.
         weight: w (`train.grounding`).
+        reliance: an additional term for the same words, or None.
     """
 
     def __init__(
@@ -44,12 +48,14 @@ class Grounding(nn.Module):
         tokenizer: CaptionTokenizer,
         grid: tuple[int, int],
         weight: float,
+        reliance: Reliance | None = None,
     ) -> None:
         super().__init__()
         self.objects = [record.objects for record in records]
         self.tokenizer = tokenizer
         self.grid = grid
         self.weight = weight
+        self.reliance = reliance
         self._mentioned: dict[tuple[int, tuple[int, ...]], dict[int, Boxes]] = {}
         for photo, record in enumerate(records):
             for number, caption in enumerate(record.captions):
@@ -60,21 +66,37 @@ class Grounding(nn.Module):
                     by_token = {t: heads[word] for t, word in enumerate(words) if word in heads}
                     self._mentioned[photo, ids] = by_token
 
-    def forward(
-        self, attention: Tensor, sentences: Tensor, photos: Tensor, crops: Tensor, counts: Tensor | int = 1
-    ) -> Tensor:
-        """The loss of a batch, a scalar; 0 where no word has boxes.
+    def forward(self, reading: Reading, batch: CaptionBatch, progress: float = 0.0) -> Tensor:
+        """The loss of a batch with the term of `reliance`, a scalar; 0 where no word has boxes.
 
         Args:
-            attention: (B, K, L, P), rows summing to 1.
-            sentences: (B, K, L) ids of the words being written; padding and everything after an end
-                token do not count.
+            reading: the batch's captions, or other sentences for its photos.
+            batch: the photos; `crops` may be empty if all of each photo is visible.
+            progress: the finished share of the run, 0 to 1.
+        """
+        words = self.words(reading.targets, batch.photos, batch.crops)
+        loss = self.looking(reading.decoded.attention, words, batch.counts)
+        if self.reliance:
+            loss = loss + self.reliance(reading, words, batch, progress)
+        return loss
+
+    def looking(self, attention: Tensor, words: BoxedWords | None, counts: Tensor | int = 1) -> Tensor:
+        """L for attention (B, K, L, P), whose rows sum to 1; `counts` as in `CaptionBatch`."""
+        if words is None:
+            return global_mean(attention.new_zeros(()), 0)
+        cost = -words.mass(attention).clamp_min(TINY_MASS).log().mean()
+        return self.weight * global_mean(cost, counts * len(words.inside))
+
+    def words(self, sentences: Tensor, photos: Tensor, crops: Tensor) -> BoxedWords | None:
+        """The words that have visible boxes, None if there are none.
+
+        Args:
+            sentences: (B, K, L) ids, as `Reading.targets`.
             photos: (B,) numbers of the photos.
             crops: (B, 4) the visible part of each photo, as in `CaptionBatch`; empty: all of it.
-            counts: as in `CaptionBatch`.
         """
-        steps: list[tuple[int, int, int]] = []  # (b, k, t) of each word with boxes
-        coverage: list[np.ndarray] = []  # its c / max c, (P,)
+        steps: list[tuple[int, int, int]] = []
+        coverage: list[np.ndarray] = []
         visible = crops.tolist() or [WHOLE] * len(photos)
         for b, (photo, crop) in enumerate(zip(photos.tolist(), visible, strict=True)):
             if self.objects[photo]:
@@ -82,10 +104,9 @@ class Grounding(nn.Module):
                     steps.append((b, k, t))
                     coverage.append(share)
         if not steps:
-            return global_mean(attention.new_zeros(()), 0)
-        inside = torch.from_numpy(np.stack(coverage)).to(attention.device)  # (N, P)
-        mass = (attention[tuple(zip(*steps, strict=True))].float() * inside).sum(dim=-1)  # (N,)
-        return -self.weight * global_mean(mass.clamp_min(TINY_MASS).log().mean(), counts * len(steps))
+            return None
+        b, k, t = torch.tensor(steps, device=sentences.device).unbind(dim=1)
+        return BoxedWords((b, k, t), torch.from_numpy(np.stack(coverage)).to(sentences.device))
 
     def _covered(
         self, photo: int, sentences: Sequence[Sequence[int]], crop: Box

@@ -9,6 +9,7 @@ from seesay.models.recurrent import RecurrentDecoder
 from seesay.training.inputs.batches import CaptionBatch
 from seesay.training.objectives.cross_entropy import attention_penalty
 from seesay.training.objectives.grounding import Grounding
+from seesay.training.objectives.reading import read
 from seesay.training.processes import global_mean, process_average
 
 
@@ -57,7 +58,9 @@ class HardAttention(nn.Module):
     def forward(self, batch: CaptionBatch, progress: float = 0.0) -> Tensor:
         """The loss of a batch, a scalar; REINFORCE changes its gradient but not its value."""
         sample = torch.rand(len(batch.regions), device=batch.regions.device) >= self.expectation_share
-        decoded = self.decoder(batch.inputs, batch.lengths, self.decoder.prepare(batch.regions), sample)
+        memory = self.decoder.prepare(batch.regions)
+        reading = read(self.decoder, batch.targets, batch.inputs, batch.lengths, memory, sample)
+        decoded = reading.decoded
         mask = batch.loss_mask  # (B, K, L)
         # (B, K, L)
         real = torch.arange(mask.shape[2], device=mask.device) < batch.lengths.unsqueeze(-1)
@@ -79,7 +82,7 @@ class HardAttention(nn.Module):
             of_steps = of_steps + self.doubly_stochastic * attention_penalty(decoded.attention, batch.lengths)
         loss = loss + global_mean(of_steps, batch.counts * real.sum())
         if self.grounding:
-            loss = loss + self.grounding(decoded.attention, batch.targets, batch.photos, batch.crops, batch.counts)
+            loss = loss + self.grounding(reading, batch, progress)
         return loss
 
     @torch.no_grad()

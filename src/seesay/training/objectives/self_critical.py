@@ -19,6 +19,7 @@ from seesay.training.generate import Sentences, beam_sentences, generate, sample
 from seesay.training.inputs.batches import CaptionBatch
 from seesay.training.objectives.cross_entropy import CrossEntropy
 from seesay.training.objectives.grounding import Grounding
+from seesay.training.objectives.reading import Reading, read
 from seesay.training.processes import global_mean
 
 END = RESERVED[EOS]
@@ -132,24 +133,24 @@ class SelfCritical(CrossEntropy):
         the sentences, with `baseline="expected"` weighted by q.
         """
         sentences, reward, advantages = self._explore(batch)
-        decoded = self.read(self.decoder.prepare(batch.regions), sentences)
-        loss = self.surrogate(decoded, sentences, advantages)
+        written = self.read(self.decoder.prepare(batch.regions), sentences)
+        loss = self.surrogate(written.decoded, sentences, advantages)
         loss = global_mean(loss - loss.detach() - reward, batch.counts * len(batch.photos))
         if self.grounding:
-            loss = loss + self.grounding(decoded.attention, sentences.tokens, batch.photos, batch.crops, batch.counts)
+            loss = loss + self.grounding(written, batch, progress)
         if self.cross_entropy_weight or self.grounding:
             real = self.read_captions(batch, progress)
             if self.cross_entropy_weight:
-                loss = loss + self.cross_entropy_weight * self.caption_loss(real, batch)
+                loss = loss + self.cross_entropy_weight * self.caption_loss(real.decoded, batch)
             if self.grounding:
-                loss = loss + self.grounding(real.attention, batch.targets, batch.photos, batch.crops, batch.counts)
+                loss = loss + self.grounding(real, batch, progress)
         return loss
 
-    def read(self, memory: Any, sentences: Sentences) -> Decoded:
+    def read(self, memory: Any, sentences: Sentences) -> Reading:
         """A teacher-forced pass over the sentences."""
         tokens = sentences.tokens  # (B, K, L)
         inputs = torch.cat([torch.full_like(tokens[..., :1], BOS), tokens[..., :-1]], dim=-1)
-        return self.decoder(inputs, sentences.lengths, memory)
+        return read(self.decoder, tokens, inputs, sentences.lengths, memory)
 
     def surrogate(self, decoded: Decoded, sentences: Sentences, advantages: Tensor) -> Tensor:
         """-1/(B K) sum_k a_k log p(s_k | photo), a scalar.
