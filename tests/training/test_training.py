@@ -27,6 +27,7 @@ from seesay.caption import Caption
 from seesay.cli import main
 from seesay.config import Recipe
 from seesay.data.readers import read_dataset
+from seesay.data.records import BoxedObject
 from seesay.data.tokens import join_words
 from seesay.errors import DataError, RecipeError, SeesayError
 from seesay.export.load import load_captioner
@@ -340,6 +341,11 @@ def test_a_part_of_the_training_photos_or_all_the_others(no_export, tiny_recipe,
     assert training_part(asked(leave_out="2/3"), everything) == [r for r in everything if r not in second]
     with pytest.raises(DataError, match=r"part 7 of 9 of 6 training photos has none; give fewer parts"):
         training_part(asked(only="7/9"), everything[:6])
+    with pytest.raises(DataError, match=r"data\.only=boxed: none of the \d+ training photos has boxes"):
+        training_part(asked(only="boxed", boxes=("x",)), everything)
+    thing = BoxedObject("other", ((0.0, 0.0, 1.0, 1.0),), frozenset({"ball"}))
+    boxed = [replace(record, objects=(thing,)) if record in second else record for record in everything]
+    assert training_part(asked(only="boxed", boxes=("x",)), boxed) == [r for r in boxed if r.objects]
     said = Console(record=True, width=200, file=io.StringIO())
     train(asked(only="2/3"), console=said)
     assert re.search(rf"^{len(second)} training photos", said.export_text(), re.MULTILINE)

@@ -24,6 +24,9 @@ from seesay.config.sections import (
 DEVICES = r"auto|-1|[1-9]\d*|\d+(,\d+)+"
 
 
+BOXED = "boxed"  # `data.only`: the photos that have boxes
+
+
 def parse_part(part: str) -> tuple[int, int] | None:
     """The text K/N -> (K, N), part K of N, 1 <= K <= N and N >= 2; None for any other text."""
     match = re.fullmatch(r"(\d{1,6})/(\d{1,6})", part)
@@ -36,8 +39,11 @@ def parse_part(part: str) -> tuple[int, int] | None:
 def data_rules(data: DataSection) -> Iterator[str]:
     """`data.only` and `data.leave_out`."""
     for key, part in (("data.only", data.only), ("data.leave_out", data.leave_out)):
-        if part is not None and parse_part(part) is None:
+        boxed = (key, part) == ("data.only", BOXED)
+        if part is not None and not boxed and parse_part(part) is None:
             yield (f"{key}={part}: expected K/N, the K-th of N equal parts of the training photos, such as 1/3")
+    if data.only == BOXED and not data.boxes:
+        yield f"data.only={BOXED}: needs data.boxes; add data.boxes=FOLDER, or leave data.only out"
     if data.only is not None and data.leave_out is not None:
         yield (f"data.only={data.only}: cannot be combined with data.leave_out={data.leave_out}; leave one of them out")
 

@@ -42,7 +42,7 @@ class DataSection:
 
     only: str | None = setting(None)
     """`K/N`: train on the K-th of N equal parts of the training photos (every N-th photo, starting
-    with the K-th)."""
+    with the K-th). `boxed`: train on the photos that have boxes (`data.boxes`)."""
 
     leave_out: str | None = setting(None, see=OBJECTIVES_DOC)
     """`K/N`: train on all training photos except that part."""

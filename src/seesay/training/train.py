@@ -12,7 +12,7 @@ from lightning.fabric import Fabric
 from rich.console import Console
 
 from seesay.config import Recipe
-from seesay.config.rules import parse_part
+from seesay.config.rules import BOXED, parse_part
 from seesay.data.boxes import read_boxes
 from seesay.data.check import lacking_for_training
 from seesay.data.digests import digest_data
@@ -232,6 +232,11 @@ def training_part(recipe: Recipe, training: list[CaptionRecord]) -> list[Caption
     Raises:
         DataError: no photo is left.
     """
+    if recipe.data.only == BOXED:
+        if not (boxed := [record for record in training if record.objects]):
+            number = f"{len(training):,}"
+            raise DataError(f"data.only={BOXED}: none of the {number} training photos has boxes; look at data.boxes")
+        return boxed
     for text, left_out in ((recipe.data.only, False), (recipe.data.leave_out, True)):
         part = parse_part(text) if text else None
         if part is not None:
