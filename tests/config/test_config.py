@@ -136,8 +136,7 @@ def test_a_part_is_used_or_left_out() -> None:
     assert Recipe.from_dict({"data": {"only": "3/3"}}).data.only == "3/3"
     (said,) = problems_of({"data": {"only": "1/3", "leave_out": "2/3"}})
     assert said == "data.only=1/3: cannot be combined with data.leave_out=2/3; leave one of them out"
-    assert Recipe.from_dict({"data": {"only": "boxed", "boxes": "entities"}}).data.only == "boxed"
-    assert problems_of({"data": {"only": "boxed"}})[0].startswith("data.only=boxed: needs data.boxes")
+    assert Recipe.from_dict({"data": {"only": "boxed"}}).data.only == "boxed"
 
 
 def test_values_that_are_fine() -> None:

@@ -249,6 +249,10 @@ def test_grounding_needs_boxes(tiny_recipe):
     values["train"] |= {"grounding": 1.0}
     with pytest.raises(RecipeError, match=r"train\.grounding=1: needs boxes .*add data\.boxes"):
         preflight(Recipe.from_dict(values))
+    values["train"] |= {"grounding": 0.0}
+    values["data"] |= {"only": "boxed"}
+    with pytest.raises(RecipeError, match=r"data\.only=boxed: needs data\.boxes"):
+        preflight(Recipe.from_dict(values))
 
 
 def test_a_run_learns_from_boxes_on_disk(tiny_data, tiny_recipe, tmp_path, monkeypatch):
@@ -328,7 +332,7 @@ def test_the_loss_of_reliance_by_hand(own, other, expected):
 
 @pytest.mark.parametrize("kind", ["additive", "hard", "transformer"])
 def test_words_come_to_depend_on_the_maps(kind, tiny_recipe, tiny_tokenizer):
-    """The log-probability of a word falls with another photo's weights; without the term it hardly does."""
+    """The log-probability of a word falls with another photo's weights, much more than without the term."""
     falls = []
     for reliance in (0.0, 1.0):
         torch.manual_seed(2)
@@ -345,7 +349,7 @@ def test_words_come_to_depend_on_the_maps(kind, tiny_recipe, tiny_tokenizer):
             swap.remove()
             own, other = (decoder.logits(d.hidden).log_softmax(-1) for d in (reading.decoded, replaced))
         falls.append(float((own - other)[:2, 0, ball, batch.targets[0, 0, ball]].mean()))
-    assert falls[1] > 0.2 > 2 * falls[0], falls
+    assert falls[1] > max(0.5, 2 * falls[0]), falls
 
 
 def test_it_is_about_grounded_words(tiny_recipe):

@@ -72,7 +72,7 @@ def objective_of(tokenizer: CaptionTokenizer, dropout: float = 0.0, **keys) -> S
 
 
 def surrogate(objective: SelfCritical, memory: Any, found: Sentences, advantages: Tensor) -> Tensor:
-    return objective.surrogate(objective.read(memory, found), found, advantages)
+    return objective.surrogate(objective.read(memory, found).decoded, found, advantages)
 
 
 def stepwise_logprob(decoder: Decoder, memory, words: tuple[int, ...], max_words: int) -> Tensor:

@@ -42,8 +42,6 @@ def data_rules(data: DataSection) -> Iterator[str]:
         boxed = (key, part) == ("data.only", BOXED)
         if part is not None and not boxed and parse_part(part) is None:
             yield (f"{key}={part}: expected K/N, the K-th of N equal parts of the training photos, such as 1/3")
-    if data.only == BOXED and not data.boxes:
-        yield f"data.only={BOXED}: needs data.boxes; add data.boxes=FOLDER, or leave data.only out"
     if data.only is not None and data.leave_out is not None:
         yield (f"data.only={data.only}: cannot be combined with data.leave_out={data.leave_out}; leave one of them out")
 

@@ -11,6 +11,7 @@ from seesay.bundle.format import open_bundle
 from seesay.bundle.names import find_bundle
 from seesay.config import Recipe
 from seesay.config.recipe import contradictions
+from seesay.config.rules import BOXED
 from seesay.data.readers.columns import Columns
 from seesay.data.vectors import check_vectors
 from seesay.errors import DataError, RecipeError, SeesayError
@@ -83,6 +84,8 @@ def _data_problems(recipe: Recipe) -> Iterator[str]:
             f"train.grounding={recipe.train.grounding:g}: needs boxes of the things that captions "
             "name, but data.boxes is not set; add data.boxes=FOLDER"
         )
+    if recipe.data.only == BOXED and not recipe.data.boxes:
+        yield f"data.only={BOXED}: needs data.boxes; add data.boxes=FOLDER, or leave data.only out"
     if recipe.train.reliance and not recipe.train.grounding:
         yield (
             f"train.reliance={recipe.train.reliance:g}: is about the words that train.grounding "
