@@ -13,6 +13,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -333,7 +334,7 @@ def test_a_part_of_the_training_photos_or_all_the_others(no_export, tiny_recipe,
     everything = read_dataset([tiny_data]).split("train")
     second = everything[1::3]
 
-    def asked(**keys: str) -> Recipe:
+    def asked(**keys: Any) -> Recipe:
         return replace(recipe, data=replace(recipe.data, **keys))
 
     assert training_part(recipe, everything) == everything

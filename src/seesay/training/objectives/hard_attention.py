@@ -61,6 +61,7 @@ class HardAttention(nn.Module):
         memory = self.decoder.prepare(batch.regions)
         reading = read(self.decoder, batch.targets, batch.inputs, batch.lengths, memory, sample)
         decoded = reading.decoded
+        assert decoded.chosen is not None
         mask = batch.loss_mask  # (B, K, L)
         # (B, K, L)
         real = torch.arange(mask.shape[2], device=mask.device) < batch.lengths.unsqueeze(-1)

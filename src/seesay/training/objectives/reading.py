@@ -32,16 +32,16 @@ class BoxedWords(NamedTuple):
     """The N words of a batch that have visible boxes.
 
     Attributes:
-        index: (b, k, t), the indices of the words, (N,) each.
+        steps: (b, k, t), the indices of the words, (N,) each.
         inside: (N, P) c / max c, where c is the fraction of a region inside the word's boxes.
     """
 
-    index: tuple[Tensor, Tensor, Tensor]
+    steps: tuple[Tensor, Tensor, Tensor]
     inside: Tensor
 
     def mass(self, attention: Tensor) -> Tensor:
         """The attention inside each word's boxes: (B, K, L, P) -> (N,), 0 to 1."""
-        return (attention[self.index].float() * self.inside).sum(dim=-1)
+        return (attention[self.steps].float() * self.inside).sum(dim=-1)
 
 
 def read(decoder: Decoder, targets: Tensor, inputs: Tensor, lengths: Tensor, *memory: Any) -> Reading:

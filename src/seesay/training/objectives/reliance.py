@@ -49,9 +49,8 @@ class Reliance(nn.Module):
                 changes with it.
         """
         kinds = (batch.photos + round(progress * 1_000)) % 3
-        replace = reading.decoder.region_weights.register_forward_hook(
-            lambda module, _, weights: other_weights(weights, kinds, module.words)
-        )
+        softmax = reading.decoder.region_weights
+        replace = softmax.register_forward_hook(lambda *call: other_weights(call[-1], kinds, softmax.words))
         try:
             replaced = reading.again()
         finally:
@@ -69,8 +68,8 @@ class Reliance(nn.Module):
 
 def _logprobs(reading: Reading, decoded: Decoded, words: BoxedWords) -> Tensor:
     """The log-probabilities of the words, (N,)."""
-    targets = reading.targets[words.index].unsqueeze(-1)  # (N, 1)
-    logits = reading.decoder.logits(decoded.hidden[words.index]).float()  # (N, V)
+    targets = reading.targets[words.steps].unsqueeze(-1)  # (N, 1)
+    logits = reading.decoder.logits(decoded.hidden[words.steps]).float()  # (N, V)
     return logits.log_softmax(dim=-1).gather(-1, targets).squeeze(-1)
 
 
