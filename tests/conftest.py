@@ -288,6 +288,37 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_recipe, tiny_capt
     return made_once(tmp_path_factory, "bundles", write) / "tiny"
 
 
+def references_of(caption: str, right: bool) -> tuple[str, ...]:
+    """References that agree with each other, and with the caption only if it is right."""
+    text = caption if right else next(text[:-2].lower() for text in SENTENCES if caption not in text.lower())
+    return text, f"{text} near a tree", f"{text} and some sand"
+
+
+@pytest.fixture(scope="session")
+def calibrated_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_bundle: Path) -> Path:
+    """`tiny_bundle` with a confidence head: people accept its captions of every other photo, and all are photos."""
+    import shutil
+    from dataclasses import replace
+
+    from seesay.calibration import calibrate
+    from seesay.calibration.calibrate import with_confidence
+    from seesay.data.records import CaptionRecord
+
+    def write(folder: Path) -> None:
+        model = seesay.load(shutil.copytree(tiny_bundle, folder / "calibrated"), threads=1)
+        photos = [write_photo(folder / f"{i}.png", i) for i in range(24)]
+        records = []
+        for i, photo in enumerate(photos):
+            captions = references_of(str(model.caption(photo)), right=i % 2 == 0)
+            records.append(CaptionRecord(f"{i}", photo, captions, "train" if i < 16 else "dev"))
+        blank = folder / "blank.png"
+        Image.new("L", (60, 60)).save(blank)
+        head = calibrate(model, {"tiny": (records[:16], records[16:])}, {"blank": [blank]})
+        with_confidence(model.bundle, replace(head, threshold=-50.0))
+
+    return made_once(tmp_path_factory, "calibrated_bundles", write) / "calibrated"
+
+
 @pytest.fixture(scope="session")
 def tiny_photos(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     """Seven photos of different sizes."""

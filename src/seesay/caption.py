@@ -166,6 +166,12 @@ class Caption:
         entry["words"] = words
         return entry if self.warning is None else {**entry, "warning": self.warning}
 
+    def summary(self) -> dict[str, Any]:
+        """The JSON form of one caption among several of a photo: without its words and what is true of the photo."""
+        entry: dict[str, Any] = {"caption": self.text, "score": round(float(self.score), 5)}
+        trust = self.trust()
+        return entry | {name: trust[name] for name in ("confidence", "withheld") if name in trust}
+
     def trust(self) -> dict[str, Any]:
         """What is known of the caption's confidence, for JSON; empty for models that were not calibrated."""
         if self.confidence is None:

@@ -12,11 +12,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import Cli, lines_of, without_packages, write_photo
 
-COLUMNS = ["id", "path", "caption", "score", "words", "error"]
+TRUST = ["confidence", "kind", "photo_probability", "withheld"]
+COLUMNS = ["id", "path", "caption", "score", *TRUST, "words", "error"]
 
 
 @pytest.fixture
@@ -101,6 +103,8 @@ def test_parquet_has_rows_for_captions_and_errors(cli: Cli, tiny_bundle: Path, a
         if row["caption"]:
             assert [word["text"] for word in row["words"]] == row["caption"].split()
             assert row["words"][0]["attention"][0] == pytest.approx(entry["words"][0]["attention"][0])
+            assert row["words"][0]["confidence"] is None
+        assert {row[name] for name in TRUST} == {None}, "the model was not calibrated"
     done = cli(*asked, "--parquet", "out")
     assert done.code == 1 and "out: has captions already; --resume goes on with it" in done.err
     done = cli(*asked, "--parquet", "out", "--resume")
@@ -112,6 +116,37 @@ def test_parquet_has_rows_for_captions_and_errors(cli: Cli, tiny_bundle: Path, a
     assert captions(rows_of(tmp_path / "out")).keys() == {*captions(entries), "new.png"}
     assert not any(row["error"] for row in rows_of(tmp_path / "out"))
     assert not [path for path in (tmp_path / "out").iterdir() if not path.name.startswith("part-")]
+
+
+def test_parquet_says_how_far_to_trust_captions(cli: Cli, calibrated_bundle: Path, album: Path, tmp_path: Path) -> None:
+    asked = ("caption", album, "--model", calibrated_bundle, "--cautious", "--parquet", "out")
+    done = cli(*asked, "--min-confidence", "1", "--json", "out.jsonl")
+    assert done.code == 1 and "not sure" in done.out
+    entries, rows = lines_of(tmp_path / "out.jsonl"), rows_of(tmp_path / "out")
+    for entry, row in zip(entries, rows, strict=True):
+        assert [row[name] for name in TRUST] == [entry.get(name) for name in TRUST]
+        if "words" in entry:
+            sure = [word.get("confidence") for word in entry["words"]]
+            assert [word["confidence"] for word in row["words"]] == sure and any(sure)
+            assert entry["kind"] == "photo"
+    assert any(row["withheld"] for row in rows)
+    for part in ("out", "out.jsonl"):
+        assert cli("merge", part, "--json", "merged.jsonl").code == 0
+        assert lines_of(tmp_path / "merged.jsonl") == entries
+    done = cli(*asked, "--min-confidence", "0.5", "--resume")
+    assert done.code == 1 and "was made with min_confidence 1.0 (now 0.5)" in done.err
+    done = cli(*asked, "--min-confidence", "1", "--resume")
+    assert done.code == 1 and done.out == "", "only the broken photo is tried again"
+
+
+def test_merge_reads_parquet_without_confidence(cli: Cli, tmp_path: Path) -> None:
+    row = {"id": "a", "path": "a.jpg", "caption": "x", "score": -1.0, "words": [{"text": "x", "logprob": -1.0}]}
+    (tmp_path / "old").mkdir()
+    pq.write_table(pa.Table.from_pylist([{**row, "error": None}]), tmp_path / "old/part-000000.parquet")
+    assert cli("merge", "old", "--json", "out.jsonl").code == 0
+    assert lines_of(tmp_path / "out.jsonl") == [
+        {"image": "a.jpg", "id": "a", "caption": "x", "score": -1.0, "words": row["words"]}
+    ]
 
 
 @pytest.mark.parametrize(

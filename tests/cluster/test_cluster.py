@@ -113,6 +113,29 @@ def test_no_file_is_written_by_an_actor_that_outlives_its_job(
     assert list(parts_of(tmp_path / "out")) == before
 
 
+def test_actors_withhold_and_are_cautious(album: Path, calibrated_bundle: Path, tmp_path: Path) -> None:
+    _, block = listed(Sources([album]), tmp_path / "listing")
+    load, options = partial(CaptionModel.load, calibrated_bundle, 1), CaptionOptions(cautious=True, min_confidence=1)
+    rows = captioned(block, load, options.results, tmp_path / "out")
+    model = load()
+    for row in rows[:-1]:
+        expected = model.caption(row["path"], cautious=True).withhold(1).to_dict()
+        trust = {name: row[name] for name in ("caption", "confidence", "kind", "photo_probability", "withheld")}
+        assert trust.pop("confidence") == pytest.approx(expected["confidence"], abs=1e-3)
+        assert trust.pop("photo_probability") == pytest.approx(expected["photo_probability"], abs=1e-3)
+        assert trust == {name: expected[name] for name in trust}
+        assert any(word["confidence"] is not None for word in row["words"])
+    assert any(row["withheld"] for row in rows) and rows[-1]["withheld"] is None
+
+
+def test_a_model_without_confidence_is_refused_before_the_cluster_starts(
+    cli: Cli, album: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    done = cli("caption", album, "--model", tiny_bundle, "--cluster", "local", "--parquet", "out", "--cautious")
+    assert (done.code, "knows no confidence; `seesay calibrate" in done.err) == (1, True)
+    assert not (tmp_path / "out").exists()
+
+
 def test_actors_need_not_share_the_working_folder(album: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with tarfile.open("0.tar", "w") as tar:

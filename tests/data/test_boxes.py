@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from conftest import SHARED, needs_shared
 
 from seesay.data.boxes import boxes_named, read_boxes
+from seesay.data.boxes.naming import KIND_WORDS
+from seesay.data.boxes.support import boxed_things, things_on
 from seesay.data.nouns import singular
 from seesay.data.records import BoxedObject, CaptionRecord, Dataset
 from seesay.errors import DataError
@@ -167,6 +170,25 @@ DOG = BoxedObject("animals", ((0.3, 0.3, 0.4, 0.4),), frozenset({"dog"}))
 )
 def test_what_a_word_names(word, objects, named):
     assert boxes_named(word, objects) == tuple(box for thing in named for box in thing.boxes)
+
+
+@pytest.mark.parametrize(
+    ("thing", "there", "not_there"),
+    [
+        (DOG, "dog animal", "cat puppy"),
+        (WOMAN, "woman person", "man girl"),
+        (BoxedObject("people", MAN.boxes, frozenset({"welder"})), "person", "man"),
+        (BoxedObject("person", MAN.boxes, KIND_WORDS["person"]), "person", "man woman boy"),
+        (BoxedObject("sports ball", MAN.boxes, KIND_WORDS["sports ball"]), "ball", "football"),
+        (BoxedObject("hot dog", MAN.boxes, KIND_WORDS["hot dog"]), "", "dog animal"),
+        (BoxedObject("pizza", MAN.boxes, frozenset({"pizza"})), "pizza food", "dog"),
+    ],
+)
+def test_what_a_box_supports(thing: BoxedObject, there: str, not_there: str):
+    record = CaptionRecord("a", Path("a.jpg"), ("A bench .",), "dev", (thing,))
+    supported = things_on(record)
+    assert supported >= {"bench", *there.split()} and not supported & set(not_there.split())
+    assert boxed_things(record) == supported - things_on(replace(record, objects=()))
 
 
 @pytest.mark.parametrize(

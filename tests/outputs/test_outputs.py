@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,12 +122,30 @@ def test_csv_is_read_by_spreadsheets(tmp_path: Path) -> None:
         writer.write("c.jpg", [caption("one", "c.jpg"), caption("two", "c.jpg", -3.0)])
     with (tmp_path / "o.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["image", "caption", "score"]
+    assert list(rows[0]) == ["image", "caption", "score", "confidence", "kind"]
     assert [row["image"] for row in rows[:5]] == [*names[:2], f"./{names[2]}", names[3], "caf\\udce9.jpg"]
     assert [tuple(row.values()) for row in rows[5:]] == [
-        ("b.jpg", "", ""),
-        ("c.jpg", "one", "-2.50000"),
-        ("c.jpg", "two", "-3.00000"),
+        ("b.jpg", "", "", "", ""),
+        ("c.jpg", "one", "-2.50000", "", ""),
+        ("c.jpg", "two", "-3.00000", "", ""),
+    ]
+
+
+def test_csv_and_several_captions_say_how_far_to_trust_them(tmp_path: Path) -> None:
+    sure = replace(caption("a dog", "a.jpg"), confidence=0.81236, kind="photo", photo_probability=0.98)
+    unsure = replace(sure, text="a cat", confidence=0.3).withhold(0.5)
+    with WRITERS["csv"](tmp_path / "o.csv") as table, JsonLines(tmp_path / "o.jsonl") as lines:
+        for writer in (table, lines):
+            writer.write("a.jpg", [sure, unsure])
+    with (tmp_path / "o.csv").open(encoding="utf-8", newline="") as file:
+        assert list(csv.reader(file))[1:] == [
+            ["a.jpg", "a dog", "-2.50000", "0.8124", "photo"],
+            ["a.jpg", "", "-2.50000", "0.3000", "photo"],
+        ]
+    [entry] = lines_of(tmp_path / "o.jsonl")
+    assert entry["alternatives"] == [
+        {"caption": "a dog", "score": -2.5, "confidence": 0.8124, "withheld": False},
+        {"caption": "a cat", "score": -2.5, "confidence": 0.3, "withheld": True},
     ]
 
 

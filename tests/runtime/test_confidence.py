@@ -243,10 +243,12 @@ def test_a_picture_that_is_no_photo_is_withheld(sure_bundle: Path, tiny_photos: 
 
 
 def test_options_that_a_bundle_without_a_head_cannot_keep(tiny_bundle: Path, tiny_photos, cli: Cli) -> None:
-    for option in (["--min-confidence", "0.5"], ["--cautious"]):
-        done = cli("caption", tiny_photos[0], "--model", tiny_bundle, *option)
+    Path("before.csv").write_text("before")
+    for option in (["--min-confidence", "0.5"], ["--cautious"], ["--prefix", "zebrax"]):
+        done = cli("caption", tiny_photos[0], "--model", tiny_bundle, *option, "--csv", "before.csv")
         assert done.code == 1
-        assert "knows no confidence; `seesay calibrate" in done.err
+        assert ("knows no confidence; `seesay calibrate" in done.err) == (option[0] != "--prefix")
+        assert Path("before.csv").read_text() == "before"
     assert cli("caption", tiny_photos[0], "--min-confidence", "1.5").code == 2
     done = cli("caption", tiny_photos[0], "--cautious", "--alternatives", "2")
     assert done.code == 2

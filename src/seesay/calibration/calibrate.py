@@ -15,7 +15,7 @@ from seesay.bundle.format import Bundle, bundle_being_written, write_manifest
 from seesay.calibration.learn import Observations, calibrated, learn, probability_of_photo
 from seesay.calibration.observe import features_of, halves, observe
 from seesay.data.records import CaptionRecord
-from seesay.data.things import supports, thing_of
+from seesay.data.things import thing_of
 from seesay.errors import DataError, printable
 from seesay.metrics.acceptance import acceptance_threshold
 from seesay.metrics.cider import CiderD
@@ -87,7 +87,7 @@ def figures_of(parts: Sequence[tuple[ConfidenceHead, Observations]]) -> dict[str
             clue = judge.evidence(observation.features)
             confidence.append(judge.confidence(clue, observation.words, observation.logprobs))
             refused.append(clue.kind not in (None, PHOTO))
-            supported = supports(word for reference in observation.references for word in reference)
+            supported = observation.supported
             for word, logprob in observation.shown:
                 if thing := thing_of(word):
                     sure.append(judge.word_confidence(clue, word, logprob) or 0.0)

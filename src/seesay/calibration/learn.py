@@ -13,7 +13,7 @@ import numpy as np
 from seesay.bundle.confidence_file import ACCEPT_SIGNALS, PHOTO, WORD_SIGNALS, ConfidenceHead
 from seesay.calibration.fit import logistic_regression, low_rank_ridge, ridge_regression
 from seesay.calibration.observe import Observation
-from seesay.data.things import supports, thing_of
+from seesay.data.things import thing_of
 from seesay.errors import DataError
 from seesay.metrics.acceptance import acceptable
 from seesay.metrics.statistics import FUNCTION_WORDS
@@ -121,7 +121,7 @@ def shares_of(observations: Observations, grams: Sequence[str]) -> np.ndarray:
 
 
 class WordExamples(NamedTuple):
-    """Words that name things: signals (W, WORD_SIGNALS), whether a reference supports them, their photo's index."""
+    """Words that name things: signals (W, WORD_SIGNALS), whether a reference or box supports them, their photo."""
 
     signals: np.ndarray
     there: np.ndarray
@@ -132,7 +132,7 @@ def word_examples(judge: Judge, evidence: Sequence[Evidence], observations: Obse
     """The words of these captions that name things."""
     signals, there, photos = [], [], []
     for number, (clue, observation) in enumerate(zip(evidence, observations, strict=True)):
-        supported = supports({word for reference in observation.references for word in reference})
+        supported = observation.supported
         for word, logprob in observation.shown:
             if thing := thing_of(word):
                 signals.append(judge.word_signals(clue, word, thing, logprob))

@@ -9,8 +9,10 @@ from random import Random
 
 import numpy as np
 
+from seesay.data.boxes.support import boxed_things
 from seesay.data.images import find_photos
 from seesay.data.records import CaptionRecord
+from seesay.data.things import supports
 from seesay.data.tokens import split_words
 from seesay.errors import DataError, PhotoError
 from seesay.runtime import CaptionModel
@@ -27,6 +29,7 @@ class Observation:
         logprobs: of its tokens and of the end token.
         shown: (displayed word, its log-probability).
         references: tokenised, see `split_words`.
+        boxed: things that have boxes on the photo, see `seesay.data.boxes.support`.
     """
 
     features: np.ndarray
@@ -34,6 +37,12 @@ class Observation:
     logprobs: tuple[float, ...]
     shown: tuple[tuple[str, float], ...]
     references: tuple[tuple[str, ...], ...]
+    boxed: frozenset[str] = frozenset()
+
+    @property
+    def supported(self) -> frozenset[str]:
+        """The things that a reference names or that have boxes, and the kinds of these."""
+        return supports({word for reference in self.references for word in reference}) | self.boxed
 
 
 def observe(
@@ -59,6 +68,7 @@ def observe(
                 logprobs=sentence.logprobs,
                 shown=tuple((span.text, sum(sentence.logprobs[span.start : span.stop])) for span in spans),
                 references=tuple(tuple(split_words(caption)) for caption in record.captions),
+                boxed=boxed_things(record),
             )
         )
     return observations

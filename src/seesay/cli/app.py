@@ -497,8 +497,8 @@ def train(
     # Allocate large blocks from huge pages; without, eager torch on a CPU spends up to half of its time on page faults.
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     with needs("train", "seesay train"):
+        from seesay.cli.train import CalibrationStoppedError, train_and_calibrate
         from seesay.training.loop import StoppedError
-        from seesay.training.train import train as train_recipe
 
         if plan:
             from seesay.training.plan import plan as plan_run
@@ -506,9 +506,12 @@ def train(
             print(plan_run(checked))
             return
     try:
-        print(printable(train_recipe(checked, resume)))
+        print(printable(train_and_calibrate(checked, resume)))
     except StoppedError:
         say(f"seesay: stopped; everything is saved in {checked.folder}, add --resume to go on")
+        raise typer.Exit(130) from None
+    except CalibrationStoppedError as error:
+        say(f"seesay: {error}")
         raise typer.Exit(130) from None
 
 
@@ -573,6 +576,7 @@ def calibrate(
     layout: Layout = "auto",
     splits: Splits = "auto",
     columns: Columns = "",
+    boxes: Boxes = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Photos of each split at most.", show_default="all")] = None,
     precision: Precision = "auto",
     threads: Threads = None,
@@ -589,6 +593,7 @@ def calibrate(
         layout=layout,
         splits=splits,
         columns=columns,
+        boxes=boxes or (),
         limit=limit,
         precision=precision,
         threads=threads,
@@ -697,6 +702,10 @@ def serve(
     max_photos: Annotated[int, typer.Option(min=1, max=1000, help="The most photos in one request.")] = 32,
     queue: Annotated[int, typer.Option(min=1, max=100_000, help="The most photos in the queue.")] = 256,
     timeout: Annotated[float, typer.Option(min=0.1, max=3600, help="Seconds after which a request is given up.")] = 30,
+    min_confidence: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Withhold captions below this confidence.", show_default="none"),
+    ] = None,
     log_json: Annotated[bool, typer.Option("--log-json", help="Write the log as JSON lines.")] = False,
     browser: Annotated[bool, typer.Option("--open", help="Open the page in the browser.")] = False,
     precision: Precision = "auto",
@@ -719,6 +728,7 @@ def serve(
         max_photos=max_photos,
         queue=queue,
         timeout=timeout,
+        min_confidence=min_confidence,
         log_json=log_json,
         browser="" if browser else None,
         precision=precision,

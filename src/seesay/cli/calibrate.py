@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from seesay.calibration.calibrate import with_confidence
 from seesay.calibration.observe import pictures_by_kind
 from seesay.cli.load_model import load_model
 from seesay.cli.writable import emit_json, refuse_unwritable, tell
+from seesay.data.boxes import read_boxes
 from seesay.data.readers import read_dataset, unpack_photos
 from seesay.data.records import CaptionRecord
 from seesay.data.splits import limit_splits
@@ -34,6 +36,7 @@ class CalibrateOptions:
         non_photos: folder of folders of pictures, named by kind; None: `Caption.kind` stays None.
         out: write a copy of the bundle there instead.
         layout, splits, columns: how to read the data, as for `seesay.data.readers.read_dataset`.
+        boxes: files of boxes: a word is right too where its thing has a box.
         limit: largest number of photos of each split; None: all.
         precision, threads: as for `seesay.load`.
         json: file for the figures; "-" is standard output.
@@ -46,6 +49,7 @@ class CalibrateOptions:
     layout: str = "auto"
     splits: str = "auto"
     columns: str = ""
+    boxes: Sequence[Path] = ()
     limit: int | None = None
     precision: Precision = "auto"
     threads: int | None = None
@@ -82,6 +86,9 @@ def calibrate_bundle(options: CalibrateOptions) -> None:
 
 def _splits(path: Path, options: CalibrateOptions) -> tuple[Sequence[CaptionRecord], Sequence[CaptionRecord]]:
     dataset = read_dataset([path], options.layout, options.splits, columns=options.columns, unpacked=False)
+    if options.boxes:
+        dataset = read_boxes(list(options.boxes), dataset)
+        print(dataset.problems[-1], file=sys.stderr)
     train, dev = dataset.split("train"), dataset.split("dev")
     if options.limit is not None:
         train, dev = (limit_splits(records, options.limit, seed=0) for records in (train, dev))

@@ -131,7 +131,7 @@ def caption_photos(sources: Sources, options: CaptionOptions) -> Outcome:
 
     @cache
     def captioner() -> CaptionModel:
-        return load_model(options.model, options.threads, options.precision, options.device)
+        return load_captioner(options, options.threads)
 
     needed = (lambda photo, caption: captioner().occlusion(photo, caption)) if options.needed else None
     job = replace(job, made_by=lambda: made_by(captioner(), options), needed=needed)
@@ -139,6 +139,18 @@ def caption_photos(sources: Sources, options: CaptionOptions) -> Outcome:
         writers = [stack.enter_context(writer) for writer in _open_writers(options, job, captioner)]
         total = counted_aside(sources.count) if len(names) > 1 else None
         return _write_all(photos, total, options, captioner(), writers)
+
+
+def load_captioner(options: CaptionOptions, threads: int | None) -> CaptionModel:
+    """Load the model, and refuse what the options ask and it cannot do, before an output is opened.
+
+    Raises:
+        BundleError: the model cannot be opened; or `min_confidence` or `cautious` is set, and it was not calibrated.
+        TextError: the prefix has words that the model does not know.
+    """
+    captioner = load_model(options.model, threads, options.precision, options.device)
+    options.results(captioner, ())
+    return captioner
 
 
 def first_photos(sources: Sources, options: CaptionOptions) -> tuple[Iterator[ListedPhoto], list[str]]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from seesay.cli.caption import CaptionOptions, Outcome, first_photos, made_by
-from seesay.cli.load_model import load_model
+from seesay.cli.caption import CaptionOptions, Outcome, first_photos, load_captioner, made_by
 from seesay.errors import require
 from seesay.outputs import WRITERS, Job
 
@@ -37,7 +36,7 @@ def caption_by_cluster(sources: Sources, options: CaptionOptions, address: str, 
     WRITERS["parquet"].files(out, Job())
     photos, _ = first_photos(sources, options)
     threads = options.threads or 1
-    captioner = load_model(options.model, threads, options.precision, options.device)  # an error is shown here
+    captioner = load_captioner(options, threads)  # an error is shown here, not by each actor
     model = options.model and captioner.bundle.folder.resolve()
     load = partial(CaptionModel.load, model, 1, options.precision, options.device)
     how = ClusterOptions(address, actors, threads, int(captioner.device != "cpu"), options.attention, options.resume)

@@ -32,6 +32,7 @@ class ServeOptions:
         max_mb, max_photos: of one request.
         queue: the most photos in the queue.
         timeout: seconds after which a request is given up.
+        min_confidence: captions below it are withheld, unless a request gives its own; None: none are.
         log_json: write the log as JSON lines.
         browser: fragment of the page to open, "" for none; None opens nothing.
         precision, threads, device: as for `seesay.load`.
@@ -48,6 +49,7 @@ class ServeOptions:
     max_photos: int = 32
     queue: int = 256
     timeout: float = 30
+    min_confidence: float | None = None
     log_json: bool = False
     browser: str | None = None
     precision: Precision = "auto"
@@ -60,7 +62,7 @@ def run_server(options: ServeOptions) -> None:
 
     Raises:
         SeesayError: the options are not safe, or it cannot listen there.
-        BundleError: no such model.
+        BundleError: no such model, or with `min_confidence` one that was not calibrated.
     """
     place = Place(options.host, options.port)
     check_safe(options, place)
@@ -73,7 +75,9 @@ def run_server(options: ServeOptions) -> None:
     )
     access = Access(options.token, (*options.hosts, options.host), options.origins)
     model = load_model(options.model, 1, options.precision, options.device)
-    settings = Settings(access, limits, options.threads)
+    if options.min_confidence is not None:
+        model.require_confidence()
+    settings = Settings(access, limits, options.threads, options.min_confidence)
     serve(model, settings, place, log_json=options.log_json, browser=options.browser)
 
 

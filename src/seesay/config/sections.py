@@ -297,6 +297,10 @@ class TrainSection:
     save_minutes: float = between(0, 1e6, default=5.0, may_change=True)
     """Minutes between checkpoints within an epoch."""
 
+    calibrate: bool = setting(True, may_change=True, see="confidence.md")
+    """After the training, caption the training and dev photos once to learn how far the model's
+    captions can be trusted. Needs 100 training and 50 dev photos."""
+
     devices: int | str = setting("auto", may_change=True)
     """Number of devices, -1 or `auto` for all, or which ones, such as `0,1`."""
 

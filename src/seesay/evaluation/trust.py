@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from seesay.caption import PHOTO, Caption
+from seesay.data.boxes.support import things_on
 from seesay.data.records import CaptionRecord
-from seesay.data.things import supports, thing_of
+from seesay.data.things import thing_of
 from seesay.data.tokens import split_words
 from seesay.metrics.acceptance import acceptance_threshold
 from seesay.metrics.cider import CiderD
@@ -25,8 +26,8 @@ class Trust:
     Attributes:
         captions: figures of `seesay.metrics.reliability.reliability`; None without calibration.
         things: figures of the words that name things: `named`, their number; `unsupported`, the
-            share that no reference supports, with its interval; `auroc` and `calibration_error` of
-            their confidence, None without calibration.
+            share that no reference and no box supports, with its interval; `photos_with_boxes`;
+            `auroc` and `calibration_error` of their confidence, None without calibration.
         refused: the share of photos that the model took for other pictures, such as charts; None if
             it does not know kinds of pictures.
     """
@@ -52,7 +53,8 @@ class Trust:
             facts["Surest"] = f"CIDEr of the surest {surest}"
         if self.things["unsupported"]:
             value, low, high = (f"{100 * x:.1f}" for x in self.things["unsupported"])
-            facts["Things"] = f"{value} % ({low} to {high}) of {self.things['named']:,} have no support in a reference"
+            where = "a reference or box" if self.things["photos_with_boxes"] else "a reference"
+            facts["Things"] = f"{value} % ({low} to {high}) of {self.things['named']:,} have no support in {where}"
         if self.refused is not None:
             facts["Refused"] = f"{100 * self.refused:.1f} % as no photos"
         return facts
@@ -64,11 +66,11 @@ class Trust:
 
 
 def trust_of(captions: Mapping[str, Caption], records: Sequence[CaptionRecord]) -> Trust:
-    """Compare the confidence of captions with the references.
+    """Compare the confidence of captions with the references, and that of their words with boxes too.
 
     Args:
         captions: the caption of each record, by the record's id.
-        records: the photos with their references.
+        records: the photos with their references, and the boxes of their things where there are any.
     """
     known = [captions[record.id] for record in records]
     references = [[split_words(text) for text in record.captions] for record in records]
@@ -79,13 +81,13 @@ def trust_of(captions: Mapping[str, Caption], records: Sequence[CaptionRecord]) 
         figures = reliability(np.array(confidence, float), cider >= acceptance_threshold(references), cider)
     kinds = [caption.kind for caption in known]
     refused = None if None in kinds else round(float(np.mean([kind != PHOTO for kind in kinds])), 4)
-    return Trust(figures, _things(known, references), refused)
+    return Trust(figures, _things(known, records), refused)
 
 
-def _things(captions: Sequence[Caption], references: Sequence[Sequence[Sequence[str]]]) -> dict[str, Any]:
+def _things(captions: Sequence[Caption], records: Sequence[CaptionRecord]) -> dict[str, Any]:
     named, missing, sure, there = [], [], [], []
-    for caption, sentences in zip(captions, references, strict=True):
-        supported = supports(word for sentence in sentences for word in sentence)
+    for caption, record in zip(captions, records, strict=True):
+        supported = things_on(record)
         right = [(thing in supported, word.confidence) for word in caption.words if (thing := thing_of(word.text))]
         named.append(len(right))
         missing.append(sum(not yes for yes, _ in right))
@@ -94,6 +96,7 @@ def _things(captions: Sequence[Caption], references: Sequence[Sequence[Sequence[
             sure.append(confidence)
     total = sum(named)
     figures: dict[str, Any] = {"named": total, "unsupported": None, "auroc": None, "calibration_error": None}
+    figures["photos_with_boxes"] = sum(bool(record.objects) for record in records)
     if total:
         low, high = ratio_interval(np.array(missing, float), np.array(named, float) + 1e-12, seed=0)
         figures["unsupported"] = [round(sum(missing) / total, 4), round(low, 4), round(high, 4)]

@@ -146,7 +146,7 @@ def item_html(
         raise ValueError(f"'{caption.text}': a caption is shown on its photo, got None")
     name = PurePath(caption.image).name if caption.image else ""
     below = (_others_html(caption, others, several) if others else "") + below
-    photo, alt = _shrunk(image, long_side), escape(caption.text)
+    photo, alt = _shrunk(image, long_side), escape(caption.shown)
     wide, high = photo.size
     play = _trust(caption)
     play += '<button type="button" class="play">Play</button>' if caption.words else ""

@@ -1,4 +1,4 @@
-"""CSV for spreadsheets and content management systems: image, caption, score."""
+"""CSV for spreadsheets and content management systems."""
 
 from __future__ import annotations
 
@@ -18,9 +18,13 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r")  # spreadsheets run cells that begin 
 
 
 class CsvTable(Writer):
-    """A header, then a row for each caption; without a caption for a photo that has none, or whose is withheld."""
+    """A header, then a row for each caption.
 
-    about = "Write a table of image, caption and score here (.csv, or - for stdout)."
+    The caption is empty for a photo that could not be read, and where it is withheld; confidence and kind are empty
+    for models that were not calibrated.
+    """
+
+    about = "Write a table of captions with their scores and confidence here (.csv, or - for stdout)."
     streams = True
 
     def __init__(self, path: str | Path, job: Job | None = None) -> None:
@@ -28,15 +32,17 @@ class CsvTable(Writer):
         self._open = ExitStack()
         self._file = self._open.enter_context(text_file(self.path))
         self._rows = csv.writer(self._file, lineterminator="\n")
-        self._row("image", "caption", "score")
+        self._row("image", "caption", "score", "confidence", "kind")
 
     def write(self, photo: ImageSource | HasPicture, result: Result) -> None:
         image = result[0].image if isinstance(result, list) else result.image
         if isinstance(result, Failure):
-            self._row(_cell(image), "", "")
+            self._row(_cell(image), "", "", "", "")
             return
         for caption in captions_of(result):
-            self._row(_cell(image), "" if caption.withheld else caption.text, f"{caption.score:.5f}")
+            confidence = "" if caption.confidence is None else f"{caption.confidence:.4f}"
+            text = "" if caption.withheld else caption.text
+            self._row(_cell(image), text, f"{caption.score:.5f}", confidence, caption.kind or "")
 
     def _row(self, *cells: str) -> None:
         with naming(self.path):

@@ -22,11 +22,12 @@ ROWS = 4096  # of a file
 SECONDS = 60.0  # after which a file is written whatever its rows: no more than that is lost by a kill
 MADE_BY = b"seesay.made_by"  # in the schema's metadata
 RUNS = ".runs"  # folders of jobs on a cluster; a job's actors write rows only while its folder is there
-COLUMNS = ("id", "path", "caption", "score", "words", "error")
+TRUST = ("confidence", "kind", "photo_probability", "withheld")  # null for models that were not calibrated
+COLUMNS = ("id", "path", "caption", "score", *TRUST, "words", "error")
 
 
 class ParquetRows(Writer):
-    """Files `part-000000.parquet`, ... with the columns id, path, caption, score, words and error.
+    """Files `part-000000.parquet`, ... with the columns of `COLUMNS`.
 
     A photo that could not be captioned is a row with an error and without a caption.
 
@@ -138,21 +139,26 @@ def row_of(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 def entry_of_row(row: Mapping[str, Any]) -> dict[str, Any]:
     """The inverse of `row_of`."""
-    what = ("error",) if row["error"] is not None else ("caption", "score", "words")
-    entry = {"image": row["path"], "id": row["id"], **{name: row[name] for name in what}}
-    for word in entry.get("words") or ():
-        if word.get("attention", ()) is None:
-            del word["attention"]
-    return entry
+    entry = {"image": row["path"], "id": row["id"]}
+    if row["error"] is not None:
+        return entry | {"error": row["error"]}
+    entry |= {"caption": row["caption"], "score": row["score"]}
+    entry |= {name: row[name] for name in TRUST if row.get(name) is not None}
+    return entry | {"words": [_without_nulls(word) for word in row["words"] or ()]}
+
+
+def _without_nulls(word: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in word.items() if value is not None}
 
 
 def schema(attention: bool) -> Any:
     """The columns' types; with `attention` each word has its rows x cols map."""
     arrow = require("pyarrow", "parquet", "--parquet")
-    word = [("text", arrow.string()), ("logprob", arrow.float64())]
+    word = [("text", arrow.string()), ("logprob", arrow.float64()), ("confidence", arrow.float64())]
     word += [("attention", arrow.list_(arrow.list_(arrow.float32())))] if attention else []
     kinds = dict.fromkeys(COLUMNS, arrow.string()) | {
-        "score": arrow.float64(),
+        **dict.fromkeys(("score", "confidence", "photo_probability"), arrow.float64()),
+        "withheld": arrow.bool_(),
         "words": arrow.list_(arrow.struct(word)),
     }
     return arrow.schema([arrow.field(name, kind) for name, kind in kinds.items()])
@@ -205,8 +211,8 @@ def read_rows(file: Path) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     try:
         table = require("pyarrow.parquet", "parquet", str(file)).read_table(file)
         made_by = json.loads((table.schema.metadata or {}).get(MADE_BY, b"{}"))
-        if set(COLUMNS) <= set(table.column_names):
-            return table.select(list(COLUMNS)).to_pylist(), made_by
+        if set(COLUMNS) - set(TRUST) <= set(table.column_names):  # files of older versions lack TRUST
+            return table.select([name for name in COLUMNS if name in table.column_names]).to_pylist(), made_by
     except (OSError, ValueError) as error:
         raise SeesayError(f"{file}: damaged, cannot be read ({error})") from None
     raise SeesayError(f"{file}: columns {', '.join(table.column_names)}; expected {', '.join(COLUMNS)}")

@@ -161,9 +161,7 @@ def entry_of(photo: object, result: Result, job: Job, made_by: Mapping[str, Any]
         captions = captions_of(result)
         entry = captions[0].to_dict(job.attention)
         if isinstance(result, list):
-            entry[job.several] = [
-                {"caption": caption.text, "score": round(float(caption.score), 5)} for caption in captions
-            ]
+            entry[job.several] = [caption.summary() for caption in captions]
         entry |= {"made_by": dict(made_by)} if made_by else {}
     return entry if id_ is None else {"image": entry.pop("image"), "id": id_, **entry}
 

@@ -69,6 +69,8 @@ class SentenceJson(BaseModel):
 
     caption: str
     score: float
+    confidence: float | None = Field(None, description="that a person would accept it, if the model is calibrated")
+    withheld: bool | None = Field(None, description="whether it should not be passed on")
 
 
 class ResultJson(BaseModel):
@@ -78,9 +80,16 @@ class ResultJson(BaseModel):
     image: str | None = Field(description="the file's name, where one was given")
     caption: str | None = None
     score: float | None = Field(None, description="natural log-probability, the end included")
-    confidence: float | None = Field(None, description="that the caption is right, if the model is calibrated")
+    confidence: float | None = Field(
+        None, description="that a person would accept the caption, if the model is calibrated"
+    )
     kind: str | None = Field(None, description="what the picture is: photo, text, screenshot, chart, ...")
-    withheld: bool | None = Field(None, description="whether the caption should not be passed on")
+    photo_probability: float | None = Field(None, description="that the picture is a photo")
+    withheld: bool | None = Field(
+        None,
+        description="whether the caption should not be passed on: the picture is no photo, or the confidence is below "
+        "`min_confidence`",
+    )
     words: list[WordJson] | None = None
     alternatives: list[SentenceJson] | None = None
     samples: list[SentenceJson] | None = None

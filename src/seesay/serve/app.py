@@ -39,11 +39,13 @@ class Settings:
         access: who may use it.
         limits: of requests.
         workers: number of worker threads; None: one for each core.
+        min_confidence: captions below it are withheld, unless a request gives its own; needs a calibrated model.
     """
 
     access: Access = field(default_factory=Access)
     limits: Limits = field(default_factory=Limits)
     workers: int | None = None
+    min_confidence: float | None = None
 
 
 def create_app(model: CaptionModel, settings: Settings, log: logging.Logger) -> Guard:
@@ -55,7 +57,7 @@ def create_app(model: CaptionModel, settings: Settings, log: logging.Logger) -> 
         log: gets a line for each request.
     """
     metrics = Metrics()
-    service = Service(model, settings.workers or cores(), settings.limits, metrics)
+    service = Service(model, settings.workers or cores(), settings.limits, metrics, settings.min_confidence)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

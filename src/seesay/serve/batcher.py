@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -28,7 +28,7 @@ class Upload(NamedTuple):
 
 @dataclass(frozen=True)
 class Ask:
-    """What to do with a photo; the attributes are arguments of `CaptionModel`'s methods.
+    """What to do with a photo; the attributes are arguments of `CaptionModel`'s methods and of `Caption.withhold`.
 
     If `text` is given, that sentence is scored and the other attributes are ignored.
     """
@@ -39,7 +39,14 @@ class Ask:
     prefix: str | None = None
     max_words: int | None = None
     forbid: tuple[str, ...] = ()
+    min_confidence: float | None = None
+    cautious: bool = False
     text: str | None = None
+
+    @property
+    def needs_confidence(self) -> bool:
+        """Whether only a calibrated model can do this."""
+        return self.text is None and (self.cautious or self.min_confidence is not None)
 
     def of(self, model: CaptionModel, photos: Sequence[ImageSource]) -> list[list[Caption] | Failure]:
         """The captions of each photo, best first (samples in the order drawn), or why there are none.
@@ -47,15 +54,27 @@ class Ask:
         Raises:
             TextError: the text or the prefix has words that are not in the vocabulary.
         """
+        found = self._captions(model, photos)
+        least = self.min_confidence
+        if least is None or self.text is not None:
+            return found
+        return [each if isinstance(each, Failure) else [one.withhold(least) for one in each] for each in found]
+
+    def _captions(self, model: CaptionModel, photos: Sequence[ImageSource]) -> list[list[Caption] | Failure]:
         size = len(photos)
         if self.text is not None:
-            scored = model.score_many(photos, self.text, size)
-            return [each if isinstance(each, Failure) else [each] for each in scored]
+            return _in_lists(model.score_many(photos, self.text, size))
         rules = {"prefix": self.prefix, "max_words": self.max_words, "forbid": self.forbid}
         if self.sample is not None:
             return list(model.caption_many(photos, size, sample=self.sample, **rules))
+        if self.cautious:
+            return _in_lists(model.caption_many(photos, size, self.beam, cautious=True, **rules))
         number = self.alternatives or 1
         return list(model.caption_many(photos, size, self.beam, alternatives=number, **rules))
+
+
+def _in_lists(results: Iterable[Caption | Failure]) -> list[list[Caption] | Failure]:
+    return [each if isinstance(each, Failure) else [each] for each in results]
 
 
 class Answer(NamedTuple):

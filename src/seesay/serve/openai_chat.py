@@ -18,11 +18,10 @@ from seesay.serve.batcher import Answer, Ask, BadPhoto, Upload
 from seesay.serve.bodies import photo_of, read_json, too_many
 from seesay.serve.limits import RefusedError
 from seesay.serve.openai_format import ChatRequest, Completion, ModelJson, ModelsJson, chunks, completion
-from seesay.serve.options import checked
+from seesay.serve.options import checked, invalid
 from seesay.serve.service import Service
 
 PATH = "/v1/chat/completions"
-USED = {"messages", "model", "n", "stream", "stream_options", "logprobs", "response_format"}
 NAME = re.compile(r"[\w.-]{1,40}", re.ASCII)
 HARMLESS = {"store", "user", "metadata", "service_tier", "safety_identifier", "prompt_cache_key"}
 
@@ -68,8 +67,7 @@ def routes(service: Service) -> APIRouter:
         uploads, ignored = photos_of(asked), ignored_of(asked, service.name)
         if len(uploads) > service.limits.photos:
             raise too_many(service.limits)
-        number = asked.n or 1
-        found = await service.ask(request, uploads, Ask(alternatives=number)) if uploads else []
+        found = await service.ask(request, uploads, ask_of(asked)) if uploads else []
         for each in found:
             if isinstance(each, BadPhoto):
                 raise bad_photo_error(each)
@@ -81,6 +79,20 @@ def routes(service: Service) -> APIRouter:
         return JSONResponse(body, headers=headers)
 
     return router
+
+
+def ask_of(asked: ChatRequest) -> Ask:
+    """What to ask the model.
+
+    Raises:
+        RefusedError: several cautious captions were asked for.
+    """
+    number = asked.n or 1
+    if not asked.cautious:
+        return Ask(alternatives=number, min_confidence=asked.min_confidence)
+    if number > 1:
+        raise invalid(f"cautious: gives one caption, expected n=1, got {number}")
+    return Ask(cautious=True, min_confidence=asked.min_confidence)
 
 
 def _schema() -> dict[str, Any]:

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from seesay.caption import Caption, Word
+from seesay.serve.answers import ResultJson
 from seesay.serve.batcher import Answer
 from seesay.serve.schemas import filled
 
@@ -36,15 +37,18 @@ class ChatRequest(BaseModel):
     stream: bool | None = False
     logprobs: bool | None = Field(None, description="each word's log-probability")
     response_format: dict[str, Any] | None = Field(None, description="a JSON object or schema to put the caption into")
+    min_confidence: float | None = Field(None, ge=0, le=1, description="withhold captions below this confidence")
+    cautious: bool | None = Field(None, description="prefer plainer words where the model is not sure of a thing")
 
 
 class Choice(BaseModel):
-    """One caption."""
+    """One caption of each photo."""
 
     model_config = ConfigDict(extra="allow")
     index: int
     message: dict[str, Any]
     finish_reason: str
+    captions: list[ResultJson] = Field(description="each photo's caption as in /v1/captions, without its words")
 
 
 class Completion(BaseModel):
@@ -108,10 +112,15 @@ def _choice(asked: ChatRequest, index: int, captions: Sequence[Caption]) -> dict
         "message": {"role": "assistant", "content": text, "refusal": None},
         "finish_reason": "stop",
         "logprobs": None,
+        "captions": [_without_words(caption) for caption in captions],
     }
     if asked.logprobs:
         choice["logprobs"] = {"content": [_word(word) for c in captions for word in c.words]}
     return choice
+
+
+def _without_words(caption: Caption) -> dict[str, Any]:
+    return {name: value for name, value in caption.to_dict().items() if name != "words"}
 
 
 def _word(word: Word) -> dict[str, Any]:
@@ -132,7 +141,7 @@ def chunks(body: dict[str, Any]) -> Iterator[str]:
     for choice in choices:
         delta = {"role": "assistant", "content": choice["message"]["content"]}
         one = {"index": choice["index"], "delta": delta, "finish_reason": None}
-        yield _event({**shared, "choices": [{**one, "logprobs": choice["logprobs"]}]})
+        yield _event({**shared, "choices": [{**one, **{name: choice[name] for name in ("logprobs", "captions")}}]})
         last = {"index": choice["index"], "delta": {}, "finish_reason": "stop"}
         yield _event({**shared, "choices": [last]})
     yield _event({**shared, "choices": [], "usage": usage})

@@ -43,7 +43,15 @@ class Options(BaseModel):
     attention: bool = Field(False, description="include each word's rows x cols weights")
 
 
-class CaptionOptions(Options):
+class TrustOptions(BaseModel):
+    """Options for calibrated models."""
+
+    model_config = ConfigDict(extra="forbid")
+    min_confidence: float | None = Field(None, ge=0, le=1, description="withhold captions below this confidence")
+    cautious: bool = Field(False, description="prefer plainer words where the model is not sure of a thing")
+
+
+class CaptionOptions(TrustOptions, Options):
     """Options of captions, as on the command line."""
 
     beam: int | None = Field(None, ge=1, le=20, description="beam width; 1 is greedy search, null the model's own")
@@ -77,6 +85,8 @@ class CaptionOptions(Options):
             raise invalid(f"{', '.join(given)}: only of use with sample")
         if self.sample is not None and self.alternatives is not None:
             raise invalid("alternatives and sample: give one of the two")
+        if self.cautious and (self.sample is not None or self.alternatives is not None):
+            raise invalid("cautious: gives one caption, expected neither alternatives nor sample")
         return Ask(
             beam=self.beam,
             alternatives=self.alternatives,
@@ -84,6 +94,8 @@ class CaptionOptions(Options):
             prefix=self.prefix,
             max_words=self.max_words,
             forbid=tuple(self.forbid),
+            min_confidence=self.min_confidence,
+            cautious=self.cautious,
         )
 
 

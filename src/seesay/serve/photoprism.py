@@ -17,7 +17,7 @@ from seesay.serve.api import REFUSALS
 from seesay.serve.batcher import Ask, BadPhoto
 from seesay.serve.bodies import photo_of, read_json
 from seesay.serve.limits import RefusedError
-from seesay.serve.options import Base64, checked
+from seesay.serve.options import Base64, TrustOptions, checked
 from seesay.serve.service import Service
 
 PATH = "/api/v1/vision/caption"
@@ -75,20 +75,23 @@ def routes(service: Service) -> APIRouter:
         responses=errors,
         summary="Caption a photo for PhotoPrism",
         openapi_extra={
+            "parameters": _parameters(),
             "requestBody": {
                 "required": True,
                 "content": {"application/json": {"schema": VisionRequest.model_json_schema()}},
-            }
+            },
         },
     )
     async def vision_caption(request: Request) -> Response:
-        """The caption of the first image and its confidence."""
+        """The caption of the first image and its confidence; a withheld caption is refused with the reason."""
         asked = checked(VisionRequest, await read_json(request))
         if asked.url:
             raise RefusedError(422, "url_refused", "url: nothing is fetched; set FileScheme: data")
         if not asked.images:
             raise RefusedError(422, "no_photos", "images: expected a photo as a data URL")
-        [found] = await service.ask(request, [photo_of(asked.images[0], None, "images.0")], Ask())
+        trust = checked(TrustOptions, dict(request.query_params), strict=False)
+        ask = Ask(min_confidence=trust.min_confidence, cautious=trust.cautious)
+        [found] = await service.ask(request, [photo_of(asked.images[0], None, "images.0")], ask)
         if isinstance(found, BadPhoto):
             raise bad_photo_error(found)
         caption = found.captions[0]
@@ -109,6 +112,12 @@ def routes(service: Service) -> APIRouter:
         )
 
     return router
+
+
+def _parameters() -> list[dict[str, Any]]:
+    """Options in the address, the only place where PhotoPrism's settings can put them."""
+    options = TrustOptions.model_json_schema()["properties"]
+    return [{"in": "query", "name": name, "schema": schema} for name, schema in options.items()]
 
 
 def _model(service: Service) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import ParamSpec, TypeVar
 
 from fastapi import Request
@@ -28,10 +29,13 @@ class Service:
         workers: number of worker threads.
         limits: of requests.
         metrics: counts photos and batches.
+        min_confidence: for requests that give none; None: no captions are withheld for their confidence.
     """
 
-    def __init__(self, model: CaptionModel, workers: int, limits: Limits, metrics: Metrics) -> None:
-        self.model, self.limits, self.metrics = model, limits, metrics
+    def __init__(
+        self, model: CaptionModel, workers: int, limits: Limits, metrics: Metrics, min_confidence: float | None = None
+    ) -> None:
+        self.model, self.limits, self.metrics, self.min_confidence = model, limits, metrics, min_confidence
         self.batcher = Batcher(model, workers, limits.waiting, metrics.batches.observe)
         metrics.waiting.set_function(lambda: self.batcher.waiting)
 
@@ -49,6 +53,10 @@ class Service:
         """
         if not uploads:
             raise RefusedError(422, "no_photos", "the request has no photo: expected `photos`")
+        if ask.min_confidence is None:
+            ask = replace(ask, min_confidence=self.min_confidence)
+        if ask.needs_confidence and self.model.judge is None:
+            raise invalid("min_confidence and cautious: this model was not calibrated, so it knows no confidence")
         try:
             found = await self._wait(request.receive, uploads, ask)
         except (TextError, ValueError) as error:

@@ -92,6 +92,10 @@
     return make("p", { class: "facts" }, ...known.map(([name, value]) => make("span", {}, `${name} `, make("b", {}, value))));
   }
 
+  const noPhoto = (result) => (result.kind ?? "photo") !== "photo";
+  // What screen readers are told in place of a withheld caption; the same texts as `Caption.shown`.
+  const shownText = (result) => (!result.withheld ? result.caption : noPhoto(result) ? `not a photo (${result.kind})` : "not sure");
+
   function wordButton({ text, logprob, chosen, confidence = probability(logprob) }) {
     const sure = percent(confidence);
     const word = make("button", {
@@ -116,8 +120,9 @@
       back.addEventListener("click", () => { show(card, card.result, false); card.element.querySelector(".play").focus(); });
       side.querySelector(".facts").append(back);
     } else if (result.alternatives?.length > 1) side.append(alternativesOf(card, result));
-    if (result.withheld) side.append(make("p", { class: "warning" }, result.kind === "photo" ? "The model is not sure of this caption."
-      : `This looks like a picture of another kind (${result.kind}) than a photo; the caption may be wrong.`));
+    if (result.withheld) side.append(make("p", { class: "warning" }, noPhoto(result)
+      ? `This looks like a picture of another kind (${result.kind}) than a photo; the caption may be wrong.`
+      : "The model is not sure of this caption."));
     if (result.warning) side.append(make("p", { class: "warning" }, `The photo is damaged: ${result.warning}.`));
     const maps = make("script", { type: "application/json" }, JSON.stringify({ looked: result.words.map((word) => heat(word.attention)) }));
     side.append(maps);
@@ -136,7 +141,7 @@
   function show(card, result, isOwn) {
     card.shown = result;
     card.isOwn = isOwn;
-    card.picture.alt = result.caption;
+    card.picture.alt = shownText(result);
     const place = card.element.querySelector(".shown");
     place.replaceChildren(figureOf(card, result, isOwn));
     place.hidden = false;
@@ -193,7 +198,7 @@
       show(card, result, false);
       state.hidden = true;
       element.querySelector(".tools").hidden = false;
-      say(`${file.name}: ${result.caption}`);
+      say(`${file.name}: ${shownText(result)}`);
     } catch (error) {
       state.textContent = `Not captioned: ${plain(error, file)}.`;
       state.classList.add("failed");

@@ -1,0 +1,107 @@
+"""`seesay train`: a training, then the calibration of its model where the data allow that."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from seesay.calibration import calibrate
+from seesay.calibration.calibrate import Splits, with_confidence
+from seesay.cli.calibrate import lines
+from seesay.cli.load_model import load_model
+from seesay.config import Recipe
+from seesay.data.records import CaptionRecord, Dataset
+from seesay.data.splits import limit_splits
+from seesay.errors import DataError, SeesayError
+from seesay.progress import print_plain, progress
+
+FEWEST_TRAINING, FEWEST_DEV = 100, 50  # photos that a calibration needs
+MOST_TRAINING, MOST_DEV = 10_000, 2_000  # that it uses: some minutes of captioning
+
+
+class CalibrationStoppedError(SeesayError):
+    """Stopped by Ctrl-C; the trained model is complete."""
+
+
+def train_and_calibrate(recipe: Recipe, resume: bool) -> Path:
+    """Train the model of a recipe, and with `train.calibrate` learn how far its captions can be trusted.
+
+    Returns:
+        The bundle's folder.
+
+    Raises:
+        SeesayError: as `seesay.training.train.train`.
+        CalibrationStoppedError: Ctrl-C after the training.
+    """
+    from seesay.training.processes import rank_and_count
+    from seesay.training.train import read_data, train
+
+    bundle = train(recipe, resume)
+    is_first, _ = rank_and_count()
+    if recipe.train.calibrate and is_first == 0:
+        calibrate_trained(bundle, recipe.data.path, lambda: read_data(recipe, Console(quiet=True)))
+    return bundle
+
+
+def calibrate_trained(bundle: Path, paths: Sequence[str], read: Callable[[], Dataset]) -> None:
+    """Calibrate a model on the data that it was trained on; where that is not possible, one line says why.
+
+    Args:
+        bundle: the model's folder; it is replaced when the calibration is complete.
+        paths: of the data sets.
+        read: reads them.
+
+    Raises:
+        CalibrationStoppedError: Ctrl-C; the bundle is as it was.
+    """
+    console = Console(stderr=True)
+    try:
+        _calibrate(bundle, paths, read(), console)
+    except (SeesayError, np.linalg.LinAlgError) as error:
+        print_plain(console, f"not calibrated, so captions have no confidence: {error}")
+    except KeyboardInterrupt:
+        raise CalibrationStoppedError(
+            f"stopped while calibrating; the model in {bundle} is complete, but its captions have no confidence: "
+            "add --resume to calibrate it"
+        ) from None
+
+
+def _calibrate(bundle: Path, paths: Sequence[str], dataset: Dataset, console: Console) -> None:
+    train = limit_splits(dataset.split("train"), MOST_TRAINING, seed=0)
+    dev = limit_splits(dataset.split("dev"), MOST_DEV, seed=0)
+    if len(train) < FEWEST_TRAINING or len(dev) < FEWEST_DEV:
+        raise DataError(
+            f"{len(train):,} training and {len(dev):,} dev photos, expected {FEWEST_TRAINING} and {FEWEST_DEV} or more"
+        )
+    data = by_data_set(paths, train, dev)
+    model = load_model(str(bundle))
+    with progress("calibrating", len(train) + len(dev), console) as advance:
+        head = calibrate(model, data, {}, advance)
+    if (shares := {figures["accepted"] for figures in head.about["figures"].values()}) in ({0.0}, {1.0}):
+        which = "all" if shares == {1.0} else "none"
+        raise DataError(f"a person would accept {which} of the captions of dev, so there is nothing to learn")
+    with_confidence(model.bundle, head)
+    for line in lines(head.about["figures"]):
+        print_plain(console, line)
+
+
+def by_data_set(
+    paths: Sequence[str], train: Sequence[CaptionRecord], dev: Sequence[CaptionRecord]
+) -> dict[str, Splits]:
+    """The records of each data set, which has a threshold of acceptance of its own; all together if one has too few.
+
+    Args:
+        paths: the data sets' folders.
+        train, dev: records of all of them.
+    """
+    groups: dict[str, Splits] = {}
+    for path in paths:
+        own = [[record for record in split if Path(record.image).is_relative_to(path)] for split in (train, dev)]
+        groups[Path(path).name] = own[0], own[1]
+    complete = sum(len(own) for splits in groups.values() for own in splits) == len(train) + len(dev)
+    if complete and all(len(own) >= FEWEST_TRAINING and len(rest) >= FEWEST_DEV for own, rest in groups.values()):
+        return groups
+    return {" and ".join(Path(path).name for path in paths): (train, dev)}
