@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from seesay.errors import LONGEST_SHOWN, printable, shown
+from seesay.errors import LONGEST_SHOWN, MissingExtraError, needs, printable, require, shown
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,13 @@ def test_what_is_shown_is_short_whatever_it_is() -> None:
         bomb = [bomb] * 9
     for value in (bomb, "x" * 10**6, list(range(10**6)), {"a": bomb}):
         assert len(shown(value)) <= LONGEST_SHOWN
+
+
+def test_a_missing_package_is_one_line_and_a_missing_module_of_ours_is_a_fault() -> None:
+    line = "it needs 'no_such_package', which is not installed: pip install 'seesay\\[eval]'"
+    with pytest.raises(MissingExtraError, match=line):
+        require("no_such_package.part", "eval", "it")
+    with pytest.raises(MissingExtraError, match=line), needs("eval", "it"):
+        import no_such_package  # noqa: F401  # pyright: ignore[reportMissingImports]
+    with pytest.raises(ModuleNotFoundError, match=r"seesay\.no_such_module"):
+        require("seesay.no_such_module", "eval", "it")

@@ -7,7 +7,8 @@ import importlib
 import operator
 import re
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from types import ModuleType
 from typing import SupportsIndex
 
@@ -116,17 +117,32 @@ def did_you_mean(name: str, options: Iterable[str]) -> str:
     return f" Did you mean '{near[0]}'?" if near else ""
 
 
-def require(module: str, extra: str, what: str) -> ModuleType:
-    """Import `module`, or say in one line which extra installs it.
+@contextmanager
+def needs(extra: str, what: str) -> Iterator[None]:
+    """Within the block, a package that is missing becomes one line that says which extra installs it.
 
     Args:
-        module: dotted name to import.
         extra: the extra of seesay that installs it ("train", "eval", ...).
         what: the thing that needs it, as the subject of the sentence.
+
+    Raises:
+        MissingExtraError: a package is missing.
     """
     try:
-        return importlib.import_module(module)
+        yield
     except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] == "seesay":  # a fault of this package
+            raise
         raise MissingExtraError(
             f"{what} needs '{error.name}', which is not installed: pip install 'seesay[{extra}]'"
         ) from None
+
+
+def require(module: str, extra: str, what: str) -> ModuleType:
+    """Import a module by its dotted name; `extra` and `what` as for `needs`.
+
+    Raises:
+        MissingExtraError: it, or a package that it imports, is missing.
+    """
+    with needs(extra, what):
+        return importlib.import_module(module)

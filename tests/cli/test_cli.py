@@ -154,7 +154,8 @@ main()
 """
     done = python(code)
     assert done.returncode == 1
-    assert done.stderr == f"seesay: seesay train needs '{missing}': pip install 'seesay[train]'\n"
+    needs = f"needs '{missing}', which is not installed: pip install 'seesay[train]'"
+    assert done.stderr == f"seesay: seesay train {needs}\n"
 
 
 def test_other_errors_of_the_system_are_one_line(

@@ -7,8 +7,7 @@ import io
 import os
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from copy import copy
 from functools import wraps
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 import seesay
-from seesay.errors import MissingExtraError, SeesayError, printable
+from seesay.errors import SeesayError, needs, printable
 from seesay.outputs import WRITERS
 from seesay.writing import STANDARD_OUTPUT
 
@@ -123,17 +122,6 @@ def app_of(name: str) -> typer.Typer:
 def say(text: str) -> None:
     """Print lines for the user on standard error."""
     print("\n".join(map(printable, text.split("\n"))), file=sys.stderr)
-
-
-@contextmanager
-def needs(extra: str, what: str) -> Iterator[None]:
-    """Turn a missing package into a message that names the extra to install."""
-    try:
-        yield
-    except ModuleNotFoundError as error:
-        if (error.name or "").startswith("seesay"):
-            raise
-        raise MissingExtraError(f"{what} needs '{error.name}': pip install 'seesay[{extra}]'") from None
 
 
 @app.callback(invoke_without_command=True)
