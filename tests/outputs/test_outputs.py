@@ -122,12 +122,12 @@ def test_csv_is_read_by_spreadsheets(tmp_path: Path) -> None:
         writer.write("c.jpg", [caption("one", "c.jpg"), caption("two", "c.jpg", -3.0)])
     with (tmp_path / "o.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == ["image", "caption", "score", "confidence", "kind"]
+    assert list(rows[0]) == ["image", "caption", "score"], "as ever, where the model knows no confidence"
     assert [row["image"] for row in rows[:5]] == [*names[:2], f"./{names[2]}", names[3], "caf\\udce9.jpg"]
     assert [tuple(row.values()) for row in rows[5:]] == [
-        ("b.jpg", "", "", "", ""),
-        ("c.jpg", "one", "-2.50000", "", ""),
-        ("c.jpg", "two", "-3.00000", "", ""),
+        ("b.jpg", "", ""),
+        ("c.jpg", "one", "-2.50000"),
+        ("c.jpg", "two", "-3.00000"),
     ]
 
 
@@ -136,17 +136,28 @@ def test_csv_and_several_captions_say_how_far_to_trust_them(tmp_path: Path) -> N
     unsure = replace(sure, text="a cat", confidence=0.3).withhold(0.5)
     with WRITERS["csv"](tmp_path / "o.csv") as table, JsonLines(tmp_path / "o.jsonl") as lines:
         for writer in (table, lines):
+            writer.write("b.jpg", Failure("b.jpg", "damaged"))
             writer.write("a.jpg", [sure, unsure])
+            writer.write("b.jpg", Failure("c.jpg", "damaged"))
     with (tmp_path / "o.csv").open(encoding="utf-8", newline="") as file:
-        assert list(csv.reader(file))[1:] == [
+        assert list(csv.reader(file)) == [
+            ["image", "caption", "score", "confidence", "kind"],
+            ["b.jpg", "", "", "", ""],
             ["a.jpg", "a dog", "-2.50000", "0.8124", "photo"],
             ["a.jpg", "", "-2.50000", "0.3000", "photo"],
+            ["c.jpg", "", "", "", ""],
         ]
-    [entry] = lines_of(tmp_path / "o.jsonl")
+    _, entry, _ = lines_of(tmp_path / "o.jsonl")
     assert entry["alternatives"] == [
         {"caption": "a dog", "score": -2.5, "confidence": 0.8124, "withheld": False},
         {"caption": "a cat", "score": -2.5, "confidence": 0.3, "withheld": True},
     ]
+
+
+def test_a_table_of_failures_alone(tmp_path: Path) -> None:
+    with WRITERS["csv"](tmp_path / "o.csv") as table:
+        table.write("b.jpg", Failure("b.jpg", "damaged"))
+    assert (tmp_path / "o.csv").read_text("utf-8") == "image,caption,score\nb.jpg,,\n"
 
 
 def test_text_on_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
