@@ -78,10 +78,9 @@ class Caption:
 
     def __repr__(self) -> str:
         parts = [repr(self.text), f"score={float(self.score):.4g}", f"{len(self.words)} words"]
+        parts += [] if self.confidence is None else [f"confidence={float(self.confidence):.2g}"]
         parts += [
-            f"{name}={value!r}"
-            for name in ("confidence", "kind", "image", "warning")
-            if (value := getattr(self, name)) is not None
+            f"{name}={value!r}" for name in ("kind", "image", "warning") if (value := getattr(self, name)) is not None
         ]
         return f"Caption({', '.join(parts)})"
 

@@ -54,12 +54,17 @@ class Client:
         return self("POST", path, **request)
 
 
-def make_app(bundle: Path | str | None, access: Access | None = None, limits: Limits | None = None) -> Guard:
+def make_app(
+    bundle: Path | str | None,
+    access: Access | None = None,
+    limits: Limits | None = None,
+    min_confidence: float | None = None,
+) -> Guard:
     """A server of a bundle with two workers, whose log nobody reads."""
     model = seesay.load(bundle, threads=1)
     log = logging.getLogger("seesay.test")
     log.setLevel(logging.INFO)
-    settings = Settings(access or Access(), limits or Limits(), workers=2)
+    settings = Settings(access or Access(), limits or Limits(), 2, min_confidence)
     return create_app(model, settings, log)
 
 

@@ -114,6 +114,19 @@ def give(page: Page, event: str, photo: bytes) -> None:
     )
 
 
+def test_a_withheld_caption_is_marked_and_not_read_out(context: Any, calibrated_bundle: Path) -> None:
+    with listening(make_app(calibrated_bundle, min_confidence=1)) as url:
+        page = context.new_page()
+        page.goto(url)
+        choose(page, file())
+        card = captioned(page)
+        expect(card.locator(".facts")).to_contain_text("Confidence")
+        expect(card.locator(".warning")).to_have_text("The model is not sure of this caption.")
+        expect(card.locator("img")).to_have_attribute("alt", "not sure")
+        expect(page.locator("#live")).to_have_text("dog.png: not sure")
+        page.close()
+
+
 def test_a_photo_chosen_by_the_button(page: Page) -> None:
     with page.expect_file_chooser() as chooser:
         page.get_by_label("Choose photos").click()

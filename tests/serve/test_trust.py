@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ from conftest import Cli
 from serving import Client, data_url, error_of, in_base64, make_app, picture
 
 import seesay
-from seesay.serve.app import Settings, create_app
 
 CAPTIONS, CHAT, PHOTOPRISM = "/v1/captions", "/v1/chat/completions", "/api/v1/vision/caption"
 PHOTO = picture(1)
@@ -129,8 +127,7 @@ def test_figures_and_pages_take_the_options(client: Client) -> None:
 
 
 def test_the_server_has_a_least_confidence_of_its_own(calibrated_bundle: Path) -> None:
-    model = seesay.load(calibrated_bundle, threads=1)
-    client = Client(create_app(model, Settings(workers=1, min_confidence=1), logging.getLogger("seesay.test")))
+    client = Client(make_app(calibrated_bundle, min_confidence=1))
     photo = in_base64(PHOTO)
     for options, withheld in (({}, True), ({"min_confidence": 0}, False)):
         [result] = client.post(CAPTIONS, json={"photos": [photo], **options}).json()["results"]
