@@ -10,8 +10,15 @@ import pytest
 from conftest import Cli, references_of, write_photo
 
 import seesay
+from seesay.bundle.format import write_manifest
 from seesay.cli import train as ending
-from seesay.cli.train import CalibrationStoppedError, by_data_set, calibrate_trained
+from seesay.cli.train import (
+    CalibrationStoppedError,
+    by_data_set,
+    calibrate_trained,
+    calibration_of,
+    model_files,
+)
 from seesay.data.records import CaptionRecord, Dataset
 
 Read = Callable[[], Dataset]
@@ -97,6 +104,29 @@ def test_the_command_calibrates_unless_the_recipe_says_otherwise(
     done = cli(*command, "--resume")
     assert (done.code, done.out) == (0, f"{bundle}\n")
     assert seesay.load(bundle).judge is not None
+
+
+def test_a_run_that_had_ended_keeps_its_calibration(
+    calibrated_bundle: Path, tiny_bundle: Path, tmp_path: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As one that `seesay calibrate --non-photos` made."""
+    bundle = shutil.copytree(calibrated_bundle, tmp_path / "run" / "bundle")
+
+    def exported(*_: object) -> Path:
+        shutil.rmtree(bundle)
+        return shutil.copytree(tiny_bundle, bundle)
+
+    monkeypatch.setattr("seesay.training.train.train", exported)
+    monkeypatch.setattr("seesay.training.train.read_data", lambda *_: pytest.fail("it is calibrated again"))
+    done = cli("train", "flickr8k", "data.path=x", f"out={tmp_path / 'run'}", "--resume")
+    assert (done.code, done.out) == (0, f"{bundle}\n")
+    assert seesay.load(bundle).caption(write_photo(tmp_path / "a.png", 1)).kind == "photo"
+
+    search = (tiny_other := shutil.copytree(tiny_bundle, tmp_path / "other")) / "search.json"
+    search.write_text(search.read_text("utf-8").replace('"beam": 3', '"beam": 2'), "utf-8")
+    assert calibration_of(bundle) and calibration_of(tiny_bundle) is None and calibration_of(tmp_path) is None
+    write_manifest(tiny_other, (3, 3), "soft")
+    assert model_files(tiny_other) != model_files(bundle) == model_files(tiny_bundle)
 
 
 def test_data_sets_have_thresholds_of_their_own_if_they_are_large_enough(few_are_enough: None) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from rich.console import Console
 
+from seesay.bundle.confidence_file import ConfidenceHead
+from seesay.bundle.format import CONFIDENCE, MANIFEST, open_bundle
 from seesay.calibration import calibrate
 from seesay.calibration.calibrate import Splits, with_confidence
 from seesay.cli.calibrate import lines
@@ -15,10 +19,11 @@ from seesay.cli.load_model import load_model
 from seesay.config import Recipe
 from seesay.data.records import CaptionRecord, Dataset
 from seesay.data.splits import limit_splits
-from seesay.errors import DataError, SeesayError
+from seesay.errors import BundleError, DataError, SeesayError
 from seesay.progress import print_plain, progress
 
 FEWEST_TRAINING, FEWEST_DEV = 100, 50  # photos that a calibration needs
+ABOUT = ("README.md", "recipe.yaml", "scores.json")  # files of a bundle that have no effect on its captions
 MOST_TRAINING, MOST_DEV = 10_000, 2_000  # that it uses: some minutes of captioning
 
 
@@ -39,11 +44,36 @@ def train_and_calibrate(recipe: Recipe, resume: bool) -> Path:
     from seesay.training.processes import rank_and_count
     from seesay.training.train import read_data, train
 
+    before = calibration_of(Path(recipe.folder) / "bundle") if resume else None
     bundle = train(recipe, resume)
-    is_first, _ = rank_and_count()
-    if recipe.train.calibrate and is_first == 0:
+    rank, _ = rank_and_count()
+    if rank == 0 and before and before.files == model_files(bundle):  # the run had ended, so this is the same model
+        with_confidence(open_bundle(bundle), before.head)
+    elif rank == 0 and recipe.train.calibrate:
         calibrate_trained(bundle, recipe.data.path, lambda: read_data(recipe, Console(quiet=True)))
     return bundle
+
+
+class Calibration(NamedTuple):
+    """A head, and the files of the model that it belongs to with their digests."""
+
+    head: ConfidenceHead
+    files: dict[str, Any]
+
+
+def calibration_of(folder: Path) -> Calibration | None:
+    """The calibration of a bundle; None where there is no bundle, or one without it."""
+    try:
+        head = open_bundle(folder).confidence
+    except BundleError:
+        return None
+    return Calibration(head, model_files(folder)) if head else None
+
+
+def model_files(folder: Path) -> dict[str, Any]:
+    """Size and digest of each file on which the captions of a bundle depend."""
+    files = json.loads((folder / MANIFEST).read_bytes())["files"]
+    return {name: entry for name, entry in files.items() if name not in (*CONFIDENCE, *ABOUT)}
 
 
 def calibrate_trained(bundle: Path, paths: Sequence[str], read: Callable[[], Dataset]) -> None:
