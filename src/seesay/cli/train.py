@@ -11,7 +11,7 @@ import numpy as np
 from rich.console import Console
 
 from seesay.bundle.confidence_file import ConfidenceHead
-from seesay.bundle.format import CONFIDENCE, MANIFEST, open_bundle
+from seesay.bundle.format import MANIFEST, open_bundle
 from seesay.calibration import calibrate
 from seesay.calibration.calibrate import Splits, with_confidence
 from seesay.cli.calibrate import lines
@@ -23,7 +23,7 @@ from seesay.errors import BundleError, DataError, SeesayError
 from seesay.progress import print_plain, progress
 
 FEWEST_TRAINING, FEWEST_DEV = 100, 50  # photos that a calibration needs
-ABOUT = ("README.md", "recipe.yaml", "scores.json")  # files of a bundle that have no effect on its captions
+SAME_MODEL = ("weights.safetensors", "tokenizer.json", "preprocessing.json", "search.json")  # graphs differ by chance
 MOST_TRAINING, MOST_DEV = 10_000, 2_000  # that it uses: some minutes of captioning
 
 
@@ -71,9 +71,9 @@ def calibration_of(folder: Path) -> Calibration | None:
 
 
 def model_files(folder: Path) -> dict[str, Any]:
-    """Size and digest of each file on which the captions of a bundle depend."""
+    """Size and digest of each file of a bundle that together tell its model from others."""
     files = json.loads((folder / MANIFEST).read_bytes())["files"]
-    return {name: entry for name, entry in files.items() if name not in (*CONFIDENCE, *ABOUT)}
+    return {name: files[name] for name in SAME_MODEL}
 
 
 def calibrate_trained(bundle: Path, paths: Sequence[str], read: Callable[[], Dataset]) -> None:
