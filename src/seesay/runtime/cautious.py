@@ -27,7 +27,7 @@ SENTENCES = 5  # of the search
 FORMS = 3  # plainer forms that the decoder scores, at most
 DOUBT = 0.5  # a word is replaced only if its thing is less likely than this to be there,
 GAIN = 0.15  # and the plainer one more likely by this
-MISSING = 1.5  # what a thing that is not there costs, in log-odds of acceptance (docs/confidence.md)
+MISSING = 1.0  # what a thing that is not there costs, in log-odds of acceptance (docs/confidence.md)
 SHORTEST = 5  # words of a shorter form, at least
 # fmt: off
 PLACES = frozenset((
