@@ -22,6 +22,17 @@ from seesay.writing import write_json
 ROOT = Path(__file__).resolve().parents[1]
 MODELS = ROOT / "src" / "seesay" / "assets" / "models"
 NOTES = ROOT / "docs" / "known-failures.md"
+TERMS = """
+## What taught it, and under which terms
+
+- Photos and captions: Flickr8k (Hodosh et al. 2013), for non-commercial research and education, and
+  COCO (Lin et al. 2014), whose annotations are under CC BY 4.0. The photos belong to their authors.
+- Boxes: those of [Flickr30k Entities](https://github.com/BryanPlummer/flickr30k_entities) (Plummer et
+  al. 2017) for the photos that Flickr8k shares with Flickr30k, published for non-commercial research
+  and education with a request to cite, and COCO's instances (CC BY 4.0).
+
+No photo, caption or box is in the bundle.
+"""
 
 
 def main() -> None:
@@ -52,7 +63,7 @@ def main() -> None:
         shutil.copytree(arguments.bundle, scratch, dirs_exist_ok=True)
         (scratch / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
         write_json(scratch / "scores.json", scores)
-        notes = "\n" + NOTES.read_text(encoding="utf-8") if NOTES.exists() else ""
+        notes = f"{TERMS}\n{NOTES.read_text(encoding='utf-8')}"
         (scratch / "README.md").write_text(model_card(recipe, scores, notes), encoding="utf-8")
         write_manifest(scratch, bundle.grid, bundle.attention)
     print(
