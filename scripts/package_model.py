@@ -28,8 +28,9 @@ TERMS = """
 - Photos and captions: Flickr8k (Hodosh et al. 2013), for non-commercial research and education, and
   COCO (Lin et al. 2014), whose annotations are under CC BY 4.0. The photos belong to their authors.
 - Boxes: those of [Flickr30k Entities](https://github.com/BryanPlummer/flickr30k_entities) (Plummer et
-  al. 2017) for the photos that Flickr8k shares with Flickr30k, published for non-commercial research
-  and education with a request to cite, and COCO's instances (CC BY 4.0).
+  al. 2017) for the photos that Flickr8k shares with Flickr30k, a data set that asks to be cited and
+  whose photos are provided for non-commercial research and education, and COCO's instances (CC BY
+  4.0).
 
 No photo, caption or box is in the bundle.
 """
