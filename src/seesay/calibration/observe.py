@@ -9,10 +9,9 @@ from random import Random
 
 import numpy as np
 
-from seesay.data.boxes.support import boxed_things
+from seesay.data.boxes.support import things_on
 from seesay.data.images import find_photos
 from seesay.data.records import CaptionRecord
-from seesay.data.things import supports
 from seesay.data.tokens import split_words
 from seesay.errors import DataError, PhotoError
 from seesay.runtime import CaptionModel
@@ -29,7 +28,7 @@ class Observation:
         logprobs: of its tokens and of the end token.
         shown: (displayed word, its log-probability).
         references: tokenised, see `split_words`.
-        boxed: things that have boxes on the photo, see `seesay.data.boxes.support`.
+        supported: the things on the photo, see `seesay.data.boxes.support.things_on`.
     """
 
     features: np.ndarray
@@ -37,12 +36,7 @@ class Observation:
     logprobs: tuple[float, ...]
     shown: tuple[tuple[str, float], ...]
     references: tuple[tuple[str, ...], ...]
-    boxed: frozenset[str] = frozenset()
-
-    @property
-    def supported(self) -> frozenset[str]:
-        """The things that a reference names or that have boxes, and the kinds of these."""
-        return supports({word for reference in self.references for word in reference}) | self.boxed
+    supported: frozenset[str]
 
 
 def observe(
@@ -68,7 +62,7 @@ def observe(
                 logprobs=sentence.logprobs,
                 shown=tuple((span.text, sum(sentence.logprobs[span.start : span.stop])) for span in spans),
                 references=tuple(tuple(split_words(caption)) for caption in record.captions),
-                boxed=boxed_things(record),
+                supported=things_on(record),
             )
         )
     return observations
