@@ -48,22 +48,25 @@ class Reliance(nn.Module):
             progress: the finished share of the run, 0 to 1; which map replaces a photo's maps
                 changes with it.
         """
-        kinds = (batch.photos + round(progress * 1_000)) % 3
+        excess, number = reading.decoded.hidden.new_zeros(()), 0
+        if words is not None:
+            kinds = (batch.photos + round(progress * 1_000)) % 3
+            excess, number = self._excess(reading, words, kinds), len(words.inside)
+        excess = global_mean(excess, batch.counts * number)
+        return self.weight * excess * (process_average(excess) > 0)
+
+    def _excess(self, reading: Reading, words: BoxedWords, kinds: Tensor) -> Tensor:
+        """By how much the falls are less than what is wanted, the mean over the words."""
         softmax = reading.decoder.region_weights
         replace = softmax.register_forward_hook(lambda *call: other_weights(call[-1], kinds, softmax.words))
         try:
             replaced = reading.again()
         finally:
             replace.remove()
-        excess, number = replaced.hidden.new_zeros(()), 0
-        if words is not None:
-            number = len(words.inside)
-            own, other = (_logprobs(reading, decoded, words) for decoded in (reading.decoded, replaced))
-            displaced = words.mass(reading.decoded.attention) - words.mass(replaced.attention)
-            wanted = self.margin * displaced.detach().clamp_min(0)
-            excess = (wanted - own.detach() + other).mean()
-        excess = global_mean(excess, batch.counts * number)
-        return self.weight * excess * (process_average(excess) > 0)
+        own, other = (_logprobs(reading, decoded, words) for decoded in (reading.decoded, replaced))
+        displaced = words.mass(reading.decoded.attention) - words.mass(replaced.attention)
+        wanted = self.margin * displaced.detach().clamp_min(0)
+        return (wanted - own.detach() + other).mean()
 
 
 def _logprobs(reading: Reading, decoded: Decoded, words: BoxedWords) -> Tensor:
