@@ -22,8 +22,6 @@ from seesay.config.sections import (
 )
 
 DEVICES = r"auto|-1|[1-9]\d*|\d+(,\d+)+"
-
-
 BOXED = "boxed"  # `data.only`: the photos that have boxes
 
 
