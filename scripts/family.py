@@ -23,7 +23,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 # 2,000 photos x 6 epochs, with a batch size and averaging for so few steps.
-BASE = ["data.limit=2000", "train.epochs=6", "train.batch_size=25", "train.ema=0.99", "train.patience=null"]
+BASE = [
+    "data.limit=2000",
+    "train.epochs=6",
+    "train.batch_size=25",
+    "train.ema=0.99",
+    "train.patience=null",
+    "train.calibrate=false",
+]
 VARIANTS: dict[str, list[str]] = {
     "base": [],
     "dot": ["attention.score=dot"],
