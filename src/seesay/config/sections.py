@@ -79,6 +79,11 @@ class EncoderSection:
     """Where the grid is read: the number of a timm stage (negative: counted from the end) or a
     module's name such as `layer3`. `null`: the end."""
 
+    finer: bool = setting(False, of_model=True, see="model.md#finer-regions")
+    """Attention weighs a grid with twice the rows and columns. An earlier stage of the encoder says
+    how the finer regions inside a region differ. The lower layers of a transformer still weigh the
+    regions."""
+
     weights: str = setting("auto", is_path=True)
     """Where the weights come from: `pip` (an installed package), `hub` (downloaded by timm), `none`
     (random, with batch-norm statistics taken from the packaged photos) or a file. `auto`: `pip`

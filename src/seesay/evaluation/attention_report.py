@@ -15,10 +15,11 @@ from seesay.data.images import open_photo
 from seesay.data.records import CaptionRecord
 from seesay.evaluation.deletion import Fall, Sentence, deletion, falls_of
 from seesay.evaluation.named_words import absent_words, mentioned_captions, mentioned_words, named_words
+from seesay.geometry import resampled
 from seesay.metrics.localisation import MapScores, NamedWord, Share, localisation
 from seesay.metrics.statistics import area_under_curve, rank_correlation
 from seesay.runtime import CaptionModel
-from seesay.runtime.occlusion import occlusion_falls, patch_grid
+from seesay.runtime.occlusion import occlusion_falls
 
 HIDDEN = 0.25  # share of the photo that is hidden where only one share is measured
 # photos for measurements that hide parts, which score a sentence hundreds of times for each photo
@@ -160,14 +161,14 @@ def _occlusion(
     advance: Callable[[], None] | None,
 ) -> Share:
     """Rank correlation of attention and occlusion, over words that name things with a box."""
-    grid = model.bundle.grid
     values: list[float] = []
     photos: list[str] = []
     for sentence in sentences:
-        if sentence.words and patch_grid(grid) == grid:
+        if sentence.words:
             falls = occlusion_falls(model, sentence.picture, sentence.text)
             for word in sentence.words:
-                values.append(rank_correlation(word.attention.ravel(), falls[word.position].ravel()))
+                in_patches = resampled(word.attention, falls.shape[1:])
+                values.append(rank_correlation(in_patches.ravel(), falls[word.position].ravel()))
                 photos.append(sentence.photo)
         if advance:
             advance()

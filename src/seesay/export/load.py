@@ -84,7 +84,7 @@ def _build_encoder(bundle: Bundle, recipe: Recipe, stored: Mapping[str, Shape]) 
 
     If possible, its shapes are compared with the stored ones before it takes memory.
     """
-    arguments = recipe.encoder.name, bundle.transform, recipe.encoder.layer
+    arguments = recipe.encoder.name, bundle.transform, recipe.encoder.layer, recipe.encoder.finer
     try:
         with torch.device("meta"):
             _compare(bundle, "encoder.", Encoder(*arguments), stored)

@@ -49,5 +49,5 @@ def write_bundle(
         write_json(scratch / "scores.json", scores)
         write_graphs(model.cpu(), scratch)  # scoring may have moved it to a GPU
         (scratch / "README.md").write_text(model_card(recipe, scores), encoding="utf-8")
-        write_manifest(scratch, model.encoder.grid, recipe.attention.kind)
+        write_manifest(scratch, model.decoder.grid, recipe.attention.kind)
     return folder

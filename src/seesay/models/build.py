@@ -27,7 +27,7 @@ DEFAULT_EMBEDDING_SIZE = 300  # width of random word vectors if embedding.size i
 def build_encoder(recipe: Recipe) -> Encoder:
     """The recipe's encoder with its weights; see `load_encoder`."""
     encoder = recipe.encoder
-    return load_encoder(encoder.name, encoder.weights, recipe.images.size, encoder.layer)
+    return load_encoder(encoder.name, encoder.weights, recipe.images.size, encoder.layer, encoder.finer)
 
 
 def build_decoder(recipe: Recipe, encoder: Encoder, vocab_size: int, table: np.ndarray | None = None) -> Decoder:
@@ -50,6 +50,7 @@ def build_decoder(recipe: Recipe, encoder: Encoder, vocab_size: int, table: np.n
             layers=decoder.layers,
             heads=recipe.heads,
             self_attention=recipe.encoder.self_attention,
+            finer_depth=encoder.finer_depth,
             dropout=decoder.dropout,
         )
     assert recipe.design is not None
@@ -65,6 +66,7 @@ def build_decoder(recipe: Recipe, encoder: Encoder, vocab_size: int, table: np.n
         heads=recipe.heads,
         hard=attention.kind == "hard",
         self_attention=recipe.encoder.self_attention,
+        finer_depth=encoder.finer_depth,
         dropout=decoder.dropout,
     )
 

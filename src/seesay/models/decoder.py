@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from seesay.models.attention import RegionWeights
 from seesay.models.embedding import WordEmbedding
-from seesay.models.regions import Regions
+from seesay.models.regions import FINER, FinerRegions, Regions
 
 
 class Memory(NamedTuple):
@@ -65,6 +65,8 @@ class Decoder(nn.Module):
             graphs.
         embedding: the vectors of the words that are read and predicted.
         regions: projects the encoder's regions.
+        finer: the finer regions that the attention that is shown weighs; None: it weighs the
+            regions.
         region_weights: the softmax of the attention that is shown; its output is (B, K, N, P) or
             (B, N, K, P) for N heads.
     """
@@ -73,17 +75,23 @@ class Decoder(nn.Module):
     State: Any
     embedding: WordEmbedding
     regions: Regions
+    finer: FinerRegions | None
     region_weights: RegionWeights
 
     @property
     def region_size(self) -> int:
-        """D, the features of a region."""
-        return self.regions.value.in_features
+        """D, the features of a region, with those of its finer regions."""
+        return self.regions.value.in_features + (FINER**2 * self.finer.depth if self.finer else 0)
 
     @property
     def grid(self) -> tuple[int, int]:
-        """(rows, cols) of the regions."""
-        return self.regions.grid
+        """(rows, cols) of the attention that is shown."""
+        return self.finer.grid if self.finer else self.regions.grid
+
+    def split_scales(self, regions: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, P, D) -> the features of the regions, and those of their finer regions (B, P, 4 D')."""
+        size = self.regions.value.in_features
+        return regions[..., :size], regions[..., size:]
 
     @abstractmethod
     def prepare(self, regions: Tensor) -> Any:

@@ -12,14 +12,16 @@ from torch import Tensor, nn
 
 from seesay.data.images import ImageTransform
 from seesay.errors import RecipeError, did_you_mean, first_line
-from seesay.models.stages import find_stage, intermediates, stages
+from seesay.models.regions import FINER
+from seesay.models.stages import find_stage, finer_stage, intermediates, stages
 
 
 class Features(NamedTuple):
     """The encoder's output for a batch of photos.
 
     Attributes:
-        regions: (B, P, D), row by row, P = rows * cols.
+        regions: (B, P, D), row by row, P = rows * cols. With finer regions, the last 4 D' of the D
+            numbers are those of the 2 x 2 finer regions inside each region; see `finer_regions`.
         grid: (rows, cols).
     """
 
@@ -36,30 +38,39 @@ class Encoder(nn.Module):
         transform: the preprocessing that the weights were trained with; `load_encoder` finds it.
         layer: the stage whose feature map is read: its number in timm (negative: from the end) or
             its module's name; None for the last one, before pooling.
+        finer: whether the last stage with twice the rows and columns is read as well
+            (`encoder.finer`).
 
     Attributes:
         grid: (rows, cols).
-        depth: D, channels of the feature map.
+        depth: D, features of a region, with those of its finer regions.
+        finer_depth: D', channels of the finer feature map; 0 if none is read.
         layer: the name of the stage's module; None for the last stage.
 
     Raises:
-        RecipeError: timm has no such model, or the model has no such layer or yields no grid at
-            this size.
+        RecipeError: timm has no such model, or the model has no such layer, no finer stage, or
+            yields no grid at this size.
     """
 
-    def __init__(self, name: str, transform: ImageTransform, layer: int | str | None = None) -> None:
+    def __init__(
+        self, name: str, transform: ImageTransform, layer: int | str | None = None, finer: bool = False
+    ) -> None:
         super().__init__()
         if not timm.is_model(name):
             raise RecipeError(f"encoder.name={name}: timm has no such model.{did_you_mean(name, timm.list_models())}")
         self.name, self.transform = name, transform
         self.layer: str | None = None
         self._stage: int | None = None  # None: the output of `forward_features`
+        self._finer: int | None = None
+        self.finer_depth = 0
         blank = torch.zeros(1, 3, transform.size, transform.size)
         try:
             self.backbone = build_backbone(name, transform.size)
             self.eval()
             with torch.no_grad():
                 self._select_layer(layer, blank)
+                if finer:
+                    self._select_finer(blank)
                 maps = self._feature_map(blank)
         except RecipeError:
             raise
@@ -90,13 +101,29 @@ class Encoder(nn.Module):
         elif self.backbone.forward_features(blank).ndim != 4:  # tokens
             self._stage = self.last_stage
 
+    def _select_finer(self, blank: Tensor) -> None:
+        """Find the stage of the finer regions."""
+        maps = self._feature_map(blank)
+        stage = finer_stage(stages(self.backbone, blank), (maps.shape[2], maps.shape[3]), self.name)
+        self._finer, self.finer_depth = stage.number, stage.depth
+
     def _feature_map(self, images: Tensor) -> Tensor:
         """The feature map: (B, 3, size, size) -> (B, D, rows, cols)."""
+        if self._finer is not None:
+            return self._two_scales(images, self._finer)
         if self._stage is not None:
             return intermediates(self.backbone, images, [self._stage], norm=self.layer is None)[0]
         maps = self.backbone.forward_features(images)
         # Swin and similar models declare that they return (B, rows, cols, D)
         return maps.permute(0, 3, 1, 2) if getattr(self.backbone, "output_fmt", "NCHW") == "NHWC" else maps
+
+    def _two_scales(self, images: Tensor, finer: int) -> Tensor:
+        """The feature map, and in further channels the 2 x 2 numbers of each finer channel."""
+        if self._stage is None:
+            maps, [finer_maps] = intermediates(self.backbone, images, [finer], last=True)
+        else:
+            finer_maps, maps = intermediates(self.backbone, images, [finer, self._stage], norm=self.layer is None)
+        return torch.cat([maps, nn.functional.pixel_unshuffle(finer_maps, FINER)], dim=1)
 
     def example_images(self, batch: int = 1) -> Tensor:
         """Noise as example input for tracing and testing, (B, 3, size, size); always the same."""

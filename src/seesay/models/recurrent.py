@@ -14,7 +14,7 @@ from seesay.models.decoder import Decoded, Decoder, Memory, Step
 from seesay.models.embedding import WordEmbedding
 from seesay.models.kernels.dropout import Dropout
 from seesay.models.packing import PackedSteps
-from seesay.models.regions import Regions
+from seesay.models.regions import FINER, FinerRegions, Regions
 
 
 class Attended(NamedTuple):
@@ -66,6 +66,7 @@ class RecurrentDecoder(Decoder):
         heads: N, attention heads (`attention.heads`).
         hard: whether attention is hard (`attention.kind`).
         self_attention: layers of self-attention among the regions (`encoder.self_attention`).
+        finer_depth: D', channels of the finer regions (`encoder.finer`); 0: there are none.
         dropout: on values, words and output, and between layers.
     """
 
@@ -84,6 +85,7 @@ class RecurrentDecoder(Decoder):
         heads: int = 1,
         hard: bool = False,
         self_attention: int = 0,
+        finer_depth: int = 0,
         dropout: float = 0.5,
     ) -> None:
         super().__init__()
@@ -91,7 +93,8 @@ class RecurrentDecoder(Decoder):
         self.State = kind.State
         self.size, self.hard = size, hard
         self.embedding = embedding
-        self.regions = Regions(region_size, size, grid, self_attention, dropout)
+        self.regions = Regions(region_size - FINER**2 * finer_depth, size, grid, self_attention, dropout)
+        self.finer = FinerRegions(finer_depth, attention_size, size, grid) if finer_depth else None
         self.attention = SCORES[score](size, size, attention_size, heads)
         self.region_weights = RegionWeights()
         self.cells = nn.ModuleList(kind(size) for _ in range(layers))
@@ -101,9 +104,13 @@ class RecurrentDecoder(Decoder):
         kind.initialise(self.word_in, size)
 
     def prepare(self, regions: Tensor) -> Any:
-        """(B, P, D) -> Memory of values (B, P, H) and keys (B, P, A)."""
-        values = self.regions(regions)
-        return Memory(values, self.attention.project(values))
+        """(B, P, D) -> Memory of values (B, P', H) and keys (B, P', A), where P' is P or, of finer regions, 4 P."""
+        coarse, finer = self.split_scales(regions)
+        values = self.regions(coarse)
+        keys = self.attention.project(values)
+        if self.finer:
+            keys, values = self.finer(finer, keys, values)
+        return Memory(values, keys)
 
     def start(self, memory: Any, beams: int = 1) -> Any:
         """The state before the first word, tanh(W mean(values) + b).

@@ -1,4 +1,4 @@
-"""Projecting the encoder's regions to the decoder's width, optionally with self-attention."""
+"""The regions as a decoder attends to them: projected to its width, and refined by finer ones."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from torch import Tensor, nn
 
 from seesay.models.attention import attend, split_heads
 from seesay.models.kernels.dropout import Dropout
+
+
+FINER = 2  # finer regions along each side of a region
 
 
 class Regions(nn.Module):
@@ -43,6 +46,58 @@ class Regions(nn.Module):
         for layer in self.layers:
             values = layer(values)
         return values
+
+
+class FinerRegions(nn.Module):
+    """Finer regions f, which refine the keys and values of the regions that contain them.
+
+        key_i = key_r(i) + W_k norm(f_i),    value_i = value_r(i) + W_v norm(f_i)
+
+    r(i) is the region that contains the finer region i. A stage of a network knows less than the
+    next one about what things are, but more about where they are; attention needs both. W_k and W_v
+    start at zero, so that at first all finer regions of a region are alike.
+
+    Args:
+        depth: D', channels of the finer feature map (`Encoder.finer_depth`).
+        keys, values: width of the keys and of the values.
+        grid: (rows, cols) of the regions, not of the finer ones.
+    """
+
+    def __init__(self, depth: int, keys: int, values: int, grid: tuple[int, int]) -> None:
+        super().__init__()
+        self.depth, self.coarse_grid = depth, grid
+        self.norm = nn.LayerNorm(depth)
+        self.keys, self.values = (nn.Linear(depth, size, bias=False) for size in (keys, values))
+        nn.init.zeros_(self.keys.weight)
+        nn.init.zeros_(self.values.weight)
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(rows, cols) of the finer regions."""
+        return FINER * self.coarse_grid[0], FINER * self.coarse_grid[1]
+
+    def forward(self, finer: Tensor, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of the finer regions.
+
+        Args:
+            finer: (B, P, 4 D'), see `Features.regions`.
+            keys, values: (B, P, keys) and (B, P, values) of the regions.
+
+        Returns:
+            (B, 4 P, keys) and (B, 4 P, values), row by row of the finer grid.
+        """
+        inside = finer.unflatten(2, (-1, FINER * FINER)).transpose(2, 3)  # (B, P, 4, D')
+        refined = self.norm(inside)
+        return (
+            self._by_row(keys.unsqueeze(2) + self.keys(refined)),
+            self._by_row(values.unsqueeze(2) + self.values(refined)),
+        )
+
+    def _by_row(self, inside: Tensor) -> Tensor:
+        """(B, P, 4, N), the finer regions of each region -> (B, 4 P, N), row by row."""
+        rows, cols = self.coarse_grid
+        blocks = inside.unflatten(2, (FINER, FINER)).unflatten(1, (rows, cols))  # (B, rows, cols, 2, 2, N)
+        return blocks.transpose(2, 3).flatten(1, 4)
 
 
 class SelfAttention(nn.Module):

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from torch import Tensor
 
 from seesay.errors import RecipeError
+from seesay.models.regions import FINER
 
 
 class Stage(NamedTuple):
@@ -29,7 +30,9 @@ class Stage(NamedTuple):
         return f"{self.number} or {self.module} ({self.rows}x{self.cols}x{self.depth})"
 
 
-def intermediates(backbone: Any, images: Tensor, indices: Sequence[int] | None = None, norm: bool = False) -> Any:
+def intermediates(
+    backbone: Any, images: Tensor, indices: Sequence[int] | None = None, norm: bool = False, last: bool = False
+) -> Any:
     """The feature maps of a model's stages: a list of (B, D, rows, cols).
 
     Args:
@@ -37,13 +40,14 @@ def intermediates(backbone: Any, images: Tensor, indices: Sequence[int] | None =
         images: (B, 3, size, size).
         indices: the numbers of the stages; None for all.
         norm: whether a transformer's final norm is applied to them.
+        last: return (the output of `forward_features`, the list).
     """
     return backbone.forward_intermediates(
         images,
         indices=None if indices is None else list(indices),
         norm=norm,
         output_fmt="NCHW",
-        intermediates_only=True,
+        intermediates_only=not last,
     )
 
 
@@ -52,6 +56,21 @@ def stages(backbone: Any, images: Tensor) -> list[Stage]:
     maps = intermediates(backbone, images)
     described = zip(backbone.feature_info, maps, strict=True)
     return [Stage(i, info["module"], m.shape[2], m.shape[3], m.shape[1]) for i, (info, m) in enumerate(described)]
+
+
+def finer_stage(stages: Sequence[Stage], grid: tuple[int, int], encoder: str) -> Stage:
+    """The last stage with twice the rows and columns of the grid that is read (`encoder.finer`).
+
+    Raises:
+        RecipeError: no such stage; the message lists the stages with their sizes.
+    """
+    for stage in reversed(stages):
+        if (stage.rows, stage.cols) == (FINER * grid[0], FINER * grid[1]):
+            return stage
+    listed = ", ".join(map(str, stages))
+    raise RecipeError(
+        f"encoder.finer=true: {encoder} has no stage with twice the {grid[0]}x{grid[1]} regions; it has {listed}"
+    )
 
 
 def find_stage(stages: Sequence[Stage], layer: int | str, encoder: str) -> Stage:

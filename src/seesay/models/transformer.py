@@ -13,7 +13,7 @@ from seesay.models.decoder import Decoded, Decoder, Step
 from seesay.models.embedding import WordEmbedding
 from seesay.models.kernels.dropout import Dropout
 from seesay.models.packing import PackedRow
-from seesay.models.regions import Regions, mlp, sinusoidal_encoding
+from seesay.models.regions import FINER, FinerRegions, Regions, mlp, sinusoidal_encoding
 
 KeysAndValues = Sequence[Tensor]  # both (B, heads, P, H / heads)
 
@@ -32,7 +32,8 @@ class LayeredMemory(NamedTuple):
     """Keys and values of the regions, in a tensor for each layer, so that a step need not slice.
 
     Attributes:
-        values, keys: each layer's values and keys, (B, heads, P, H / heads).
+        values, keys: each layer's values and keys, (B, heads, P, H / heads); those of the last
+            layer (B, heads, 4 P, H / heads) if the decoder has finer regions.
     """
 
     values: tuple[Tensor, ...]
@@ -109,7 +110,8 @@ class TransformerDecoder(Decoder):
         x_0 = W E y + position,    x = x + attend(words),    x = x + attend(regions),    x = x + mlp(x)
         p(y') = softmax(O (W norm(x) + b))
 
-    The attention that is shown is the last layer's cross-attention, averaged over its heads.
+    The attention that is shown is the last layer's cross-attention, averaged over its heads. Finer
+    regions, if there are any, are those of the last layer.
 
     Args:
         embedding: the word vectors, of width M.
@@ -119,6 +121,7 @@ class TransformerDecoder(Decoder):
         layers: N (`decoder.layers`).
         heads: number of heads of every attention (`attention.heads`).
         self_attention: layers of self-attention among the regions (`encoder.self_attention`).
+        finer_depth: D', channels of the finer regions (`encoder.finer`); 0: there are none.
         dropout: on values, words, each part of a layer and the output.
     """
 
@@ -133,12 +136,14 @@ class TransformerDecoder(Decoder):
         layers: int = 2,
         heads: int = 8,
         self_attention: int = 0,
+        finer_depth: int = 0,
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
         self.size, self.heads = size, heads
         self.embedding = embedding
-        self.regions = Regions(region_size, size, grid, self_attention, dropout)
+        self.regions = Regions(region_size - FINER**2 * finer_depth, size, grid, self_attention, dropout)
+        self.finer = FinerRegions(finer_depth, size, size, grid) if finer_depth else None
         self.norm_values = nn.LayerNorm(size)
         self.keys = nn.Linear(size, layers * size, bias=False)  # a bias would cancel in the softmax
         self.values = nn.Linear(size, layers * size)
@@ -152,8 +157,12 @@ class TransformerDecoder(Decoder):
 
     def prepare(self, regions: Tensor) -> LayeredMemory:
         """Keys and values of the regions for all layers: (B, P, D) -> LayeredMemory."""
-        values = self.norm_values(self.regions(regions))
-        return LayeredMemory(self._by_layer(self.values(values)), self._by_layer(self.keys(values)))
+        coarse, finer = self.split_scales(regions)
+        features = self.norm_values(self.regions(coarse))
+        values, keys = self._by_layer(self.values(features)), self._by_layer(self.keys(features))
+        if self.finer:
+            keys[-1], values[-1] = self.finer(finer, keys[-1], values[-1])
+        return LayeredMemory(*(tuple(split_heads(layer, self.heads) for layer in layers) for layers in (values, keys)))
 
     def start(self, memory: LayeredMemory, beams: int = 1) -> Cache:
         """The empty cache before the first word."""
@@ -187,9 +196,9 @@ class TransformerDecoder(Decoder):
         words, _, attention = self._run_blocks(words, [None] * len(self.blocks), row.mask, memory)
         return Decoded(row.unpack(self._deep_output(words)), row.unpack(attention))
 
-    def _by_layer(self, projected: Tensor) -> tuple[Tensor, ...]:
-        """(B, P, N * H) -> N times (B, heads, P, H / heads)."""
-        return tuple(split_heads(part, self.heads) for part in projected.chunk(len(self.blocks), dim=2))
+    def _by_layer(self, projected: Tensor) -> list[Tensor]:
+        """(B, P, N * H) -> N times (B, P, H)."""
+        return list(projected.chunk(len(self.blocks), dim=2))
 
     def _embed(self, tokens: Tensor, encoding: Tensor) -> Tensor:
         """Tokens (B, N) and their positions' encoding, broadcast to (B, N, H) -> (B, N, H)."""

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from seesay.bundle.format import open_bundle
+from seesay.bundle.format import Bundle, open_bundle
 from seesay.bundle.names import find_bundle
 from seesay.config import Recipe
 from seesay.config.recipe import keys_with
@@ -18,7 +19,7 @@ from seesay.data.tokens import CaptionTokenizer
 from seesay.errors import RecipeError, SeesayError, printable, shown
 from seesay.export.graphs import half_precision
 from seesay.export.load import bundle_recipe, load_captioner
-from seesay.models.build import DEFAULT_EMBEDDING_SIZE, build_encoder
+from seesay.models.build import DEFAULT_EMBEDDING_SIZE, build_decoder, build_encoder
 from seesay.models.captioner import Captioner
 from seesay.models.decoder import Decoder
 from seesay.models.encoder import Encoder
@@ -39,7 +40,8 @@ def load_starting_point(recipe: Recipe) -> StartingPoint | None:
 
     If `train.init` names several bundles, their weights are averaged: a "model soup" (Wortsman et
     al. 2022, https://arxiv.org/abs/2203.05482). This works for models that were fine-tuned from the
-    same weights; the mean is then often better than any one of them.
+    same weights; the mean is then often better than any one of them. Finer regions may be added to
+    a model that was trained without them.
 
     Raises:
         BundleError: no bundle there, or a damaged one.
@@ -50,7 +52,7 @@ def load_starting_point(recipe: Recipe) -> StartingPoint | None:
         return None
     bundles = [open_bundle(find_bundle(name)) for name in recipe.train.init]
     for name, bundle in zip(recipe.train.init, bundles, strict=True):
-        _check_same_model(recipe, name, bundle_recipe(bundle))
+        _check_same_model(_without_finer(recipe, bundle), name, bundle_recipe(bundle))
         if bundle.tokenizer.to_json() != bundles[0].tokenizer.to_json():
             raise RecipeError(
                 f"train.init={name}: has another vocabulary ({len(bundle.tokenizer):,} tokens) than "
@@ -62,11 +64,35 @@ def load_starting_point(recipe: Recipe) -> StartingPoint | None:
                 f"train.init={name}: prepares photos differently from {recipe.train.init[0]}, so "
                 "their weights cannot be averaged; give bundles with the same preprocessing"
             )
-    captioners = [load_captioner(bundle, recipe) for bundle in bundles]
+    captioners = [_load(bundle, recipe) for bundle in bundles]
     captioner = captioners[0]
     captioner.load_state_dict(_mean([model.state_dict() for model in captioners]))
-    trained = bundle_recipe(bundles[0])
-    return StartingPoint(_encoder(trained, captioner), captioner.decoder, bundles[0].tokenizer)
+    encoder = _encoder(_like(recipe, bundle_recipe(bundles[0])), captioner)
+    return StartingPoint(encoder, captioner.decoder, bundles[0].tokenizer)
+
+
+def _like(recipe: Recipe, trained: Recipe) -> Recipe:
+    """The recipe of a trained model, with the finer regions of the run."""
+    return replace(trained, encoder=replace(trained.encoder, finer=recipe.encoder.finer))
+
+
+def _without_finer(recipe: Recipe, bundle: Bundle) -> Recipe:
+    """The recipe without finer regions if the bundle has none."""
+    finer = recipe.encoder.finer and bundle_recipe(bundle).encoder.finer
+    return replace(recipe, encoder=replace(recipe.encoder, finer=finer))
+
+
+def _load(bundle: Bundle, recipe: Recipe) -> Captioner:
+    """The bundle's model; finer regions that it lacks are added, without effect before training."""
+    bundled = _without_finer(recipe, bundle)
+    captioner = load_captioner(bundle, bundled)
+    if bundled == recipe:
+        return captioner
+    encoder = Encoder(recipe.encoder.name, bundle.transform, recipe.encoder.layer, finer=True)
+    table = captioner.decoder.embedding.weight.detach().numpy()
+    finer = Captioner(encoder, build_decoder(recipe, encoder, len(bundle.tokenizer), table))
+    finer.load_state_dict(captioner.state_dict(), strict=False)
+    return finer.eval()
 
 
 def _mean(states: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
