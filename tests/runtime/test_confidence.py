@@ -31,8 +31,8 @@ def small_head(features: int = 3, **changes) -> ConfidenceHead:
     word[0] = 1.0  # the log-share of the word alone
     weights = np.zeros((features, 2))
     weights[0, 0], weights[1, 1] = 1.0, 1.0
-    shares = np.zeros((2, 3))
-    shares[0, 0] = shares[1, 2] = 1.0
+    shares = np.zeros((3, 2))
+    shares[0, 0] = shares[2, 1] = 1.0
     head = ConfidenceHead(
         grams=("dog", "dog runs", "grass"),
         idf=np.array([2.0, 3.0, 1.0]),
@@ -50,7 +50,7 @@ def small_head(features: int = 3, **changes) -> ConfidenceHead:
 def test_confidence_by_hand() -> None:
     judge = Judge(small_head())
     evidence = judge.evidence(np.array([0.6, 0.2, 9.0]))
-    np.testing.assert_allclose(evidence.shares, [0.6, 0.5, 0.2])
+    np.testing.assert_allclose(judge.shares(evidence, [0, 1, 2]), [0.6, 0.5, 0.2])
     words, logprobs = ["a", "dog", "runs", "on", "grass"], [-0.1, -1.0, -2.0, -0.2, -0.5, -0.2]
     signals = judge.sentence_signals(evidence, words, logprobs)
     of_words = (0.6 * 4 + 0.2 * 1) / np.sqrt(4 + 1)
@@ -86,7 +86,7 @@ def test_a_picture_that_is_no_photo_has_little_confidence() -> None:
     assert text.photo is not None
     assert judge.confidence(text, ["dog"], [-1.0, -1.0]) < text.photo
     features = np.array([1e9, 0.0, 0.0])  # however far a picture is from all photos, the numbers stay finite
-    assert np.isfinite(judge.evidence(features).shares).all()
+    assert np.isfinite(judge.evidence(features).codes).all()
 
 
 def test_pooled_features_do_not_depend_on_heads() -> None:
@@ -97,7 +97,8 @@ def test_pooled_features_do_not_depend_on_heads() -> None:
     np.testing.assert_allclose(features[16:], regions[0].max(axis=0))
     heads = regions.reshape(1, 7, 2, 4).transpose(0, 2, 1, 3)
     np.testing.assert_allclose(pooled([heads]), features, rtol=1e-6)
-    both = pooled([heads, regions[:, :, :2]]).reshape(3, 10)
+    finer = np.zeros((1, 28, 3), np.float32)
+    both = pooled([heads, finer, regions[:, :, :2]]).reshape(3, 10)
     np.testing.assert_allclose(both[:, :8].ravel(), features, rtol=1e-6)
     np.testing.assert_allclose(both[:, 8:].ravel(), pooled([regions[:, :, :2]]))
 

@@ -14,7 +14,7 @@ confidence.safetensors; F pooled features, R ranks, G grams, C kinds:
 
     features.mean, features.scale      (F,) float32
     project, project.scale             (F, R) int8, (R,) float32
-    shares, shares.scale, shares.base  (R, G) int8, (G,) float32, (G,) float32
+    shares, shares.scale, shares.base  (G, R) int8, (R,) float32, (G,) float32
     idf                                (G,) float32
     accept, word                       (signals + 1,) float32, the last is the constant
     kinds, kinds.scale, kinds.base     (F, C) int8, (C,) float32, (C,) float32
@@ -55,7 +55,7 @@ class ConfidenceHead:
         idf: (G,) log of training photos / photos whose references have the gram.
         mean, scale: (F,) of the pooled features on the training photos; they are standardised with these.
         project: (F, R).
-        shares: (R, G); features @ project @ shares + base is the share of a photo's references that have each gram.
+        shares: (G, R); shares @ (features @ project) + base is the share of a photo's references that have each gram.
         base: (G,).
         accept: (ACCEPT_SIGNALS + 1,) weights of a logistic regression, the constant last.
         word: (WORD_SIGNALS + 1,) as `accept`.
@@ -163,7 +163,7 @@ def read_head(folder: Path, features: int | None = None) -> ConfidenceHead | Non
         mean=mean,
         scale=scale,
         project=project,
-        shares=matrix("shares", project.shape[1], len(grams)),
+        shares=matrix("shares", len(grams), project.shape[1]),
         base=take("shares.base", len(grams)),
         accept=take("accept", ACCEPT_SIGNALS + 1),
         word=take("word", WORD_SIGNALS + 1),

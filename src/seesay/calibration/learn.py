@@ -55,7 +55,7 @@ def learn(train: Sequence[Observations], pictures: Mapping[str, np.ndarray], pre
         mean=mean,
         scale=scale,
         project=predictor.project,
-        shares=predictor.outputs,
+        shares=predictor.outputs.T,
         base=predictor.base,
         accept=np.zeros(ACCEPT_SIGNALS + 1, np.float32),
         word=np.zeros(WORD_SIGNALS + 1, np.float32),

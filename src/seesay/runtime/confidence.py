@@ -23,13 +23,16 @@ FLOOR = 0.02  # added to shares before their logarithm
 def pooled(memory: Sequence[np.ndarray]) -> np.ndarray:
     """The features of a photo: mean, standard deviation and maximum over its regions, float32.
 
+    Finer regions are left out: what they add says where things are.
+
     Args:
         memory: the encoder's memory of one photo, arrays (1, heads, P, D / heads) or (1, P, D).
 
     Returns:
         (F,): the D means of each array, then all deviations, then all maxima.
     """
-    arrays = [array[0] for array in memory]
+    regions = min(array.shape[-2] for array in memory)
+    arrays = [array[0] for array in memory if array.shape[-2] == regions]
     mean, squares, largest = (
         np.concatenate([pool(array).ravel() for array in arrays], dtype=np.float32)
         for pool in (_mean, _mean_square, _largest)
@@ -63,12 +66,12 @@ class Evidence(NamedTuple):
     """What the features of one photo say.
 
     Attributes:
-        shares: (G,) predicted share of the photo's references that have each gram; may leave 0..1 a little.
+        codes: (R,) the features, projected; `Judge.shares` reads from them how often people use a gram.
         kind: "photo" or what else the picture is; None if the head does not know kinds.
         photo: probability that it is a photo; None likewise.
     """
 
-    shares: np.ndarray
+    codes: np.ndarray
     kind: str | None
     photo: float | None
 
@@ -95,14 +98,14 @@ class Judge:
         """Evidence from `pooled` features."""
         head = self.head
         features = standardised(features, head.mean, head.scale)
-        shares = _times(_times(features, head.project), head.shares) + head.base
+        codes = np.einsum("i,ij->j", features, head.project)  # on one thread: BLAS would take more, from the graphs
         if not head.kinds:
-            return Evidence(shares, None, None)
+            return Evidence(codes, None, None)
         scores = np.einsum("i,ji->j", features, self._kinds) + head.kind_base
         other = 1 + int(scores[1:].argmax())
         margin = float(scores[0] - scores[other])
         kind = PHOTO if margin >= head.threshold else head.kinds[other]
-        return Evidence(shares, kind, logistic(head.photo[0] * margin + head.photo[1]))
+        return Evidence(codes, kind, logistic(head.photo[0] * margin + head.photo[1]))
 
     def confidence(self, evidence: Evidence, words: Sequence[str], logprobs: Sequence[float]) -> float:
         """Probability that a person would accept a sentence; near 0 if the picture is no photo.
@@ -118,6 +121,10 @@ class Judge:
         """Log-odds that a person would accept a sentence about this photo; arguments as of `confidence`."""
         signals = self.sentence_signals(evidence, words, logprobs)
         return float(signals @ self.head.accept[:-1] + self.head.accept[-1])
+
+    def shares(self, evidence: Evidence, grams: Sequence[int]) -> np.ndarray:
+        """Predicted shares of the photo's references that have each of these grams; may leave 0..1 a little."""
+        return np.einsum("gr,r->g", self.head.shares[grams], evidence.codes) + self.head.base[grams]
 
     def _known(self, grams: Iterable[str]) -> list[int]:
         return [i for gram in dict.fromkeys(grams) if (i := self.index.get(gram)) is not None]
@@ -141,7 +148,7 @@ class Judge:
     def _agreement(self, evidence: Evidence, grams: list[int], more: float) -> float:
         """tf-idf product of grams with the predicted shares; `more` is added to the square of the grams' length."""
         squares = self.head.idf[grams] ** 2
-        return float(evidence.shares[grams] @ squares) / max(float(squares.sum()) + more, 1e-9) ** 0.5
+        return float(self.shares(evidence, grams) @ squares) / max(float(squares.sum()) + more, 1e-9) ** 0.5
 
     def word_confidence(self, evidence: Evidence, word: str, logprob: float) -> float | None:
         """Probability that the thing that a word names is there; None for words that name no thing."""
@@ -154,16 +161,12 @@ class Judge:
     def word_signals(self, evidence: Evidence, word: str, thing: str, logprob: float) -> np.ndarray:
         """(WORD_SIGNALS,) log-shares of the word and of all words that support it, its log-probability and idf."""
         own = self.index.get(word)
-        share = 0.0 if own is None else max(float(evidence.shares[own]), 0.0)
-        supporting = self._supporting.get(thing)
-        all_shares = 0.0 if supporting is None else float(np.maximum(evidence.shares[supporting], 0).sum())
+        supporting = self._supporting.get(thing, [])
+        shares = np.maximum(self.shares(evidence, supporting if own is None else [*supporting, own]), 0)
+        share = 0.0 if own is None else float(shares[-1])
+        all_shares = float(shares[: len(supporting)].sum())
         rarity = PAIR_IDF if own is None else float(self.head.idf[own])
         return np.array([np.log(share + FLOOR), np.log(all_shares + FLOOR), logprob, rarity])
-
-
-def _times(vector: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """vector @ matrix on one thread: BLAS would take more, from the graphs that run at the same time."""
-    return np.einsum("i,ij->j", vector, matrix)
 
 
 def _supporting(grams: Sequence[str]) -> dict[str, list[int]]:
