@@ -291,19 +291,20 @@ def test_what_is_no_plain_network_is_left_alone(between: nn.Module) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "layer", "plain"),
+    ("name", "layer", "finer", "plain"),
     [
-        ("tf_efficientnet_lite0", 1, True),
-        ("resnet18", 2, True),
-        ("vgg11", None, True),
-        pytest.param("tf_efficientnet_lite0", None, True, marks=pytest.mark.slow),
-        pytest.param("resnet18", None, True, marks=pytest.mark.slow),
-        pytest.param("test_efficientnet", None, False, marks=pytest.mark.slow),
+        ("tf_efficientnet_lite0", 1, False, True),
+        ("tf_efficientnet_lite0", 2, True, True),  # a feature map that is an output goes on to convolutions
+        ("resnet18", 2, False, True),
+        ("vgg11", None, False, True),
+        pytest.param("tf_efficientnet_lite0", None, False, True, marks=pytest.mark.slow),
+        pytest.param("resnet18", None, False, True, marks=pytest.mark.slow),
+        pytest.param("test_efficientnet", None, False, False, marks=pytest.mark.slow),
     ],
 )
-def test_encoders_that_are_plain(name: str, layer: int | None, plain: bool) -> None:
-    recipe = Recipe.from_dict({"encoder": {"name": name, "weights": "none"}, "decoder": {"size": 16}})
-    encoder = load_encoder(name, "none", 96, layer)
+def test_encoders_that_are_plain(name: str, layer: int | None, finer: bool, plain: bool) -> None:
+    recipe = Recipe.from_dict({"encoder": {"name": name, "weights": "none", "finer": finer}, "decoder": {"size": 16}})
+    encoder = load_encoder(name, "none", 96, layer, finer)
     model = norms_as_biases(graphs.half_precision(Captioner(encoder, build_decoder(recipe, encoder, VOCAB))))
     assert bool(conv_inputs(graphs._export_encoder(model))) == plain
 

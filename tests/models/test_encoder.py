@@ -149,7 +149,12 @@ def test_weights_of_a_package_fit_any_layer(layer):
 
 @pytest.mark.parametrize(
     ("name", "size", "layer", "finer"),
-    [("test_resnet", 64, None, "layer3"), ("test_resnet", 64, -2, "layer2"), (TINY, 64, None, "blocks.3")],
+    [
+        ("test_resnet", 64, None, "layer3"),
+        ("test_resnet", 64, -2, "layer2"),
+        (TINY, 64, None, "blocks.3"),
+        pytest.param("swin_tiny_patch4_window7_224", 224, None, "layers.2", marks=pytest.mark.slow),
+    ],
 )
 def test_finer_regions_are_those_of_the_stage_before(name, size, layer, finer):
     torch.manual_seed(0)
@@ -168,7 +173,8 @@ def test_finer_regions_are_those_of_the_stage_before(name, size, layer, finer):
     rows, cols = encoder.grid
     inside = regions[..., coarse.depth :].view(2, rows, cols, depth, 2, 2)
     for row, col in [(0, 0), (rows - 1, 0), (1, cols - 1)]:
-        block = seen[0][:, :, 2 * row : 2 * row + 2, 2 * col : 2 * col + 2]
+        maps = seen[0].permute(0, 3, 1, 2) if name.startswith("swin") else seen[0]
+        block = maps[:, :, 2 * row : 2 * row + 2, 2 * col : 2 * col + 2]
         torch.testing.assert_close(inside[:, row, col], block)
     assert feature_cache(FrozenPart(encoder)).folder != feature_cache(FrozenPart(coarse)).folder
 

@@ -93,7 +93,7 @@ def conv_inputs(encoder: onnx.ModelProto) -> set[str]:
     """Names of the activations that `quantise_encoder` quantises; empty if it should not be used.
 
     An encoder is worth quantising if there are only sums, maxima and clipping between its
-    convolutions (VGG, ResNet, EfficientNet-Lite). Any other would need conversions around each
+    convolutions (VGG, ResNet, EfficientNet-Lite); what is made of its feature maps does not matter. Any other would need conversions around each
     operation and gain little.
     """
     graph = encoder.graph
@@ -102,11 +102,19 @@ def conv_inputs(encoder: onnx.ModelProto) -> set[str]:
     for node in graph.node:
         if node.op_type in JOINS and names.issuperset(node.input):
             names.add(_after_activation(node, readers))
-    inner = {"Conv", *JOINS}
-    read_by = [{reader.op_type for reader in readers[name]} for name in names]
-    ends = [kinds for kinds in read_by if not kinds & inner]
-    plain = len(ends) == 1 and all(kinds <= inner or not kinds & inner for kinds in read_by)
+    inner, before_convs = {"Conv", *JOINS}, _before_convs(graph)
+    leaves = (reader for name in names for reader in readers[name] if reader.op_type not in inner)
+    plain = before_convs.isdisjoint(output for reader in leaves for output in reader.output)
     return names if plain and graph.input[0].name not in names else set()
+
+
+def _before_convs(graph: onnx.GraphProto) -> set[str]:
+    """The tensors that a convolution is computed from."""
+    found: set[str] = set()
+    for node in reversed(graph.node):  # a node comes after those that it reads
+        if node.op_type == "Conv" or not found.isdisjoint(node.output):
+            found.update(node.input)
+    return found
 
 
 def quantise_encoder(

@@ -68,9 +68,7 @@ class Encoder(nn.Module):
             self.backbone = build_backbone(name, transform.size)
             self.eval()
             with torch.no_grad():
-                self._select_layer(layer, blank)
-                if finer:
-                    self._select_finer(blank)
+                self._select_layer(layer, finer, blank)
                 maps = self._feature_map(blank)
         except RecipeError:
             raise
@@ -92,20 +90,20 @@ class Encoder(nn.Module):
         maps = self._feature_map(images)
         return Features(regions_of(maps), (maps.shape[2], maps.shape[3]))
 
-    def _select_layer(self, layer: int | str | None, blank: Tensor) -> None:
-        """Find the layer and drop the layers after it."""
+    def _select_layer(self, layer: int | str | None, finer: bool, blank: Tensor) -> None:
+        """Find the layers that are read, and drop the layers after them."""
+        known = stages(self.backbone, blank) if finer or layer is not None else []
         if layer is not None:
-            stage = find_stage(stages(self.backbone, blank), layer, self.name)
+            stage = find_stage(known, layer, self.name)
             self._stage, self.layer = stage.number, stage.module
-            self.backbone.prune_intermediate_layers([stage.number], prune_norm=True, prune_head=True)
         elif self.backbone.forward_features(blank).ndim != 4:  # tokens
             self._stage = self.last_stage
-
-    def _select_finer(self, blank: Tensor) -> None:
-        """Find the stage of the finer regions."""
-        maps = self._feature_map(blank)
-        stage = finer_stage(stages(self.backbone, blank), (maps.shape[2], maps.shape[3]), self.name)
-        self._finer, self.finer_depth = stage.number, stage.depth
+        if finer:
+            maps = self._feature_map(blank)
+            earlier = finer_stage(known, (maps.shape[2], maps.shape[3]), self.name)
+            self._finer, self.finer_depth = earlier.number, earlier.depth
+        if layer is not None:
+            self.backbone.prune_intermediate_layers([self._stage], prune_norm=True, prune_head=True)
 
     def _feature_map(self, images: Tensor) -> Tensor:
         """The feature map: (B, 3, size, size) -> (B, D, rows, cols)."""
@@ -113,17 +111,20 @@ class Encoder(nn.Module):
             return self._two_scales(images, self._finer)
         if self._stage is not None:
             return intermediates(self.backbone, images, [self._stage], norm=self.layer is None)[0]
-        maps = self.backbone.forward_features(images)
-        # Swin and similar models declare that they return (B, rows, cols, D)
-        return maps.permute(0, 3, 1, 2) if getattr(self.backbone, "output_fmt", "NCHW") == "NHWC" else maps
+        return self._channels_first(self.backbone.forward_features(images))
 
     def _two_scales(self, images: Tensor, finer: int) -> Tensor:
         """The feature map, and in further channels the 2 x 2 numbers of each finer channel."""
         if self._stage is None:
             maps, [finer_maps] = intermediates(self.backbone, images, [finer], last=True)
+            maps = self._channels_first(maps)
         else:
             finer_maps, maps = intermediates(self.backbone, images, [finer, self._stage], norm=self.layer is None)
         return torch.cat([maps, nn.functional.pixel_unshuffle(finer_maps, FINER)], dim=1)
+
+    def _channels_first(self, maps: Tensor) -> Tensor:
+        """Swin and similar models declare that their `forward_features` gives (B, rows, cols, D)."""
+        return maps.permute(0, 3, 1, 2) if getattr(self.backbone, "output_fmt", "NCHW") == "NHWC" else maps
 
     def example_images(self, batch: int = 1) -> Tensor:
         """Noise as example input for tracing and testing, (B, 3, size, size); always the same."""
