@@ -93,8 +93,8 @@ def conv_inputs(encoder: onnx.ModelProto) -> set[str]:
     """Names of the activations that `quantise_encoder` quantises; empty if it should not be used.
 
     An encoder is worth quantising if there are only sums, maxima and clipping between its
-    convolutions (VGG, ResNet, EfficientNet-Lite); what is made of its feature maps does not matter. Any other would need conversions around each
-    operation and gain little.
+    convolutions (VGG, ResNet, EfficientNet-Lite); what is made of its feature maps does not matter.
+    Any other would need conversions around each operation and gain little.
     """
     graph = encoder.graph
     readers = _readers(graph)

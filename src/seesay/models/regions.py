@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from seesay.models.attention import attend, split_heads
 from seesay.models.kernels.dropout import Dropout
 
-
 FINER = 2  # finer regions along each side of a region
 
 
