@@ -67,6 +67,9 @@ class FinerRegions(nn.Module):
         self.depth, self.coarse_grid = depth, grid
         self.norm = nn.LayerNorm(depth)
         self.keys, self.values = (nn.Linear(depth, size, bias=False) for size in (keys, values))
+        # Adam moves W_k and W_v as much in each step as weights that need not start at zero, so it
+        # has to reach further with them.
+        nn.init.constant_(self.norm.weight, 5.0)
         nn.init.zeros_(self.keys.weight)
         nn.init.zeros_(self.values.weight)
 
