@@ -1,4 +1,4 @@
-"""Boxes on a photo, and the grid of the encoder's regions."""
+"""Boxes on a photo, and grids of regions."""
 
 from __future__ import annotations
 
@@ -97,6 +97,7 @@ def resampled(weights: np.ndarray, grid: tuple[int, int]) -> np.ndarray:
 
 def _overlaps(old: int, new: int) -> np.ndarray:
     """(new, old) the share of each old cell's side that lies in each new cell."""
-    ends, edges = (np.arange(1, new + 1) / new)[:, None], (np.arange(1, old + 1) / old)[None]
-    inside = np.minimum(ends, edges) - np.maximum(ends - 1 / new, edges - 1 / old)
-    return np.maximum(inside, 0) * old
+    # in units of 1 / (old * new), so that cells that are equal stay exactly equal
+    ends, edges = np.arange(1, new + 1)[:, None] * old, np.arange(1, old + 1)[None] * new
+    inside = np.minimum(ends, edges) - np.maximum(ends - old, edges - new)
+    return np.maximum(inside, 0) / new

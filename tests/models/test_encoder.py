@@ -10,7 +10,10 @@ import torch
 
 from seesay.assets import demo_photos
 from seesay.bundle.format import open_bundle
+from seesay.calibration import calibrate
+from seesay.calibration.calibrate import with_confidence
 from seesay.config import Recipe
+from seesay.data.records import CaptionRecord
 from seesay.data.tokens import BOS
 from seesay.errors import RecipeError
 from seesay.export.load import load_captioner
@@ -187,16 +190,19 @@ def test_an_encoder_without_a_finer_stage_is_refused_with_those_it_has():
     )
 
 
-def test_a_bundle_shows_maps_of_the_finer_grid(tiny_recipe, tiny_tokenizer, tiny_photos, tmp_path):
-    """And adds up to its model, in torch and in the graphs."""
+@pytest.mark.parametrize("decoder", [{}, {"kind": "transformer", "layers": 2, "size": 16}], ids=["lstm", "transformer"])
+def test_a_bundle_shows_maps_of_the_finer_grid(tiny_recipe, tiny_tokenizer, tiny_photos, tmp_path, decoder):
+    """And the graphs write what the torch model reads, with a head of confidence too."""
     values = tiny_recipe.to_dict()
     values["encoder"] |= {"name": TINY, "finer": True}
     values["images"] |= {"size": 64}
+    values["decoder"] |= decoder
     recipe = Recipe.from_dict(values)
     torch.manual_seed(0)
     encoder = load_encoder(TINY, "none", 64, finer=True)
     captioner = Captioner(encoder, build_decoder(recipe, encoder, len(tiny_tokenizer))).eval()
-    torch.nn.init.normal_(captioner.decoder.finer.keys.weight)
+    for layer in (captioner.decoder.finer.keys, captioner.decoder.finer.values):
+        torch.nn.init.normal_(layer.weight)
     folder = write_bundle(tmp_path / "bundle", recipe, captioner, tiny_tokenizer, BeamOptions(beam=2, max_words=5))
     assert open_bundle(folder).grid == captioner.decoder.grid == (4, 4)
     model = CaptionModel.load(folder, precision="float32")
@@ -207,9 +213,15 @@ def test_a_bundle_shows_maps_of_the_finer_grid(tiny_recipe, tiny_tokenizer, tiny
     ids = torch.tensor([[[BOS, *tiny_tokenizer.encode(caption.text)]]])
     with torch.no_grad():
         memory = again.prepare(torch.from_numpy(encoder.transform(tiny_photos[0]))[None])
-        maps = again.decoder(ids, torch.tensor([[ids.shape[2]]]), memory).attention[0, 0, :-1]
+        decoded = again.decoder(ids, torch.tensor([[ids.shape[2]]]), memory)
+        logprobs = again.decoder.logits(decoded.hidden)[0, 0].log_softmax(-1)
     shown = np.stack([word.attention.ravel() for word in caption.words])
-    np.testing.assert_allclose(shown, maps.numpy(), atol=1e-4)
+    np.testing.assert_allclose(shown, decoded.attention[0, 0, :-1].numpy(), atol=1e-4)
+    read = logprobs[:-1].gather(1, ids[0, 0, 1:, None]).squeeze(1)
+    np.testing.assert_allclose([word.logprob for word in caption.words], read.numpy(), atol=1e-3)
+    records = [CaptionRecord(str(i), photo, (caption.text,) * 3, "dev") for i, photo in enumerate(tiny_photos)]
+    with_confidence(model.bundle, calibrate(model, {"tiny": (records, records)}, {}))
+    assert CaptionModel.load(folder).caption(tiny_photos[0]).confidence is not None
 
 
 # caches and bundles tell layers apart

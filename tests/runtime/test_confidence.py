@@ -86,7 +86,7 @@ def test_a_picture_that_is_no_photo_has_little_confidence() -> None:
     assert text.photo is not None
     assert judge.confidence(text, ["dog"], [-1.0, -1.0]) < text.photo
     features = np.array([1e9, 0.0, 0.0])  # however far a picture is from all photos, the numbers stay finite
-    assert np.isfinite(judge.evidence(features).codes).all()
+    assert np.isfinite(judge.shares(judge.evidence(features), [0, 1, 2])).all()
 
 
 def test_pooled_features_do_not_depend_on_heads() -> None:
@@ -99,6 +99,8 @@ def test_pooled_features_do_not_depend_on_heads() -> None:
     np.testing.assert_allclose(pooled([heads]), features, rtol=1e-6)
     finer = np.zeros((1, 28, 3), np.float32)
     both = pooled([heads, finer, regions[:, :, :2]]).reshape(3, 10)
+    whole = pooled([heads, regions[:, :1, :2]]).reshape(3, 10)
+    np.testing.assert_allclose(whole[:, 8:], [regions[0, 0, :2], [0, 0], regions[0, 0, :2]], atol=1e-6)
     np.testing.assert_allclose(both[:, :8].ravel(), features, rtol=1e-6)
     np.testing.assert_allclose(both[:, 8:].ravel(), pooled([regions[:, :, :2]]))
 

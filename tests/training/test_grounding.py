@@ -371,4 +371,6 @@ def test_things_apart_by_hand():
 
 def test_a_thing_that_would_keep_no_region_keeps_all():
     small, large = np.array([0.6, 0.3, 0], np.float32), np.array([0.8, 0, 0], np.float32)
-    np.testing.assert_allclose(apart(small, [small, large]), [1, 0.5, 0])  # 0.6 * 0.6 = 0.36 would be left
+    np.testing.assert_allclose(apart(small, [small, large]), [1, 0.5, 0])  # 0.6 * 0.2 = 0.12 is its own
+    both, inside = np.array([1, 0.4], np.float32), np.array([1, 0], np.float32)
+    np.testing.assert_allclose(apart(both, [both, inside]), [1, 0.4])

@@ -93,7 +93,7 @@ def test_finer_regions_are_added_to_a_model_without_and_change_nothing_at_first(
     torch.testing.assert_close(hidden[1], hidden[0], atol=1e-5, rtol=1e-4)
 
 
-def test_finer_regions_are_not_taken_away(tiny_recipe, tiny_tokenizer, tmp_path):
+def test_finer_regions_are_not_taken_away(tiny_recipe, tiny_tokenizer, tiny_bundle, tmp_path):
     recipe = Recipe.from_dict(tiny_recipe.to_dict() | {"encoder": tiny_recipe.to_dict()["encoder"] | {"finer": True}})
     encoder = build_encoder(recipe)
     captioner = Captioner(encoder, build_decoder(recipe, encoder, len(tiny_tokenizer))).eval()
@@ -101,6 +101,8 @@ def test_finer_regions_are_not_taken_away(tiny_recipe, tiny_tokenizer, tmp_path)
     assert load_starting_point(starting(recipe, folder)) is not None
     with pytest.raises(RecipeError, match=r"encoder\.finer: the bundle has true, the recipe false"):
         load_starting_point(starting(tiny_recipe, folder))
+    with pytest.raises(RecipeError, match=r"differs from .* in encoder\.finer, so their weights cannot be averaged"):
+        load_starting_point(starting(recipe, [folder, tiny_bundle]))
 
 
 def test_saying_a_default_is_the_same_as_leaving_it_out(tiny_recipe, tiny_bundle):

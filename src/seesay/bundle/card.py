@@ -47,6 +47,7 @@ def model_card(recipe: Recipe, scores: Scores, notes: str = "") -> str:
     boxes = f"\n- Attention taught by the boxes of: {boxes} (weight {recipe.train.grounding:g})" if boxes else ""
     again = " (where these models are)" if start else ""
     layer = f", read at `{recipe.encoder.layer}`" if recipe.encoder.layer is not None else ""
+    layer += ", with finer regions of an earlier stage" if recipe.encoder.finer else ""
     tuned = f"fine-tuned ({recipe.encoder.finetune})" if recipe.encoder.finetune != "none" else "frozen"
     if started:
         tuned += " in this run"

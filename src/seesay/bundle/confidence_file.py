@@ -14,7 +14,7 @@ confidence.safetensors; F pooled features, R ranks, G grams, C kinds:
 
     features.mean, features.scale      (F,) float32
     project, project.scale             (F, R) int8, (R,) float32
-    shares, shares.scale, shares.base  (G, R) int8, (R,) float32, (G,) float32
+    shares, shares.scale, shares.base  (R, G) int8, (G,) float32, (G,) float32
     idf                                (G,) float32
     accept, word                       (signals + 1,) float32, the last is the constant
     kinds, kinds.scale, kinds.base     (F, C) int8, (C,) float32, (C,) float32
@@ -91,7 +91,7 @@ def write_head(folder: Path, head: ConfidenceHead) -> None:
 
     tensors = {"features.mean": head.mean, "features.scale": head.scale, "idf": head.idf, "shares.base": head.base}
     tensors |= {"accept": head.accept, "word": head.word}
-    matrices = {"project": head.project, "shares": head.shares}
+    matrices = {"project": head.project, "shares": head.shares.T}
     if head.kinds:
         tensors |= {"kinds.base": head.kind_base, "photo": np.array(head.photo)}
         matrices["kinds"] = head.kind_weights
@@ -148,9 +148,10 @@ def read_head(folder: Path, features: int | None = None) -> ConfidenceHead | Non
             raise refused(path, f"{name} is {tensor.dtype} {shown(list(tensor.shape))}, expected {dtype} {wanted}")
         return tensor
 
-    def matrix(name: str, rows: int | None, cols: int | None) -> np.ndarray:
+    def matrix(name: str, rows: int | None, cols: int | None, turned: bool = False) -> np.ndarray:
         whole = take(name, rows, cols, dtype="int8")
-        return whole * take(f"{name}.scale", whole.shape[1])
+        scale = take(f"{name}.scale", whole.shape[1])
+        return np.ascontiguousarray(whole.T) * scale[:, None] if turned else whole * scale
 
     mean = take("features.mean", features)
     project = matrix("project", len(mean), None)
@@ -163,7 +164,7 @@ def read_head(folder: Path, features: int | None = None) -> ConfidenceHead | Non
         mean=mean,
         scale=scale,
         project=project,
-        shares=matrix("shares", len(grams), project.shape[1]),
+        shares=matrix("shares", project.shape[1], len(grams), turned=True),
         base=take("shares.base", len(grams)),
         accept=take("accept", ACCEPT_SIGNALS + 1),
         word=take("word", WORD_SIGNALS + 1),

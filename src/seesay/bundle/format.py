@@ -228,7 +228,7 @@ def write_manifest(folder: Path, grid: tuple[int, int], attention: str = "soft")
 
     Args:
         folder: the bundle's folder.
-        grid: (rows, cols) of the regions.
+        grid: (rows, cols) of the attention.
         attention: "soft" or "hard".
     """
     names = (*FILES, *(name for name in OPTIONAL if (folder / name).is_file()))

@@ -81,8 +81,7 @@ class EncoderSection:
 
     finer: bool = setting(False, of_model=True, see="model.md#finer-regions")
     """Attention weighs a grid with twice the rows and columns. An earlier stage of the encoder says
-    how the finer regions inside a region differ. The lower layers of a transformer still weigh the
-    regions."""
+    how the finer regions inside a region differ. Of a transformer, only the last layer weighs it."""
 
     weights: str = setting("auto", is_path=True)
     """Where the weights come from: `pip` (an installed package), `hub` (downloaded by timm), `none`

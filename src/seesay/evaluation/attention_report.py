@@ -167,7 +167,7 @@ def _occlusion(
         if sentence.words:
             falls = occlusion_falls(model, sentence.picture, sentence.text)
             for word in sentence.words:
-                in_patches = resampled(word.attention, falls.shape[1:])
+                in_patches = resampled(word.attention, falls.shape[1:]).round(12)  # ties stay ties
                 values.append(rank_correlation(in_patches.ravel(), falls[word.position].ravel()))
                 photos.append(sentence.photo)
         if advance:

@@ -56,7 +56,8 @@ class Decoded(NamedTuple):
 class Decoder(nn.Module):
     """The interface of every decoder.
 
-    `step` defines the model: searches, figures and exported graphs all use it.
+    `step` defines the model: searches, figures and exported graphs all use it. P counts the regions
+    that attention weighs: the encoder's, or four for each of them if there are finer ones.
 
     Attributes:
         Memory: the class that `prepare` returns, a NamedTuple of tensors or of tuples of tensors.

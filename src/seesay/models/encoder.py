@@ -21,7 +21,8 @@ class Features(NamedTuple):
 
     Attributes:
         regions: (B, P, D), row by row, P = rows * cols. With finer regions, the last 4 D' of the D
-            numbers are those of the 2 x 2 finer regions inside each region; see `finer_regions`.
+            numbers are those of the 2 x 2 finer regions inside each region; see
+            `seesay.models.regions.FinerRegions`.
         grid: (rows, cols).
     """
 

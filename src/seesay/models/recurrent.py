@@ -104,7 +104,8 @@ class RecurrentDecoder(Decoder):
         kind.initialise(self.word_in, size)
 
     def prepare(self, regions: Tensor) -> Any:
-        """(B, P, D) -> Memory of values (B, P', H) and keys (B, P', A), where P' is P or, of finer regions, 4 P."""
+        """(B, P, D) -> Memory of values (B, P', H) and keys (B, P', A), where P' is P, or 4 P
+        with finer regions."""
         coarse, finer = self.split_scales(regions)
         values = self.regions(coarse)
         keys = self.attention.project(values)

@@ -54,7 +54,8 @@ class FinerRegions(nn.Module):
 
     r(i) is the region that contains the finer region i. A stage of a network knows less than the
     next one about what things are, but more about where they are; attention needs both. W_k and W_v
-    start at zero, so that at first all finer regions of a region are alike.
+    start at zero, so that at first all finer regions of a region are alike, and the scale of the
+    layer norm at 5.
 
     Args:
         depth: D', channels of the finer feature map (`Encoder.finer_depth`).
@@ -67,8 +68,8 @@ class FinerRegions(nn.Module):
         self.depth, self.coarse_grid = depth, grid
         self.norm = nn.LayerNorm(depth)
         self.keys, self.values = (nn.Linear(depth, size, bias=False) for size in (keys, values))
-        # Adam moves W_k and W_v as much in each step as weights that need not start at zero, so it
-        # has to reach further with them.
+        # Adam moves each weight by about the learning rate, however it began: larger inputs let W_k
+        # and W_v, which begin at zero, have an effect sooner
         nn.init.constant_(self.norm.weight, 5.0)
         nn.init.zeros_(self.keys.weight)
         nn.init.zeros_(self.values.weight)

@@ -69,7 +69,8 @@ def finer_stage(stages: Sequence[Stage], grid: tuple[int, int], encoder: str) ->
             return stage
     listed = ", ".join(map(str, stages))
     raise RecipeError(
-        f"encoder.finer=true: {encoder} has no stage with twice the {grid[0]}x{grid[1]} regions; it has {listed}"
+        f"encoder.finer=true: {encoder} has no stage with twice the {grid[0]}x{grid[1]} regions; it has {listed}; "
+        "leave encoder.finer out, or read another encoder.layer"
     )
 
 

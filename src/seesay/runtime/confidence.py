@@ -23,7 +23,8 @@ FLOOR = 0.02  # added to shares before their logarithm
 def pooled(memory: Sequence[np.ndarray]) -> np.ndarray:
     """The features of a photo: mean, standard deviation and maximum over its regions, float32.
 
-    Finer regions are left out: what they add says where things are.
+    If only the last layer of a transformer has finer regions, it is left out: what they add says
+    where things are.
 
     Args:
         memory: the encoder's memory of one photo, arrays (1, heads, P, D / heads) or (1, P, D).
@@ -31,8 +32,8 @@ def pooled(memory: Sequence[np.ndarray]) -> np.ndarray:
     Returns:
         (F,): the D means of each array, then all deviations, then all maxima.
     """
-    regions = min(array.shape[-2] for array in memory)
-    arrays = [array[0] for array in memory if array.shape[-2] == regions]
+    regions = memory[0].shape[-2]  # of the first layer
+    arrays = [array[0] for array in memory if array.shape[-2] <= regions]
     mean, squares, largest = (
         np.concatenate([pool(array).ravel() for array in arrays], dtype=np.float32)
         for pool in (_mean, _mean_square, _largest)

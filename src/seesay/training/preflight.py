@@ -70,10 +70,13 @@ def preflight(recipe: Recipe) -> Prepared:
 def _frozen_part(encoder: Encoder, recipe: Recipe) -> FrozenPart | None:
     frozen = frozen_part(encoder)
     if frozen is None and recipe.images.views is not None:
+        why, also = "it cannot be split before its first trained weight", ""
+        if recipe.encoder.finer:
+            why, also = "encoder.finer reads two of its stages", " or encoder.finer"
         raise RecipeError(
             f"images.views={recipe.images.views}: with "
             f"encoder.finetune={recipe.encoder.finetune} no features of {encoder.name} can be "
-            "cached, because it cannot be split before its first trained weight; leave views out"
+            f"cached, because {why}; leave views{also} out"
         )
     return frozen
 

@@ -59,6 +59,11 @@ def load_starting_point(recipe: Recipe) -> StartingPoint | None:
                 f"{recipe.train.init[0]} ({len(bundles[0].tokenizer):,}), so their weights cannot "
                 "be averaged; give bundles with the same vocabulary"
             )
+        if bundle_recipe(bundle).encoder.finer != bundle_recipe(bundles[0]).encoder.finer:
+            raise RecipeError(
+                f"train.init={name}: differs from {recipe.train.init[0]} in encoder.finer, so their "
+                "weights cannot be averaged; give bundles that agree in it"
+            )
         if bundle.transform != bundles[0].transform:
             raise RecipeError(
                 f"train.init={name}: prepares photos differently from {recipe.train.init[0]}, so "
@@ -91,7 +96,9 @@ def _load(bundle: Bundle, recipe: Recipe) -> Captioner:
     encoder = Encoder(recipe.encoder.name, bundle.transform, recipe.encoder.layer, finer=True)
     table = captioner.decoder.embedding.weight.detach().numpy()
     finer = Captioner(encoder, build_decoder(recipe, encoder, len(bundle.tokenizer), table))
-    finer.load_state_dict(captioner.state_dict(), strict=False)
+    result = finer.load_state_dict(captioner.state_dict(), strict=False)
+    assert not result.unexpected_keys, result
+    assert all(name.startswith("decoder.finer.") for name in result.missing_keys), result
     return finer.eval()
 
 

@@ -28,6 +28,7 @@ from seesay.models.build import build_decoder
 from seesay.models.captioner import Captioner
 from seesay.models.decoder import Decoder
 from seesay.models.encoder import Encoder
+from seesay.models.regions import FINER
 from seesay.progress import print_plain
 from seesay.training.inputs.batches import CaptionBatches
 from seesay.training.inputs.photos import PhotoFiles, Photos, load_features
@@ -277,6 +278,13 @@ def print_sizes(
     print_plain(
         console,
         f"{len(training):,} training photos with {count_captions(training):,} captions, {len(dev):,} dev photos, "
-        f"{len(tokenizer):,} tokens\n{encoder.name} {encoder.grid[0]}x{encoder.grid[1]}x{encoder.depth}, "
+        f"{len(tokenizer):,} tokens\n{encoder.name} {_regions(encoder, decoder)}, "
         f"{sizes[0]:.1f} M weights ({mode}); decoder {sizes[1]:.1f} M; on {device}",
     )
+
+
+def _regions(encoder: Encoder, decoder: Decoder) -> str:
+    """The grids and their channels, as rows x cols x channels."""
+    finer = encoder.finer_depth
+    coarse = f"{encoder.grid[0]}x{encoder.grid[1]}x{encoder.depth - FINER**2 * finer}"
+    return f"{coarse}, finer {decoder.grid[0]}x{decoder.grid[1]}x{finer}" if finer else coarse

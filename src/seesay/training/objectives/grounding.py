@@ -17,9 +17,9 @@ from seesay.training.objectives.reading import BoxedWords, Reading
 from seesay.training.objectives.reliance import Reliance
 from seesay.training.processes import global_mean
 
-SHARED = 0.5  # what is left of a region's weight where it lies in another thing's boxes too
-SAME = 0.85  # the part of a thing that another one covers, from which on both have all of it
-PLAIN = 0.5  # the coverage that one region of a thing, at least, must keep
+SHARED = 0.5  # the part of its weight that a region loses where it lies in another thing's boxes too
+SAME = 0.85  # a thing of which another covers at least this share keeps its full weights
+ALONE = 0.5  # so does a thing of which no region has at least this share for itself
 TINY_MASS = 1e-6  # keeps the logarithm of no mass at all, and its gradient, finite
 
 Boxes = tuple[Box, ...]
@@ -30,9 +30,9 @@ class Grounding(nn.Module):
 
         L = -w / N  sum over the N words that have boxes  log sum_i alpha_ti c_i / max_i c_i
 
-    c_i is the fraction of region i inside the boxes of word t, of which `apart` takes half where the
-    sentence names another thing there as well: a shirt is part of a man, and his map need not be on
-    it. The loss follows Liu et al. 2017
+    c_i is the fraction of region i inside the boxes of word t. It is halved (`apart`) where the
+    sentence also names another thing: a man's map need not be on his shirt. The loss follows Liu et
+    al. 2017
     (https://arxiv.org/abs/1605.09553), with the log of the summed attention for their
     cross-entropy. Dividing by the largest c_i makes 0 the lowest loss even for boxes smaller than a
     region. Where the data link phrases of a caption to boxes, a phrase's head word has the phrase's
@@ -150,8 +150,8 @@ class Grounding(nn.Module):
 def apart(coverage: np.ndarray, named: Sequence[np.ndarray]) -> np.ndarray:
     """c / max c of a thing, with less weight where other things that the sentence names are.
 
-    Things that others cover nearly all of, or that would keep no region that is mostly theirs, have
-    the weight of all their regions.
+    A thing that another one covers nearly all of, or of which no region is at least half its own,
+    keeps its weights.
 
     Args:
         coverage: (P,) the fraction of each region inside the thing's boxes, not all 0.
@@ -160,11 +160,10 @@ def apart(coverage: np.ndarray, named: Sequence[np.ndarray]) -> np.ndarray:
     Returns:
         (P,) float32, at most 1.
     """
-    covered = [other for other in named if np.minimum(coverage, other).sum() < SAME * coverage.sum()]
-    if covered:
-        left = coverage * (1 - SHARED * np.max(covered, axis=0))
-        if left.max() >= PLAIN:
-            coverage = left
+    others = [other for other in named if np.minimum(coverage, other).sum() < SAME * coverage.sum()]
+    taken = np.max(others, axis=0, initial=0.0)
+    if (coverage * (1 - taken)).max() >= ALONE:
+        coverage = coverage * (1 - SHARED * taken)
     return (coverage / coverage.max()).astype(np.float32)
 
 
