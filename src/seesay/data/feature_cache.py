@@ -253,7 +253,8 @@ class FeatureCache:
             if not np.isfinite(rows).all():
                 raise DataError(
                     f"feature cache {self.folder}: the encoder gives numbers that are not finite in half precision "
-                    f"(of {photos[0]} or another photo near it); give other encoder.weights or another encoder.layer, or leave encoder.finer out"
+                    f"(of {photos[0]} or another photo near it); give other encoder.weights or another "
+                    "encoder.layer, or leave encoder.finer out"
                 )
             self._rows.append([digest for digest, _ in loaded], rows)
         return failures
