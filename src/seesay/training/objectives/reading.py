@@ -33,15 +33,14 @@ class BoxedWords(NamedTuple):
 
     Attributes:
         steps: (b, k, t), the indices of the words, (N,) each.
-        inside: (N, P) how much each region belongs to the word's thing, 0 to 1; see
-            `seesay.training.objectives.grounding.apart`.
+        inside: (N, P) c / max c, where c is the fraction of a region inside the word's boxes.
     """
 
     steps: tuple[Tensor, Tensor, Tensor]
     inside: Tensor
 
     def mass(self, attention: Tensor) -> Tensor:
-        """The attention on each word's thing: (B, K, L, P) -> (N,), 0 to 1."""
+        """The attention inside each word's boxes: (B, K, L, P) -> (N,), 0 to 1."""
         return (attention[self.steps].float() * self.inside).sum(dim=-1)
 
 

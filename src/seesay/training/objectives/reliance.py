@@ -21,7 +21,7 @@ class Reliance(nn.Module):
 
     alpha' are uniform weights, the weights of another photo, or those of another word of the same
     photo, for a third of the photos each. mass_t and mass'_t are the shares of alpha_t and alpha'_t
-    on the word's thing (`BoxedWords.mass`), so nothing is asked where the other map looks at the thing as well. The
+    inside the word's boxes, so nothing is asked where the other map looks at the thing as well. The
     gradient reaches the words through fall only, and only by log p(y_t | alpha'_t): the words
     themselves do not become likelier by it.
 
