@@ -179,7 +179,7 @@ def test_without_the_extra_scores_say_how_to_get_the_peer(monkeypatch: pytest.Mo
 def training(tiny_recipe: Recipe):
     from seesay.bench.training import Training
 
-    return Training(tiny_recipe, SimpleNamespace(grid=(3, 3), depth=17), steps=2)  # pyright: ignore[reportArgumentType]
+    return Training(tiny_recipe, SimpleNamespace(grid=(3, 3), depth=17, finer_depth=0), steps=2)  # pyright: ignore[reportArgumentType]
 
 
 def test_a_step_multiplies_at_least_its_words_by_the_vocabulary(training) -> None:

@@ -497,12 +497,13 @@ def test_the_encoder_is_in_8_bits_where_the_decoder_is(machine, expected, monkey
 
 def test_an_encoder_in_8_bits_that_cannot_run(tmp_path, monkeypatch):
     from seesay.assets import packaged_models
-    from seesay.bundle.format import write_manifest
+    from seesay.bundle.format import open_bundle, write_manifest
 
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
     copy = Path(shutil.copytree(next(iter(packaged_models().values())), tmp_path / "copy"))
+    grid = open_bundle(copy).grid
     (copy / "encoder.int8.onnx").write_bytes(b"of a kind unknown to this runtime")
-    write_manifest(copy, (8, 8))
+    write_manifest(copy, grid)
     assert seesay.load(copy).encoder_precision == "float32"
     with pytest.raises(BundleError, match=r"encoder\.int8\.onnx cannot be run"):
         seesay.load(copy, "int8")

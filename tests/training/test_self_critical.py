@@ -41,7 +41,7 @@ def tiny_decoder(vocab: int, dropout: float = 0.0) -> Decoder:
     recipe = Recipe.from_dict(
         {"embedding": {"size": 11}, "attention": {"size": 5}, "decoder": {"size": 17, "dropout": dropout}}
     )
-    decoder = build_decoder(recipe, cast(Any, SimpleNamespace(depth=3, grid=(1, 2))), vocab)
+    decoder = build_decoder(recipe, cast(Any, SimpleNamespace(depth=3, grid=(1, 2), finer_depth=0)), vocab)
     with torch.no_grad():
         decoder.embedding.bias.copy_(torch.randn(vocab))  # no two words alike
     return decoder

@@ -122,12 +122,12 @@ def test_a_packaged_models_name_is_enough(tiny_recipe, tiny_bundle, monkeypatch)
 
 
 def test_the_packaged_recipe_describes_the_packaged_model(monkeypatch):
-    """`seesay train flickr8k train.init=NAME` is the command of the documentation."""
+    """`seesay train flickr8k-grounded train.init=NAME` is the command of the documentation."""
     from seesay.config import load_recipe
 
     monkeypatch.setattr("seesay.training.starting_point._encoder", lambda trained, captioner: captioner.encoder)
     name = next(iter(packaged_models()))
-    assert load_starting_point(load_recipe("flickr8k-best", [f"train.init={name}"]))
+    assert load_starting_point(load_recipe("flickr8k-grounded", [f"train.init={name}"]))
 
 
 @pytest.fixture
