@@ -24,7 +24,7 @@ from seesay.runtime.engine import Engine
 from seesay.runtime.sessions import Encoded, Precision
 from seesay.search import BeamOptions, Hypothesis
 
-BATCH = 16
+BATCH = 8
 # photos captioned before the measurement; several batches run in parallel, one does not
 WARM_UP = 3 * BATCH
 

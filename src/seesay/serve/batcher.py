@@ -16,7 +16,7 @@ from seesay.errors import PhotoError
 from seesay.runtime import CaptionModel, SampleOptions
 from seesay.serve.limits import RefusedError
 
-BATCH = 16  # photos whose words are searched together, as for a folder
+BATCH = 16  # photos whose words are searched together
 
 
 class Upload(NamedTuple):
