@@ -632,6 +632,7 @@ def test_a_transformer_keeps_no_more_than_it_must():
 def test_finer_regions_that_were_not_trained_change_nothing(kind):
     """Each region's weight is shared by the four finer ones inside it, where they are on the photo."""
     coarse, finer = make({"decoder.kind": kind}), make({"decoder.kind": kind, "encoder.finer": True})
+    assert finer.finer is not None
     for layer in (finer.finer.keys, finer.finer.values):
         torch.nn.init.zeros_(layer.weight)
     size = DEPTH - 4 * FINER_DEPTH
@@ -652,6 +653,7 @@ def test_finer_regions_that_were_not_trained_change_nothing(kind):
 def test_finer_regions_lie_where_the_encoder_saw_them():
     """A mark in one cell of the finer map moves the key of this finer region, and no other."""
     finer = make({"encoder.finer": True}).finer
+    assert finer is not None
     maps = torch.zeros(1, FINER_DEPTH, *finer.grid)
     maps[0, 2, 3, 7] = 1.0  # row 3, column 7 of 6 x 10
     packed = torch.nn.functional.pixel_unshuffle(maps, 2).flatten(2).transpose(1, 2)  # as Encoder packs them

@@ -201,6 +201,7 @@ def test_a_bundle_shows_maps_of_the_finer_grid(tiny_recipe, tiny_tokenizer, tiny
     torch.manual_seed(0)
     encoder = load_encoder(TINY, "none", 64, finer=True)
     captioner = Captioner(encoder, build_decoder(recipe, encoder, len(tiny_tokenizer))).eval()
+    assert captioner.decoder.finer is not None
     for layer in (captioner.decoder.finer.keys, captioner.decoder.finer.values):
         torch.nn.init.normal_(layer.weight)
     folder = write_bundle(tmp_path / "bundle", recipe, captioner, tiny_tokenizer, BeamOptions(beam=2, max_words=5))

@@ -100,7 +100,7 @@ def test_pooled_features_do_not_depend_on_heads() -> None:
     finer = np.zeros((1, 28, 3), np.float32)
     both = pooled([heads, finer, regions[:, :, :2]]).reshape(3, 10)
     whole = pooled([heads, regions[:, :1, :2]]).reshape(3, 10)
-    np.testing.assert_allclose(whole[:, 8:], [regions[0, 0, :2], [0, 0], regions[0, 0, :2]], atol=1e-6)
+    np.testing.assert_allclose(whole[:, 8:], np.array([regions[0, 0, :2], np.zeros(2), regions[0, 0, :2]]), atol=1e-6)
     np.testing.assert_allclose(both[:, :8].ravel(), features, rtol=1e-6)
     np.testing.assert_allclose(both[:, 8:].ravel(), pooled([regions[:, :, :2]]))
 
