@@ -22,6 +22,7 @@ from unittest.mock import patch
 
 import numpy as np
 import torch
+from family import BASE  # beside this file
 
 import seesay
 from seesay.config import load_recipe
@@ -33,14 +34,6 @@ from seesay.models.attention import RegionWeights
 from seesay.runtime import CaptionModel
 from seesay.training.train import train as train_recipe
 
-BUDGET = [
-    "data.limit=2000",
-    "train.epochs=6",
-    "train.batch_size=25",
-    "train.ema=0.99",
-    "train.patience=null",
-    "train.calibrate=false",
-]
 MODELS = {"seed-1": 1, "seed-2": 2, "seed-3": 3, "uniform": 1, "shuffled": 1}  # name -> seed
 PHOTOS = 200  # whose maps are compared
 
@@ -56,7 +49,7 @@ def train(name: str, arguments: argparse.Namespace) -> None:
     if (folder / "bundle").is_dir():
         return
     data = shuffled(arguments) if name == "shuffled" else arguments.data
-    values = [f"data.path={data}", *BUDGET, f"seed={MODELS[name]}", f"name={name}", f"out={folder}"]
+    values = [f"data.path={data}", *BASE, f"seed={MODELS[name]}", f"name={name}", f"out={folder}"]
     weights = uniform if name == "uniform" else RegionWeights.forward
     with patch.object(RegionWeights, "forward", weights):
         train_recipe(load_recipe("flickr8k", ["decoder.kind=gru", *values]), resume=folder.exists())
