@@ -22,9 +22,9 @@ from seesay.runtime import CaptionModel
 from seesay.runtime.device import Wanted
 from seesay.runtime.engine import Engine
 from seesay.runtime.sessions import Encoded, Precision
+from seesay.runtime.threads import BATCH
 from seesay.search import BeamOptions, Hypothesis
 
-BATCH = 8
 # photos captioned before the measurement; several batches run in parallel, one does not
 WARM_UP = 3 * BATCH
 

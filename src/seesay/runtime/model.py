@@ -28,7 +28,7 @@ from seesay.runtime.encoded import EncodedPhoto, PhotoInput, key_of
 from seesay.runtime.engine import Engine
 from seesay.runtime.requests import Request, run_request
 from seesay.runtime.sessions import Precision
-from seesay.runtime.threads import batches_of, on_threads
+from seesay.runtime.threads import BATCH, batches_of, on_threads
 from seesay.runtime.word_rules import WordRules
 from seesay.search import Hypothesis, SampleOptions
 
@@ -251,7 +251,7 @@ class CaptionModel:
         picture = image.picture if isinstance(image, EncodedPhoto) else open_photo(image)
         return occlusion_falls(self, picture, str(caption))
 
-    def score_many(self, images: Iterable[Photo], text: str, batch_size: int = 8) -> Iterator[Caption | Failure]:
+    def score_many(self, images: Iterable[Photo], text: str, batch_size: int = BATCH) -> Iterator[Caption | Failure]:
         """`score` for many photos, in the manner of `caption_many`."""
         return _firsts(self._run_many(images, requests.scored(self.bundle, text), batch_size))
 
@@ -259,7 +259,7 @@ class CaptionModel:
     def caption_many(
         self,
         images: Iterable[Photo],
-        batch_size: int = 8,
+        batch_size: int = BATCH,
         beam: int | None = None,
         *,
         cautious: bool = False,
@@ -270,7 +270,7 @@ class CaptionModel:
     def caption_many(
         self,
         images: Iterable[Photo],
-        batch_size: int = 8,
+        batch_size: int = BATCH,
         beam: int | None = None,
         *,
         alternatives: int,
@@ -279,13 +279,13 @@ class CaptionModel:
 
     @overload
     def caption_many(
-        self, images: Iterable[Photo], batch_size: int = 8, *, sample: SampleOptions, **rules: Unpack[WordRules]
+        self, images: Iterable[Photo], batch_size: int = BATCH, *, sample: SampleOptions, **rules: Unpack[WordRules]
     ) -> Iterator[list[Caption] | Failure]: ...
 
     def caption_many(
         self,
         images: Iterable[Photo],
-        batch_size: int = 8,
+        batch_size: int = BATCH,
         beam: int | None = None,
         *,
         alternatives: int | None = None,
