@@ -104,8 +104,7 @@ class RecurrentDecoder(Decoder):
         kind.initialise(self.word_in, size)
 
     def prepare(self, regions: Tensor) -> Any:
-        """(B, P, D) -> Memory of values (B, P', H) and keys (B, P', A), where P' is P, or 4 P
-        with finer regions."""
+        """(B, P, D) -> Memory of values (B, P, H) and keys (B, P, A), or with 4 P of finer regions."""
         coarse, finer = self.split_scales(regions)
         values = self.regions(coarse)
         keys = self.attention.project(values)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from seesay.bundle.format import Bundle, open_bundle
+from seesay.bundle.format import open_bundle
 from seesay.bundle.names import find_bundle
 from seesay.config import Recipe
 from seesay.config.recipe import keys_with
@@ -46,56 +46,51 @@ def load_starting_point(recipe: Recipe) -> StartingPoint | None:
     Raises:
         BundleError: no bundle there, or a damaged one.
         RecipeError: the recipe describes another model than the bundle (the text lists every key
-            that differs), or the bundles differ in vocabulary or preprocessing.
+            that differs), or the bundles differ in vocabulary, preprocessing or
+            finer regions.
     """
     if not recipe.train.init:
         return None
     bundles = [open_bundle(find_bundle(name)) for name in recipe.train.init]
-    for name, bundle in zip(recipe.train.init, bundles, strict=True):
-        _check_same_model(_without_finer(recipe, bundle), name, bundle_recipe(bundle))
+    recipes = [bundle_recipe(bundle) for bundle in bundles]
+    start = _finer(recipe, recipe.encoder.finer and recipes[0].encoder.finer)
+    for name, bundle, trained in zip(recipe.train.init, bundles, recipes, strict=True):
+        if trained.encoder.finer != recipes[0].encoder.finer:
+            raise RecipeError(
+                f"train.init={name}: differs from {recipe.train.init[0]} in encoder.finer, so their "
+                "weights cannot be averaged; give bundles that agree in it"
+            )
+        _check_same_model(start, name, trained)
         if bundle.tokenizer.to_json() != bundles[0].tokenizer.to_json():
             raise RecipeError(
                 f"train.init={name}: has another vocabulary ({len(bundle.tokenizer):,} tokens) than "
                 f"{recipe.train.init[0]} ({len(bundles[0].tokenizer):,}), so their weights cannot "
                 "be averaged; give bundles with the same vocabulary"
             )
-        if bundle_recipe(bundle).encoder.finer != bundle_recipe(bundles[0]).encoder.finer:
-            raise RecipeError(
-                f"train.init={name}: differs from {recipe.train.init[0]} in encoder.finer, so their "
-                "weights cannot be averaged; give bundles that agree in it"
-            )
         if bundle.transform != bundles[0].transform:
             raise RecipeError(
                 f"train.init={name}: prepares photos differently from {recipe.train.init[0]}, so "
                 "their weights cannot be averaged; give bundles with the same preprocessing"
             )
-    captioners = [_load(bundle, recipe) for bundle in bundles]
+    captioners = [load_captioner(bundle, start) for bundle in bundles]
     captioner = captioners[0]
     captioner.load_state_dict(_mean([model.state_dict() for model in captioners]))
-    encoder = _encoder(_like(recipe, bundle_recipe(bundles[0])), captioner)
+    if start != recipe:
+        captioner = _with_finer_regions(captioner, recipe, len(bundles[0].tokenizer))
+    encoder = _encoder(_finer(recipes[0], recipe.encoder.finer), captioner)
     return StartingPoint(encoder, captioner.decoder, bundles[0].tokenizer)
 
 
-def _like(recipe: Recipe, trained: Recipe) -> Recipe:
-    """The recipe of a trained model, with the finer regions of the run."""
-    return replace(trained, encoder=replace(trained.encoder, finer=recipe.encoder.finer))
-
-
-def _without_finer(recipe: Recipe, bundle: Bundle) -> Recipe:
-    """The recipe without finer regions if the bundle has none."""
-    finer = recipe.encoder.finer and bundle_recipe(bundle).encoder.finer
+def _finer(recipe: Recipe, finer: bool) -> Recipe:
+    """The recipe with or without finer regions."""
     return replace(recipe, encoder=replace(recipe.encoder, finer=finer))
 
 
-def _load(bundle: Bundle, recipe: Recipe) -> Captioner:
-    """The bundle's model; finer regions that it lacks are added, without effect before training."""
-    bundled = _without_finer(recipe, bundle)
-    captioner = load_captioner(bundle, bundled)
-    if bundled == recipe:
-        return captioner
-    encoder = Encoder(recipe.encoder.name, bundle.transform, recipe.encoder.layer, finer=True)
+def _with_finer_regions(captioner: Captioner, recipe: Recipe, vocab_size: int) -> Captioner:
+    """The same model with finer regions, which have no effect before training."""
+    encoder = Encoder(recipe.encoder.name, captioner.encoder.transform, recipe.encoder.layer, finer=True)
     table = captioner.decoder.embedding.weight.detach().numpy()
-    finer = Captioner(encoder, build_decoder(recipe, encoder, len(bundle.tokenizer), table))
+    finer = Captioner(encoder, build_decoder(recipe, encoder, vocab_size, table))
     result = finer.load_state_dict(captioner.state_dict(), strict=False)
     assert not result.unexpected_keys, result
     assert all(name.startswith("decoder.finer.") for name in result.missing_keys), result
