@@ -26,7 +26,7 @@ def recipe_of(base: Recipe, data: Path, out: Path, **sections: dict[str, object]
 @pytest.mark.parametrize(
     ("sections", "stored"),
     [
-        ({"train": {"max_steps": 7}}, 17),
+        ({"train": {"max_steps": 7, "calibrate": False}}, 17),
         ({"images": {"augment": True, "views": 2}}, 29),
         ({"images": {"augment": True}, "attention": {"kind": "hard"}}, 0),
     ],
@@ -48,6 +48,7 @@ def test_a_plan_reads_no_photo_and_writes_nothing(
     row = planned.feature_bytes / max(stored, 1)
     assert (planned.feature_bytes == 0) == (stored == 0) and row == int(row)
     assert planned.trained <= planned.weights and planned.seconds > 0
+    assert (planned.calibrate_seconds > 0) == ("confidence" in str(planned)) == recipe.train.calibrate
     said = [line.split()[0] for line in str(planned).splitlines()]
     assert said == [
         "data",

@@ -7,6 +7,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -177,10 +178,16 @@ def test_each_of_several_bundles_must_be_the_recipes_model(tiny_recipe, tiny_cap
     assert "  decoder.size: the bundle has 17, the recipe 13" in str(error.value).splitlines()
 
 
-def test_no_epochs_score_and_write_what_the_run_starts_from(tiny_recipe, tiny_data, two_bundles, tmp_path):
-    """How the mean of several models becomes a bundle, and again with --resume."""
+ASKED: dict[str, Any] = {"teachers": ("flickr8k-coco",), "teacher_sentences": 2, "distillation": 1.0}
+
+
+def test_no_epochs_score_and_write_what_the_run_starts_from(
+    tiny_recipe, tiny_data, two_bundles, tmp_path, monkeypatch
+):
+    """How the mean of several models becomes a bundle, and again with --resume; teachers would have nothing to do."""
+    monkeypatch.setattr("seesay.training.train.open_teachers", lambda *_: pytest.fail("a teacher was opened"))
     recipe = starting(tiny_recipe, two_bundles, data={"path": [str(tiny_data)]})
-    recipe = replace(recipe, out=str(tmp_path / "run"), train=replace(recipe.train, epochs=0))
+    recipe = replace(recipe, out=str(tmp_path / "run"), train=replace(recipe.train, epochs=0, **ASKED))
     expected = load_starting_point(recipe)
     assert expected is not None
     for resume in (False, True):
@@ -188,7 +195,7 @@ def test_no_epochs_score_and_write_what_the_run_starts_from(tiny_recipe, tiny_da
         [_, row] = (tmp_path / "run" / "metrics.csv").read_text().splitlines()
         assert row.startswith("0,0,0.0,")
         names = "`, `".join(folder.parent.name if folder.name == "bundle" else folder.name for folder in two_bundles)
-        assert f"from the mean of `{names}`;" in (written.folder / "README.md").read_text()
+        assert f"from the mean of `{names}`, taught by" in (written.folder / "README.md").read_text()
         for name, tensor in load_captioner(written).decoder.state_dict().items():
             torch.testing.assert_close(tensor, expected.decoder.state_dict()[name], atol=1e-4, rtol=1e-3)  # half
 

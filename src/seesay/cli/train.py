@@ -13,7 +13,7 @@ from rich.console import Console
 from seesay.bundle.confidence_file import ConfidenceHead
 from seesay.bundle.format import MANIFEST, open_bundle
 from seesay.calibration import calibrate
-from seesay.calibration.calibrate import Splits, with_confidence
+from seesay.calibration.calibrate import MOST_DEV, MOST_TRAINING, Splits, with_confidence
 from seesay.cli.calibrate import lines
 from seesay.cli.load_model import load_model
 from seesay.config import Recipe
@@ -24,7 +24,6 @@ from seesay.progress import print_plain, progress
 
 FEWEST_TRAINING, FEWEST_DEV = 100, 50  # photos that a calibration needs
 SAME_MODEL = ("weights.safetensors", "tokenizer.json", "preprocessing.json", "search.json")  # graphs differ by chance
-MOST_TRAINING, MOST_DEV = 10_000, 2_000  # that it uses: some minutes of captioning
 
 
 class CalibrationStoppedError(SeesayError):

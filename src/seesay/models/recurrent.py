@@ -14,7 +14,7 @@ from seesay.models.decoder import Decoded, Decoder, Memory, Step
 from seesay.models.embedding import WordEmbedding
 from seesay.models.kernels.dropout import Dropout
 from seesay.models.packing import PackedSteps
-from seesay.models.regions import FINER, FinerRegions, Regions
+from seesay.models.regions import FinerRegions, Regions, without_finer
 
 
 class Attended(NamedTuple):
@@ -93,7 +93,7 @@ class RecurrentDecoder(Decoder):
         self.State = kind.State
         self.size, self.hard = size, hard
         self.embedding = embedding
-        self.regions = Regions(region_size - FINER**2 * finer_depth, size, grid, self_attention, dropout)
+        self.regions = Regions(without_finer(region_size, finer_depth), size, grid, self_attention, dropout)
         self.finer = FinerRegions(finer_depth, attention_size, size, grid) if finer_depth else None
         self.attention = SCORES[score](size, size, attention_size, heads)
         self.region_weights = RegionWeights()

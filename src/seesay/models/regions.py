@@ -13,6 +13,11 @@ from seesay.models.kernels.dropout import Dropout
 FINER = 2  # finer regions along each side of a region
 
 
+def without_finer(depth: int, finer_depth: int) -> int:
+    """The features of a region alone, of D with those of its finer regions, which have D' each."""
+    return depth - FINER**2 * finer_depth
+
+
 class Regions(nn.Module):
     """Regions of the encoder (B, P, D) -> values of the decoder (B, P, H).
 

@@ -13,7 +13,7 @@ from seesay.models.decoder import Decoded, Decoder, Step
 from seesay.models.embedding import WordEmbedding
 from seesay.models.kernels.dropout import Dropout
 from seesay.models.packing import PackedRow
-from seesay.models.regions import FINER, FinerRegions, Regions, mlp, sinusoidal_encoding
+from seesay.models.regions import FinerRegions, Regions, mlp, sinusoidal_encoding, without_finer
 
 KeysAndValues = Sequence[Tensor]  # both (B, heads, P, H / heads)
 
@@ -142,7 +142,7 @@ class TransformerDecoder(Decoder):
         super().__init__()
         self.size, self.heads = size, heads
         self.embedding = embedding
-        self.regions = Regions(region_size - FINER**2 * finer_depth, size, grid, self_attention, dropout)
+        self.regions = Regions(without_finer(region_size, finer_depth), size, grid, self_attention, dropout)
         self.finer = FinerRegions(finer_depth, size, size, grid) if finer_depth else None
         self.norm_values = nn.LayerNorm(size)
         self.keys = nn.Linear(size, layers * size, bias=False)  # a bias would cancel in the softmax

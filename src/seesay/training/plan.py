@@ -15,6 +15,7 @@ from lightning.fabric import Fabric
 from rich.console import Console
 from torch import nn
 
+from seesay.calibration.calibrate import MOST_DEV, MOST_TRAINING
 from seesay.config import Recipe
 from seesay.data.feature_cache import PhotoFeatures
 from seesay.data.records import CaptionRecord
@@ -50,6 +51,7 @@ class Plan:
         step_seconds: seconds for one step.
         encode_seconds: seconds to encode all photos once; 0 if every step reads photos.
         validate_seconds: seconds to caption the dev photos once.
+        calibrate_seconds: seconds to caption photos for the confidence; 0 without `train.calibrate`.
         memory: peak memory of a process in bytes, measured over a few steps.
         feature_bytes, run_bytes: bytes on disk, in the feature cache and in the run's folder.
     """
@@ -66,6 +68,7 @@ class Plan:
     step_seconds: float
     encode_seconds: float
     validate_seconds: float
+    calibrate_seconds: float
     memory: int
     feature_bytes: int
     run_bytes: int
@@ -73,13 +76,15 @@ class Plan:
     @property
     def seconds(self) -> float:
         """Seconds for the whole run, without decoding photos, which uncached runs do in every step."""
-        return self.steps * self.step_seconds + self.encode_seconds + self.epochs * self.validate_seconds
+        steps, validations = self.steps * self.step_seconds, self.epochs * self.validate_seconds
+        return steps + validations + self.encode_seconds + self.calibrate_seconds
 
     def __str__(self) -> str:
         share = f" on {self.processes} processes" if self.processes > 1 else ""
         cached = f"{size_of(self.feature_bytes)} of features in the cache" if self.feature_bytes else "no features"
         parts = [f"{self.steps:,} steps at {self.step_seconds:.2f} s", f"{self.epochs} validations"]
         parts += [f"encoding {self.encode_seconds / 60:.1f} min or less"] if self.encode_seconds else []
+        parts += [f"confidence {self.calibrate_seconds / 60:.1f} min"] if self.calibrate_seconds else []
         return "\n".join(
             [
                 f"data    {self.photos:,} training photos, {self.captions:,} captions; {self.dev:,} dev photos",
@@ -125,6 +130,7 @@ def plan(recipe: Recipe, console: Console | None = None) -> Plan:
     weights = sum(p.numel() for p in nn.ModuleList([encoder, decoder]).parameters())
     trained = sum(p.numel() for p in objective.parameters() if p.requires_grad)
     views = (recipe.images.views or 1) if recipe.images.augment else 1
+    calibrated = min(len(dataset.split("train")), MOST_TRAINING) + min(len(dev), MOST_DEV)
     stored = len(training) * views + len(dev) if cached else 0
     return Plan(
         photos=len(training),
@@ -139,6 +145,7 @@ def plan(recipe: Recipe, console: Console | None = None) -> Plan:
         step_seconds=step,
         encode_seconds=encoding * stored / fabric.world_size,
         validate_seconds=(searching + (0 if cached else encoding)) * len(dev) / fabric.world_size,
+        calibrate_seconds=(encoding + searching) * calibrated if recipe.train.calibrate else 0.0,
         memory=memory,
         feature_bytes=stored * grid[0] * grid[1] * depth * 2,
         run_bytes=4 * (2 * weights + (2 + ADAM) * trained),

@@ -28,7 +28,7 @@ from seesay.models.build import build_decoder
 from seesay.models.captioner import Captioner
 from seesay.models.decoder import Decoder
 from seesay.models.encoder import Encoder
-from seesay.models.regions import FINER
+from seesay.models.regions import without_finer
 from seesay.progress import print_plain
 from seesay.training.inputs.batches import CaptionBatches
 from seesay.training.inputs.photos import PhotoFiles, Photos, load_features
@@ -91,7 +91,7 @@ def _train(
         decoder, tokenizer = start.decoder, start.tokenizer
     else:
         decoder, tokenizer = fresh_decoder(recipe, encoder, training, console)
-    teachers = open_teachers(recipe.train.teachers, tokenizer)
+    teachers = open_teachers(recipe.train.teachers, tokenizer) if recipe.train.epochs else []
     photos, dev_photos = load_features(recipe, encoder, frozen, training, dev, fabric.device, console)
     print_sizes(training, dev, tokenizer, encoder, decoder, fabric.device, console)
     run.save_vocabulary(tokenizer.to_json())
@@ -149,7 +149,7 @@ def training_batches(
     """
     captions = [[tokenizer.encode(text) for text in record.captions] for record in photos.records]
     teachers = [Teacher.with_features(model, photos.records, device, console) for model in captioners]
-    if number := recipe.train.teacher_sentences:
+    if teachers and (number := recipe.train.teacher_sentences):
         options = replace(search_options(recipe, tokenizer), beam=number)
         sentences = teacher_sentences(teachers[0], options, device, console)
         captions = [human + generated for human, generated in zip(captions, sentences, strict=True)]
@@ -286,5 +286,5 @@ def print_sizes(
 def _regions(encoder: Encoder, decoder: Decoder) -> str:
     """The grids and their channels, as rows x cols x channels."""
     finer = encoder.finer_depth
-    coarse = f"{encoder.grid[0]}x{encoder.grid[1]}x{encoder.depth - FINER**2 * finer}"
+    coarse = f"{encoder.grid[0]}x{encoder.grid[1]}x{without_finer(encoder.depth, finer)}"
     return f"{coarse}, finer {decoder.grid[0]}x{decoder.grid[1]}x{finer}" if finer else coarse
