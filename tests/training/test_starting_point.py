@@ -181,9 +181,7 @@ def test_each_of_several_bundles_must_be_the_recipes_model(tiny_recipe, tiny_cap
 ASKED: dict[str, Any] = {"teachers": ("flickr8k-coco",), "teacher_sentences": 2, "distillation": 1.0}
 
 
-def test_no_epochs_score_and_write_what_the_run_starts_from(
-    tiny_recipe, tiny_data, two_bundles, tmp_path, monkeypatch
-):
+def test_no_epochs_score_and_write_what_the_run_starts_from(tiny_recipe, tiny_data, two_bundles, tmp_path, monkeypatch):
     """How the mean of several models becomes a bundle, and again with --resume; teachers would have nothing to do."""
     monkeypatch.setattr("seesay.training.train.open_teachers", lambda *_: pytest.fail("a teacher was opened"))
     recipe = starting(tiny_recipe, two_bundles, data={"path": [str(tiny_data)]})

@@ -65,14 +65,13 @@ Threads = Annotated[int | None, typer.Option(min=1, help="Cores to use.", show_d
 Json = Annotated[Path | None, typer.Option("--json", help="Write JSON to this file; - is standard output.")]
 
 
-Photos = Annotated[
-    list[str],
-    typer.Argument(
-        metavar="PATH...",
-        help="Photos, folders (recursively), @LIST (@-: from a pipe), manifests (.jsonl, .parquet), "
-        "tars, addresses (s3://...), or - for a photo from a pipe.",
-    ),
-]
+PATHS = typer.Argument(
+    metavar="PATH...",
+    help="Photos, folders (recursively), @LIST (@-: from a pipe), manifests (.jsonl, .parquet), "
+    "tars, addresses (s3://...), or - for a photo from a pipe.",
+    show_default=False,
+)
+Photos = Annotated[list[str], PATHS]
 
 
 def named(text: str) -> Path:
@@ -179,7 +178,7 @@ def demo(
 @app.command()
 @with_writers
 def caption(
-    paths: Photos,
+    paths: Annotated[list[str] | None, PATHS] = None,
     model: Model = None,
     beam: Beam = None,
     alternatives: Annotated[
@@ -216,6 +215,16 @@ def caption(
         bool, typer.Option("--cautious", help="Prefer plainer words where the model is not sure of a thing.")
     ] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Skip photos that the output has already.")] = False,
+    sidecar: Annotated[bool, typer.Option("--sidecar", help="Write alt text beside each photo: PHOTO.xmp.")] = False,
+    embed: Annotated[bool, typer.Option("--embed", help="Write alt text into JPEG, PNG and WebP files.")] = False,
+    overwrite: Annotated[
+        Literal["ours", "all"] | None,
+        typer.Option(help="Alt text to replace: seesay's unless edited, or all.", show_default="none"),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="With --sidecar or --embed: change no file.")] = False,
+    undo: Annotated[
+        Path | None, typer.Option(metavar="LOG", parser=named, help="Undo the alt text of an earlier run.")
+    ] = None,
     shard: Annotated[
         str | None, typer.Option(metavar="K/N", help="Caption part K of N; the N parts are disjoint.")
     ] = None,
@@ -234,8 +243,14 @@ def caption(
     outputs: dict[str, Path],
 ) -> None:
     """Caption photos; the exit code is 1 if any photo could not be read."""
+    if undo is not None:
+        undo_alt_text(undo, paths or [])
+        return
+    if not paths:
+        raise typer.BadParameter("which photos? Give files or folders")
+    alt_text = alt_text_options(sidecar, embed, overwrite, dry_run)
     check_outputs(outputs, resume)
-    if cluster is not None and outputs.keys() != {"parquet"}:
+    if cluster is not None and (outputs.keys() != {"parquet"} or alt_text):
         raise typer.BadParameter("--cluster needs --parquet OUT, and has no other output")
     if actors is not None and cluster is None:
         raise typer.BadParameter("--actors: only of use with --cluster")
@@ -269,6 +284,7 @@ def caption(
         resume=resume,
         min_confidence=min_confidence,
         cautious=cautious,
+        alt_text=alt_text,
     )
     if cluster is None:
         outcome = caption_photos(sources, options)
@@ -282,6 +298,33 @@ def caption(
         raise typer.Exit(1)
     if not outcome.photos:
         say(f"seesay: none of the {sources.listed:,} photos is in shard {shard}")
+
+
+def alt_text_options(sidecar: bool, embed: bool, overwrite: Literal["ours", "all"] | None, dry_run: bool) -> Any:
+    """The options for alt text, None without `--sidecar` and `--embed`; refuses those that do not go together."""
+    if sidecar and embed:
+        raise typer.BadParameter("--sidecar and --embed: give one of the two")
+    if not (sidecar or embed):
+        if overwrite or dry_run:
+            raise typer.BadParameter(f"{'--overwrite' if overwrite else '--dry-run'}: only with --sidecar or --embed")
+        return None
+    from seesay.outputs.alt_text import AltTextOptions
+
+    return AltTextOptions(embed=embed, overwrite=overwrite or "nothing", dry_run=dry_run)
+
+
+def undo_alt_text(log: Path, paths: list[str]) -> None:
+    """Undo what an earlier run wrote into metadata; the exit code is 1 if files were left alone."""
+    from seesay.outputs.alt_text import undo
+
+    if paths:
+        raise typer.BadParameter("--undo knows its photos from the log: give none")
+    files, problems = undo(log)
+    for problem in problems:
+        say(f"seesay: {problem}")
+    say(f"seesay: {files:,} file{'' if files == 1 else 's'} as before")
+    if problems:
+        raise typer.Exit(1)
 
 
 def check_outputs(outputs: Mapping[str, Path], resume: bool) -> None:

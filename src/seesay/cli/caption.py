@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from itertools import chain, islice
@@ -21,6 +21,7 @@ from seesay.outputs import WRITERS, Job, LeftOutError, OpenedOnce, Result, Write
 
 if TYPE_CHECKING:
     from seesay.data.sources import ListedPhoto, Sources
+    from seesay.outputs.alt_text import AltText, AltTextOptions
     from seesay.runtime import CaptionModel
     from seesay.runtime.device import Wanted
     from seesay.runtime.sessions import Precision
@@ -44,6 +45,7 @@ class CaptionOptions:
         resume: whether to skip photos that the JSON file has already.
         min_confidence: captions below it are withheld; None: only those of pictures that are no photos.
         cautious: as for `CaptionModel.caption`.
+        alt_text: where to write captions as alt text; None: nowhere.
     """
 
     model: str | None = None
@@ -62,6 +64,7 @@ class CaptionOptions:
     resume: bool = False
     min_confidence: float | None = None
     cautious: bool = False
+    alt_text: AltTextOptions | None = None
 
     @property
     def rules(self) -> dict[str, Any]:
@@ -137,6 +140,8 @@ def caption_photos(sources: Sources, options: CaptionOptions) -> Outcome:
     job = replace(job, made_by=lambda: made_by(captioner(), options), needed=needed)
     with ExitStack() as stack:
         writers = [stack.enter_context(writer) for writer in _open_writers(options, job, captioner)]
+        if options.alt_text:
+            writers.append(stack.enter_context(_alt_text(options, captioner().bundle.name)))
         total = counted_aside(sources.count) if len(names) > 1 else None
         return _write_all(photos, total, options, captioner(), writers)
 
@@ -162,6 +167,21 @@ def first_photos(sources: Sources, options: CaptionOptions) -> tuple[Iterator[Li
     photos = iter(sources)
     known = list(photos) if any(WRITERS[name].named for name in options.outputs) else list(islice(photos, 2))
     return chain(known, photos), [photo.image for photo in known]
+
+
+@contextmanager
+def _alt_text(options: CaptionOptions, model: str) -> Iterator[AltText]:
+    """The writer of alt text; in the end, also of a run that was stopped, it says what was done."""
+    from seesay.outputs.alt_text import AltText  # most runs need no XML
+
+    assert options.alt_text
+    writer = AltText(replace(options.alt_text, model=model), skip=not options.outputs)
+    try:
+        with writer:
+            yield writer
+    finally:
+        for line in writer.summary:
+            _warn(line)
 
 
 def _open_writers(options: CaptionOptions, job: Job, load: Callable[[], object]) -> Iterator[Writer]:

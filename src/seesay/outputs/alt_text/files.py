@@ -1,0 +1,63 @@
+"""Photo files that can hold an XMP packet."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from types import ModuleType
+from warnings import catch_warnings, simplefilter
+
+from seesay.outputs.alt_text import jpeg, png, webp
+from seesay.outputs.alt_text.packet import MetadataError
+
+FORMATS = "JPEG, PNG and WebP"
+IMAGE_DESCRIPTION = 270  # Exif
+
+
+def packet_of(data: bytes) -> bytes | None:
+    """The XMP packet of a photo file; None if it has none, or is of a format that we do not read.
+
+    Raises:
+        MetadataError: the file is broken.
+    """
+    format_ = _format(data)
+    return format_.packet_of(data) if format_ else None
+
+
+def with_packet(data: bytes, packet: bytes | None) -> bytes:
+    """The file with another packet, or without one; its picture and all other metadata stay byte for byte.
+
+    Raises:
+        MetadataError: the file is broken, of another format, or would not be the same again without the packet.
+    """
+    format_ = _format(data)
+    if not format_:
+        raise MetadataError(f"only {FORMATS} files can hold it; use --sidecar")
+    changed = format_.with_packet(data, packet)
+    if format_.with_packet(changed, format_.packet_of(data)) != data:
+        raise MetadataError("it could not be taken out again; use --sidecar")
+    return changed
+
+
+def exif_description(data: bytes) -> str:
+    """What Exif says about the photo; "" if nothing, or if Exif cannot be read."""
+    from PIL import Image
+
+    with catch_warnings():
+        simplefilter("ignore")  # about the metadata of photos
+        try:
+            with Image.open(io.BytesIO(data)) as image:
+                return str(image.getexif().get(IMAGE_DESCRIPTION, "")).strip("\0 \t\r\n")
+        except Exception:  # Pillow raises what broken Exif happens to raise
+            return ""
+
+
+def sidecar_of(photo: Path) -> Path:
+    """Where photo managers look for the XMP of a photo: photo.jpg.xmp."""
+    return photo.with_name(f"{photo.name}.xmp")
+
+
+def _format(data: bytes) -> ModuleType | None:
+    if data.startswith(webp.START):
+        return webp if data[8:12] == webp.FORM else None
+    return next((format_ for format_ in (jpeg, png) if data.startswith(format_.START)), None)
