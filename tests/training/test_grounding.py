@@ -29,7 +29,7 @@ from seesay.models.encoder_weights import load_encoder
 from seesay.training.inputs.batches import CaptionBatch, CaptionBatches
 from seesay.training.inputs.photos import PhotoFiles
 from seesay.training.objectives.from_recipe import build_objective
-from seesay.training.objectives.grounding import Grounding
+from seesay.training.objectives.grounding import Grounding, apart
 from seesay.training.objectives.reading import BoxedWords, Reading, read
 from seesay.training.objectives.reliance import OTHER_PHOTO, OTHER_WORD, UNIFORM, Reliance, other_weights
 from seesay.training.preflight import preflight
@@ -357,3 +357,18 @@ def test_it_is_about_grounded_words(tiny_recipe):
     values["train"] |= {"reliance": 1.0}
     with pytest.raises(RecipeError, match=r"train\.reliance=1: is about the words that train\.grounding"):
         preflight(Recipe.from_dict(values))
+
+
+def test_things_apart_by_hand():
+    """A man in the left three of four regions with a shirt in one of them, beside grass in the last two."""
+    man, shirt, grass = (np.array(c, np.float32) for c in ([1, 1, 0.9, 0], [0, 1, 0, 0], [0, 0, 0.4, 1]))
+    named = [man, shirt, grass]
+    np.testing.assert_allclose(apart(man, named), [1, 0.2, 0.9 * (1 - 0.8 * 0.4), 0], rtol=1e-6)
+    np.testing.assert_allclose(apart(shirt, named), [0, 1, 0, 0])  # all of it is also the man
+    np.testing.assert_allclose(apart(grass, named), [0, 0, 0.4 * (1 - 0.8 * 0.9), 1], rtol=1e-6)
+    np.testing.assert_allclose(apart(grass / 2, [grass / 2]), [0, 0, 0.4, 1])
+
+
+def test_a_thing_that_would_keep_no_region_keeps_all():
+    small, large = np.array([0.6, 0.3, 0], np.float32), np.array([0.8, 0, 0], np.float32)
+    np.testing.assert_allclose(apart(small, [small, large]), [1, 0.5, 0])  # 0.6 * 0.36 would be left

@@ -22,6 +22,7 @@ from seesay.writing import STANDARD_OUTPUT
 
 if TYPE_CHECKING:
     from seesay.data.sources import Sources
+    from seesay.outputs.alt_text import AltTextOptions
     from seesay.search import SampleOptions
 
 app = typer.Typer(
@@ -60,6 +61,18 @@ Precision = Annotated[
 Device = Annotated[
     Literal["auto", "cpu", "cuda", "directml", "coreml"],
     typer.Option(help="Where the model runs; auto: the best that the installed onnxruntime supports."),
+]
+MinConfidence = Annotated[
+    float | None, typer.Option(min=0, max=1, help="Withhold captions below this confidence.", show_default="none")
+]
+Cautious = Annotated[
+    bool, typer.Option("--cautious", help="Prefer plainer words where the model is not sure of a thing.")
+]
+Sidecar = Annotated[bool, typer.Option("--sidecar", help="Write alt text beside each photo: PHOTO.xmp.")]
+Embed = Annotated[bool, typer.Option("--embed", help="Write alt text into JPEG, PNG and WebP files.")]
+Overwritten = Annotated[
+    Literal["ours", "all"] | None,
+    typer.Option(help="Alt text to replace: seesay's unless edited, or all.", show_default="none"),
 ]
 Threads = Annotated[int | None, typer.Option(min=1, help="Cores to use.", show_default="all available")]
 Json = Annotated[Path | None, typer.Option("--json", help="Write JSON to this file; - is standard output.")]
@@ -207,20 +220,12 @@ def caption(
     needed: Annotated[
         bool, typer.Option("--needed", help="On the page, what each word needed too; a second or so a photo.")
     ] = False,
-    min_confidence: Annotated[
-        float | None,
-        typer.Option(min=0, max=1, help="Withhold captions below this confidence.", show_default="none"),
-    ] = None,
-    cautious: Annotated[
-        bool, typer.Option("--cautious", help="Prefer plainer words where the model is not sure of a thing.")
-    ] = False,
+    min_confidence: MinConfidence = None,
+    cautious: Cautious = False,
     resume: Annotated[bool, typer.Option("--resume", help="Skip photos that the output has already.")] = False,
-    sidecar: Annotated[bool, typer.Option("--sidecar", help="Write alt text beside each photo: PHOTO.xmp.")] = False,
-    embed: Annotated[bool, typer.Option("--embed", help="Write alt text into JPEG, PNG and WebP files.")] = False,
-    overwrite: Annotated[
-        Literal["ours", "all"] | None,
-        typer.Option(help="Alt text to replace: seesay's unless edited, or all.", show_default="none"),
-    ] = None,
+    sidecar: Sidecar = False,
+    embed: Embed = False,
+    overwrite: Overwritten = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="With --sidecar or --embed: change no file.")] = False,
     undo: Annotated[
         Path | None, typer.Option(metavar="LOG", parser=named, help="Undo the alt text of an earlier run.")
@@ -300,7 +305,9 @@ def caption(
         say(f"seesay: none of the {sources.listed:,} photos is in shard {shard}")
 
 
-def alt_text_options(sidecar: bool, embed: bool, overwrite: Literal["ours", "all"] | None, dry_run: bool) -> Any:
+def alt_text_options(
+    sidecar: bool, embed: bool, overwrite: Literal["ours", "all"] | None, dry_run: bool = False
+) -> AltTextOptions | None:
     """The options for alt text, None without `--sidecar` and `--embed`; refuses those that do not go together."""
     if sidecar and embed:
         raise typer.BadParameter("--sidecar and --embed: give one of the two")
@@ -389,6 +396,46 @@ def say_passed_over(sources: Sources) -> None:
 
     if sources.passed_over:
         say(f"seesay: {passed_over_note(sources.passed_over)}")
+
+
+@app.command()
+def watch(
+    folders: Annotated[list[Path], typer.Argument(metavar="FOLDER...", parser=named, help="Searched recursively.")],
+    json: Annotated[
+        Path | None, typer.Option("--json", parser=named, help="Add one JSON object a photo to this file (.jsonl).")
+    ] = None,
+    sidecar: Sidecar = False,
+    embed: Embed = False,
+    overwrite: Overwritten = None,
+    min_confidence: MinConfidence = None,
+    cautious: Cautious = False,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds from one look at the folders to the next.")] = 5.0,
+    model: Model = None,
+    beam: Beam = None,
+    precision: Precision = "auto",
+    threads: Threads = None,
+    device: Device = "cpu",
+) -> None:
+    """Caption the photos in folders, and those that come, until Ctrl-C."""
+    alt_text = alt_text_options(sidecar, embed, overwrite)
+    if json == STANDARD_OUTPUT:
+        raise typer.BadParameter("--json -: expected a file, not standard output")
+
+    from seesay.cli.caption import CaptionOptions
+    from seesay.cli.watch import watch_folders
+
+    options = CaptionOptions(
+        model=model,
+        precision=precision,
+        threads=threads,
+        device=device,
+        beam=beam,
+        outputs={"json": json} if json else {},
+        min_confidence=min_confidence,
+        cautious=cautious,
+        alt_text=alt_text,
+    )
+    watch_folders(folders, options, every)
 
 
 @app.command()

@@ -138,12 +138,9 @@ def caption_photos(sources: Sources, options: CaptionOptions) -> Outcome:
 
     needed = (lambda photo, caption: captioner().occlusion(photo, caption)) if options.needed else None
     job = replace(job, made_by=lambda: made_by(captioner(), options), needed=needed)
-    with ExitStack() as stack:
-        writers = [stack.enter_context(writer) for writer in _open_writers(options, job, captioner)]
-        if options.alt_text:
-            writers.append(stack.enter_context(_alt_text(options, captioner().bundle.name)))
+    with open_writers(options, job, captioner) as writers:
         total = counted_aside(sources.count) if len(names) > 1 else None
-        return _write_all(photos, total, options, captioner(), writers)
+        return write_all(photos, total, options, captioner(), writers)
 
 
 def load_captioner(options: CaptionOptions, threads: int | None) -> CaptionModel:
@@ -170,6 +167,22 @@ def first_photos(sources: Sources, options: CaptionOptions) -> tuple[Iterator[Li
 
 
 @contextmanager
+def open_writers(options: CaptionOptions, job: Job, load: Callable[[], CaptionModel]) -> Iterator[list[Writer]]:
+    """Open all that the options want to be written, and close it.
+
+    Args:
+        options: the outputs, and where alt text goes.
+        job: for the writers.
+        load: returns the model; it is called after files in use by another process are refused.
+    """
+    with ExitStack() as stack:
+        writers = [stack.enter_context(writer) for writer in _open_outputs(options, job, load)]
+        if options.alt_text:
+            writers.append(stack.enter_context(_alt_text(options, load().bundle.name)))
+        yield writers
+
+
+@contextmanager
 def _alt_text(options: CaptionOptions, model: str) -> Iterator[AltText]:
     """The writer of alt text; in the end, also of a run that was stopped, it says what was done."""
     from seesay.outputs.alt_text import AltText  # most runs need no XML
@@ -184,7 +197,7 @@ def _alt_text(options: CaptionOptions, model: str) -> Iterator[AltText]:
             _warn(line)
 
 
-def _open_writers(options: CaptionOptions, job: Job, load: Callable[[], object]) -> Iterator[Writer]:
+def _open_outputs(options: CaptionOptions, job: Job, load: Callable[[], object]) -> Iterator[Writer]:
     """Open the requested writers.
 
     Those that resume come first, so that a file in use by another process is reported at once. The others are opened
@@ -216,13 +229,22 @@ def made_by(captioner: CaptionModel, options: CaptionOptions) -> dict[str, Any]:
     return settings | options.rules
 
 
-def _write_all(
+def write_all(
     photos: Iterable[ListedPhoto],
     total: Callable[[], int | None] | None,
     options: CaptionOptions,
     captioner: CaptionModel,
     writers: Sequence[Writer],
 ) -> Outcome:
+    """Caption photos, print the captions and pass them to the writers.
+
+    Args:
+        photos: those that a writer has already are left out.
+        total: returns their number, if it is known by then; None: show no progress.
+        options: how to caption.
+        captioner: the model.
+        writers: open.
+    """
     outcome = Outcome()
     writers = sorted(writers, key=lambda writer: writer.resumes)  # --resume relies on its file, so it is written last
     todo = (photo for photo in _counting(photos, outcome) if not any(writer.done.holds(photo) for writer in writers))

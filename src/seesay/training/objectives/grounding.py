@@ -17,6 +17,9 @@ from seesay.training.objectives.reading import BoxedWords, Reading
 from seesay.training.objectives.reliance import Reliance
 from seesay.training.processes import global_mean
 
+SHARED = 0.8  # by how much a region counts less where another thing's boxes cover it
+SAME = 0.85  # the part of a thing that another one covers, from which on both have all of it
+PLAIN = 0.5  # the coverage that one region of a thing, at least, must keep
 TINY_MASS = 1e-6  # keeps the logarithm of no mass at all, and its gradient, finite
 
 Boxes = tuple[Box, ...]
@@ -27,7 +30,9 @@ class Grounding(nn.Module):
 
         L = -w / N  sum over the N words that have boxes  log sum_i alpha_ti c_i / max_i c_i
 
-    c_i is the fraction of region i inside the boxes of word t. The loss follows Liu et al. 2017
+    c_i is the fraction of region i inside the boxes of word t, less where the sentence names another
+    thing there (`apart`): a shirt is in the box of the man, but "man" need not look at it. The loss
+    follows Liu et al. 2017
     (https://arxiv.org/abs/1605.09553), with the log of the summed attention for their
     cross-entropy. Dividing by the largest c_i makes 0 the lowest loss even for boxes smaller than a
     region. Where the data link phrases of a caption to boxes, a phrase's head word has the phrase's
@@ -112,13 +117,16 @@ class Grounding(nn.Module):
         self, photo: int, sentences: Sequence[Sequence[int]], crop: Box
     ) -> Iterator[tuple[int, int, np.ndarray]]:
         """(k, t, c / max c) of each word with visible boxes in the sentences of a photo."""
-        known: dict[Boxes, np.ndarray | None] = {}  # words of a photo often share boxes
+        known: dict[Boxes, np.ndarray] = {}  # words of a photo often share boxes
         for k, tokens in enumerate(sentences):
-            for t, boxes in self.boxes(photo, _real(tokens)).items():
-                if boxes not in known:
-                    known[boxes] = self._coverage(boxes, crop)
-                if (share := known[boxes]) is not None:
-                    yield k, t, share
+            named = self.boxes(photo, _real(tokens))
+            for boxes in set(named.values()) - known.keys():
+                known[boxes] = self._coverage(boxes, crop)
+            visible = {t: boxes for t, boxes in named.items() if known[boxes].any()}
+            things = {boxes: known[boxes] for boxes in visible.values()}
+            weights = {boxes: apart(coverage, [*things.values()]) for boxes, coverage in things.items()}
+            for t, boxes in visible.items():
+                yield k, t, weights[boxes]
 
     def boxes(self, photo: int, ids: Sequence[int]) -> dict[int, Boxes]:
         """The boxes of each token that names something: {the token's index: boxes}.
@@ -133,11 +141,31 @@ class Grounding(nn.Module):
                 named |= dict.fromkeys(range(span.start, span.stop), boxes)
         return named | self._mentioned.get((photo, tuple(ids)), {})
 
-    def _coverage(self, boxes: Boxes, crop: Box) -> np.ndarray | None:
-        """c / max c, (P,) float32; None where the crop shows nothing of the boxes."""
+    def _coverage(self, boxes: Boxes, crop: Box) -> np.ndarray:
+        """(P,) float32, the fraction of each region inside the boxes; 0 where the crop shows nothing of them."""
         visible = [cropped for box in boxes if (cropped := crop_box(box, crop))]
-        share = box_coverage(visible, self.grid).ravel()
-        return (share / share.max()).astype(np.float32) if visible and share.max() > 0 else None
+        return box_coverage(visible, self.grid).ravel().astype(np.float32)
+
+
+def apart(coverage: np.ndarray, named: Sequence[np.ndarray]) -> np.ndarray:
+    """c / max c of a thing, where a region counts less the more other named things cover it.
+
+    Other things that cover nearly all of it do not count. A thing that would keep no region that is
+    mostly its own keeps all of them.
+
+    Args:
+        coverage: (P,) the fraction of each region inside the thing's boxes, not all 0.
+        named: the same of all things that the sentence names.
+
+    Returns:
+        (P,) float32, at most 1.
+    """
+    covered = [other for other in named if np.minimum(coverage, other).sum() < SAME * coverage.sum()]
+    if covered:
+        left = coverage * (1 - SHARED * np.max(covered, axis=0))
+        if left.max() >= PLAIN:
+            coverage = left
+    return (coverage / coverage.max()).astype(np.float32)
 
 
 def _heads(objects: Sequence[BoxedObject], caption: int) -> dict[int, Boxes]:
