@@ -1,6 +1,6 @@
 """Cautious captions: of a search's sentences and other forms of the best, the one that risks least.
 
-Each thing that a sentence names costs what it is unlikely to be there. A plainer form names a thing by what it is a
+Each thing that a sentence names costs by the square of what it is unlikely to be there. A plainer form names a thing by what it is a
 kind of ("a boy" becomes "a child", or "a person"), a shorter form ends before a preposition ("a dog is running" for
 "a dog is running through the snow").
 """
@@ -23,11 +23,11 @@ from seesay.runtime.requests import Request, alternatives
 from seesay.runtime.word_rules import WordRules
 from seesay.search import Hypothesis
 
-SENTENCES = 5  # of the search
+SENTENCES = 8  # of the search
 FORMS = 3  # plainer forms that the decoder scores, at most
 DOUBT = 0.5  # a word is replaced only if its thing is less likely than this to be there,
 GAIN = 0.15  # and the plainer one more likely by this
-MISSING = 1.0  # what a thing that is not there costs, in log-odds of acceptance (docs/confidence.md)
+MISSING = 2.0  # what a thing that is surely not there costs, in log-odds of acceptance (docs/confidence.md)
 SHORTEST = 5  # words of a shorter form, at least
 # fmt: off
 PLACES = frozenset((
@@ -129,7 +129,7 @@ def least_risk(
         for span in tokenizer.words(sentence.tokens):
             logprob = sum(sentence.logprobs[span.start : span.stop])
             there = judge.word_confidence(evidence, span.text, logprob)
-            missing += 0.0 if there is None else 1 - there
+            missing += 0.0 if there is None else (1 - there) ** 2  # hardly anything for what is likely there
         return odds - MISSING * missing
 
     worths = np.array([worth(sentence) for sentence in sentences])
