@@ -25,8 +25,6 @@ from seesay.runtime.confidence import Judge
 
 Splits = tuple[Sequence[CaptionRecord], Sequence[CaptionRecord]]
 
-MOST_TRAINING, MOST_DEV = 10_000, 2_000  # photos that `seesay train` calibrates with: some minutes of captioning
-
 
 def calibrate(
     model: CaptionModel,

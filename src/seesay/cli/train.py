@@ -13,10 +13,11 @@ from rich.console import Console
 from seesay.bundle.confidence_file import ConfidenceHead
 from seesay.bundle.format import MANIFEST, open_bundle
 from seesay.calibration import calibrate
-from seesay.calibration.calibrate import MOST_DEV, MOST_TRAINING, Splits, with_confidence
+from seesay.calibration.calibrate import Splits, with_confidence
 from seesay.cli.calibrate import lines
 from seesay.cli.load_model import load_model
 from seesay.config import Recipe
+from seesay.config.sections import CALIBRATION_PHOTOS
 from seesay.data.records import CaptionRecord, Dataset
 from seesay.data.splits import limit_splits
 from seesay.errors import BundleError, DataError, SeesayError
@@ -99,8 +100,10 @@ def calibrate_trained(bundle: Path, paths: Sequence[str], read: Callable[[], Dat
 
 
 def _calibrate(bundle: Path, paths: Sequence[str], dataset: Dataset, console: Console) -> None:
-    train = limit_splits(dataset.split("train"), MOST_TRAINING, seed=0)
-    dev = limit_splits(dataset.split("dev"), MOST_DEV, seed=0)
+    train, dev = (
+        limit_splits(dataset.split(split), most, seed=0)
+        for split, most in zip(("train", "dev"), CALIBRATION_PHOTOS, strict=True)
+    )
     if len(train) < FEWEST_TRAINING or len(dev) < FEWEST_DEV:
         raise DataError(
             f"{len(train):,} training and {len(dev):,} dev photos, expected {FEWEST_TRAINING} and {FEWEST_DEV} or more"

@@ -9,6 +9,7 @@ from seesay.config.keys import at_least, between, setting
 
 LARGEST_SIDE = 4096  # pixels
 WIDEST = 2**16  # numbers in a word vector, a decoder's state or an attention projection
+CALIBRATION_PHOTOS = 10_000, 2_000  # of train and dev that `train.calibrate` uses at most: minutes of captioning
 OBJECTIVES_DOC = "training.md#what-training-minimises"
 
 
@@ -302,8 +303,8 @@ class TrainSection:
     """Minutes between checkpoints within an epoch."""
 
     calibrate: bool = setting(True, may_change=True, see="confidence.md")
-    """After the training, caption the training and dev photos once to learn how far the model's
-    captions can be trusted. Needs 100 training and 50 dev photos."""
+    """After the training, caption training and dev photos once (10,000 and 2,000 at most) to learn
+    how far the model's captions can be trusted. Needs 100 training and 50 dev photos."""
 
     devices: int | str = setting("auto", may_change=True)
     """Number of devices, -1 or `auto` for all, or which ones, such as `0,1`."""

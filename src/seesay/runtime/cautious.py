@@ -1,8 +1,8 @@
 """Cautious captions: of a search's sentences and other forms of the best, the one that risks least.
 
-Each thing that a sentence names costs by the square of what it is unlikely to be there. A plainer form names a thing by what it is a
-kind of ("a boy" becomes "a child", or "a person"), a shorter form ends before a preposition ("a dog is running" for
-"a dog is running through the snow").
+Each thing that a sentence names costs something, the more the less likely it is there. A plainer form
+names a thing by what it is a kind of ("a boy" becomes "a child", or "a person"), a shorter form ends
+before a preposition ("a dog is running" for "a dog is running through the snow").
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ from lightning.fabric import Fabric
 from rich.console import Console
 from torch import nn
 
-from seesay.calibration.calibrate import MOST_DEV, MOST_TRAINING
 from seesay.config import Recipe
+from seesay.config.sections import CALIBRATION_PHOTOS
 from seesay.data.feature_cache import PhotoFeatures
 from seesay.data.records import CaptionRecord
 from seesay.data.text import size_of
@@ -130,7 +130,8 @@ def plan(recipe: Recipe, console: Console | None = None) -> Plan:
     weights = sum(p.numel() for p in nn.ModuleList([encoder, decoder]).parameters())
     trained = sum(p.numel() for p in objective.parameters() if p.requires_grad)
     views = (recipe.images.views or 1) if recipe.images.augment else 1
-    calibrated = min(len(dataset.split("train")), MOST_TRAINING) + min(len(dev), MOST_DEV)
+    most, most_dev = CALIBRATION_PHOTOS
+    calibrated = min(len(dataset.split("train")), most) + min(len(dev), most_dev)
     stored = len(training) * views + len(dev) if cached else 0
     return Plan(
         photos=len(training),
