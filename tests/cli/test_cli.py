@@ -95,7 +95,7 @@ def test_version_and_python_dash_m(tmp_path: Path) -> None:
     [
         (["captoin", "x.jpg"], "Did you mean 'caption'?"),
         (["data", "chek", "x"], "Did you mean 'check'?"),
-        (["caption"], "Missing argument"),
+        (["caption"], "which photos? Give files or folders"),
         (["caption", "x.jpg", "--beam", "0"], "--beam"),
         (["caption", "x.jpg", "--bean", "3"], "--bean"),
         (["caption", "x.jpg", "--resume"], "--resume needs --json"),

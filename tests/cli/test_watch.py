@@ -24,37 +24,50 @@ def folder(tmp_path: Path) -> Path:
 
 
 def names(arrivals: Arrivals) -> list[str]:
-    return [photo.id for photos in arrivals.look() for photo in photos]
+    return [photo.id for photo in arrivals.look()]
 
 
 def test_photos_arrive_when_nobody_writes_to_them_any_more(folder: Path) -> None:
     write_photo(folder / "a.png", 1)
     arrivals = Arrivals(Sources([folder]))
-    assert names(arrivals) == ["a.png"]
-    assert names(arrivals) == []
+    assert [names(arrivals) for _ in range(3)] == [[], ["a.png"], []]
     content = write_photo(folder / "deep" / "b.png", 2).read_bytes()
     (folder / "deep" / "b.png").write_bytes(content[:100])  # half of it is there
     assert names(arrivals) == []
     (folder / "deep" / "b.png").write_bytes(content)
-    assert names(arrivals) == []
-    assert names(arrivals) == ["deep/b.png"]
-    write_photo(folder / "a.png", 3, (80, 20))  # a new one of the same name, as webcams do
-    assert [names(arrivals) for _ in range(3)] == [[], ["a.png"], []]
-    (folder / "a.png").unlink()
+    assert [names(arrivals) for _ in range(3)] == [[], ["deep/b.png"], []]
     shutil.move(folder, folder.with_name("away"))
     assert [names(arrivals) for _ in range(2)] == [[], []]
     shutil.move(folder.with_name("away"), folder)
-    assert [names(arrivals) for _ in range(3)] == [[], ["deep/b.png"], []], "its drive was gone for a while"
+    write_photo(folder / "c.png", 4)
+    assert [names(arrivals) for _ in range(3)] == [[], ["c.png"], []], "its drive was gone for a while"
+
+
+def test_a_changed_photo_comes_again(folder: Path) -> None:
+    """As webcams write them."""
+    write_photo(folder / "a.png", 1)
+    arrivals = Arrivals(Sources([folder]))
+    arrivals.look()
+    (photo,) = arrivals.look()
+    assert not arrivals.again(photo)
+    write_photo(folder / "a.png", 3, (80, 20))  # while the photo before is captioned
+    assert arrivals.look() == []
+    (photo,) = arrivals.look()
+    assert photo.id == "a.png" and arrivals.again(photo)
 
 
 def test_photos_that_we_change_are_not_new(folder: Path) -> None:
     write_photo(folder / "a.png", 1)
-    arrivals = Arrivals(Sources([folder]))
-    for photos in arrivals.look():
-        for photo in photos:
-            with Path(photo.image).open("ab") as file:
-                file.write(b"alt text")
+    arrivals = Arrivals(Sources([f"{folder}/."]))
+    arrivals.look()
+    for photo in arrivals.look():
+        with Path(photo.image).open("ab") as file:
+            file.write(b"alt text")
+        arrivals.note(Path(photo.image))
     assert [names(arrivals) for _ in range(2)] == [[], []]
+
+
+def nothing() -> None: ...
 
 
 def rounds(monkeypatch: pytest.MonkeyPatch, *steps: Callable[[], object]) -> None:
@@ -75,8 +88,8 @@ def rounds(monkeypatch: pytest.MonkeyPatch, *steps: Callable[[], object]) -> Non
 
 def test_watching(cli: Cli, folder: Path, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("seesay.outputs.alt_text.changes.user_state_path", lambda _: tmp_path / "state")
-    rounds(monkeypatch, lambda: write_photo(folder / "b.png", 2), lambda: None)
-    command = ["watch", folder, "--model", tiny_bundle, "--sidecar", "--json", "o.jsonl", "--every", "0.5"]
+    rounds(monkeypatch, nothing, lambda: write_photo(folder / "b.png", 2), nothing, nothing)
+    command = ["watch", folder, "--model", tiny_bundle, "--embed", "--json", "o.jsonl", "--every", "0.5"]
     write_photo(folder / "a.png", 1)
     (folder / "broken.jpg").write_bytes(b"\xff\xd8\xff")
     done = cli(*command)
@@ -85,12 +98,28 @@ def test_watching(cli: Cli, folder: Path, tiny_bundle: Path, tmp_path: Path, mon
         str(folder / name) for name in ("a.png", "b.png")
     ]
     assert "broken.jpg" in done.err and "wrote alt text for 2 photos" in done.err
-    assert sorted(path.name for path in folder.glob("*.xmp")) == ["a.png.xmp", "b.png.xmp"]
     write_photo(folder / "c.png", 3)
-    rounds(monkeypatch)
-    assert cli(*command).out.startswith(str(folder / "c.png"))
+    rounds(monkeypatch, nothing, lambda: write_photo(folder / "a.png", 7), nothing, nothing)
+    done = cli(*command)
+    assert [line.split(": ")[0] for line in done.out.splitlines()] == [
+        str(folder / name) for name in ("c.png", "a.png")
+    ]
+    assert "wrote alt text for 2 photos" in done.err
     captions = [entry["id"] for entry in lines_of(tmp_path / "o.jsonl") if "caption" in entry]
-    assert captions == ["a.png", "b.png", "c.png"]
+    assert captions == ["a.png", "b.png", "c.png", "a.png"]
+
+
+def test_alt_text_of_photos_that_the_json_has(
+    cli: Cli, folder: Path, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("seesay.outputs.alt_text.changes.user_state_path", lambda _: tmp_path / "state")
+    write_photo(folder / "a.png", 1)
+    command = ["watch", folder, "--model", tiny_bundle, "--json", "o.jsonl", "--every", "0.5"]
+    for more, wrote in (([], ""), (["--sidecar"], "wrote alt text for 1 photo\n"), (["--sidecar"], "1 had it already")):
+        rounds(monkeypatch, nothing)
+        assert wrote in cli(*command, *more).err
+    assert len(lines_of(tmp_path / "o.jsonl")) == 1
+    assert (folder / "a.png.xmp").exists()
 
 
 @pytest.mark.parametrize(
@@ -111,7 +140,7 @@ def test_what_cannot_be_watched(options: list[str], code: int, problem: str, cli
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_ends_it(stop: signal.Signals, folder: Path, tiny_bundle: Path) -> None:
     write_photo(folder / "a.png", 1)
-    command = [sys.executable, "-m", "seesay", "watch", str(folder), "--model", str(tiny_bundle), "--every", "60"]
+    command = [sys.executable, "-m", "seesay", "watch", str(folder), "--model", str(tiny_bundle), "--every", "0.2"]
     running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert running.stdout
     assert running.stdout.readline().startswith(str(folder / "a.png"))

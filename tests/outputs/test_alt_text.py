@@ -21,7 +21,6 @@ from PIL import Image
 from seesay.caption import Caption, Failure
 from seesay.outputs import LeftOutError
 from seesay.outputs.alt_text import AltText, AltTextOptions, MetadataError, undo
-from seesay.outputs.alt_text.changes import Changes
 from seesay.outputs.alt_text.files import packet_of, sidecar_of, with_packet
 from seesay.outputs.alt_text.packet import ALT_TEXT, DESCRIPTION, WRITTEN, Packet
 
@@ -187,18 +186,6 @@ def test_a_sidecar_leaves_the_photo_alone(tmp_path: Path, logs: Path) -> None:
     assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["jpeg.jpg"]
 
 
-@pytest.fixture(autouse=True)
-def _a_log_each(monkeypatch: pytest.MonkeyPatch, logs: Path) -> None:
-    """Runs of one process in one second would share a log."""
-    numbers = iter(range(100))
-
-    def named(self: Changes, path: Path | None = None) -> None:
-        original(self, path or logs / f"{next(numbers)}.jsonl")
-
-    original = Changes.__init__
-    monkeypatch.setattr(Changes, "__init__", named)
-
-
 def test_alt_text_inside_the_photo_keeps_a_sidecar_away(tmp_path: Path) -> None:
     image = photo("jpeg", tmp_path)
     write(image, embed=True)
@@ -218,7 +205,7 @@ def test_a_file_that_changed_since_is_left_alone(tmp_path: Path, logs: Path) -> 
     undone, problems = undo(log)
     assert undone == 1
     assert problems == [
-        f"{images[1]}: not undone: No such file or directory",
+        f"{images[1]}: not undone: it was changed since, or is gone",
         f"{images[0]}: not undone: it was changed since, or is gone",
     ]
     assert undo(log)[0] == 1, "again: it is as before already"
@@ -234,7 +221,15 @@ def test_killed_between_the_log_and_the_file(tmp_path: Path, logs: Path, monkeyp
     assert image.read_bytes() == before
 
 
-@pytest.mark.parametrize("log", [b"no JSON\n", b"[1]\n", b'{"file": "x"}\n'])
+@pytest.mark.parametrize(
+    "log",
+    [
+        b"no JSON\n",
+        b"[1]\n",
+        b'{"file": "x"}\n',
+        b'{"file": "x", "sidecar": false, "packet": "a", "before": null, "after": null, "time": null}\n',
+    ],
+)
 def test_a_log_of_something_else(log: bytes, tmp_path: Path) -> None:
     (tmp_path / "log").write_bytes(log)
     with pytest.raises(Exception, match=r"log:1: no line of a log of changes"):
@@ -356,6 +351,144 @@ def test_compressed_png_metadata(tmp_path: Path) -> None:
         with_packet(chunk(zlib.compress(packet)), b"<a/>")
 
 
+def test_line_breaks_in_the_metadata_of_others(tmp_path: Path) -> None:
+    image = photo("jpeg", tmp_path)
+    theirs = LIGHTROOM.replace('xmp:Rating="4"', 'xmp:Label="one&#10;two&#9;&quot;three"') % "a&#13;b"
+    image.write_bytes(with_packet(image.read_bytes(), theirs.encode()))
+    write(image, embed=True)
+    packet = (packet_of(image.read_bytes()) or b"").decode()
+    assert 'one&#10;two&#9;"three' in packet and "a&#13;b" in packet
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        '<i:A xmlns:i="IPTC" rdf:parseType="Resource"><rdf:value>mine</rdf:value></i:A>',
+        '<i:A xmlns:i="IPTC"><rdf:Alt><rdf:li rdf:parseType="Resource"><rdf:value>mine</rdf:value></rdf:li></rdf:Alt>'
+        "</i:A>",
+        '<i:A xmlns:i="IPTC" rdf:value="mine"/>',
+        '<i:A xmlns:i="IPTC"><rdf:Alt><rdf:li xml:lang="x-default"/><rdf:li xml:lang="de">mine</rdf:li></rdf:Alt>'
+        "</i:A>",
+        '<i:A xmlns:i="IPTC"><rdf:Bag><rdf:li><![CDATA[mine]]></rdf:li></rdf:Bag></i:A>',
+        '<i:A xmlns:i="IPTC">mine</i:A>',
+    ],
+)
+def test_alt_text_in_every_form_of_rdf_stays(value: str, tmp_path: Path) -> None:
+    value = value.replace("IPTC", ALT_TEXT[0]).replace("i:A", f"i:{ALT_TEXT[2]}")
+    image = photo("jpeg", tmp_path)
+    packet = (LIGHTROOM % "Tom").replace("<d:subject>", f"{value}<d:subject>").encode()
+    image.write_bytes(before := with_packet(image.read_bytes(), packet))
+    assert alt_text(image) == "mine"
+    assert [write(image, embed=True, overwrite=which).kept for which in ("nothing", "ours")] == [1, 1]
+    assert image.read_bytes() == before
+
+
+def test_a_translation_of_our_alt_text_is_somebodys_own(tmp_path: Path) -> None:
+    image = photo("jpeg", tmp_path)
+    write(image, "first", embed=True)
+    more = (packet_of(image.read_bytes()) or b"").replace(b"</rdf:li>", b'</rdf:li><rdf:li xml:lang="de">eins</rdf:li>')
+    image.write_bytes(with_packet(image.read_bytes(), more))
+    assert write(image, "second", embed=True, overwrite="ours").kept == 1
+    write(image, "third", embed=True, overwrite="all")
+    packet = Packet(packet_of(image.read_bytes()))
+    assert (packet.texts(ALT_TEXT), packet.texts(DESCRIPTION)) == (["third"], ["first", "eins"])
+
+
+def test_descriptions_and_alt_text_elsewhere(tmp_path: Path) -> None:
+    """In IPTC's older records, in other formats, and in the file that is not written."""
+    image = photo("jpeg", tmp_path)
+    record = b"Photoshop 3.0\0" + b"8BIM\x04\x04\0\0" + struct.pack(">I", 8) + b"\x1c\x02\x78\0\x03Tom"
+    segment = b"\xff\xed" + struct.pack(">H", len(record) + 2) + record
+    image.write_bytes(image.read_bytes()[:2] + segment + image.read_bytes()[2:])
+    write(image)
+    assert Packet(sidecar_of(image).read_bytes()).texts(DESCRIPTION) == []
+    assert write(image, embed=True).kept == 1, "its sidecar has alt text"
+    tiff = tmp_path / "a.tiff"
+    packet = Packet(None)
+    packet.write("a tiff", True, "", None)
+    picture().save(tiff, tiffinfo={700: packet.to_bytes()})
+    assert write(tiff).kept == 1
+
+
+def test_characters_that_xml_does_not_have(tmp_path: Path) -> None:
+    image = photo("jpeg", tmp_path)
+    write(image, "a\x0bb\ud800 c\U0001f600", embed=True)
+    assert alt_text(image) == "ab c\U0001f600"
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_sidecars_in_utf_16(encoding: str, tmp_path: Path) -> None:
+    image = photo("jpeg", tmp_path)
+    sidecar_of(image).write_bytes(("\ufeff" + LIGHTROOM % "Tom").encode(encoding))
+    write(image)
+    assert Packet(sidecar_of(image).read_bytes()).text(DESCRIPTION) == "Tom"
+    sidecar_of(image).write_bytes('\ufeff<!DOCTYPE x [<!ENTITY a "b">]><x>&a;</x>'.encode(encoding))
+    with pytest.raises(LeftOutError, match="document type"):
+        write(image)
+
+
+def test_broken_metadata_of_the_photo_do_not_keep_a_sidecar_away(tmp_path: Path) -> None:
+    image = photo("jpeg", tmp_path)
+    image.write_bytes(with_packet(image.read_bytes(), b"<no"))
+    assert write(image).written == 1
+
+
+def test_metadata_nested_without_end(tmp_path: Path) -> None:
+    image = photo("jpeg", tmp_path)
+    image.write_bytes(with_packet(image.read_bytes(), b"<a>" * 3000 + b"</a>" * 3000))
+    with pytest.raises(LeftOutError, match="nested too deeply"):
+        write(image, embed=True)
+
+
+def test_a_photo_that_changes_meanwhile_is_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = photo("jpeg", tmp_path)
+
+    def edit(_: bytes) -> bool:  # while we look for Exif, somebody saves the photo
+        image.write_bytes(image.read_bytes() + b"rating")
+        return False
+
+    monkeypatch.setattr("seesay.outputs.alt_text.writer.has_description", edit)
+    with pytest.raises(LeftOutError, match=r"no alt text written: it was changed meanwhile"):
+        write(image, embed=True)
+    assert image.read_bytes().endswith(b"rating")
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["jpeg.jpg"], "no scratch file is left"
+
+
+def test_damaged_photos_get_none(tmp_path: Path) -> None:
+    """Somebody may be copying them just now."""
+    image = photo("jpeg", tmp_path)
+    with AltText(AltTextOptions(embed=True)) as writer, pytest.raises(LeftOutError, match="written: cut short"):
+        writer.write(image, caption(image, warning="cut short"))
+
+
+def test_undoing_gives_the_date_back(tmp_path: Path, logs: Path) -> None:
+    image = photo("jpeg", tmp_path)
+    os.utime(image, (10**9, 10**9))
+    write(image, embed=True)
+    (log,) = logs.iterdir()
+    undo(log)
+    assert image.stat().st_mtime == 10**9
+
+
+def test_links_are_followed(tmp_path: Path, logs: Path) -> None:
+    image = photo("jpeg", tmp_path)
+    sidecar_of(image).symlink_to(tmp_path / "elsewhere.xmp")
+    write(image)
+    assert sidecar_of(image).is_symlink() and (tmp_path / "elsewhere.xmp").is_file()
+    (log,) = logs.iterdir()
+    assert undo(log) == (1, [])
+    assert sidecar_of(image).is_symlink() and not (tmp_path / "elsewhere.xmp").exists()
+
+
+def test_a_list_of_pictures_that_points_into_the_picture(tmp_path: Path) -> None:
+    content = bytearray(mpo("<"))
+    body = content.index(b"MPF\0") + 4
+    (entry,) = (m.start() for m in re.finditer(struct.pack("<HH", 0xB002, 7), content))
+    struct.pack_into("<I", content, entry + 8, len(content) - 40 - body)
+    changed = with_packet(bytes(content), b"<a/>")
+    assert changed[-60:] == bytes(content[-60:])
+
+
 def test_captions_that_are_not_written(tmp_path: Path, logs: Path) -> None:
     image = photo("jpeg", tmp_path)
     with AltText(AltTextOptions(embed=True)) as writer:
@@ -424,7 +557,7 @@ def test_a_stopped_run_says_how_to_undo_it(
         (["--sidecar", "--embed"], "--sidecar and --embed: give one of the two"),
         (["--overwrite", "ours"], "--overwrite: only with --sidecar or --embed"),
         (["--dry-run"], "--dry-run: only with --sidecar or --embed"),
-        (["--undo", "log"], "--undo knows its photos from the log: give none"),
+        (["--undo", "log"], "--undo knows its files from the log: give no photos"),
         (["--embed", "--cluster", "local", "--parquet", "o"], "--cluster needs --parquet OUT, and has no other output"),
     ],
 )

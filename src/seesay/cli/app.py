@@ -247,9 +247,11 @@ def caption(
     *,
     outputs: dict[str, Path],
 ) -> None:
-    """Caption photos; the exit code is 1 if any photo could not be read."""
+    """Caption photos; the exit code is 1 if any photo could not be read, or an output lacks it."""
     if undo is not None:
-        undo_alt_text(undo, paths or [])
+        if paths or outputs or sidecar or embed or overwrite or dry_run:
+            raise typer.BadParameter("--undo knows its files from the log: give no photos and no outputs")
+        undo_alt_text(undo)
         return
     if not paths:
         raise typer.BadParameter("which photos? Give files or folders")
@@ -298,8 +300,11 @@ def caption(
 
         outcome = caption_by_cluster(sources, options, cluster, actors)
     say_passed_over(sources)
+    if outcome.left_out:
+        say(f"seesay: an output lacks {outcome.left_out:,} of {outcome.photos:,} photos")
     if outcome.failed:
         say(f"seesay: {outcome.failed:,} of {outcome.photos:,} photos could not be captioned")
+    if outcome.failed or outcome.left_out:
         raise typer.Exit(1)
     if not outcome.photos:
         say(f"seesay: none of the {sources.listed:,} photos is in shard {shard}")
@@ -320,12 +325,10 @@ def alt_text_options(
     return AltTextOptions(embed=embed, overwrite=overwrite or "nothing", dry_run=dry_run)
 
 
-def undo_alt_text(log: Path, paths: list[str]) -> None:
+def undo_alt_text(log: Path) -> None:
     """Undo what an earlier run wrote into metadata; the exit code is 1 if files were left alone."""
     from seesay.outputs.alt_text import undo
 
-    if paths:
-        raise typer.BadParameter("--undo knows its photos from the log: give none")
     files, problems = undo(log)
     for problem in problems:
         say(f"seesay: {problem}")

@@ -108,10 +108,12 @@ class Outcome:
     Attributes:
         photos: number of photos, those of an earlier run included.
         failed: number of photos that could not be captioned.
+        left_out: number of captions that an output had to leave out.
     """
 
     photos: int = 0
     failed: int = 0
+    left_out: int = 0
 
 
 def caption_photos(sources: Sources, options: CaptionOptions) -> Outcome:
@@ -188,7 +190,7 @@ def _alt_text(options: CaptionOptions, model: str) -> Iterator[AltText]:
     from seesay.outputs.alt_text import AltText  # most runs need no XML
 
     assert options.alt_text
-    writer = AltText(replace(options.alt_text, model=model), skip=not options.outputs)
+    writer = AltText(replace(options.alt_text, model=model))
     try:
         with writer:
             yield writer
@@ -247,18 +249,30 @@ def write_all(
     """
     outcome = Outcome()
     writers = sorted(writers, key=lambda writer: writer.resumes)  # --resume relies on its file, so it is written last
-    todo = (photo for photo in _counting(photos, outcome) if not any(writer.done.holds(photo) for writer in writers))
+    todo = (photo for photo in _counting(photos, outcome) if not _is_done(photo, writers, options))
     print_captions = STANDARD_OUTPUT not in options.outputs.values()
     for photo, result in _with_progress(_results(captioner, todo, options), total, outcome):
         outcome.failed += not _print_result(result, print_captions)
         picture = OpenedOnce(photo.source, photo.id)
         for writer in writers:
+            if options.resume and writer.resumes and writer.done.holds(photo):  # another one lacked it
+                writer.pass_over()
+                continue
             try:
                 writer.write(picture, result)
             except LeftOutError as error:
-                outcome.failed += 1
+                outcome.left_out += 1
                 _warn(str(error))
     return outcome
+
+
+def _is_done(photo: ListedPhoto, writers: Sequence[Writer], options: CaptionOptions) -> bool:
+    """Whether no output needs a caption of a photo; with `--resume` figures may lack those of the run before."""
+    asked = [writer for writer in writers if writer.resumes or not options.resume]
+    done = bool(asked) and all(writer.done.holds(photo) for writer in asked)
+    for writer in asked if done else ():
+        writer.pass_over()
+    return done
 
 
 def _results(

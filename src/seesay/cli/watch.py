@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import signal
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from seesay.cli.writable import refuse_unwritable
 from seesay.data.sources import ListedPhoto, Sources
 from seesay.errors import DataError
 from seesay.outputs import Job
+from seesay.outputs.alt_text import AltText
 
 if TYPE_CHECKING:
     from seesay.runtime import CaptionModel
@@ -39,6 +41,8 @@ def watch_folders(folders: Sequence[Path], options: CaptionOptions, every: float
     sources = Sources(folders)
     refuse_unwritable(*options.outputs.values(), reads=sources.reads)
 
+    options = replace(options, resume=True)
+
     @cache
     def captioner() -> CaptionModel:
         return load_captioner(options, options.threads)
@@ -47,9 +51,16 @@ def watch_folders(folders: Sequence[Path], options: CaptionOptions, every: float
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # how services are stopped
     with open_writers(options, job, captioner) as writers:
         arrivals = Arrivals(sources)
+        for writer in writers:
+            if isinstance(writer, AltText):
+                writer.wrote = arrivals.note
         try:
             while True:
-                for photos in arrivals.look():
+                for photo in (photos := arrivals.look()):
+                    if arrivals.again(photo):
+                        for writer in writers:
+                            writer.done.discard(photo.image)
+                if photos:
                     write_all(photos, None, options, captioner(), writers)
                 time.sleep(every)
         except KeyboardInterrupt:  # the way to end it
@@ -65,29 +76,33 @@ class Arrivals:
 
     def __init__(self, sources: Sources) -> None:
         self.sources = sources
-        self._before: dict[str, Signature] | None = None  # the photos as they were at the last look
-        self._done: dict[str, Signature] = {}  # as they were when they had been captioned
+        self._before: dict[Path, Signature] = {}  # the photos as they were at the last look
+        self._handed: dict[Path, Signature] = {}  # as they were when they were handed over, or when we wrote to them
+        self._again: set[Path] = set()
 
-    def look(self) -> Iterator[list[ListedPhoto]]:
-        """Yield the photos that are to be captioned now, if there are any.
-
-        At the first look these are all; later on those that have stayed as they are from one look to the next.
-        """
-        now: dict[str, Signature] = {}
-        ready: list[ListedPhoto] = []
+    def look(self) -> list[ListedPhoto]:
+        """The photos that have stayed as they are since the last look, and were not handed over like that before."""
+        now: dict[Path, Signature] = {}
+        ready: dict[Path, ListedPhoto] = {}
         for photo in self._listed():
-            signature = signature_of(photo)
-            if signature is None:
-                continue
-            now[photo.image] = signature
-            settled = self._before is None or self._before.get(photo.image) == signature
-            if settled and self._done.get(photo.image) != signature:
-                ready.append(photo)
+            file = Path(photo.image)
+            if signature := signature_of(file):
+                now[file] = signature
+                if self._before.get(file) == signature != self._handed.get(file):
+                    ready[file] = photo
         self._before = now
-        if ready:
-            yield ready
-        captioned = {photo.image: signature for photo in ready if (signature := signature_of(photo))}  # by us, too
-        self._done = {name: signature for name, signature in self._done.items() if name in now} | captioned
+        self._again = ready.keys() & self._handed.keys()
+        self._handed |= {file: now[file] for file in ready}
+        return list(ready.values())
+
+    def again(self, photo: ListedPhoto) -> bool:
+        """Whether a photo of the last look was handed over before, and has changed since."""
+        return Path(photo.image) in self._again
+
+    def note(self, file: Path) -> None:
+        """Take note that a photo is as we have written it."""
+        if signature := signature_of(file):
+            self._handed[file] = signature
 
     def _listed(self) -> list[ListedPhoto]:
         try:
@@ -96,10 +111,10 @@ class Arrivals:
             return []
 
 
-def signature_of(photo: ListedPhoto) -> Signature | None:
-    """What changes with a photo's file; None if the file is gone."""
+def signature_of(file: Path) -> Signature | None:
+    """What changes with a file; None if it is gone."""
     try:
-        status = Path(photo.image).stat()
+        status = file.stat()
     except OSError:
         return None
     return status.st_mtime_ns, status.st_size

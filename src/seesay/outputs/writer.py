@@ -87,11 +87,11 @@ class Writer:
 
     Attributes:
         about: one line for the command line's help.
-        resumes: whether it can continue an earlier run's file; it then gets each result after the other writers.
+        resumes: whether it can go on with what an earlier run wrote; it then gets each result after the other writers.
         whole: whether one file has all photos, so that a resumed run, which has only some of them, cannot write it.
         streams: whether the file may be standard output, "-".
         named: whether the names of all photos must be known in advance.
-        done: with `Job.resume`, the photos that the file has captions of already.
+        done: with `Job.resume`, the photos that the file has captions of already, or that need none.
     """
 
     about: ClassVar[str]
@@ -125,6 +125,9 @@ class Writer:
             SeesayError: the file cannot be written.
         """
         raise NotImplementedError
+
+    def pass_over(self) -> None:
+        """Take note of a photo that is not captioned, since `done` holds it."""
 
     def close(self) -> None:
         """Finish the file. Raises SeesayError: it cannot be written."""

@@ -1,4 +1,4 @@
-"""Photo files that can hold an XMP packet."""
+"""Photo files, and the texts about the photo that they hold."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from seesay.outputs.alt_text import jpeg, png, webp
 from seesay.outputs.alt_text.packet import MetadataError
 
 FORMATS = "JPEG, PNG and WebP"
-IMAGE_DESCRIPTION = 270  # Exif
+IMAGE_DESCRIPTION, XMP = 270, 700  # tags of Exif and TIFF
+CAPTION = (2, 120)  # of IPTC's older records
 
 
 def packet_of(data: bytes) -> bytes | None:
-    """The XMP packet of a photo file; None if it has none, or is of a format that we do not read.
+    """The XMP packet of a photo file; None if it has none.
 
     Raises:
         MetadataError: the file is broken.
     """
     format_ = _format(data)
-    return format_.packet_of(data) if format_ else None
+    return format_.packet_of(data) if format_ else _packet_by_pillow(data)
 
 
 def with_packet(data: bytes, packet: bytes | None) -> bytes:
@@ -39,17 +40,21 @@ def with_packet(data: bytes, packet: bytes | None) -> bytes:
     return changed
 
 
-def exif_description(data: bytes) -> str:
-    """What Exif says about the photo; "" if nothing, or if Exif cannot be read."""
-    from PIL import Image
+def has_description(data: bytes) -> bool:
+    """Whether Exif or IPTC's older records describe the photo; False if they cannot be read."""
+    from PIL import Image, IptcImagePlugin
 
     with catch_warnings():
         simplefilter("ignore")  # about the metadata of photos
         try:
             with Image.open(io.BytesIO(data)) as image:
-                return str(image.getexif().get(IMAGE_DESCRIPTION, "")).strip("\0 \t\r\n")
-        except Exception:  # Pillow raises what broken Exif happens to raise
-            return ""
+                texts = [
+                    image.getexif().get(IMAGE_DESCRIPTION),
+                    (IptcImagePlugin.getiptcinfo(image) or {}).get(CAPTION),
+                ]
+        except Exception:  # Pillow raises what broken metadata happen to raise
+            return False
+    return any(text.strip("\0 \t\r\n") if isinstance(text, str) else text for text in texts)
 
 
 def sidecar_of(photo: Path) -> Path:
@@ -61,3 +66,16 @@ def _format(data: bytes) -> ModuleType | None:
     if data.startswith(webp.START):
         return webp if data[8:12] == webp.FORM else None
     return next((format_ for format_ in (jpeg, png) if data.startswith(format_.START)), None)
+
+
+def _packet_by_pillow(data: bytes) -> bytes | None:
+    from PIL import Image
+
+    with catch_warnings():
+        simplefilter("ignore")
+        try:
+            with Image.open(io.BytesIO(data)) as image:
+                packet = image.info.get("xmp") or image.getexif().get(XMP)
+        except Exception:
+            return None
+    return packet.encode() if isinstance(packet, str) else packet

@@ -50,7 +50,8 @@ def with_packet(data: bytes, packet: bytes | None) -> bytes:
         raise MetadataError("its XMP stands after the list of its further pictures")
     changed = bytearray(data[:start] + new + data[stop:])
     if further:
-        _add_to_first_size(changed, further.body + len(changed) - len(data), len(changed) - len(data))
+        more = len(changed) - len(data)
+        _add_to_first_size(changed, further.body + more, further.stop + more, more)
     return bytes(changed)
 
 
@@ -90,8 +91,14 @@ def _place(data: bytes, segments: list[Segment]) -> int:
     return place
 
 
-def _add_to_first_size(data: bytearray, body: int, more: int) -> None:
-    """The list of pictures (CIPA DC-007) has the size of the first one, with its metadata."""
+def _add_to_first_size(data: bytearray, body: int, stop: int, more: int) -> None:
+    """Correct the list of pictures (CIPA DC-007), which has the size of the first one with its metadata.
+
+    Args:
+        data: the file.
+        body, stop: where the list's segment begins and ends.
+        more: the bytes that the first picture has gained.
+    """
     base = body + len(MPF)
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(bytes(data[base : base + 4]))
     if not order:
@@ -101,7 +108,7 @@ def _add_to_first_size(data: bytearray, body: int, more: int) -> None:
         (entries,) = struct.unpack_from(f"{order}H", data, base + directory)
         for number in range(entries):
             tag, _, _, value = struct.unpack_from(f"{order}HHII", data, base + directory + 2 + 12 * number)
-            if tag == MP_ENTRIES:
+            if tag == MP_ENTRIES and base + value + 8 <= stop:  # else it would be somewhere in the picture
                 (size,) = struct.unpack_from(f"{order}I", data, base + value + 4)
                 struct.pack_into(f"{order}I", data, base + value + 4, size + more)
     except struct.error:  # it lists nothing that could be read

@@ -7,10 +7,12 @@ wrote: as long as the alt text is still that sentence, nobody has edited it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any, Literal
-from xml.dom.minidom import Attr, Document, Element, Text, parseString
+from xml.dom.minidom import Attr, Document, Element, parseString
 from xml.parsers.expat import ExpatError
+from xml.sax.saxutils import escape, quoteattr
 
 from seesay.errors import SeesayError
 
@@ -35,6 +37,10 @@ EMPTY = (
     f'<x:xmpmeta xmlns:x="{X}"><rdf:RDF xmlns:rdf="{RDF}"/></x:xmpmeta>'
     '<?xpacket end="w"?>'
 )
+UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+DEEPEST = 100  # elements in each other; XMP has about seven
+NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+NO_CONTENT = {(XML, "lang"), (RDF, "parseType")}  # attributes that say how to read a value
 
 
 class MetadataError(SeesayError):
@@ -52,35 +58,33 @@ class Packet:
     """
 
     def __init__(self, data: bytes | None) -> None:
-        content = (data or b"").strip(b"\0 \t\r\n") or EMPTY.encode()
-        if b"<!DOCTYPE" in content or b"<!ENTITY" in content:  # XMP has neither, and entities can grow without end
-            raise MetadataError("its XMP has a document type, which XMP has not")
         try:
-            self._document: Document = parseString(content)
+            content = data.decode("utf-16") if data and data.startswith(UTF_16) else data
+            content = content.strip("\0 \t\r\n") if isinstance(content, str) else (content or b"").strip(b"\0 \t\r\n")
+            self._document: Document = parseString(content or EMPTY)
         except (ExpatError, ValueError, LookupError) as error:
             raise MetadataError(f"its XMP is broken ({error})") from None
+        if self._document.doctype:
+            raise MetadataError("its XMP has a document type, which XMP has not")
+        if _depth(self._document) > DEEPEST:
+            raise MetadataError("its XMP has elements nested too deeply")
         roots = self._document.getElementsByTagNameNS(RDF, "RDF")
         if len(roots) != 1:
             raise MetadataError(f"its XMP has {len(roots)} rdf:RDF elements, expected one")
         self._root: Node = roots[0]
 
+    def texts(self, name: Name) -> list[str]:
+        """All that a property says, the default language first; empty if it says nothing."""
+        return [text for found in self._found(name) for text in _texts(found)]
+
     def text(self, name: Name) -> str:
-        """A property as text: of several languages the default one, or else the first; "" if there is none."""
-        for found in self._found(name):
-            if isinstance(found, Attr):
-                items = [found.value]
-            else:
-                elements = found.getElementsByTagNameNS(RDF, "li")
-                elements = sorted(elements, key=lambda li: li.getAttributeNS(XML, "lang") != "x-default")
-                items = [_content(element) for element in elements or [found]]
-            if text := next((item.strip() for item in items if item.strip()), ""):
-                return text
-        return ""
+        """A property in its default language, or else the first one; "" if it says nothing."""
+        return next(iter(self.texts(name)), "")
 
     def may_write(self, name: Name, overwrite: Overwrite) -> bool:
-        """Whether a property is empty or may be replaced: with "ours" what seesay wrote and nobody has edited."""
-        now = self.text(name)
-        return not now or overwrite == "all" or (overwrite == "ours" and now == self.text(WRITTEN))
+        """Whether a property says nothing or may be replaced: with "ours" if it says only what seesay wrote."""
+        now = self.texts(name)
+        return not now or overwrite == "all" or (overwrite == "ours" and set(now) == {self.text(WRITTEN)})
 
     def write(self, text: str, description: bool, model: str, confidence: float | None) -> None:
         """Write the alt text, and what it is from.
@@ -101,17 +105,16 @@ class Packet:
             block.setAttributeNS(XMLNS, f"xmlns:{prefix}", namespace)  # above it a prefix may mean something else
         for name in (ALT_TEXT, *((DESCRIPTION,) if description else ())):
             several = self._element(self._element(block, name), (RDF, "rdf", "Alt"))
-            item = self._element(several, (RDF, "rdf", "li"))
+            item = self._element(several, (RDF, "rdf", "li"), text)
             item.setAttributeNS(XML, "xml:lang", "x-default")
-            item.appendChild(self._document.createTextNode(text))
         origin = {WRITTEN: text, MODEL: model, CONFIDENCE: "" if confidence is None else f"{confidence:.4f}"}
         for name, value in origin.items():
             if value:
-                self._element(block, name).appendChild(self._document.createTextNode(value))
+                self._element(block, name, value)
 
     def to_bytes(self) -> bytes:
         """The packet in UTF-8."""
-        return "".join(node.toxml() for node in self._document.childNodes).encode()
+        return "".join(map(_serialised, self._document.childNodes)).encode()
 
     def _descriptions(self) -> list[Node]:
         return [n for n in self._root.childNodes if isinstance(n, Element) and n.namespaceURI == RDF]
@@ -125,15 +128,35 @@ class Packet:
                 if isinstance(child, Element) and (child.namespaceURI, child.localName) == (namespace, local):
                     yield child
 
-    def _element(self, parent: Node, name: Name) -> Node:
+    def _element(self, parent: Node, name: Name, text: str = "") -> Node:
         namespace, prefix, local = name
         element = self._document.createElementNS(namespace, f"{prefix}:{local}")
+        if text:
+            element.appendChild(self._document.createTextNode(NOT_XML.sub("", text)))
         parent.appendChild(element)
         return element
 
 
-def _content(element: Node) -> str:
-    return "".join(node.data for node in element.childNodes if isinstance(node, Text))  # also CDATA
+def _texts(found: Node) -> list[str]:
+    """What a property says, in whichever of RDF's forms."""
+    if isinstance(found, Attr):
+        return [text] if (text := found.value.strip()) else []
+    texts: list[tuple[bool, str]] = []
+
+    def collect(node: Node, later: bool) -> None:
+        own = [a.value for a in node.attributes.values() if _says(a)]
+        own.append("".join(child.data for child in node.childNodes if child.nodeType in (3, 4)))  # text, CDATA
+        texts.extend((later, text.strip()) for text in own if text.strip())
+        for child in node.childNodes:
+            if isinstance(child, Element):
+                collect(child, child.getAttributeNS(XML, "lang") != "x-default")
+
+    collect(found, True)
+    return [text for _, text in sorted(texts, key=lambda item: item[0])]
+
+
+def _says(attribute: Node) -> bool:
+    return attribute.namespaceURI != XMLNS and (attribute.namespaceURI, attribute.localName) not in NO_CONTENT
 
 
 def _remove(found: Node) -> None:
@@ -144,7 +167,26 @@ def _remove(found: Node) -> None:
         return
     parent: Node = found.parentNode
     parent.removeChild(found)
-    rest = [node for node in parent.childNodes if not isinstance(node, Text) or node.data.strip()]
+    rest = [node for node in parent.childNodes if node.nodeType != node.TEXT_NODE or node.data.strip()]
     attributes = [a for a in parent.attributes.values() if a.namespaceURI not in (XMLNS, RDF)]
     if not rest and not attributes:
         parent.parentNode.removeChild(parent)
+
+
+def _depth(document: Node) -> int:
+    depth, level = 0, [document]
+    while level:
+        depth, level = depth + 1, [child for node in level for child in node.childNodes]
+    return depth
+
+
+def _serialised(node: Node) -> str:
+    """XML of a node. minidom's own leaves line breaks in attributes as they are, and the next reader loses them."""
+    if isinstance(node, Element):
+        values = ((name, quoteattr(value)) for name, value in node.attributes.items())
+        start = "".join((f"<{node.tagName}", *(f" {name}={value}" for name, value in values)))
+        inner = "".join(map(_serialised, node.childNodes))
+        return f"{start}>{inner}</{node.tagName}>" if inner else f"{start}/>"
+    if node.nodeType == node.TEXT_NODE:
+        return escape(node.data, {"\r": "&#13;"})
+    return node.toxml()  # comments, CDATA and processing instructions are as they were

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from seesay.caption import Failure
+from seesay.caption import Caption, Failure
 from seesay.errors import SeesayError
-from seesay.outputs.alt_text.changes import Changes
-from seesay.outputs.alt_text.files import exif_description, packet_of, sidecar_of, with_packet
+from seesay.outputs.alt_text.changes import Changes, Seen
+from seesay.outputs.alt_text.files import has_description, packet_of, sidecar_of, with_packet
 from seesay.outputs.alt_text.packet import ALT_TEXT, DESCRIPTION, MetadataError, Overwrite, Packet
 from seesay.outputs.writer import Done, LeftOutError, Result, Writer, captions_of
 
@@ -40,27 +41,28 @@ class AltTextOptions:
 class AltText(Writer):
     """Writes the alt text of each captioned photo, and its description where the photo has none.
 
-    Captions that are withheld are not written.
+    Captions that are withheld are not written, and damaged photos get none.
 
     Args:
         options: where it goes.
-        skip: whether photos that have alt text already need no caption at all.
         log: of the changes; None: a new one.
 
     Attributes:
         written, kept: the photos whose alt text was written, and those that have one that may not be replaced.
+        wrote: called with each photo file that was changed, right after that.
     """
 
     about = ""
+    resumes = True
     whole = False
 
-    def __init__(self, options: AltTextOptions, skip: bool = False, log: Path | None = None) -> None:
+    def __init__(self, options: AltTextOptions, log: Path | None = None) -> None:
         super().__init__("")
         self.options = options
         self.changes = Changes(log)
         self.written = self.kept = 0
-        if skip:
-            self.done = HasAltText(self)
+        self.wrote: Callable[[Path], None] = lambda _: None
+        self.done = HasAltText(self)
 
     def write(self, photo: ImageSource | HasPicture, result: Result) -> None:
         if isinstance(result, Failure):
@@ -69,35 +71,50 @@ class AltText(Writer):
         if caption.withheld:
             return
         file = file_of(photo)
-        if file is None:
-            raise LeftOutError(f"{caption.image}: no alt text written: it is not a file of its own")
         try:
-            data, target, old = self._read(file)
-            packet, inside = Packet(old), Packet(packet_of(data))
-            if not self._may_write(packet, inside):
-                self.kept += 1
-                return
-            described = not all(p.may_write(DESCRIPTION, "ours") for p in (packet, inside)) or exif_description(data)
-            packet.write(caption.text, not described, self.options.model, caption.confidence)
-            new = packet.to_bytes()
-            before, after = (data, with_packet(data, new)) if self.options.embed else (old, new)
-            if not os.access(target if target.exists() else target.parent, os.W_OK):
-                raise MetadataError("it is write-protected")
-            if not self.options.dry_run:
-                self.changes.replace(target, before, after, old, not self.options.embed)
+            if file is None:
+                raise MetadataError("it is not a file of its own")
+            if caption.warning:  # somebody may still be writing to it
+                raise MetadataError(caption.warning)
+            self._write(file, caption)
         except OSError as error:
-            raise LeftOutError(f"{file}: no alt text written: {error.strerror}") from None
+            raise LeftOutError(f"{caption.image}: no alt text written: {error.strerror}") from None
         except SeesayError as error:
-            raise LeftOutError(f"{file}: no alt text written: {str(error).removeprefix(f'{file}: ')}") from None
+            reason = str(error).removeprefix(f"{file}: ")
+            raise LeftOutError(f"{caption.image}: no alt text written: {reason}") from None
+
+    def _write(self, file: Path, caption: Caption) -> None:
+        photo = Seen(file)
+        data = photo.content or b""
+        about = self._packets(file, data)
+        if not self._may_write(about):
+            self.kept += 1
+            return
+        described = not all(packet.may_write(DESCRIPTION, "ours") for packet in about) or has_description(data)
+        target, before = (file, photo) if self.options.embed else (sidecar_of(file), Seen(sidecar_of(file)))
+        old = packet_of(data) if self.options.embed else before.content
+        packet = Packet(old)
+        packet.write(caption.text, not described, self.options.model, caption.confidence)
+        new = packet.to_bytes()
+        Packet(new)  # what cannot be read again must not be written
+        after = with_packet(data, new) if self.options.embed else new
+        if not os.access(target if before.status else target.parent, os.W_OK):
+            raise MetadataError("it is write-protected")
+        if not self.options.dry_run:
+            self.changes.replace(target, before, after, old, not self.options.embed)
+            if self.options.embed:
+                self.wrote(file)
         self.written += 1
 
     def may_write(self, file: Path) -> bool:
         """Whether a photo has no alt text, or one that may be replaced; also if its metadata cannot be read."""
         try:
-            data, _, old = self._read(file)
-            return self._may_write(Packet(old), Packet(packet_of(data)))
+            return self._may_write(self._packets(file, file.read_bytes()))
         except (OSError, MetadataError):
             return True
+
+    def pass_over(self) -> None:
+        self.kept += 1
 
     @property
     def summary(self) -> list[str]:
@@ -115,16 +132,22 @@ class AltText(Writer):
     def discard(self) -> None:
         self.changes.close()
 
-    def _read(self, file: Path) -> tuple[bytes, Path, bytes | None]:
-        """(the photo file, the file that gets the packet, its packet now)."""
-        data = file.read_bytes()
-        if self.options.embed:
-            return data, file, packet_of(data)
+    def _packets(self, file: Path, data: bytes) -> list[Packet]:
+        """What is said about a photo, in its file and in its sidecar; the one that is not written may be broken."""
         sidecar = sidecar_of(file)
-        return data, sidecar, sidecar.read_bytes() if sidecar.exists() else None
+        found: list[Packet] = []
+        for written, packet in (
+            (self.options.embed, lambda: packet_of(data)),
+            (not self.options.embed, lambda: sidecar.read_bytes() if sidecar.is_file() else None),
+        ):
+            try:
+                found.append(Packet(packet()))
+            except MetadataError:
+                if written:
+                    raise
+        return found
 
-    def _may_write(self, *packets: Packet) -> bool:
-        """Whether the packet that is written and that of the photo file both allow it; they may be the same."""
+    def _may_write(self, packets: list[Packet]) -> bool:
         return all(packet.may_write(ALT_TEXT, self.options.overwrite) for packet in packets)
 
 
@@ -137,9 +160,7 @@ class HasAltText(Done):
 
     def holds(self, photo: ListedPhoto) -> bool:
         file = file_of(photo.source)
-        has = file is not None and not self.writer.may_write(file)
-        self.writer.kept += has
-        return has
+        return file is not None and not self.writer.may_write(file)
 
 
 def file_of(photo: object) -> Path | None:
