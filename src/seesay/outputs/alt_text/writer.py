@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -86,16 +87,15 @@ class AltText(Writer):
     def _write(self, file: Path, caption: Caption) -> None:
         photo = Seen(file)
         data = photo.content or b""
-        about = self._packets(file, data)
-        if not self._may_write(about):
+        packets = self._packets(file, data)
+        if not self._may_write(packets):
             self.kept += 1
             return
-        described = not all(packet.may_write(DESCRIPTION, "ours") for packet in about) or has_description(data)
+        described = not all(packet.may_write(DESCRIPTION, "ours") for packet in packets) or has_description(data)
         target, before = (file, photo) if self.options.embed else (sidecar_of(file), Seen(sidecar_of(file)))
         old = packet_of(data) if self.options.embed else before.content
-        packet = Packet(old)
-        packet.write(caption.text, not described, self.options.model, caption.confidence)
-        new = packet.to_bytes()
+        packets[0].write(caption.text, not described, self.options.model, caption.confidence)
+        new = packets[0].to_bytes()
         Packet(new)  # what cannot be read again must not be written
         after = with_packet(data, new) if self.options.embed else new
         if not os.access(target if before.status else target.parent, os.W_OK):
@@ -133,19 +133,20 @@ class AltText(Writer):
         self.changes.close()
 
     def _packets(self, file: Path, data: bytes) -> list[Packet]:
-        """What is said about a photo, in its file and in its sidecar; the one that is not written may be broken."""
-        sidecar = sidecar_of(file)
-        found: list[Packet] = []
-        for written, packet in (
-            (self.options.embed, lambda: packet_of(data)),
-            (not self.options.embed, lambda: sidecar.read_bytes() if sidecar.is_file() else None),
-        ):
-            try:
-                found.append(Packet(packet()))
-            except MetadataError:
-                if written:
-                    raise
-        return found
+        """What is said about a photo: the packet that is written first, then that of the photo file or the sidecar."""
+
+        def inside() -> Packet:
+            return Packet(packet_of(data))
+
+        def beside() -> Packet:
+            sidecar = sidecar_of(file)
+            return Packet(sidecar.read_bytes() if sidecar.is_file() else None)
+
+        written, other = (inside, beside) if self.options.embed else (beside, inside)
+        packets = [written()]
+        with suppress(MetadataError):  # only what is written has to be sound
+            packets.append(other())
+        return packets
 
     def _may_write(self, packets: list[Packet]) -> bool:
         return all(packet.may_write(ALT_TEXT, self.options.overwrite) for packet in packets)
