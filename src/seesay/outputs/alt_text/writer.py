@@ -85,15 +85,15 @@ class AltText(Writer):
             raise LeftOutError(f"{caption.image}: no alt text written: {reason}") from None
 
     def _write(self, file: Path, caption: Caption) -> None:
-        photo = Seen(file)
-        data = photo.content or b""
-        packets = self._packets(file, data)
+        photo, sidecar = Seen(file), Seen(sidecar_of(file))
+        packets = self._packets(photo, sidecar)
         if not self._may_write(packets):
             self.kept += 1
             return
+        data = photo.content or b""
         described = not all(packet.may_write(DESCRIPTION, "ours") for packet in packets) or has_description(data)
-        target, before = (file, photo) if self.options.embed else (sidecar_of(file), Seen(sidecar_of(file)))
-        old = packet_of(data) if self.options.embed else before.content
+        target, before = (file, photo) if self.options.embed else (sidecar_of(file), sidecar)
+        old = packet_of(data) if self.options.embed else sidecar.content
         packets[0].write(caption.text, not described, self.options.model, caption.confidence)
         new = packets[0].to_bytes()
         Packet(new)  # what cannot be read again must not be written
@@ -109,7 +109,7 @@ class AltText(Writer):
     def may_write(self, file: Path) -> bool:
         """Whether a photo has no alt text, or one that may be replaced; also if its metadata cannot be read."""
         try:
-            return self._may_write(self._packets(file, file.read_bytes()))
+            return self._may_write(self._packets(Seen(file), Seen(sidecar_of(file))))
         except (OSError, MetadataError):
             return True
 
@@ -132,15 +132,14 @@ class AltText(Writer):
     def discard(self) -> None:
         self.changes.close()
 
-    def _packets(self, file: Path, data: bytes) -> list[Packet]:
+    def _packets(self, photo: Seen, sidecar: Seen) -> list[Packet]:
         """What is said about a photo: the packet that is written first, then that of the photo file or the sidecar."""
 
         def inside() -> Packet:
-            return Packet(packet_of(data))
+            return Packet(packet_of(photo.content or b""))
 
         def beside() -> Packet:
-            sidecar = sidecar_of(file)
-            return Packet(sidecar.read_bytes() if sidecar.is_file() else None)
+            return Packet(sidecar.content)
 
         written, other = (inside, beside) if self.options.embed else (beside, inside)
         packets = [written()]
