@@ -141,9 +141,12 @@ def test_what_cannot_be_watched(options: list[str], code: int, problem: str, cli
 def test_a_signal_ends_it(stop: signal.Signals, folder: Path, tiny_bundle: Path) -> None:
     write_photo(folder / "a.png", 1)
     command = [sys.executable, "-m", "seesay", "watch", str(folder), "--model", str(tiny_bundle), "--every", "0.2"]
-    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert running.stdout
-    assert running.stdout.readline().startswith(str(folder / "a.png"))
-    running.send_signal(stop)
-    _, said = running.communicate(timeout=30)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        try:
+            assert running.stdout
+            assert running.stdout.readline().startswith(str(folder / "a.png"))
+            running.send_signal(stop)
+            _, said = running.communicate(timeout=30)
+        finally:
+            running.kill()
     assert (running.returncode, said) == (0, "")

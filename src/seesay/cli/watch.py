@@ -48,7 +48,8 @@ def watch_folders(folders: Sequence[Path], options: CaptionOptions, every: float
         return load_captioner(options, options.threads)
 
     job = Job(attention=options.attention, resume=True, made_by=lambda: made_by(captioner(), options))
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # how services are stopped
+    for stop in (signal.SIGTERM, signal.SIGINT):  # services are stopped by the first, and scripts may ignore the second
+        signal.signal(stop, signal.default_int_handler)
     with open_writers(options, job, captioner) as writers:
         arrivals = Arrivals(sources)
         for writer in writers:
