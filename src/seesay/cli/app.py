@@ -311,12 +311,13 @@ def caption(
 
 def undo_alt_text(log: Path) -> None:
     """Undo what an earlier run wrote into metadata; the exit code is 1 if files were left alone."""
+    from seesay.data.text import count_of
     from seesay.outputs.alt_text import undo
 
     files, problems = undo(log)
     for problem in problems:
         say(f"seesay: {problem}")
-    say(f"seesay: {files:,} file{'' if files == 1 else 's'} as before")
+    say(f"seesay: {count_of(files, 'file')} as before")
     if problems:
         raise typer.Exit(1)
 

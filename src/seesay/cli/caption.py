@@ -134,15 +134,17 @@ def caption_photos(sources: Sources, options: CaptionOptions) -> Outcome:
     files = [file for name, path in options.outputs.items() for file in WRITERS[name].files(path, job)]
     refuse_unwritable(*files, reads=sources.reads)
 
-    @cache
-    def captioner() -> CaptionModel:
-        return load_captioner(options, options.threads)
-
+    captioner = loaded_once(options)
     needed = (lambda photo, caption: captioner().occlusion(photo, caption)) if options.needed else None
     job = replace(job, made_by=lambda: made_by(captioner(), options), needed=needed)
     with open_writers(options, job, captioner) as writers:
         total = counted_aside(sources.count) if len(names) > 1 else None
         return write_all(photos, total, options, captioner(), writers)
+
+
+def loaded_once(options: CaptionOptions) -> Callable[[], CaptionModel]:
+    """A function that loads the model when it is first called; see `load_captioner`."""
+    return cache(lambda: load_captioner(options, options.threads))
 
 
 def load_captioner(options: CaptionOptions, threads: int | None) -> CaptionModel:

@@ -6,19 +6,14 @@ import signal
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from seesay.cli.caption import CaptionOptions, load_captioner, made_by, open_writers, write_all
+from seesay.cli.caption import CaptionOptions, loaded_once, made_by, open_writers, write_all
 from seesay.cli.writable import refuse_unwritable
 from seesay.data.sources import ListedPhoto, Sources
 from seesay.errors import DataError
 from seesay.outputs import Job
 from seesay.outputs.alt_text import AltText
-
-if TYPE_CHECKING:
-    from seesay.runtime import CaptionModel
 
 Signature = tuple[int, int]  # time of the last change, size
 
@@ -40,13 +35,8 @@ def watch_folders(folders: Sequence[Path], options: CaptionOptions, every: float
             raise DataError(f"{folder}: expected a folder to watch")
     sources = Sources(folders)
     refuse_unwritable(*options.outputs.values(), reads=sources.reads)
-
     options = replace(options, resume=True)
-
-    @cache
-    def captioner() -> CaptionModel:
-        return load_captioner(options, options.threads)
-
+    captioner = loaded_once(options)
     job = Job(attention=options.attention, resume=True, made_by=lambda: made_by(captioner(), options))
     for stop in (signal.SIGTERM, signal.SIGINT):  # services are stopped by the first, and scripts may ignore the second
         signal.signal(stop, signal.default_int_handler)

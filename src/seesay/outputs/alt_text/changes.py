@@ -89,11 +89,8 @@ class Seen:
             now = file.stat()
         except FileNotFoundError:
             return self.status is None
-        then = self.status
-        return then is not None and (now.st_ino, now.st_mtime_ns, now.st_size) == (
-            then.st_ino,
-            then.st_mtime_ns,
-            then.st_size,
+        return self.status is not None and all(
+            getattr(now, name) == getattr(self.status, name) for name in ("st_ino", "st_mtime_ns", "st_size")
         )
 
 

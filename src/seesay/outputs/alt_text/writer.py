@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seesay.caption import Caption, Failure
+from seesay.data.text import count_of
 from seesay.errors import SeesayError
 from seesay.outputs.alt_text.changes import Changes, Seen
 from seesay.outputs.alt_text.files import has_description, packet_of, sidecar_of, with_packet
@@ -119,7 +120,7 @@ class AltText(Writer):
     @property
     def summary(self) -> list[str]:
         """What was done, and how to undo it; a sentence a line."""
-        photos = f"{self.written:,} photo{'' if self.written == 1 else 's'}"
+        photos = count_of(self.written, "photo")
         kept = f", {self.kept:,} had it already" if self.kept else ""
         if self.options.dry_run:
             return [f"would write alt text for {photos}{kept}; nothing was changed"]
