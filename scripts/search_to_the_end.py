@@ -25,9 +25,11 @@ Step = tuple[np.ndarray, tuple[np.ndarray, ...], np.ndarray]
 class ToTheEnd(Engine):
     """An engine whose searches end when all of their sentences have ended."""
 
-    def search(self, photos: Sequence[Encoded], options: BeamOptions, number: int | None = 1) -> list[list[Hypothesis]]:
+    def search(
+        self, photos: Sequence[Encoded], options: BeamOptions, finish_all: bool = True
+    ) -> list[list[Hypothesis]]:
         """All sentences of each photo, best first."""
-        return super().search(photos, options, None)
+        return super().search(photos, options, finish_all=True)
 
 
 def captions_and_steps(photos: list[str], kind: type[Engine]) -> tuple[list[str], float]:

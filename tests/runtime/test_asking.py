@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -101,9 +102,10 @@ def test_alternatives_begin_with_the_caption(
         assert len(found) == n
         assert len(set(texts(found))) == n, "all are different"
         assert facts(found[0]) == facts(model.caption(photo, beam=wide))
-        ranks = [c.score / (len(c.words) + 1) ** model.bundle.search.length_penalty for c in found[1:]]
+        ranks = [c.score / (len(c.words) + 1) ** model.bundle.search.length_penalty for c in found]
         if not any("'" in text for text in texts(found)):  # a clitic is a token of its own
-            assert ranks == sorted(ranks, reverse=True)
+            rises = [i for i, (one, next_) in enumerate(pairwise(ranks)) if next_ > one]
+            assert len(rises) <= 1, "those that the search had given up come last"
         assert texts(together) == texts(found)
 
 

@@ -21,12 +21,12 @@ from seesay.data.things import plainer, supports, thing_of
 from seesay.data.tokens import WordSpan
 from seesay.errors import BundleError
 from seesay.runtime.cautious import shorter_forms
-from seesay.runtime.confidence import Judge, pooled
+from seesay.runtime.confidence import Judge, Said, pooled
 
 
 def small_head(features: int = 3, **changes) -> ConfidenceHead:
     """Two words and a pair of them, whose shares are features of the photo."""
-    accept, word = np.zeros(4), np.zeros(5)
+    accept, word = np.zeros(5), np.zeros(5)
     accept[1] = 1.0  # the tf-idf product of the words alone
     word[0] = 1.0  # the log-share of the word alone
     weights = np.zeros((features, 2))
@@ -47,19 +47,25 @@ def small_head(features: int = 3, **changes) -> ConfidenceHead:
     return replace(head, **changes)
 
 
+def said_of(text: str, logprobs: list[float]) -> Said:
+    """A sentence whose words are tokens."""
+    words = text.split()
+    return Said(words, logprobs, [*zip(words, logprobs, strict=False)])
+
+
 def test_confidence_by_hand() -> None:
     judge = Judge(small_head())
     evidence = judge.evidence(np.array([0.6, 0.2, 9.0]))
-    np.testing.assert_allclose(judge.shares(evidence, [0, 1, 2]), [0.6, 0.5, 0.2])
-    words, logprobs = ["a", "dog", "runs", "on", "grass"], [-0.1, -1.0, -2.0, -0.2, -0.5, -0.2]
-    signals = judge.sentence_signals(evidence, words, logprobs)
+    assert evidence.shares == pytest.approx([0.6, 0.5, 0.2])
+    said = said_of("a dog runs on grass", [-0.1, -1.0, -2.0, -0.2, -0.5, -0.2])
+    signals = judge.sentence_signals(evidence, said)
     of_words = (0.6 * 4 + 0.2 * 1) / np.sqrt(4 + 1)
     of_pairs = 0.5 * 9 / np.sqrt(9 + 3 * 49)  # one of four pairs is known
-    assert signals == pytest.approx([-4.0 / 6, of_words, of_pairs])
-    confidence = judge.confidence(evidence, words, logprobs)
-    assert confidence == pytest.approx(1 / (1 + np.exp(-of_words)))
-    unknown = judge.sentence_signals(evidence, ["cats"], [-1.0, -1.0])
-    assert unknown == pytest.approx([-1.0, 0.0, 0.0])
+    doubt = (1 - 0.62 / 1.62) ** 2 + (1 - 0.22 / 1.22) ** 2  # of the dog and of the grass
+    assert signals == pytest.approx([-4.0 / 6, of_words, of_pairs, doubt])
+    assert judge.confidence(evidence, said) == pytest.approx(1 / (1 + np.exp(-of_words)))
+    unknown = judge.sentence_signals(evidence, said_of("cats", [-1.0, -1.0]))
+    assert unknown == pytest.approx([-1.0, 0.0, 0.0, (1 - 0.02 / 1.02) ** 2])
 
 
 def test_word_confidence_by_hand() -> None:
@@ -84,9 +90,9 @@ def test_a_picture_that_is_no_photo_has_little_confidence() -> None:
     assert (photo.kind, text.kind) == ("photo", "text")
     assert text.photo == pytest.approx(1 / (1 + np.exp(4)))
     assert text.photo is not None
-    assert judge.confidence(text, ["dog"], [-1.0, -1.0]) < text.photo
+    assert judge.confidence(text, said_of("dog", [-1.0, -1.0])) < text.photo
     features = np.array([1e9, 0.0, 0.0])  # however far a picture is from all photos, the numbers stay finite
-    assert np.isfinite(judge.shares(judge.evidence(features), [0, 1, 2])).all()
+    assert np.isfinite(judge.evidence(features).shares).all()
 
 
 def test_pooled_features_do_not_depend_on_heads() -> None:
@@ -154,19 +160,43 @@ def test_a_bundle_keeps_its_head(sure_bundle: Path) -> None:
     np.testing.assert_allclose(again.kind_weights, head.kind_weights, atol=1e-6)
 
 
-def test_captions_are_the_same_with_and_without_a_head(
+def test_the_likeliest_captions_are_the_same_with_and_without_a_head(
     sure_bundle: Path, tiny_bundle: Path, tiny_photos: list[Path]
 ) -> None:
     sure, plain = seesay.load(sure_bundle), seesay.load(tiny_bundle)
     for photo in tiny_photos:
-        one, other = sure.caption(photo), plain.caption(photo)
+        one, other = sure.caption(photo, likeliest=True), plain.caption(photo)
         assert (one.text, one.score) == (other.text, other.score)
+        assert plain.caption(photo, likeliest=True).text == other.text
+        first, *_ = sure.alternatives(photo, 2, likeliest=True)
+        assert first.text == other.text
         assert other.confidence is None
         assert other.kind is None
         assert "confidence" not in other.to_dict()
         assert one.confidence is not None
         assert 0 <= one.confidence <= 1
         assert one.kind == "photo"
+
+
+def test_the_caption_is_the_sentence_that_is_most_probably_accepted(sure_bundle: Path, tiny_photos: list[Path]) -> None:
+    model = seesay.load(sure_bundle)
+    bundle, judge = model.bundle, model.require_confidence()
+    other = 0
+    for path, together in zip(tiny_photos, model.caption_many(tiny_photos, beam=6), strict=True):
+        photo = model.encode(path)
+        evidence = judge.evidence(pooled(photo.input.arrays.memory))
+        [found] = model.engine.search([photo.input.arrays], replace(bundle.search, beam=6))
+        by_odds = {
+            bundle.tokenizer.decode(h.tokens): judge.logit(evidence, Said.of(bundle.tokenizer, h)) for h in found
+        }
+        best = max(by_odds, key=lambda text: by_odds[text])
+        other += best != bundle.tokenizer.decode(found[0].tokens)
+        caption = model.caption(photo, beam=6)
+        assert caption.text == str(together) == best
+        assert caption.confidence == pytest.approx(1 / (1 + np.exp(-by_odds[best])))
+        alternatives = model.alternatives(photo, 6)
+        assert [a.text for a in alternatives[: len(by_odds)]] == sorted(by_odds, key=lambda text: -by_odds[text])
+    assert other, "it is not always the likeliest"
 
 
 @pytest.mark.parametrize("precision", ["int8", "float32"])

@@ -115,7 +115,7 @@ def test_words_explain_the_caption(model, tiny_photos):
 def test_score_is_the_words_and_the_end(model, tiny_photos):
     for photo in tiny_photos:
         encoded = model.engine.encode(model.bundle.transform(photo))
-        [[best]] = model.engine.search([encoded], model.bundle.search)
+        [[best, *_]] = model.engine.search([encoded], model.bundle.search)
         caption = model.caption(photo)
         assert len(best.logprobs) == len(best.tokens) + 1
         assert caption.score == pytest.approx(sum(word.logprob for word in caption.words) + best.logprobs[-1])
@@ -128,10 +128,10 @@ def test_a_clitic_belongs_to_its_word(model):
     tokens = tuple(model.bundle.tokenizer.encode("the dog's ball"))
     assert len(tokens) == 4
     maps = np.eye(9, dtype=np.float32)[:4]
-    caption = model.to_caption(Hypothesis(tokens, (-1.0, -2.0, -4.0, -8.0, -16.0), maps, -31.0), "x.jpg")
+    caption = model.to_caption(Hypothesis(tokens, (-1.0, -2.0, -4.0, -8.0, -16.0), maps, -31.0))
     assert [(word.text, word.logprob) for word in caption.words] == [("the", -1), ("dog's", -6), ("ball", -8)]
     assert caption.words[1].attention.ravel().tolist() == [0, 0.5, 0.5, 0, 0, 0, 0, 0, 0]
-    assert (caption.text, caption.image) == ("the dog's ball", "x.jpg")
+    assert (caption.text, caption.image, caption.confidence) == ("the dog's ball", None, None)
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -317,9 +317,9 @@ def test_beam_is_the_bundles_unless_given(model, tiny_photos, monkeypatch):
     seen = []
     search = Engine.search
 
-    def spy(self, photos, options, number=1):
+    def spy(self, photos, options):
         seen.append(options)
-        return search(self, photos, options, number)
+        return search(self, photos, options)
 
     monkeypatch.setattr(Engine, "search", spy)
     model.caption(tiny_photos[0])
@@ -544,12 +544,13 @@ def test_a_word_of_pieces_has_their_mean_attention_and_their_cost_together():
     tokenizer = CaptionTokenizer.build(SENTENCES, kind="bpe", vocab_size=50)
     model = CaptionModel.__new__(CaptionModel)
     model.bundle = cast(Bundle, SimpleNamespace(tokenizer=tokenizer, grid=(1, 2), attention="soft"))
+    model.judge = None
     ids = tokenizer.encode("Fence's dog")
     pieces = len(tokenizer.encode("fence's"))
     assert pieces > 2
     attention = np.stack([np.linspace(0, 1, len(ids)), np.linspace(1, 0, len(ids))], axis=1)
     costs = tuple(-float(i) for i in range(1, len(ids) + 2))
-    caption = model.to_caption(Hypothesis(tuple(ids), costs, attention, sum(costs)), None)
+    caption = model.to_caption(Hypothesis(tuple(ids), costs, attention, sum(costs)))
     assert (caption.text, [word.text for word in caption.words]) == ("fence's dog", ["fence's", "dog"])
     assert caption.words[0].logprob == -sum(range(1, pieces + 1))
     np.testing.assert_allclose(caption.words[0].attention, attention[:pieces].mean(axis=0)[None])

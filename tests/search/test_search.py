@@ -70,9 +70,9 @@ class Table:
         return StepModel(self.step, (to(state),), (to(photos),), to(start), END, never)
 
     def search(
-        self, options: BeamOptions, never=FORBIDDEN, backend: str = "numpy", number: int | None = None
+        self, options: BeamOptions, never=FORBIDDEN, backend: str = "numpy", finish_all: bool = True
     ) -> list[list[Hypothesis]]:
-        return beam_search(self.model(never, backend), options, number)
+        return beam_search(self.model(never, backend), options, finish_all)
 
     def sentences(self, max_words: int, photo: int = 0, forbidden=FORBIDDEN) -> dict[tuple[int, ...], list[float]]:
         """Every sentence that may be written -> log-probabilities of its tokens and its end."""
@@ -212,21 +212,25 @@ def test_the_best_alone_is_found_in_fewer_steps(seed):
     """Ranked by the sum, no sentence gets better by going on: what is left out cannot have been the best."""
     options = BeamOptions(4, length_penalty=0, max_words=12)
     full, quick = Table(seed, 9, end_bonus=1.0), Table(seed, 9, end_bonus=1.0)
-    [[first, *_]], [[found]] = full.search(options), quick.search(options, number=1)
+    [[first, *_]], [[found, *others]] = full.search(options), quick.search(options, finish_all=False)
     assert (found.tokens, found.logprobs) == (first.tokens, first.logprobs)
     np.testing.assert_array_equal(found.attention, first.attention)
     assert len(quick.asked) < len(full.asked)
-    assert found.logprobs[-1] == pytest.approx(float(quick.row(0, (START, *found.tokens))[0][END]))  # not given up
+    for sentence in (found, *others):  # none of those that were given up
+        assert sentence.logprobs[-1] == pytest.approx(float(quick.row(0, (START, *sentence.tokens))[0][END]))
 
 
 @pytest.mark.parametrize("backend", ["numpy", "torch"])
 @pytest.mark.parametrize("length_penalty", [0.0, 0.7, 1.5])
-def test_the_best_alone_is_the_same_in_a_batch(length_penalty, backend):
+def test_what_is_finished_is_the_same_in_a_batch(length_penalty, backend):
     """A photo that is done stays for a while beside those that are not: nothing that it writes meanwhile counts."""
-    options = BeamOptions(3, length_penalty, max_words=12)
-    for photo, together in enumerate(Table(9, 7, batch=13).search(options, backend=backend, number=1)):
-        [single] = Table(9, 7, first=photo).search(options, backend=backend, number=1)
-        assert [(h.tokens, h.logprobs) for h in together] == [(h.tokens, h.logprobs) for h in single]
+    options = BeamOptions(5, length_penalty, max_words=12)
+    counts = set()
+    for photo, together in enumerate(Table(9, 7, batch=13).search(options, backend=backend, finish_all=False)):
+        [single] = Table(9, 7, first=photo).search(options, backend=backend, finish_all=False)
+        assert key(together) == key(single)
+        counts.add(len(single))
+    assert len(counts) > 1, "how many are finished when the best is final differs"
 
 
 @pytest.mark.parametrize("backend", ["numpy", "torch"])
@@ -237,8 +241,8 @@ def test_the_best_alone_is_finished_though_others_cost_as_much(backend):
         table = Table(seed, 7, batch=11, end_bonus=1.0)
         table.row = lambda photo, history, row=table.row: (row(photo, history)[0].round(), row(photo, history)[1])
         every = table.search(options, backend=backend)
-        found = table.search(options, backend=backend, number=1)
-        assert [[h.tokens for h in best] for best in found] == [[first.tokens] for first, *_ in every]
+        found = table.search(options, backend=backend, finish_all=False)
+        assert [best.tokens for best, *_ in found] == [first.tokens for first, *_ in every]
 
 
 @pytest.mark.parametrize(("cost", "waits"), [(-2.9, True), (-3.1, False)])
@@ -249,7 +253,7 @@ def test_how_long_the_best_alone_is_waited_for(cost, waits):
     for history, logprobs in {(): {END: -1.0, 3: cost}, (3,): {3: 0.0}, (3, 3): {END: 0.0}}.items():
         row = np.array([logprobs.get(token, -50.0) for token in range(4)], np.float32)
         table.rows[(0, START, *history)] = row, np.ones(3, np.float32) / 3
-    [found] = table.search(BeamOptions(2, length_penalty=1.0, max_words=2), number=1)
+    [found] = table.search(BeamOptions(2, length_penalty=1.0, max_words=2), finish_all=False)
     assert found[0].tokens == ((3, 3) if waits else ())
     assert len(table.asked) == (3 if waits else 1)
 
@@ -390,13 +394,13 @@ def test_wrong_options_are_named(wrong, said):
 
 
 @pytest.mark.parametrize("backend", ["numpy", "torch"])
-@pytest.mark.parametrize("number", [None, 1])
-def test_what_is_no_number_is_said(backend, number):
+@pytest.mark.parametrize("finish_all", [True, False])
+def test_what_is_no_number_is_said(backend, finish_all):
     """A model that diverged: no caption without words, as if it had ended at once."""
     table = Table(0, 6)
     table.rows[(0, START)] = np.full(6, np.nan, np.float32), np.ones(3, np.float32) / 3
     with pytest.raises(ValueError, match=r"^the model's log-probabilities are not numbers \(NaN\)$"):
-        table.search(BeamOptions(3, max_words=5), backend=backend, number=number)
+        table.search(BeamOptions(3, max_words=5), backend=backend, finish_all=finish_all)
 
 
 def key(sentences: list[Hypothesis]) -> list[tuple[tuple[int, ...], tuple[float, ...]]]:
@@ -406,41 +410,40 @@ def key(sentences: list[Hypothesis]) -> list[tuple[tuple[int, ...], tuple[float,
 @pytest.mark.parametrize("backend", ["numpy", "torch"])
 @pytest.mark.parametrize("length_penalty", [0.0, 0.7, 2.0])
 @pytest.mark.parametrize("seed", range(5))
-def test_of_several_sentences_the_first_is_the_best_alone(seed, length_penalty, backend):
-    """Though the search goes on for the others, and finds some that would rank before it."""
+def test_what_is_finished_early_is_what_the_table_gives(seed, length_penalty, backend):
+    """Each sentence that an early end leaves has its own log-probabilities, ends itself, and is ranked."""
     options = BeamOptions(5, length_penalty, max_words=9)
     table = Table(seed, 7, batch=6, end_bonus=0.5)
-    best = table.search(options, backend=backend, number=1)
-    ranked = table.search(options, backend=backend)
-    for number in (2, 4, 5):
-        some = table.search(options, backend=backend, number=number)
-        for [first], every, found in zip(best, ranked, some, strict=True):
-            assert len(found) == number
-            assert key(found[:1]) == key([first])
-            np.testing.assert_array_equal(found[0].attention, first.attention)
-            others = [h for h in every if h.tokens != first.tokens]
-            assert key(found[1:]) == key(others)[: number - 1]
+    for photo, found in enumerate(table.search(options, backend=backend, finish_all=False)):
+        assert 1 <= len(found) <= 5 and len({h.tokens for h in found}) == len(found)
+        ranks = [h.score / len(h.logprobs) ** length_penalty for h in found]
+        assert ranks == sorted(ranks, reverse=True)
+        for h in found:
+            before = [(START, *h.tokens[:n]) for n in range(len(h.logprobs))]
+            expected = [table.row(photo, h0)[0][token] for h0, token in zip(before, (*h.tokens, END), strict=True)]
+            if len(h.tokens) < 9:  # else the end was forced
+                np.testing.assert_allclose(h.logprobs, expected, atol=1e-6)
 
 
-def test_a_settled_sentence_may_be_overtaken():
-    """What the test above rests on: with a length penalty, ranks at the end are not always those when it is settled."""
+def test_a_final_sentence_may_be_overtaken():
+    """With a length penalty, the best at the end is not always the one that ended the search early."""
     options = BeamOptions(5, 2.0, max_words=9)
     tables = [Table(seed, 7, batch=6, end_bonus=0.5) for seed in range(5)]
-    pairs = [pair for t in tables for pair in zip(t.search(options, number=1), t.search(options), strict=True)]
-    assert any(first.tokens != every[0].tokens for [first], every in pairs)
+    early, late = ([h for t in tables for h in t.search(options, finish_all=all_of)] for all_of in (False, True))
+    assert any(first.tokens != every[0].tokens for [first, *_], every in zip(early, late, strict=True))
 
 
 @pytest.mark.parametrize("backend", ["numpy", "torch"])
-@pytest.mark.parametrize("number", [1, None])
-def test_a_prefix_begins_every_sentence(backend, number):
+@pytest.mark.parametrize("finish_all", [True, False])
+def test_a_prefix_begins_every_sentence(backend, finish_all):
     """Whatever the other rules say of it; after it a wide beam finds what it would find among all."""
     table, prefix = Table(3, 6, batch=2), (3, 3, 4)
     repeats = NoRepeatedWords((5,))
     options = BeamOptions(100, 0, max_words=5, prefix=prefix, constraints=(repeats,))
-    for photo, found in enumerate(table.search(options, backend=backend, number=number)):
+    for photo, found in enumerate(table.search(options, backend=backend, finish_all=finish_all)):
         every = {s: c for s, c in table.sentences(5, photo).items() if s[:3] == prefix and not {3, 4} & {*s[3:]}}
         ranked = sorted(every, key=lambda s: -sum(every[s]))
-        assert [h.tokens for h in found] == ranked[:number]
+        assert [h.tokens for h in found] == (ranked if finish_all else ranked[: len(found)])
         for h in found:
             np.testing.assert_allclose(h.logprobs, every[h.tokens], atol=1e-6)
     options = replace(options, max_words=3)

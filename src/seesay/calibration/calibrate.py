@@ -12,7 +12,7 @@ import numpy as np
 
 from seesay.bundle.confidence_file import PHOTO, ConfidenceHead, write_head
 from seesay.bundle.format import Bundle, bundle_being_written, write_manifest
-from seesay.calibration.learn import Observations, calibrated, learn, probability_of_photo
+from seesay.calibration.learn import Observations, calibrated, choose, learn, probability_of_photo
 from seesay.calibration.observe import features_of, halves, observe
 from seesay.data.records import CaptionRecord
 from seesay.data.things import thing_of
@@ -80,21 +80,23 @@ def figures_of(parts: Sequence[tuple[ConfidenceHead, Observations]]) -> dict[str
     Args:
         parts: observations, and the head that judges them.
     """
-    confidence, sure, there, refused = [], [], [], []
+    captions, confidence, sure, there, refused = [], [], [], [], []
     for head, observations in parts:
         judge = Judge(head)
         for observation in observations:
             clue = judge.evidence(observation.features)
-            confidence.append(judge.confidence(clue, observation.words, observation.logprobs))
+            caption = choose(judge, clue, observation)
+            captions.append(caption.words)
+            confidence.append(judge.confidence(clue, caption))
             refused.append(clue.kind not in (None, PHOTO))
             supported = observation.supported
-            for word, logprob in observation.shown:
+            for word, logprob in caption.shown:
                 if thing := thing_of(word):
                     sure.append(judge.word_confidence(clue, word, logprob) or 0.0)
                     there.append(thing in supported)
     photos = [observation for _, observations in parts for observation in observations]
     references = [observation.references for observation in photos]
-    cider = CiderD(references).score([observation.words for observation in photos])
+    cider = CiderD(references).score(captions)
     figures = reliability(np.array(confidence), cider >= acceptance_threshold(references), cider)
     area = auroc(np.array(sure), np.array(there, bool)) if there else float("nan")
     figures["things"] = {

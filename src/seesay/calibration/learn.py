@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -17,12 +17,13 @@ from seesay.data.things import thing_of
 from seesay.errors import DataError
 from seesay.metrics.acceptance import acceptable
 from seesay.metrics.statistics import FUNCTION_WORDS
-from seesay.runtime.confidence import Evidence, Judge, logistic, standardised
+from seesay.runtime.confidence import Evidence, Judge, Said, logistic, standardised
 
 RANK = 240  # more would help little, and the part of the bundle grows with it
 MOST_GRAMS = 2000
 IN_CAPTIONS, IN_REFERENCES = 2, 8  # photos whose caption, and whose references, must have a gram
 RIDGE, SIGNAL_RIDGE, KIND_RIDGE = 500.0, 3.0, 100.0
+ROUNDS = 4  # of choosing captions and weighing signals; the weights hardly change after two
 REFUSED = 0.006  # share of the calibration photos that may be called no photos
 
 Observations = Sequence[Observation]
@@ -69,6 +70,10 @@ def calibrated(head: ConfidenceHead, dev: Sequence[Observations]) -> ConfidenceH
 
     On its own training photos the captioner is too sure of its words, and would count too much.
 
+    The weights decide which sentence of a search becomes the caption, and the chosen ones differ from others: they are
+    those that the judge thinks well of. So captions are chosen with the weights of the round before, at first the
+    likeliest, and the weights are learnt again on these.
+
     Args:
         head: from `learn`.
         dev: of each data set, with a threshold of acceptance of its own; each counts the same, however many photos
@@ -76,23 +81,33 @@ def calibrated(head: ConfidenceHead, dev: Sequence[Observations]) -> ConfidenceH
     """
     photos = [observation for part in dev for observation in part]
     each = np.concatenate([np.full(len(part), len(photos) / len(dev) / len(part)) for part in dev])
-    judge = Judge(head)
-    evidence = [judge.evidence(o.features) for o in photos]
-    signals = np.stack([judge.sentence_signals(e, o.words, o.logprobs) for e, o in zip(evidence, photos, strict=True)])
-    accept = logistic_regression(signals, np.concatenate([accepted(part) for part in dev]), each, SIGNAL_RIDGE)
-    signals, there, photo = word_examples(judge, evidence, photos)
-    word = logistic_regression(signals, there, each[photo], SIGNAL_RIDGE)
-    head = replace(head, accept=accept.astype(np.float32), word=word.astype(np.float32))
+    evidence = [Judge(head).evidence(o.features) for o in photos]
+    chosen = [o.sentences[0] for o in photos]
+    for _ in range(ROUNDS):
+        signals, there, photo = word_examples(Judge(head), evidence, chosen, photos)
+        word = logistic_regression(signals, there, each[photo], SIGNAL_RIDGE)
+        head = replace(head, word=word.astype(np.float32))
+        judge, rest = Judge(head), iter(chosen)
+        happened = np.concatenate([accepted(list(islice(rest, len(part))), part) for part in dev])
+        signals = np.array([judge.sentence_signals(*known) for known in zip(evidence, chosen, strict=True)])
+        accept = logistic_regression(signals, happened, each, SIGNAL_RIDGE)
+        head = replace(head, accept=accept.astype(np.float32))
+        chosen = [choose(Judge(head), *known) for known in zip(evidence, photos, strict=True)]
     if not head.kinds:
         return head
     margins = [photo_margin(head, np.stack([o.features for o in part])) for part in dev]
     return replace(head, threshold=min(float(np.quantile(values, REFUSED)) for values in margins))
 
 
-def accepted(observations: Observations) -> np.ndarray:
+def choose(judge: Judge, evidence: Evidence, observation: Observation) -> Said:
+    """The sentence that becomes the caption, see `seesay.runtime.requests.by_confidence`."""
+    return max(observation.sentences, key=lambda said: judge.logit(evidence, said))
+
+
+def accepted(captions: Sequence[Said], observations: Observations) -> np.ndarray:
     """(N,) 1 where a person would accept the caption, see `seesay.metrics.acceptance`."""
     references = [observation.references for observation in observations]
-    return acceptable([observation.words for observation in observations], references).astype(np.float64)
+    return acceptable([caption.words for caption in captions], references).astype(np.float64)
 
 
 def grams_of(words: Sequence[str]) -> set[str]:
@@ -102,7 +117,7 @@ def grams_of(words: Sequence[str]) -> set[str]:
 
 def choose_grams(observations: Observations) -> tuple[str, ...]:
     """The grams that captions and references share most often, and all words that name things."""
-    captions = Counter(gram for o in observations for gram in grams_of(o.words))
+    captions = Counter(gram for o in observations for gram in grams_of(o.sentences[0].words))
     references = Counter(gram for o in observations for gram in set().union(*map(grams_of, o.references)))
     enough = [gram for gram, photos in references.most_common() if photos >= min(IN_REFERENCES, len(observations) / 4)]
     said = [gram for gram in enough if captions[gram] >= min(IN_CAPTIONS, len(observations) / 10)]
@@ -128,19 +143,21 @@ class WordExamples(NamedTuple):
     photo: np.ndarray
 
 
-def word_examples(judge: Judge, evidence: Sequence[Evidence], observations: Observations) -> WordExamples:
+def word_examples(
+    judge: Judge, evidence: Sequence[Evidence], captions: Sequence[Said], observations: Observations
+) -> WordExamples:
     """The words of these captions that name things."""
     signals, there, photos = [], [], []
-    for number, (clue, observation) in enumerate(zip(evidence, observations, strict=True)):
+    for number, (clue, caption, observation) in enumerate(zip(evidence, captions, observations, strict=True)):
         supported = observation.supported
-        for word, logprob in observation.shown:
+        for word, logprob in caption.shown:
             if thing := thing_of(word):
                 signals.append(judge.word_signals(clue, word, thing, logprob))
                 there.append(float(thing in supported))
                 photos.append(number)
     if not signals:
         return WordExamples(np.zeros((1, WORD_SIGNALS)), np.zeros(1), np.zeros(1, int))
-    return WordExamples(np.stack(signals), np.array(there), np.array(photos))
+    return WordExamples(np.array(signals), np.array(there), np.array(photos))
 
 
 def with_kinds(head: ConfidenceHead, photos: np.ndarray, pictures: Mapping[str, np.ndarray]) -> ConfidenceHead:

@@ -1,4 +1,4 @@
-"""What is learnt from: a model's captions with the features of their photos and people's references."""
+"""What is learnt from: a model's sentences with the features of their photos and people's references."""
 
 from __future__ import annotations
 
@@ -15,26 +15,22 @@ from seesay.data.records import CaptionRecord
 from seesay.data.tokens import split_words
 from seesay.errors import DataError, PhotoError
 from seesay.runtime import CaptionModel
-from seesay.runtime.confidence import pooled
+from seesay.runtime.confidence import Said, pooled
 
 
 @dataclass(frozen=True, eq=False)
 class Observation:
-    """A model's caption of one photo.
+    """What a model could say of one photo.
 
     Attributes:
         features: (F,) of the photo, see `seesay.runtime.confidence.pooled`.
-        words: of the sentence, as `split_words` gives them.
-        logprobs: of its tokens and of the end token.
-        shown: (displayed word, its log-probability).
+        sentences: of the search, among which the caption is chosen; the likeliest first.
         references: tokenised, see `split_words`.
         supported: the things on the photo, see `seesay.data.boxes.support.things_on`.
     """
 
     features: np.ndarray
-    words: tuple[str, ...]
-    logprobs: tuple[float, ...]
-    shown: tuple[tuple[str, float], ...]
+    sentences: tuple[Said, ...]
     references: tuple[tuple[str, ...], ...]
     supported: frozenset[str]
 
@@ -52,15 +48,11 @@ def observe(
         finally:
             if advance:
                 advance()
-        [[sentence]] = model.engine.search([photo.input.arrays], model.bundle.search)
-        tokenizer = model.bundle.tokenizer
-        spans = tokenizer.words(sentence.tokens)
+        [sentences] = model.engine.search([photo.input.arrays], model.bundle.search)
         observations.append(
             Observation(
                 features=pooled(photo.input.arrays.memory),
-                words=tuple(tokenizer.split(sentence.tokens)),
-                logprobs=sentence.logprobs,
-                shown=tuple((span.text, sum(sentence.logprobs[span.start : span.stop])) for span in spans),
+                sentences=tuple(Said.of(model.bundle.tokenizer, sentence) for sentence in sentences),
                 references=tuple(tuple(split_words(caption)) for caption in record.captions),
                 supported=things_on(record),
             )

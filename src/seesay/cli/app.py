@@ -67,6 +67,10 @@ MinConfidence = Annotated[
 Cautious = Annotated[
     bool, typer.Option("--cautious", help="Prefer plainer words where the model is not sure of a thing.")
 ]
+Likeliest = Annotated[
+    bool,
+    typer.Option("--likeliest", help="Take the likeliest sentence found, not the most confident one."),
+]
 Sidecar = Annotated[bool, typer.Option("--sidecar", help="Write alt text beside each photo: PHOTO.xmp.")]
 Embed = Annotated[bool, typer.Option("--embed", help="Write alt text into JPEG, PNG and WebP files.")]
 Overwritten = Annotated[
@@ -221,6 +225,7 @@ def caption(
     ] = False,
     min_confidence: MinConfidence = None,
     cautious: Cautious = False,
+    likeliest: Likeliest = False,
     resume: Annotated[bool, typer.Option("--resume", help="Skip photos that the output has already.")] = False,
     sidecar: Sidecar = False,
     embed: Embed = False,
@@ -264,6 +269,8 @@ def caption(
         raise typer.BadParameter("--parquet has one caption a photo: use --json with --alternatives and --sample")
     if cautious and (alternatives or sample):
         raise typer.BadParameter("--cautious gives one caption: leave out --alternatives and --sample")
+    if likeliest and (cautious or sample):
+        raise typer.BadParameter("--likeliest: expected neither --cautious nor --sample")
     if attention and not {"json", "parquet"} & outputs.keys():
         say("seesay: --attention puts maps into the JSON; without --json it does nothing")
     if needed and "page" not in outputs:
@@ -290,6 +297,7 @@ def caption(
         resume=resume,
         min_confidence=min_confidence,
         cautious=cautious,
+        likeliest=likeliest,
         alt_text=alt_text,
     )
     if cluster is None:
@@ -547,6 +555,7 @@ def evaluate(
         int, typer.Option(min=1, help="With --attention and --boxes: photos for the test that hides parts of them.")
     ] = 60,
     device: Device = "cpu",
+    likeliest: Likeliest = False,
 ) -> None:
     """Caption a split and score the captions: BLEU, METEOR, ROUGE-L, CIDEr, and variety, length and repetition."""
     from seesay.cli.evaluate import EvaluateOptions, evaluate_model
@@ -568,6 +577,7 @@ def evaluate(
         report_photos=report_photos,
         precision=precision,
         device=device,
+        likeliest=likeliest,
     )
     evaluate_model(options)
 

@@ -44,7 +44,7 @@ class CaptionOptions:
         needed: show on the page what each word needed.
         resume: whether to skip photos that the JSON file has already.
         min_confidence: captions below it are withheld; None: only those of pictures that are no photos.
-        cautious: as for `CaptionModel.caption`.
+        cautious, likeliest: as for `CaptionModel.caption`.
         alt_text: where to write captions as alt text; None: nowhere.
     """
 
@@ -64,6 +64,7 @@ class CaptionOptions:
     resume: bool = False
     min_confidence: float | None = None
     cautious: bool = False
+    likeliest: bool = False
     alt_text: AltTextOptions | None = None
 
     @property
@@ -89,8 +90,12 @@ class CaptionOptions:
         if self.sample:
             return captioner.caption_many(photos, sample=self.sample, **self.rules)
         if self.alternatives:
-            return captioner.caption_many(photos, beam=self.beam, alternatives=self.alternatives, **self.rules)
-        return captioner.caption_many(photos, beam=self.beam, cautious=self.cautious, **self.rules)
+            return captioner.caption_many(
+                photos, beam=self.beam, alternatives=self.alternatives, likeliest=self.likeliest, **self.rules
+            )
+        return captioner.caption_many(
+            photos, beam=self.beam, cautious=self.cautious, likeliest=self.likeliest, **self.rules
+        )
 
 
 def _withhold(result: Result, min_confidence: float) -> Result:
@@ -225,8 +230,9 @@ def made_by(captioner: CaptionModel, options: CaptionOptions) -> dict[str, Any]:
         settings["beam"] = options.beam or captioner.bundle.search.beam
     if options.alternatives:
         settings["alternatives"] = options.alternatives
-    if options.cautious:
-        settings["cautious"] = True
+    for name in ("cautious", "likeliest"):
+        if getattr(options, name):
+            settings[name] = True
     if options.min_confidence is not None:
         settings["min_confidence"] = options.min_confidence
     settings["precision"] = decoder if encoder == decoder else f"{encoder}, {decoder}"

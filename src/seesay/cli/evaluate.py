@@ -43,6 +43,7 @@ class EvaluateOptions:
         json: file for the figures; "-" is standard output.
         report: file for a page with photos, `report_photos` in each of its parts.
         precision, device: as for `seesay.load`.
+        likeliest: as for `CaptionModel.caption`.
     """
 
     model: str
@@ -61,6 +62,7 @@ class EvaluateOptions:
     report_photos: int = 12
     precision: Precision = "auto"
     device: Wanted = "cpu"
+    likeliest: bool = False
 
 
 def evaluate_model(options: EvaluateOptions) -> None:
@@ -75,6 +77,7 @@ def evaluate_model(options: EvaluateOptions) -> None:
             captioner,
             records,
             options.beam,
+            likeliest=options.likeliest,
             training_captions=training,
             advance=advance,
             grounding=grounding_of(dataset),

@@ -91,6 +91,7 @@ def evaluate(
     training_captions: Sequence[str] | None = None,
     advance: Callable[..., None] | None = None,
     grounding: Mapping[str, Sequence[Shown]] | None = None,
+    likeliest: bool = False,
 ) -> Evaluation:
     """Caption the photos of the records and score the text.
 
@@ -103,13 +104,14 @@ def evaluate(
         training_captions: for the share of novel captions.
         advance: called after each photo.
         grounding: the objects of each picture by record id, with their boxes, if the data has them.
+        likeliest: as for `CaptionModel.caption`.
 
     Raises:
         DataError: more than a tenth of the photos cannot be read.
     """
     captions: dict[str, Caption] = {}
     failures: list[Problem] = []
-    results = model.caption_many([record.image for record in records], beam=beam)
+    results = model.caption_many([record.image for record in records], beam=beam, likeliest=likeliest)
     for record, result in zip(records, results, strict=True):
         if isinstance(result, Failure):
             failures.append(Problem("error", str(record.image), result.reason))
@@ -131,6 +133,7 @@ def evaluate(
         "model": model.bundle.name,
         "seesay": __version__,
         "beam": beam or model.bundle.search.beam,
+        "chosen_by": "confidence" if model.judge and not likeliest else "log-probability",
         "precision": model.precision,
         "encoder_precision": model.encoder_precision,
         "images": len(scored),

@@ -1,8 +1,8 @@
-"""Cautious captions: of a search's sentences and other forms of the best, the one that risks least.
+"""Cautious captions: of a wide search's sentences and other forms of the best, the one that risks least.
 
-Each thing that a sentence names costs something, the more the less likely it is there. A plainer form
-names a thing by what it is a kind of ("a boy" becomes "a child", or "a person"), a shorter form ends
-before a preposition ("a dog is running" for "a dog is running through the snow").
+Each thing that a sentence names costs something beyond what it costs in the choice of other captions, the more the
+less likely it is there. A plainer form names a thing by what it is a kind of ("a boy" becomes "a child", or "a
+person"), a shorter form ends before a preposition ("a dog is running" for "a dog is running through the snow").
 """
 
 from __future__ import annotations
@@ -10,24 +10,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-import numpy as np
-
 from seesay.bundle.format import Bundle
 from seesay.data.nouns import singular
 from seesay.data.things import plainer, thing_of
 from seesay.data.tokens import NEVER_WRITTEN, CaptionTokenizer
-from seesay.runtime.confidence import Evidence, Judge, pooled
+from seesay.runtime.confidence import Evidence, Judge, Said
 from seesay.runtime.encoded import PhotoInput
 from seesay.runtime.engine import Engine
-from seesay.runtime.requests import Request, alternatives
+from seesay.runtime.requests import Request, arrays_of, beam_options, by_confidence
 from seesay.runtime.word_rules import WordRules
 from seesay.search import Hypothesis
 
-SENTENCES = 8  # of the search
+BEAM = 16  # of the search, at least
 FORMS = 3  # plainer forms that the decoder scores, at most
 DOUBT = 0.5  # a word is replaced only if its thing is less likely than this to be there,
 GAIN = 0.15  # and the plainer one more likely by this
-MISSING = 2.0  # what a thing that is surely not there costs, in log-odds of acceptance (docs/confidence.md)
+MISSING = 1.1  # what a thing that is surely not there costs besides, in log-odds of acceptance (docs/confidence.md)
 SHORTEST = 5  # words of a shorter form, at least
 # fmt: off
 PLACES = frozenset((
@@ -43,14 +41,16 @@ Sentence = tuple[int, ...]
 
 def cautious_request(bundle: Bundle, judge: Judge, beam: int | None, rules: WordRules) -> Request:
     """Request the most cautious sentence; see `CaptionModel.caption`."""
-    several = alternatives(bundle, SENTENCES, beam, rules)
+    options = beam_options(bundle, beam, rules)
+    options = replace(options, beam=max(options.beam, BEAM))
     may_change = not rules.get("prefix") and not rules.get("forbid") and not rules.get("constraints")
 
     def run(engine: Engine, photos: Sequence[PhotoInput]) -> list[list[Hypothesis]]:
         chosen = []
-        for photo, sentences in zip(photos, several(engine, photos), strict=True):
-            evidence = judge.evidence(pooled(photo.arrays.memory))
-            forms = []
+        for photo, found in zip(photos, engine.search(arrays_of(photos), options), strict=True):
+            evidence, forms = photo.evidence, []
+            assert evidence is not None, "photos of a calibrated model have evidence"
+            sentences = by_confidence(bundle.tokenizer, judge, photo, found)
             if may_change:
                 forms = plainer_forms(bundle.tokenizer, judge, evidence, sentences)
                 forms += shorter_forms(bundle.tokenizer, sentences[0].tokens)
@@ -124,13 +124,7 @@ def least_risk(
     """The sentence that is worth most."""
 
     def worth(sentence: Hypothesis) -> float:
-        odds = judge.logit(evidence, tokenizer.split(sentence.tokens), sentence.logprobs)
-        missing = 0.0
-        for span in tokenizer.words(sentence.tokens):
-            logprob = sum(sentence.logprobs[span.start : span.stop])
-            there = judge.word_confidence(evidence, span.text, logprob)
-            missing += 0.0 if there is None else (1 - there) ** 2  # hardly anything for what is likely there
-        return odds - MISSING * missing
+        said = Said.of(tokenizer, sentence)
+        return judge.logit(evidence, said) - MISSING * judge.doubt(evidence, said)
 
-    worths = np.array([worth(sentence) for sentence in sentences])
-    return replace(sentences[int(worths.argmax())])
+    return max(sentences, key=worth)

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from itertools import pairwise
+from math import exp, log
 from typing import NamedTuple
 
 import numpy as np
 
 from seesay.bundle.confidence_file import PHOTO, ConfidenceHead
 from seesay.data.things import plainer, thing_of
+from seesay.data.tokens import CaptionTokenizer
+from seesay.search import Hypothesis
 
 PAIR_IDF = 7.0  # idf of a pair of words that people hardly ever use
 MOST_SPREADS = 10.0  # a picture unlike any photo must not outweigh everything by a single feature
@@ -62,16 +65,38 @@ def standardised(features: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> n
     return np.minimum(np.maximum((features - mean) / scale, -MOST_SPREADS), MOST_SPREADS)
 
 
+class Said(NamedTuple):
+    """A sentence as it is judged.
+
+    Attributes:
+        words: as `split_words` gives them.
+        logprobs: of its tokens and of the end token.
+        shown: the displayed words, each with its log-probability.
+    """
+
+    words: Sequence[str]
+    logprobs: Sequence[float]
+    shown: Sequence[tuple[str, float]]
+
+    @classmethod
+    def of(cls, tokenizer: CaptionTokenizer, sentence: Hypothesis) -> Said:
+        """A sentence of a search."""
+        spans, logprobs = tokenizer.words(sentence.tokens), sentence.logprobs
+        shown = [(span.text, sum(logprobs[span.start : span.stop])) for span in spans]
+        return cls(tokenizer.split(sentence.tokens), logprobs, shown)
+
+
 class Evidence(NamedTuple):
     """What the features of one photo say.
 
     Attributes:
-        codes: (R,) the features, projected; `Judge.shares` reads from them how often people use a gram.
+        shares: for each gram of the head, the predicted share of the photo's references that have it; may leave 0..1
+            a little.
         kind: "photo" or what else the picture is; None if the head does not know kinds.
         photo: probability that it is a photo; None likewise.
     """
 
-    codes: np.ndarray
+    shares: list[float]
     kind: str | None
     photo: float | None
 
@@ -84,6 +109,8 @@ class Evidence(NamedTuple):
 class Judge:
     """A head with its indices; safe to use from several threads.
 
+    Sentences are judged in plain Python: at a dozen words each, NumPy would take several times as long.
+
     Args:
         head: from `seesay.bundle.confidence_file`.
     """
@@ -91,6 +118,9 @@ class Judge:
     def __init__(self, head: ConfidenceHead) -> None:
         self.head = head
         self.index = {gram: i for i, gram in enumerate(head.grams)}
+        self._idf: list[float] = head.idf.tolist()
+        self._accept: list[float] = head.accept.tolist()
+        self._word: list[float] = head.word.tolist()
         self._supporting = _supporting(head.grams)
         self._kinds = np.ascontiguousarray(head.kind_weights.T)  # (C, F): a few long rows multiply fastest
 
@@ -98,75 +128,79 @@ class Judge:
         """Evidence from `pooled` features."""
         head = self.head
         features = standardised(features, head.mean, head.scale)
-        codes = np.einsum("i,ij->j", features, head.project)  # on one thread: BLAS would take more, from the graphs
+        # einsum stays on one thread: BLAS would take more, from the graphs
+        codes = np.einsum("i,ij->j", features, head.project)
+        shares = (np.einsum("gr,r->g", head.shares, codes) + head.base).tolist()
         if not head.kinds:
-            return Evidence(codes, None, None)
+            return Evidence(shares, None, None)
         scores = np.einsum("i,ji->j", features, self._kinds) + head.kind_base
         other = 1 + int(scores[1:].argmax())
         margin = float(scores[0] - scores[other])
         kind = PHOTO if margin >= head.threshold else head.kinds[other]
-        return Evidence(codes, kind, logistic(head.photo[0] * margin + head.photo[1]))
+        return Evidence(shares, kind, logistic(head.photo[0] * margin + head.photo[1]))
 
-    def confidence(self, evidence: Evidence, words: Sequence[str], logprobs: Sequence[float]) -> float:
-        """Probability that a person would accept a sentence; near 0 if the picture is no photo.
+    def confidence(self, evidence: Evidence, said: Said) -> float:
+        """Probability that a person would accept a sentence; near 0 if the picture is no photo."""
+        return logistic(self.logit(evidence, said)) * evidence.worth
 
-        Args:
-            evidence: on the photo.
-            words: of the sentence, as `split_words` gives them.
-            logprobs: of its tokens and of the end token.
+    def logit(self, evidence: Evidence, said: Said) -> float:
+        """Log-odds that a person would accept a sentence, if the picture is a photo."""
+        return _weighed(self._accept, self.sentence_signals(evidence, said))
+
+    def sentence_signals(self, evidence: Evidence, said: Said) -> tuple[float, ...]:
+        """The ACCEPT_SIGNALS signals of a sentence.
+
+        The mean log-probability of its tokens; for its words, and for its pairs of words, the product of its tf-idf
+        vector, at length 1, with that of the predicted shares; and its `doubt`.
         """
-        return logistic(self.logit(evidence, words, logprobs)) * evidence.worth
-
-    def logit(self, evidence: Evidence, words: Sequence[str], logprobs: Sequence[float]) -> float:
-        """Log-odds that a person would accept a sentence about this photo; arguments as of `confidence`."""
-        signals = self.sentence_signals(evidence, words, logprobs)
-        return float(signals @ self.head.accept[:-1] + self.head.accept[-1])
-
-    def shares(self, evidence: Evidence, grams: Sequence[int]) -> np.ndarray:
-        """Predicted shares of the photo's references that have each of these grams; may leave 0..1 a little."""
-        return np.einsum("gr,r->g", self.head.shares[grams], evidence.codes) + self.head.base[grams]
+        words = self._known(said.words)
+        pairs = self._known(map(" ".join, pairwise(said.words)))
+        unknown = max(len(said.words) - 1, 1) - len(pairs)
+        return (
+            sum(said.logprobs) / len(said.logprobs),
+            self._agreement(evidence, words, 0.0),
+            self._agreement(evidence, pairs, PAIR_IDF**2 * unknown),
+            self.doubt(evidence, said),
+        )
 
     def _known(self, grams: Iterable[str]) -> list[int]:
         return [i for gram in dict.fromkeys(grams) if (i := self.index.get(gram)) is not None]
 
-    def sentence_signals(self, evidence: Evidence, words: Sequence[str], logprobs: Sequence[float]) -> np.ndarray:
-        """(ACCEPT_SIGNALS,) the signals of a sentence; arguments as of `confidence`.
-
-        The mean log-probability of its tokens; then for its words, and for its pairs of words, the product of its
-        tf-idf vector, at length 1, with that of the predicted shares.
-        """
-        pairs = self._known(map(" ".join, pairwise(words)))
-        unknown = max(len(words) - 1, 1) - len(pairs)
-        return np.array(
-            [
-                sum(logprobs) / len(logprobs),
-                self._agreement(evidence, self._known(words), 0.0),
-                self._agreement(evidence, pairs, PAIR_IDF**2 * unknown),
-            ]
-        )
-
     def _agreement(self, evidence: Evidence, grams: list[int], more: float) -> float:
         """tf-idf product of grams with the predicted shares; `more` is added to the square of the grams' length."""
-        squares = self.head.idf[grams] ** 2
-        return float(self.shares(evidence, grams) @ squares) / max(float(squares.sum()) + more, 1e-9) ** 0.5
+        squares = [self._idf[i] ** 2 for i in grams]
+        product = sum(evidence.shares[i] * square for i, square in zip(grams, squares, strict=True))
+        return product / max(sum(squares) + more, 1e-9) ** 0.5
+
+    def doubt(self, evidence: Evidence, said: Said) -> float:
+        """The sum of (1 - p)^2 over the things that a sentence names, each there with probability p.
+
+        The square counts hardly anything for what is likely there, so that no sentence gains by leaving it out.
+        """
+        odds = (self._word_logit(evidence, word, logprob) for word, logprob in said.shown)
+        return sum((1 - logistic(x)) ** 2 for x in odds if x is not None)
 
     def word_confidence(self, evidence: Evidence, word: str, logprob: float) -> float | None:
         """Probability that the thing that a word names is there; None for words that name no thing."""
-        thing = thing_of(word)
-        if thing is None:
-            return None
-        signals = self.word_signals(evidence, word, thing, logprob)
-        return logistic(float(signals @ self.head.word[:-1] + self.head.word[-1])) * evidence.worth
+        odds = self._word_logit(evidence, word, logprob)
+        return None if odds is None else logistic(odds) * evidence.worth
 
-    def word_signals(self, evidence: Evidence, word: str, thing: str, logprob: float) -> np.ndarray:
-        """(WORD_SIGNALS,) log-shares of the word and of all words that support it, its log-probability and idf."""
+    def _word_logit(self, evidence: Evidence, word: str, logprob: float) -> float | None:
+        thing = thing_of(word)
+        return None if thing is None else _weighed(self._word, self.word_signals(evidence, word, thing, logprob))
+
+    def word_signals(self, evidence: Evidence, word: str, thing: str, logprob: float) -> tuple[float, ...]:
+        """The WORD_SIGNALS signals: log-shares of the word and of all words that support it, its logprob and idf."""
         own = self.index.get(word)
-        supporting = self._supporting.get(thing, [])
-        shares = np.maximum(self.shares(evidence, supporting if own is None else [*supporting, own]), 0)
-        share = 0.0 if own is None else float(shares[-1])
-        all_shares = float(shares[: len(supporting)].sum())
-        rarity = PAIR_IDF if own is None else float(self.head.idf[own])
-        return np.array([np.log(share + FLOOR), np.log(all_shares + FLOOR), logprob, rarity])
+        share = 0.0 if own is None else max(evidence.shares[own], 0.0)
+        all_shares = sum(max(evidence.shares[i], 0.0) for i in self._supporting.get(thing, ()))
+        return log(share + FLOOR), log(all_shares + FLOOR), logprob, PAIR_IDF if own is None else self._idf[own]
+
+
+def _weighed(weights: Sequence[float], signals: Sequence[float]) -> float:
+    """Log-odds of a logistic regression, whose last weight is the constant."""
+    *slopes, constant = weights
+    return sum(slope * signal for slope, signal in zip(slopes, signals, strict=True)) + constant
 
 
 def _supporting(grams: Sequence[str]) -> dict[str, list[int]]:
@@ -181,4 +215,4 @@ def _supporting(grams: Sequence[str]) -> dict[str, list[int]]:
 
 def logistic(x: float) -> float:
     """1 / (1 + exp(-x)), for any x."""
-    return float(1 / (1 + np.exp(-min(max(x, -60.0), 60.0))))
+    return 1 / (1 + exp(-min(max(x, -60.0), 60.0)))

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from seesay.runtime.confidence import Evidence
 from seesay.runtime.sessions import Encoded
 
 
@@ -21,12 +22,14 @@ class PhotoInput(NamedTuple):
         key: a hash of the pixels, from which sampling derives its noise.
         image: the photo's name or path, if it has one.
         warning: a defect of the photo that did not keep it from being read.
+        evidence: what a calibrated model sees in the photo; None for other models.
     """
 
     arrays: Encoded
     key: int
     image: str | None
     warning: str | None
+    evidence: Evidence | None
 
 
 @dataclass(frozen=True, eq=False)

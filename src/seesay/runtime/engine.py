@@ -88,15 +88,17 @@ class Engine:
         """
         return self.encoder(pixels)
 
-    def search(self, photos: Sequence[Encoded], options: BeamOptions, number: int | None = 1) -> list[list[Hypothesis]]:
-        """Beam search for each photo; sentences are ranked, best first.
+    def search(
+        self, photos: Sequence[Encoded], options: BeamOptions, finish_all: bool = False
+    ) -> list[list[Hypothesis]]:
+        """Beam search for each photo; sentences are ranked, likeliest first.
 
         Args:
             photos: from `encode`.
             options: beam width, ranking, rules.
-            number: of sentences, see `seesay.search.beam_search`: 1 is the fastest; None: all of the beam.
+            finish_all: see `seesay.search.beam_search`; False is faster.
         """
-        return beam_search(self.model(photos), options, number)
+        return beam_search(self.model(photos), options, finish_all)
 
     def sample(self, photos: Sequence[Encoded], options: SampleOptions, keys: Sequence[int]) -> list[list[Hypothesis]]:
         """Sample sentences for each photo.

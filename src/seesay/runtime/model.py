@@ -22,7 +22,7 @@ from seesay.data.tokens import join_words, split_words
 from seesay.errors import BundleError, PhotoError, printable, whole_number
 from seesay.runtime import requests
 from seesay.runtime.cautious import cautious_request
-from seesay.runtime.confidence import Evidence, Judge, pooled
+from seesay.runtime.confidence import Judge, Said, pooled
 from seesay.runtime.device import Device, Wanted, cores
 from seesay.runtime.encoded import EncodedPhoto, PhotoInput, key_of
 from seesay.runtime.engine import Engine
@@ -144,25 +144,41 @@ class CaptionModel:
         return EncodedPhoto(photo, picture, self._folder)
 
     def caption(
-        self, image: Photo, beam: int | None = None, *, cautious: bool = False, **rules: Unpack[WordRules]
+        self,
+        image: Photo,
+        beam: int | None = None,
+        *,
+        cautious: bool = False,
+        likeliest: bool = False,
+        **rules: Unpack[WordRules],
     ) -> Caption:
         """The best caption of one photo.
+
+        Of the sentences that the search finds, a calibrated model gives the one that a person would most probably
+        accept, any other model the likeliest.
 
         Args:
             image: the photo.
             beam: beam width; None: the bundle's, 1: greedy search.
-            cautious: choose the sentence that a person is most likely to accept, among those of the search and forms
-                of them that name things more plainly ("a child" for "a boy").
+            cautious: choose the sentence that names least that may not be there, among those of a wider search and
+                forms of them that name things more plainly ("a child" for "a boy").
+            likeliest: give the likeliest sentence, as models do that were not calibrated.
             rules: `prefix`, `max_words`, `forbid`, `constraints`; see `seesay.runtime.word_rules.WordRules`.
 
         Raises:
             PhotoError: the photo cannot be read.
             TextError: the prefix has words that are not in the vocabulary.
             BundleError: `cautious`, and the model was not calibrated.
+            ValueError: `cautious` and `likeliest`.
         """
-        if cautious:
-            return self._run(image, cautious_request(self.bundle, self.require_confidence(), beam, rules))[0]
-        return self._run(image, requests.best(self.bundle, beam, rules))[0]
+        return self._run(image, self._request_one(beam, cautious, likeliest, rules))[0]
+
+    def _request_one(self, beam: int | None, cautious: bool, likeliest: bool, rules: WordRules) -> Request:
+        if not cautious:
+            return requests.best(self.bundle, None if likeliest else self.judge, beam, rules)
+        if likeliest:
+            raise ValueError("cautious and likeliest: expected one of the two")
+        return cautious_request(self.bundle, self.require_confidence(), beam, rules)
 
     def require_confidence(self) -> Judge:
         """The judge of a calibrated model.
@@ -176,20 +192,23 @@ class CaptionModel:
         return self.judge
 
     def alternatives(
-        self, image: Photo, n: int = 5, beam: int | None = None, **rules: Unpack[WordRules]
+        self, image: Photo, n: int = 5, beam: int | None = None, *, likeliest: bool = False, **rules: Unpack[WordRules]
     ) -> list[Caption]:
         """The best captions of one photo, all different, best first; the first is that of `caption` with this beam.
+
+        Sentences that the search does not need for `caption` come last.
 
         Args:
             image: the photo.
             n: how many; the result has fewer where the rules allow no more.
             beam: as for `caption`, but at least `n`.
+            likeliest: order the sentences by log-probability, as models do that were not calibrated.
             rules: as for `caption`.
 
         Raises:
             PhotoError, TextError: as for `caption`.
         """
-        return self._run(image, requests.alternatives(self.bundle, n, beam, rules))
+        return self._run(image, requests.alternatives(self.bundle, None if likeliest else self.judge, n, beam, rules))
 
     def sample(
         self,
@@ -263,6 +282,7 @@ class CaptionModel:
         beam: int | None = None,
         *,
         cautious: bool = False,
+        likeliest: bool = False,
         **rules: Unpack[WordRules],
     ) -> Iterator[Caption | Failure]: ...
 
@@ -274,6 +294,7 @@ class CaptionModel:
         beam: int | None = None,
         *,
         alternatives: int,
+        likeliest: bool = False,
         **rules: Unpack[WordRules],
     ) -> Iterator[list[Caption] | Failure]: ...
 
@@ -291,6 +312,7 @@ class CaptionModel:
         alternatives: int | None = None,
         sample: SampleOptions | None = None,
         cautious: bool = False,
+        likeliest: bool = False,
         **rules: Unpack[WordRules],
     ) -> Iterator[Caption | Failure] | Iterator[list[Caption] | Failure]:
         """Caption many photos: yields a Caption for each, in order, or a Failure for a photo that cannot be read.
@@ -305,6 +327,7 @@ class CaptionModel:
             alternatives: yield lists of so many captions, as the method `alternatives` returns.
             sample: yield lists of captions sampled with these options, as the method `sample` returns.
             cautious: as for `caption`; not with `alternatives` or `sample`.
+            likeliest: as for `caption`; means nothing with `sample`.
             rules: as for `caption`.
 
         Raises:
@@ -315,16 +338,15 @@ class CaptionModel:
         """
         if alternatives is not None and sample is not None:
             raise ValueError("alternatives and sample: expected one of the two")
-        if cautious:
-            if alternatives is not None or sample is not None:
-                raise ValueError("cautious: gives one caption, expected neither alternatives nor sample")
-            request = cautious_request(self.bundle, self.require_confidence(), beam, rules)
-            return _firsts(self._run_many(images, request, batch_size))
+        if cautious and (alternatives is not None or sample is not None):
+            raise ValueError("cautious: gives one caption, expected neither alternatives nor sample")
         if sample is not None:
             return self._run_many(images, requests.samples(self.bundle, sample, rules), batch_size)
         if alternatives is not None:
-            return self._run_many(images, requests.alternatives(self.bundle, alternatives, beam, rules), batch_size)
-        return _firsts(self._run_many(images, requests.best(self.bundle, beam, rules), batch_size))
+            judge = None if likeliest else self.judge
+            request = requests.alternatives(self.bundle, judge, alternatives, beam, rules)
+            return self._run_many(images, request, batch_size)
+        return _firsts(self._run_many(images, self._request_one(beam, cautious, likeliest, rules), batch_size))
 
     def _run(self, image: Photo, request: Request) -> list[Caption]:
         photo = self._read(image, self.engine, self._helper)
@@ -370,11 +392,12 @@ class CaptionModel:
                 raise ValueError(f"the photo was encoded by {image.model}, this is {self._folder}: encode it anew")
             return image.input
         pixels, warning = self.bundle.transform.read(image, helper)
-        return PhotoInput(engine.encode(pixels), key_of(pixels), name_of(image), warning)
+        arrays = engine.encode(pixels)
+        evidence = self.judge.evidence(pooled(arrays.memory)) if self.judge else None
+        return PhotoInput(arrays, key_of(pixels), name_of(image), warning, evidence)
 
     def _captions(self, image: Photo, photo: PhotoInput, sentences: Sequence[Hypothesis]) -> list[Caption]:
-        evidence = self.judge.evidence(pooled(photo.arrays.memory)) if self.judge else None
-        captions = [self.to_caption(sentence, photo.image, photo.warning, evidence) for sentence in sentences]
+        captions = [self.to_caption(sentence, photo) for sentence in sentences]
         if isinstance(image, EncodedPhoto):
             return [replace(caption, photo=image) for caption in captions]
         return captions
@@ -387,42 +410,32 @@ class CaptionModel:
         process = os.getpid()
         return self._helpers.get(process) or self._helpers.setdefault(process, ThreadPoolExecutor(1, "seesay"))
 
-    def to_caption(
-        self,
-        sentence: Hypothesis,
-        image: str | None = None,
-        warning: str | None = None,
-        evidence: Evidence | None = None,
-    ) -> Caption:
+    def to_caption(self, sentence: Hypothesis, photo: PhotoInput | None = None) -> Caption:
         """A sentence of the engine as a Caption: words with their log-probabilities and attention maps.
 
-        A word of several tokens has the sum of their log-probabilities and the mean of their attention. Only with
-        evidence on its photo (`judge`) has the caption a confidence.
+        A word of several tokens has the sum of their log-probabilities and the mean of their attention. Without the
+        photo, the caption has no name and no confidence.
         """
-        judge = self.judge if evidence else None
-        spans = self.bundle.tokenizer.words(sentence.tokens)
+        tokenizer, judge = self.bundle.tokenizer, self.judge
+        evidence = photo.evidence if photo else None
         words = []
-        for span in spans:
+        for span in tokenizer.words(sentence.tokens):
             maps = sentence.attention[span.start : span.stop]  # (tokens, P)
             logprob = sum(sentence.logprobs[span.start : span.stop])
             attention = maps.mean(axis=0).reshape(self.bundle.grid)
             there = judge.word_confidence(evidence, span.text, logprob) if judge and evidence else None
             words.append(Word(span.text, logprob, attention, self._chosen(maps), there))
-        text = join_words(span.text for span in spans)
+        caption = Caption(join_words(word.text for word in words), sentence.score, tuple(words))
+        if photo:
+            caption = replace(caption, image=photo.image, warning=photo.warning)
         if not (judge and evidence):
-            return Caption(text, sentence.score, tuple(words), image, warning)
-        confidence = judge.confidence(evidence, self.bundle.tokenizer.split(sentence.tokens), sentence.logprobs)
-        withheld = evidence.kind not in (None, PHOTO)
-        return Caption(
-            text,
-            sentence.score,
-            tuple(words),
-            image,
-            warning,
-            confidence=confidence,
+            return caption
+        return replace(
+            caption,
+            confidence=judge.confidence(evidence, Said.of(tokenizer, sentence)),
             kind=evidence.kind,
             photo_probability=evidence.photo,
-            withheld=withheld,
+            withheld=evidence.kind not in (None, PHOTO),
         )
 
     def _chosen(self, maps: np.ndarray) -> tuple[tuple[int, int], ...]:

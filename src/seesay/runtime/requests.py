@@ -11,6 +11,7 @@ import numpy as np
 from seesay.bundle.format import Bundle
 from seesay.data.tokens import CaptionTokenizer
 from seesay.errors import BundleError, printable, whole_number
+from seesay.runtime.confidence import Judge, Said
 from seesay.runtime.encoded import PhotoInput
 from seesay.runtime.engine import Engine
 from seesay.runtime.sessions import Encoded
@@ -50,23 +51,48 @@ def _is_valid(sentence: Hypothesis) -> bool:
     return logprobs and bool(low >= -ROUNDING and high <= 1 + ROUNDING)
 
 
-def best(bundle: Bundle, beam: int | None, rules: WordRules) -> Request:
-    """Request the best sentence; see `CaptionModel.caption`."""
-    options = _beam_options(bundle, beam, rules)
-    return lambda engine, photos: engine.search(_arrays(photos), options)
+def best(bundle: Bundle, judge: Judge | None, beam: int | None, rules: WordRules) -> Request:
+    """Request the best sentence; see `CaptionModel.caption`.
+
+    Args:
+        bundle: the model's.
+        judge: says which of the search's sentences is the best; None: the likeliest is.
+        beam, rules: as there.
+    """
+    return alternatives(bundle, judge, 1, beam, rules)
 
 
-def alternatives(bundle: Bundle, n: int, beam: int | None, rules: WordRules) -> Request:
-    """Request the `n` best sentences; see `CaptionModel.alternatives`."""
+def alternatives(bundle: Bundle, judge: Judge | None, n: int, beam: int | None, rules: WordRules) -> Request:
+    """Request the `n` best sentences; see `CaptionModel.alternatives`, and `best` for the judge."""
     n = whole_number("n", n)
-    options = _beam_options(bundle, beam, rules)
+    options = beam_options(bundle, beam, rules)
     options = replace(options, beam=max(options.beam, n))
-    if n == 1:
-        return lambda engine, photos: engine.search(_arrays(photos), options)
-    return lambda engine, photos: [
-        _distinct(bundle.tokenizer, sentences)[:n]
-        for sentences in engine.search(_arrays(photos), options, options.beam)
-    ]
+
+    def ranked(photo: PhotoInput, sentences: list[Hypothesis]) -> list[Hypothesis]:
+        if n > 1:
+            sentences = _distinct(bundle.tokenizer, sentences)
+        return by_confidence(bundle.tokenizer, judge, photo, sentences) if judge else sentences
+
+    def run(engine: Engine, photos: Sequence[PhotoInput]) -> list[list[Hypothesis]]:
+        found = [*map(ranked, photos, engine.search(arrays_of(photos), options))]
+        few = [i for i, sentences in enumerate(found) if len(sentences) < n]
+        if few:  # what the search gave up, after what it found
+            more = engine.search(arrays_of([photos[i] for i in few]), options, finish_all=True)
+            for i, sentences in zip(few, more, strict=True):
+                found[i] = _distinct(bundle.tokenizer, [*found[i], *ranked(photos[i], sentences)])
+        return [sentences[:n] for sentences in found]
+
+    return run
+
+
+def by_confidence(
+    tokenizer: CaptionTokenizer, judge: Judge, photo: PhotoInput, sentences: Sequence[Hypothesis]
+) -> list[Hypothesis]:
+    """Sentences about a photo, the one that a person would most probably accept first."""
+    evidence = photo.evidence
+    if evidence is None or len(sentences) < 2:
+        return list(sentences)
+    return sorted(sentences, key=lambda sentence: judge.logit(evidence, Said.of(tokenizer, sentence)), reverse=True)
 
 
 def samples(bundle: Bundle, options: SampleOptions, rules: WordRules) -> Request:
@@ -78,16 +104,17 @@ def samples(bundle: Bundle, options: SampleOptions, rules: WordRules) -> Request
         constraints=(*model_rules.constraints, *options.constraints),
     )
     options = with_rules(options, bundle.tokenizer, **rules)
-    return lambda engine, photos: engine.sample(_arrays(photos), options, [photo.key for photo in photos])
+    return lambda engine, photos: engine.sample(arrays_of(photos), options, [photo.key for photo in photos])
 
 
 def scored(bundle: Bundle, text: str, strict: bool = True) -> Request:
     """Request the score of a given sentence; see `CaptionModel.score`."""
     tokens = tokens_of(bundle.tokenizer, text, "text", strict)
-    return lambda engine, photos: [[sentence] for sentence in engine.score(_arrays(photos), tokens)]
+    return lambda engine, photos: [[sentence] for sentence in engine.score(arrays_of(photos), tokens)]
 
 
-def _beam_options(bundle: Bundle, beam: int | None, rules: WordRules) -> BeamOptions:
+def beam_options(bundle: Bundle, beam: int | None, rules: WordRules) -> BeamOptions:
+    """The options of a search with this bundle; see `CaptionModel.caption`."""
     options = bundle.search if beam is None else replace(bundle.search, beam=whole_number("beam", beam))
     return with_rules(options, bundle.tokenizer, **rules)
 
@@ -100,5 +127,6 @@ def _distinct(tokenizer: CaptionTokenizer, sentences: list[Hypothesis]) -> list[
     return list(texts.values())
 
 
-def _arrays(photos: Sequence[PhotoInput]) -> list[Encoded]:
+def arrays_of(photos: Sequence[PhotoInput]) -> list[Encoded]:
+    """Photos as an engine takes them."""
     return [photo.arrays for photo in photos]

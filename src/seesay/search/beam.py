@@ -38,37 +38,34 @@ class BeamOptions(Rules):
 
 
 def beam_search(
-    model: StepModel, options: BeamOptions | None = None, number: int | None = None
+    model: StepModel, options: BeamOptions | None = None, finish_all: bool = True
 ) -> list[list[Hypothesis]]:
     """Search for the best sentences of each photo, ranked as `BeamOptions.length_penalty` says.
 
     Args:
         model: the decoder.
         options: beam width, ranking, rules.
-        number: how many sentences of each photo are wanted. The best one is then chosen as soon as
-            no unfinished sentence could overtake it by ending within GRACE_TOKENS tokens of
-            probability 1, and with `number` 1 the search for the photo ends. (With a
-            `length_penalty` above 0, a longer sentence could still have overtaken it.) None: all K
-            sentences, ranked when the search has ended.
+        finish_all: search until all K sentences of a photo have ended. False: the search for a photo
+            ends, and unfinished sentences are given up, as soon as none of them could overtake the
+            best finished one by ending within GRACE_TOKENS tokens of probability 1. (With a
+            `length_penalty` above 0, a longer sentence could still have overtaken it.)
 
     Returns:
-        1 to K different sentences of each photo, best first; fewer than K if the rules allow no
-        more.
+        1 to K different sentences of each photo, best first. There are fewer than K if the rules
+        allow no more, or if some were given up.
 
     Raises:
         NotNumbersError: the decoder returned log-probabilities that are NaN.
     """
     options = options or BeamOptions()
-    return decode(model, Beam(options, number), options)
+    return decode(model, Beam(options, finish_all), options)
 
 
 class Beam(Strategy):
     """Keeps the K likeliest sentences at each step; see `beam_search`."""
 
-    def __init__(self, options: BeamOptions, number: int | None) -> None:
-        self.options, self.number = options, number
-        self._first: Array | None = None  # (B, 1) index of the best finished sentence of each photo
-        self._settled: dict[int, Hypothesis] = {}  # photo -> its best sentence, once it is decided
+    def __init__(self, options: BeamOptions, finish_all: bool) -> None:
+        self.options, self.finish_all = options, finish_all
 
     def choose(self, beams: Beams, allowed: Array) -> tuple[Array | None, Array]:
         photos, _, vocab = allowed.shape
@@ -79,32 +76,18 @@ class Beam(Strategy):
         return children // vocab, children % vocab
 
     def settle(self, beams: Beams) -> None:
-        if self.number is None:
-            return
-        first, settled = self._leaders(beams)
-        if self.number == 1:
-            self._first = first
-            beams.alive = beams.alive & ~settled
-            return
-        rows = [row for row in np.flatnonzero(to_numpy(settled)) if beams.photos[row] not in self._settled]
-        if rows:
-            firsts = beams.hypotheses(np.array(rows), to_numpy(first)[rows])
-            self._settled |= {int(beams.photos[row]): best for row, (best,) in zip(rows, firsts, strict=True)}
+        if not self.finish_all:
+            beams.give_up(beams.alive & self._is_best_final(beams))
 
     def collect(self, beams: Beams, photos: np.ndarray) -> list[list[Hypothesis]]:
-        if self._first is not None:
-            return beams.hypotheses(photos, to_numpy(self._first)[photos])
-        ranked = self._ranked(beams, photos)
-        if self.number is None:
-            return ranked
-        firsts = [self._settled[photo] for photo in beams.photos[photos].tolist()]
+        real = to_numpy(is_real(beams.total))[photos]
         return [
-            [first, *(other for other in others if other.tokens != first.tokens)][: self.number]
-            for first, others in zip(firsts, ranked, strict=True)
+            sorted(compress(sentences, ones), key=self._rank, reverse=True)
+            for sentences, ones in zip(super().collect(beams, photos), real, strict=True)
         ]
 
-    def _leaders(self, beams: Beams) -> tuple[Array, Array]:
-        """The index of each photo's best finished sentence, and whether it is final; both (B, 1).
+    def _is_best_final(self, beams: Beams) -> Array:
+        """(B, 1) whether no unfinished sentence of a photo can overtake its best finished one.
 
         An unfinished sentence is ranked as if it ended after GRACE_TOKENS more tokens of
         probability 1. For example, with length_penalty 1, a finished sentence of log-probability -6
@@ -116,17 +99,8 @@ class Beam(Strategy):
         lengths = tokens + xp.where(alive, GRACE_TOKENS, 1)  # 1: the end token of a finished sentence
         ranks = total / lengths ** float(self.options.length_penalty)
         finished = xp.where(alive, xp.full_like(ranks, -xp.inf), ranks)
-        first = finished.argmax(axis=1)[:, None]
         behind = ranks < xp.max(finished, axis=1, keepdims=True)
-        return first, (behind | ~alive).all(axis=1)[:, None]
-
-    def _ranked(self, beams: Beams, photos: np.ndarray) -> list[list[Hypothesis]]:
-        """All sentences of these photos, best first."""
-        real = to_numpy(is_real(beams.total))[photos]
-        return [
-            sorted(compress(sentences, ones), key=self._rank, reverse=True)
-            for sentences, ones in zip(super().collect(beams, photos), real, strict=True)
-        ]
+        return (behind | ~alive).all(axis=1)[:, None]
 
     def _rank(self, hypothesis: Hypothesis) -> float:
         return hypothesis.score / len(hypothesis.logprobs) ** self.options.length_penalty

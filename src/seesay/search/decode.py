@@ -48,7 +48,7 @@ class Strategy:
     def settle(self, beams: Beams) -> None:
         """Called after each step while any sentence has ended.
 
-        It may end photos early by setting `beams.alive`.
+        It may end photos early with `beams.give_up`.
         """
 
     def collect(self, beams: Beams, photos: np.ndarray) -> list[list[Hypothesis]]:
@@ -156,6 +156,11 @@ class Beams:
         self.token, self._parent = token, parent
         self._trace.append((parent, token, logprob, attention))
         self.all_alive = bool(self.alive.all())
+
+    def give_up(self, sentences: Array) -> None:
+        """End unfinished sentences, (B, K) True, that will not be among the results."""
+        self.total = self.xp.where(sentences, self.xp.full_like(self.total, FORBIDDEN), self.total)
+        self.alive = self.alive & ~sentences
 
     def retire(self, strategy: Strategy) -> dict[int, list[Hypothesis]]:
         """Remove photos whose sentences have all ended, and return their sentences by photo.

@@ -38,7 +38,7 @@ def generate(decoder: Decoder, memory: Any, options: BeamOptions) -> list[list[H
         memory: the memory of B photos, from `prepare`.
         options: for beam search.
     """
-    return beam_search(step_model(decoder, memory), options, number=1)
+    return [sentences[:1] for sentences in beam_search(step_model(decoder, memory), options, finish_all=False)]
 
 
 @torch.no_grad()
