@@ -19,7 +19,7 @@ from seesay.export import graphs, quantise
 from seesay.export.calibrate import WORDS, Observer, Range, channel_means, decoder_ranges, encoder_ranges
 from seesay.export.fold_norms import norms_as_biases
 from seesay.export.onnx_module import export_graph
-from seesay.export.quantise import RANGE_MARGIN, conv_inputs, matmul_inputs, quantise_decoder, quantise_encoder
+from seesay.export.quantise import RANGE_MARGIN, conv_inputs, matmul_inputs, quantise_convs, quantise_products
 from seesay.models.build import build_decoder
 from seesay.models.captioner import Captioner
 from seesay.models.encoder_weights import load_encoder
@@ -85,7 +85,7 @@ def test_numbers_are_rounded_as_said(turned: bool, per_row: bool, with_bias: boo
     near = (np.clip(np.rint(x / step) + zero, 0, 255) - zero) * step
     y = near @ rounded(weight, per_row).T
     expected = np.maximum(y, 0) if bias is None else y + bias
-    [found] = run(quantise_decoder(product(weight, turned, bias), {"x": Range(low, high)}), x=x)
+    [found] = run(quantise_products(product(weight, turned, bias), {"x": Range(low, high)}), x=x)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
     [exact] = run(product(weight, turned, bias), x=x)
     assert 1e-3 < np.abs(found - exact).max() < 0.2
@@ -93,7 +93,7 @@ def test_numbers_are_rounded_as_said(turned: bool, per_row: bool, with_bias: boo
 
 def test_what_lies_beyond_the_range_is_its_end() -> None:
     weight = np.eye(71, dtype=np.float32)
-    model = quantise_decoder(product(weight, bias=np.zeros(71, np.float32)), {"x": Range(-1.0, 1.0)})
+    model = quantise_products(product(weight, bias=np.zeros(71, np.float32)), {"x": Range(-1.0, 1.0)})
     [found] = run(model, x=np.array([[-9, 9] + 69 * [0]], np.float32))
     np.testing.assert_allclose(found[0, :3], [-RANGE_MARGIN, RANGE_MARGIN, 0], atol=0.01)
 
@@ -101,26 +101,26 @@ def test_what_lies_beyond_the_range_is_its_end() -> None:
 def test_the_largest_sums_are_exact_on_every_processor() -> None:
     """Two neighbours may be as large as they get: x86 without VNNI adds them in 16 bits first."""
     weight = np.tile(np.array([64, 63], np.float32), (80, 30))
-    [found] = run(quantise_decoder(product(weight), {"x": Range(0.0, 1.0)}), x=np.full((3, 60), 9, np.float32))
+    [found] = run(quantise_products(product(weight), {"x": Range(0.0, 1.0)}), x=np.full((3, 60), 9, np.float32))
     np.testing.assert_allclose(found, 30 * 127 * RANGE_MARGIN, rtol=1e-5)
 
 
 def test_what_is_small_or_no_matrix_of_weights_stays() -> None:
     small = product(np.ones((3, 5), np.float32))
     assert not matmul_inputs(small)
-    made = quantise_decoder(small, {})
+    made = quantise_products(small, {})
     assert [node.op_type for node in made.graph.node] == ["Transpose", "MatMul", "Relu"]
     assert not any(opset.domain for opset in made.opset_import)
     large = product(np.ones((90, 50), np.float32))
     assert matmul_inputs(large) == {"x"}
-    made = quantise_decoder(large, {"x": Range(0.0, 1.0)})
+    made = quantise_products(large, {"x": Range(0.0, 1.0)})
     assert "w" not in {tensor.name for tensor in made.graph.initializer}, "nothing reads it any more"
 
 
 def test_a_row_depends_on_no_other() -> None:
     random = np.random.default_rng(1)
     model = product(random.standard_normal((40, 113)).astype(np.float32))
-    model = quantise_decoder(model, {"x": Range(-3.0, 3.0)})
+    model = quantise_products(model, {"x": Range(-3.0, 3.0)})
     x = random.standard_normal((7, 113)).astype(np.float32)
     x[2] *= 1000
     [together] = run(model, x=x)
@@ -143,7 +143,7 @@ def test_a_step_in_8_bits_is_nearly_the_step(parts: dict) -> None:
             nn.init.normal_(matrix, std=2 * matrix.shape[1] ** -0.5)
     photo, exact = graphs._export_encoder(captioner), graphs._export_decoder(captioner)
     images = np.stack([encoder.transform(photo) for photo in demo_photos()[:3]])
-    coarse = quantise_decoder(exact, decoder_ranges(photo, exact, matmul_inputs(exact), images))
+    coarse = quantise_products(exact, decoder_ranges(photo, exact, matmul_inputs(exact), images))
     assert [i.name for i in exact.graph.input] == [i.name for i in coarse.graph.input]
     assert [o.name for o in exact.graph.output] == [o.name for o in coarse.graph.output]
     products = [node for node in coarse.graph.node if node.op_type == "MatMulIntegerToFloat"]
@@ -224,7 +224,7 @@ def test_a_photo_in_8_bits_is_nearly_the_photo(
     if not first:  # the photo itself is 8 bits already, in its file
         assert not inner
         return
-    coarse = quantise_encoder(photo, encoder_ranges(photo, inner, images), channel_means(photo, inner, images))
+    coarse = quantise_convs(photo, encoder_ranges(photo, inner, images), channel_means(photo, inner, images))
     kinds = [node.op_type for node in coarse.graph.node]
     assert kinds.count("QuantizeLinear") == len(inner) + 10 - first, "each tensor once, and the filters"
     exact, near = run(photo, images=images), run(coarse, images=images)
@@ -233,6 +233,19 @@ def test_a_photo_in_8_bits_is_nearly_the_photo(
     for k in range(5):
         for a, b in zip(near, run(coarse, images=images[k : k + 1]), strict=True):
             np.testing.assert_allclose(a[k : k + 1], b, rtol=1e-5, atol=1e-6)
+
+
+def test_products_with_feature_maps_are_in_8_bits_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the decoder's memory is made of, in the graphs of a whole model."""
+    monkeypatch.setattr(graphs, "MAX_ERROR", np.inf)  # of random weights
+    recipe = Recipe.from_dict(
+        {"encoder": {"name": "tf_efficientnet_lite0", "weights": "none"}, "decoder": {"size": 96}}
+    )
+    encoder = load_encoder("tf_efficientnet_lite0", "none", 64, 3)
+    model = graphs.half_precision(Captioner(encoder, build_decoder(recipe, encoder, VOCAB)))
+    graphs.write_graphs(model, tmp_path)
+    kinds = [node.op_type for node in onnx.load(tmp_path / "encoder.int8.onnx", load_external_data=False).graph.node]
+    assert "MatMulIntegerToFloat" in kinds and "MatMul" not in kinds
 
 
 def test_the_largest_sums_of_convolutions_are_exact_on_every_processor(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,7 +258,7 @@ def test_the_largest_sums_of_convolutions_are_exact_on_every_processor(monkeypat
                 conv.bias.zero_()
     photo, images = exported(net), np.ones((1, 3, 67, 67), np.float32)
     inner = conv_inputs(photo)
-    coarse = quantise_encoder(photo, encoder_ranges(photo, inner, images), channel_means(photo, inner, images))
+    coarse = quantise_convs(photo, encoder_ranges(photo, inner, images), channel_means(photo, inner, images))
     for exact, near in zip(run(photo, images=images), run(coarse, images=images), strict=True):
         np.testing.assert_allclose(near, exact, rtol=0.1, atol=0.03)  # a sum that is cut is half of what it was
 
@@ -253,7 +266,7 @@ def test_the_largest_sums_of_convolutions_are_exact_on_every_processor(monkeypat
 def test_onnx_runtime_makes_operations_of_8_bits_of_it(photo: onnx.ModelProto, tmp_path: Path) -> None:
     images = np.random.default_rng(0).uniform(-2, 2, (2, 3, 67, 67)).astype(np.float32)
     inner = conv_inputs(photo)
-    coarse = quantise_encoder(photo, encoder_ranges(photo, inner, images), channel_means(photo, inner, images))
+    coarse = quantise_convs(photo, encoder_ranges(photo, inner, images), channel_means(photo, inner, images))
     options = onnxruntime.SessionOptions()
     options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
@@ -279,7 +292,7 @@ def test_biases_take_back_what_rounded_filters_add(monkeypatch: pytest.MonkeyPat
     none = {name: np.zeros_like(mean) for name, mean in means.items()}
     exact = run(photo, images=images)
     plain, corrected = (
-        np.abs(np.mean(run(quantise_encoder(photo, ranges, each), images=images)[1] - exact[1], axis=(0, 1))).mean()
+        np.abs(np.mean(run(quantise_convs(photo, ranges, each), images=images)[1] - exact[1], axis=(0, 1))).mean()
         for each in (none, means)
     )
     assert corrected < 0.3 * plain

@@ -28,11 +28,11 @@ def small_head(features: int = 3, **changes) -> ConfidenceHead:
     """Two words and a pair of them, whose shares are features of the photo."""
     accept, word = np.zeros(5), np.zeros(5)
     accept[1] = 1.0  # the tf-idf product of the words alone
-    word[0] = 1.0  # the log-share of the word alone
+    word[2] = 1.0  # the log-share of the word alone
     weights = np.zeros((features, 2))
     weights[0, 0], weights[1, 1] = 1.0, 1.0
-    shares = np.zeros((3, 2))
-    shares[0, 0] = shares[2, 1] = 1.0
+    shares = np.zeros((2, 3))
+    shares[0, 0] = shares[1, 2] = 1.0
     head = ConfidenceHead(
         grams=("dog", "dog runs", "grass"),
         idf=np.array([2.0, 3.0, 1.0]),
@@ -76,8 +76,9 @@ def test_word_confidence_by_hand() -> None:
     assert judge.word_confidence(evidence, "dog", -1.0) == pytest.approx(odds / (1 + odds))
     odds = 0.02  # a share below 0 counts as none
     assert judge.word_confidence(evidence, "grass", -1.0) == pytest.approx(odds / (1 + odds))
-    signals = judge.word_signals(evidence, "animal", "animal", -1.0)
-    assert np.exp(signals[1]) == pytest.approx(0.62)  # a dog is an animal
+    signals = judge.word_signals(evidence, "animal", -1.0)
+    assert signals is not None
+    assert np.exp(signals[3]) == pytest.approx(0.62)  # a dog is an animal
 
 
 def test_a_picture_that_is_no_photo_has_little_confidence() -> None:

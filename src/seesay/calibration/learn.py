@@ -56,7 +56,7 @@ def learn(train: Sequence[Observations], pictures: Mapping[str, np.ndarray], pre
         mean=mean,
         scale=scale,
         project=predictor.project,
-        shares=predictor.outputs.T,
+        shares=predictor.outputs,
         base=predictor.base,
         accept=np.zeros(ACCEPT_SIGNALS + 1, np.float32),
         word=np.zeros(WORD_SIGNALS + 1, np.float32),
@@ -151,8 +151,8 @@ def word_examples(
     for number, (clue, caption, observation) in enumerate(zip(evidence, captions, observations, strict=True)):
         supported = observation.supported
         for word, logprob in caption.shown:
-            if thing := thing_of(word):
-                signals.append(judge.word_signals(clue, word, thing, logprob))
+            if (thing := thing_of(word)) and (known := judge.word_signals(clue, word, logprob)):
+                signals.append(known)
                 there.append(float(thing in supported))
                 photos.append(number)
     if not signals:

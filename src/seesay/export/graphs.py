@@ -22,7 +22,7 @@ from seesay.export.calibrate import Observer, channel_means, decoder_ranges, enc
 from seesay.export.external_data import point_into
 from seesay.export.fold_norms import fold_batch_norms, norms_as_biases
 from seesay.export.onnx_module import export_graph
-from seesay.export.quantise import conv_inputs, matmul_inputs, quantise_decoder, quantise_encoder
+from seesay.export.quantise import conv_inputs, matmul_inputs, quantise_convs, quantise_products
 from seesay.models.captioner import Captioner
 
 # of a graph with its weights inside: protobuf's limit, less a margin
@@ -111,10 +111,13 @@ def _quantised(encoder: onnx.ModelProto, decoder: onnx.ModelProto, images: np.nd
     if sum(len(tensor.raw_data) for tensor in encoder.graph.initializer) > MAX_GRAPH_BYTES:
         return {}
     ranges = decoder_ranges(encoder, decoder, matmul_inputs(decoder), images)
-    graphs = {"decoder.int8.onnx": quantise_decoder(decoder, ranges)}
+    graphs = {"decoder.int8.onnx": quantise_products(decoder, ranges)}
     if tensors := conv_inputs(encoder):
-        ranges, means = encoder_ranges(encoder, tensors, images), channel_means(encoder, tensors, images)
-        quantised = quantise_encoder(encoder, ranges, means)
+        products = matmul_inputs(encoder)  # of what is made of its feature maps
+        ranges = encoder_ranges(encoder, tensors | products, images)
+        of_convs, of_products = ({name: ranges[name] for name in names} for names in (tensors, products))
+        quantised = quantise_convs(encoder, of_convs, channel_means(encoder, tensors, images))
+        quantised = quantise_products(quantised, of_products)
         if _relative_error(encoder, quantised, images) < MAX_ERROR:
             graphs["encoder.int8.onnx"] = quantised
     return graphs

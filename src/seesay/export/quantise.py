@@ -38,24 +38,24 @@ ACTIVATIONS = ("Relu", "Clip")  # ONNX Runtime drops these, since the quantised 
 JOINS = ("Add", "MaxPool")  # quantised as well where all their inputs are
 
 
-def matmul_inputs(decoder: onnx.ModelProto) -> set[str]:
-    """Names of the activations that `quantise_decoder` quantises.
+def matmul_inputs(model: onnx.ModelProto) -> set[str]:
+    """Names of the activations that `quantise_products` quantises.
 
     They are the inputs of products with large weight matrices.
     """
-    return {node.input[0] for node, _ in _matmuls(decoder.graph)}
+    return {node.input[0] for node, _ in _matmuls(model.graph)}
 
 
-def quantise_decoder(decoder: onnx.ModelProto, ranges: Mapping[str, Range]) -> onnx.ModelProto:
+def quantise_products(model: onnx.ModelProto, ranges: Mapping[str, Range]) -> onnx.ModelProto:
     """A copy of the graph whose products with large weight matrices run in 8 bits.
 
     The biases that are added to the products are fused into them.
 
     Args:
-        decoder: a graph from `seesay.export.onnx_module.export_graph`, with its weights.
+        model: a graph from `seesay.export.onnx_module.export_graph`, with its weights.
         ranges: the ranges of all `matmul_inputs`.
     """
-    model = copy.deepcopy(decoder)
+    model = copy.deepcopy(model)
     graph = model.graph
     matrices = {node.output[0]: matrix for node, matrix in _matmuls(graph)}
     biases = _biases(graph, matrices)
@@ -90,7 +90,7 @@ def quantise_decoder(decoder: onnx.ModelProto, ranges: Mapping[str, Range]) -> o
 
 
 def conv_inputs(encoder: onnx.ModelProto) -> set[str]:
-    """Names of the activations that `quantise_encoder` quantises; empty if it should not be used.
+    """Names of the activations that `quantise_convs` quantises; empty if it should not be used.
 
     An encoder is worth quantising if there are only sums, maxima and clipping between its
     convolutions (VGG, ResNet, EfficientNet-Lite); what is made of its feature maps does not matter.
@@ -117,7 +117,7 @@ def _before_convs(graph: onnx.GraphProto) -> set[str]:
     return found
 
 
-def quantise_encoder(
+def quantise_convs(
     encoder: onnx.ModelProto, ranges: Mapping[str, Range], means: Mapping[str, np.ndarray]
 ) -> onnx.ModelProto:
     """A copy whose convolutions after the first few, and the joins of their outputs, run in 8 bits.

@@ -94,11 +94,13 @@ class Evidence(NamedTuple):
             a little.
         kind: "photo" or what else the picture is; None if the head does not know kinds.
         photo: probability that it is a photo; None likewise.
+        known: what is kept of words that were asked for, see `Judge.word_signals`.
     """
 
     shares: list[float]
     kind: str | None
     photo: float | None
+    known: dict[str, tuple[float, float, float] | None]
 
     @property
     def worth(self) -> float:
@@ -118,7 +120,7 @@ class Judge:
     def __init__(self, head: ConfidenceHead) -> None:
         self.head = head
         self.index = {gram: i for i, gram in enumerate(head.grams)}
-        self._idf: list[float] = head.idf.tolist()
+        self._squares: list[float] = (head.idf**2).tolist()
         self._accept: list[float] = head.accept.tolist()
         self._word: list[float] = head.word.tolist()
         self._supporting = _supporting(head.grams)
@@ -130,14 +132,14 @@ class Judge:
         features = standardised(features, head.mean, head.scale)
         # einsum stays on one thread: BLAS would take more, from the graphs
         codes = np.einsum("i,ij->j", features, head.project)
-        shares = (np.einsum("gr,r->g", head.shares, codes) + head.base).tolist()
+        shares = (np.einsum("r,rg->g", codes, head.shares) + head.base).tolist()
         if not head.kinds:
-            return Evidence(shares, None, None)
+            return Evidence(shares, None, None, {})
         scores = np.einsum("i,ji->j", features, self._kinds) + head.kind_base
         other = 1 + int(scores[1:].argmax())
         margin = float(scores[0] - scores[other])
         kind = PHOTO if margin >= head.threshold else head.kinds[other]
-        return Evidence(shares, kind, logistic(head.photo[0] * margin + head.photo[1]))
+        return Evidence(shares, kind, logistic(head.photo[0] * margin + head.photo[1]), {})
 
     def confidence(self, evidence: Evidence, said: Said) -> float:
         """Probability that a person would accept a sentence; near 0 if the picture is no photo."""
@@ -168,9 +170,11 @@ class Judge:
 
     def _agreement(self, evidence: Evidence, grams: list[int], more: float) -> float:
         """tf-idf product of grams with the predicted shares; `more` is added to the square of the grams' length."""
-        squares = [self._idf[i] ** 2 for i in grams]
-        product = sum(evidence.shares[i] * square for i, square in zip(grams, squares, strict=True))
-        return product / max(sum(squares) + more, 1e-9) ** 0.5
+        product, length = 0.0, more
+        for i in grams:
+            product += evidence.shares[i] * self._squares[i]
+            length += self._squares[i]
+        return product / max(length, 1e-9) ** 0.5
 
     def doubt(self, evidence: Evidence, said: Said) -> float:
         """The sum of (1 - p)^2 over the things that a sentence names, each there with probability p.
@@ -186,21 +190,36 @@ class Judge:
         return None if odds is None else logistic(odds) * evidence.worth
 
     def _word_logit(self, evidence: Evidence, word: str, logprob: float) -> float | None:
-        thing = thing_of(word)
-        return None if thing is None else _weighed(self._word, self.word_signals(evidence, word, thing, logprob))
+        signals = self.word_signals(evidence, word, logprob)
+        return None if signals is None else _weighed(self._word, signals)
 
-    def word_signals(self, evidence: Evidence, word: str, thing: str, logprob: float) -> tuple[float, ...]:
-        """The WORD_SIGNALS signals: log-shares of the word and of all words that support it, its logprob and idf."""
+    def word_signals(self, evidence: Evidence, word: str, logprob: float) -> tuple[float, ...] | None:
+        """The WORD_SIGNALS signals of a word that names a thing, else None.
+
+        Its log-probability and idf; log-shares of the word and of all words that support it.
+        """
+        if word not in evidence.known:
+            evidence.known[word] = self._known_of(evidence, word)
+        known = evidence.known[word]
+        return None if known is None else (logprob, *known)
+
+    def _known_of(self, evidence: Evidence, word: str) -> tuple[float, float, float] | None:
+        """The signals of a word that are the same in all sentences."""
+        if (thing := thing_of(word)) is None:
+            return None
         own = self.index.get(word)
         share = 0.0 if own is None else max(evidence.shares[own], 0.0)
         all_shares = sum(max(evidence.shares[i], 0.0) for i in self._supporting.get(thing, ()))
-        return log(share + FLOOR), log(all_shares + FLOOR), logprob, PAIR_IDF if own is None else self._idf[own]
+        rarity = PAIR_IDF if own is None else float(self.head.idf[own])
+        return rarity, log(share + FLOOR), log(all_shares + FLOOR)
 
 
 def _weighed(weights: Sequence[float], signals: Sequence[float]) -> float:
     """Log-odds of a logistic regression, whose last weight is the constant."""
-    *slopes, constant = weights
-    return sum(slope * signal for slope, signal in zip(slopes, signals, strict=True)) + constant
+    total = weights[-1]
+    for weight, signal in zip(weights, signals, strict=False):
+        total += weight * signal
+    return total
 
 
 def _supporting(grams: Sequence[str]) -> dict[str, list[int]]:

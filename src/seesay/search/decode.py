@@ -15,7 +15,7 @@ import numpy as np
 
 from seesay.search.constraints import Constraint, Rules
 from seesay.search.hypothesis import Hypothesis
-from seesay.search.step import FORBIDDEN, Array, NotNumbersError, StepModel, clipped, namespace, to_numpy
+from seesay.search.step import FORBIDDEN, Array, NotNumbersError, StepModel, clip, namespace, to_numpy
 
 # One step: parent (B, K), or None if each sentence continued itself; token (B, K); its
 # log-probability (B, K); and the attention (B, K, P), ordered as the sentences were before the
@@ -116,8 +116,9 @@ class Beams:
         self._trace: list[Trace] = []
 
     def constrain(self, logprobs: Array, constraints: tuple[Constraint, ...]) -> Array:
-        """(B, K, V) log-probabilities with the constraints applied."""
-        allowed = clipped(logprobs)
+        """(B, K, V) log-probabilities with the constraints applied, in place."""
+        allowed = logprobs
+        clip(allowed)
         for token in self.never:
             allowed[..., token] = FORBIDDEN
         for constraint in constraints:
@@ -128,7 +129,8 @@ class Beams:
     def force(self, logprobs: Array, token: int) -> Array:
         """(B, K, V) log-probabilities with all tokens forbidden except this one."""
         allowed = self.xp.full_like(logprobs, FORBIDDEN)
-        allowed[..., token] = clipped(logprobs[..., token])
+        clip(logprobs)
+        allowed[..., token] = logprobs[..., token]
         self._freeze(allowed)
         return allowed
 

@@ -25,7 +25,7 @@ class StepModel(NamedTuple):
 
     Attributes:
         step: (tokens (B, K), state, memory) -> (logprobs (B, K, V), state, attention (B, K, P)),
-            for any B and K.
+            for any B and K. The search overwrites the log-probabilities.
         state: before the first word, a tuple of arrays (B, 1, ...), since all sentences of a photo
             begin alike.
         memory: a tuple of arrays (B, ...), or of such tuples: what the step needs of each photo.
@@ -43,10 +43,12 @@ class StepModel(NamedTuple):
     never: Sequence[int] = ()
 
 
-def clipped(logprobs: Array) -> Array:
-    """A copy, clipped from below at UNLIKELIEST."""
-    # np.clip has an overhead that matters for a single photo
-    return np.maximum(logprobs, UNLIKELIEST) if isinstance(logprobs, np.ndarray) else logprobs.clip(UNLIKELIEST)
+def clip(logprobs: Array) -> None:
+    """Clip from below at UNLIKELIEST, in place."""
+    if isinstance(logprobs, np.ndarray):
+        np.maximum(logprobs, UNLIKELIEST, out=logprobs)  # np.clip has an overhead that matters for a single photo
+    else:
+        logprobs.clip_(UNLIKELIEST)
 
 
 def namespace(array: Array) -> Any:
