@@ -18,7 +18,7 @@ from seesay.bundle.format import open_bundle
 from seesay.calibration.calibrate import with_confidence
 from seesay.caption import Caption
 from seesay.data.things import plainer, supports, thing_of
-from seesay.data.tokens import WordSpan
+from seesay.data.tokens import WordSpan, join_words
 from seesay.errors import BundleError
 from seesay.runtime.cautious import shorter_forms
 from seesay.runtime.confidence import Judge, Said, pooled
@@ -31,8 +31,8 @@ def small_head(features: int = 3, **changes) -> ConfidenceHead:
     word[2] = 1.0  # the log-share of the word alone
     weights = np.zeros((features, 2))
     weights[0, 0], weights[1, 1] = 1.0, 1.0
-    shares = np.zeros((2, 3))
-    shares[0, 0] = shares[1, 2] = 1.0
+    shares = np.zeros((3, 2))
+    shares[0, 0] = shares[2, 1] = 1.0
     head = ConfidenceHead(
         grams=("dog", "dog runs", "grass"),
         idf=np.array([2.0, 3.0, 1.0]),
@@ -56,15 +56,14 @@ def said_of(text: str, logprobs: list[float]) -> Said:
 def test_confidence_by_hand() -> None:
     judge = Judge(small_head())
     evidence = judge.evidence(np.array([0.6, 0.2, 9.0]))
-    assert evidence.shares == pytest.approx([0.6, 0.5, 0.2])
     said = said_of("a dog runs on grass", [-0.1, -1.0, -2.0, -0.2, -0.5, -0.2])
-    signals = judge.sentence_signals(evidence, said)
+    [signals, unknown] = judge.sentence_signals(evidence, [said, said_of("cats", [-1.0, -1.0])])
+    assert evidence.shares == pytest.approx({0: 0.6, 1: 0.5, 2: 0.2})
     of_words = (0.6 * 4 + 0.2 * 1) / np.sqrt(4 + 1)
     of_pairs = 0.5 * 9 / np.sqrt(9 + 3 * 49)  # one of four pairs is known
     doubt = (1 - 0.62 / 1.62) ** 2 + (1 - 0.22 / 1.22) ** 2  # of the dog and of the grass
     assert signals == pytest.approx([-4.0 / 6, of_words, of_pairs, doubt])
     assert judge.confidence(evidence, said) == pytest.approx(1 / (1 + np.exp(-of_words)))
-    unknown = judge.sentence_signals(evidence, said_of("cats", [-1.0, -1.0]))
     assert unknown == pytest.approx([-1.0, 0.0, 0.0, (1 - 0.02 / 1.02) ** 2])
 
 
@@ -93,7 +92,7 @@ def test_a_picture_that_is_no_photo_has_little_confidence() -> None:
     assert text.photo is not None
     assert judge.confidence(text, said_of("dog", [-1.0, -1.0])) < text.photo
     features = np.array([1e9, 0.0, 0.0])  # however far a picture is from all photos, the numbers stay finite
-    assert np.isfinite(judge.evidence(features).shares).all()
+    assert np.isfinite(judge.evidence(features).codes).all()
 
 
 def test_pooled_features_do_not_depend_on_heads() -> None:
@@ -187,9 +186,8 @@ def test_the_caption_is_the_sentence_that_is_most_probably_accepted(sure_bundle:
         photo = model.encode(path)
         evidence = judge.evidence(pooled(photo.input.arrays.memory))
         [found] = model.engine.search([photo.input.arrays], replace(bundle.search, beam=6))
-        by_odds = {
-            bundle.tokenizer.decode(h.tokens): judge.logit(evidence, Said.of(bundle.tokenizer, h)) for h in found
-        }
+        said = [Said.of(bundle.tokenizer, h) for h in found]
+        by_odds = dict(zip([join_words(s.words) for s in said], judge.logits(evidence, said), strict=True))
         best = max(by_odds, key=lambda text: by_odds[text])
         other += best != bundle.tokenizer.decode(found[0].tokens)
         caption = model.caption(photo, beam=6)

@@ -84,6 +84,8 @@ def score_table(scores: Scores) -> str:
         figures = [values.get(key) for key in COLUMNS.values()]
         shown = ["-" if figure is None else f"{100 * figure:.1f}" for figure in figures]
         lines.append(f"| {split} | {values['images']:,} | {' | '.join(shown)} | {values['tokeniser']} |")
+    if any(values.get("chosen_by") == "confidence" for values in scores.values()):
+        lines += ["", "Of the sentences that a search finds, the most confident one was taken."]
     return "\n".join(lines)
 
 

@@ -55,7 +55,7 @@ class ConfidenceHead:
         idf: (G,) log of training photos / photos whose references have the gram.
         mean, scale: (F,) of the pooled features on the training photos; they are standardised with these.
         project: (F, R).
-        shares: (R, G); features @ project @ shares + base is the share of a photo's references that have each gram.
+        shares: (G, R); shares @ (features @ project) + base is the share of a photo's references that have each gram.
         base: (G,).
         accept: (ACCEPT_SIGNALS + 1,) weights of a logistic regression, the constant last.
         word: (WORD_SIGNALS + 1,) as `accept`.
@@ -91,7 +91,7 @@ def write_head(folder: Path, head: ConfidenceHead) -> None:
 
     tensors = {"features.mean": head.mean, "features.scale": head.scale, "idf": head.idf, "shares.base": head.base}
     tensors |= {"accept": head.accept, "word": head.word}
-    matrices = {"project": head.project, "shares": head.shares}
+    matrices = {"project": head.project, "shares": head.shares.T}
     if head.kinds:
         tensors |= {"kinds.base": head.kind_base, "photo": np.array(head.photo)}
         matrices["kinds"] = head.kind_weights
@@ -148,9 +148,10 @@ def read_head(folder: Path, features: int | None = None) -> ConfidenceHead | Non
             raise refused(path, f"{name} is {tensor.dtype} {shown(list(tensor.shape))}, expected {dtype} {wanted}")
         return tensor
 
-    def matrix(name: str, rows: int | None, cols: int | None) -> np.ndarray:
+    def matrix(name: str, rows: int | None, cols: int | None, turned: bool = False) -> np.ndarray:
         whole = take(name, rows, cols, dtype="int8")
-        return whole * take(f"{name}.scale", whole.shape[1])
+        scale = take(f"{name}.scale", whole.shape[1])
+        return np.ascontiguousarray(whole.T) * scale[:, None] if turned else whole * scale
 
     mean = take("features.mean", features)
     project = matrix("project", len(mean), None)
@@ -163,7 +164,7 @@ def read_head(folder: Path, features: int | None = None) -> ConfidenceHead | Non
         mean=mean,
         scale=scale,
         project=project,
-        shares=matrix("shares", project.shape[1], len(grams)),
+        shares=matrix("shares", project.shape[1], len(grams), turned=True),
         base=take("shares.base", len(grams)),
         accept=take("accept", ACCEPT_SIGNALS + 1),
         word=take("word", WORD_SIGNALS + 1),

@@ -56,7 +56,7 @@ def learn(train: Sequence[Observations], pictures: Mapping[str, np.ndarray], pre
         mean=mean,
         scale=scale,
         project=predictor.project,
-        shares=predictor.outputs,
+        shares=predictor.outputs.T,
         base=predictor.base,
         accept=np.zeros(ACCEPT_SIGNALS + 1, np.float32),
         word=np.zeros(WORD_SIGNALS + 1, np.float32),
@@ -82,17 +82,19 @@ def calibrated(head: ConfidenceHead, dev: Sequence[Observations]) -> ConfidenceH
     photos = [observation for part in dev for observation in part]
     each = np.concatenate([np.full(len(part), len(photos) / len(dev) / len(part)) for part in dev])
     evidence = [Judge(head).evidence(o.features) for o in photos]
-    chosen = [o.sentences[0] for o in photos]
-    for _ in range(ROUNDS):
-        signals, there, photo = word_examples(Judge(head), evidence, chosen, photos)
-        word = logistic_regression(signals, there, each[photo], SIGNAL_RIDGE)
-        head = replace(head, word=word.astype(np.float32))
-        judge, rest = Judge(head), iter(chosen)
+    judge = Judge(head)
+    for number in range(ROUNDS):
+        pairs = zip(evidence, photos, strict=True)
+        chosen = [choose(judge, clue, photo) if number else photo.sentences[0] for clue, photo in pairs]
+        things = word_examples(judge, evidence, chosen, photos)
+        word = logistic_regression(things.signals, things.there, each[things.photo], SIGNAL_RIDGE)
+        judge = Judge(replace(judge.head, word=word.astype(np.float32)))
+        rest = iter(chosen)
         happened = np.concatenate([accepted(list(islice(rest, len(part))), part) for part in dev])
-        signals = np.array([judge.sentence_signals(*known) for known in zip(evidence, chosen, strict=True)])
-        accept = logistic_regression(signals, happened, each, SIGNAL_RIDGE)
-        head = replace(head, accept=accept.astype(np.float32))
-        chosen = [choose(Judge(head), *known) for known in zip(evidence, photos, strict=True)]
+        known = [judge.sentence_signals(clue, [said])[0] for clue, said in zip(evidence, chosen, strict=True)]
+        accept = logistic_regression(np.array(known), happened, each, SIGNAL_RIDGE)
+        judge = Judge(replace(judge.head, accept=accept.astype(np.float32)))
+    head = judge.head
     if not head.kinds:
         return head
     margins = [photo_margin(head, np.stack([o.features for o in part])) for part in dev]
@@ -101,7 +103,8 @@ def calibrated(head: ConfidenceHead, dev: Sequence[Observations]) -> ConfidenceH
 
 def choose(judge: Judge, evidence: Evidence, observation: Observation) -> Said:
     """The sentence that becomes the caption, see `seesay.runtime.requests.by_confidence`."""
-    return max(observation.sentences, key=lambda said: judge.logit(evidence, said))
+    odds = judge.logits(evidence, observation.sentences)
+    return observation.sentences[max(range(len(odds)), key=odds.__getitem__)]
 
 
 def accepted(captions: Sequence[Said], observations: Observations) -> np.ndarray:

@@ -140,7 +140,8 @@ def _lines(
     captioner: CaptionModel, result: Evaluation, proof: AttentionReport | None, options: EvaluateOptions
 ) -> Iterator[str]:
     """The lines to print."""
-    settings = f"beam {result.about['beam']}, {captioner.precisions}"
+    about = result.about
+    settings = f"beam {about['beam']}, chosen by {about['chosen_by']}, {captioner.precisions}"
     yield f"{captioner.bundle.name} on {options.split} of {', '.join(map(printable, options.data))}, {settings}"
     yield from (
         result.scores.table(),

@@ -33,7 +33,7 @@ MAX_STEP_ERROR = 0.02
 RANGE_MARGIN = 1.1
 SMALLEST_STEP = 1e-30
 # the first convolutions stay in float32, because their error spreads to everything after them
-FLOAT_CONVS = 6
+FLOAT_CONVS = 3
 ACTIVATIONS = ("Relu", "Clip")  # ONNX Runtime drops these, since the quantised range implies them
 JOINS = ("Add", "MaxPool")  # quantised as well where all their inputs are
 

@@ -123,8 +123,7 @@ def least_risk(
 ) -> Hypothesis:
     """The sentence that is worth most."""
 
-    def worth(sentence: Hypothesis) -> float:
-        said = Said.of(tokenizer, sentence)
-        return judge.logit(evidence, said) - MISSING * judge.doubt(evidence, said)
-
-    return max(sentences, key=worth)
+    said = [Said.of(tokenizer, sentence) for sentence in sentences]
+    odds = judge.logits(evidence, said)
+    worth = [own - MISSING * judge.doubt(evidence, each) for own, each in zip(odds, said, strict=True)]
+    return sentences[max(range(len(worth)), key=worth.__getitem__)]

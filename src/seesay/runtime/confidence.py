@@ -6,7 +6,7 @@ is trusted as far as it agrees with them and as the decoder was sure of its toke
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import pairwise
 from math import exp, log
 from typing import NamedTuple
@@ -90,17 +90,19 @@ class Evidence(NamedTuple):
     """What the features of one photo say.
 
     Attributes:
-        shares: for each gram of the head, the predicted share of the photo's references that have it; may leave 0..1
-            a little.
+        codes: (R,) the features, projected.
         kind: "photo" or what else the picture is; None if the head does not know kinds.
         photo: probability that it is a photo; None likewise.
-        known: what is kept of words that were asked for, see `Judge.word_signals`.
+        shares: of the grams that were looked up, the predicted share of the photo's references that have each; may
+            leave 0..1 a little.
+        words: of the words that were looked up, the signals that are the same in all sentences.
     """
 
-    shares: list[float]
+    codes: np.ndarray
     kind: str | None
     photo: float | None
-    known: dict[str, tuple[float, float, float] | None]
+    shares: dict[int, float]
+    words: dict[str, tuple[float, float, float] | None]
 
     @property
     def worth(self) -> float:
@@ -130,43 +132,55 @@ class Judge:
         """Evidence from `pooled` features."""
         head = self.head
         features = standardised(features, head.mean, head.scale)
-        # einsum stays on one thread: BLAS would take more, from the graphs
-        codes = np.einsum("i,ij->j", features, head.project)
-        shares = (np.einsum("r,rg->g", codes, head.shares) + head.base).tolist()
+        codes = np.einsum("i,ij->j", features, head.project)  # on one thread: BLAS would take more, from the graphs
         if not head.kinds:
-            return Evidence(shares, None, None, {})
+            return Evidence(codes, None, None, {}, {})
         scores = np.einsum("i,ji->j", features, self._kinds) + head.kind_base
         other = 1 + int(scores[1:].argmax())
         margin = float(scores[0] - scores[other])
         kind = PHOTO if margin >= head.threshold else head.kinds[other]
-        return Evidence(shares, kind, logistic(head.photo[0] * margin + head.photo[1]), {})
+        return Evidence(codes, kind, logistic(head.photo[0] * margin + head.photo[1]), {}, {})
 
     def confidence(self, evidence: Evidence, said: Said) -> float:
         """Probability that a person would accept a sentence; near 0 if the picture is no photo."""
-        return logistic(self.logit(evidence, said)) * evidence.worth
+        return logistic(self.logits(evidence, [said])[0]) * evidence.worth
 
-    def logit(self, evidence: Evidence, said: Said) -> float:
-        """Log-odds that a person would accept a sentence, if the picture is a photo."""
-        return _weighed(self._accept, self.sentence_signals(evidence, said))
+    def logits(self, evidence: Evidence, sentences: Sequence[Said]) -> list[float]:
+        """For each sentence the log-odds that a person would accept it, if the picture is a photo."""
+        return [_weighed(self._accept, signals) for signals in self.sentence_signals(evidence, sentences)]
 
-    def sentence_signals(self, evidence: Evidence, said: Said) -> tuple[float, ...]:
-        """The ACCEPT_SIGNALS signals of a sentence.
+    def sentence_signals(self, evidence: Evidence, sentences: Sequence[Said]) -> list[tuple[float, ...]]:
+        """The ACCEPT_SIGNALS signals of each sentence.
 
         The mean log-probability of its tokens; for its words, and for its pairs of words, the product of its tf-idf
         vector, at length 1, with that of the predicted shares; and its `doubt`.
         """
-        words = self._known(said.words)
-        pairs = self._known(map(" ".join, pairwise(said.words)))
-        unknown = max(len(said.words) - 1, 1) - len(pairs)
-        return (
-            sum(said.logprobs) / len(said.logprobs),
-            self._agreement(evidence, words, 0.0),
-            self._agreement(evidence, pairs, PAIR_IDF**2 * unknown),
-            self.doubt(evidence, said),
-        )
+        words = [self._known(said.words) for said in sentences]
+        pairs = [self._known(map(" ".join, pairwise(said.words))) for said in sentences]
+        self._shares(evidence, set().union(*words, *pairs))  # all at once, which is faster than one by one
+        signals = []
+        for said, own, joined in zip(sentences, words, pairs, strict=True):
+            unknown = max(len(said.words) - 1, 1) - len(joined)
+            signals.append(
+                (
+                    sum(said.logprobs) / len(said.logprobs),
+                    self._agreement(evidence, own, 0.0),
+                    self._agreement(evidence, joined, PAIR_IDF**2 * unknown),
+                    self.doubt(evidence, said),
+                )
+            )
+        return signals
 
     def _known(self, grams: Iterable[str]) -> list[int]:
         return [i for gram in dict.fromkeys(grams) if (i := self.index.get(gram)) is not None]
+
+    def _shares(self, evidence: Evidence, grams: Collection[int]) -> list[float]:
+        """Predicted shares of the photo's references that have each of these grams."""
+        shares = evidence.shares
+        if missing := [i for i in grams if i not in shares]:
+            values = np.einsum("gr,r->g", self.head.shares[missing], evidence.codes) + self.head.base[missing]
+            shares.update(zip(missing, values.tolist(), strict=True))
+        return [shares[i] for i in grams]
 
     def _agreement(self, evidence: Evidence, grams: list[int], more: float) -> float:
         """tf-idf product of grams with the predicted shares; `more` is added to the square of the grams' length."""
@@ -198,18 +212,20 @@ class Judge:
 
         Its log-probability and idf; log-shares of the word and of all words that support it.
         """
-        if word not in evidence.known:
-            evidence.known[word] = self._known_of(evidence, word)
-        known = evidence.known[word]
-        return None if known is None else (logprob, *known)
+        if word not in evidence.words:
+            evidence.words[word] = self._signals_of_photo(evidence, word)
+        signals = evidence.words[word]
+        return None if signals is None else (logprob, *signals)
 
-    def _known_of(self, evidence: Evidence, word: str) -> tuple[float, float, float] | None:
-        """The signals of a word that are the same in all sentences."""
+    def _signals_of_photo(self, evidence: Evidence, word: str) -> tuple[float, float, float] | None:
+        """The signals that do not depend on the sentence."""
         if (thing := thing_of(word)) is None:
             return None
         own = self.index.get(word)
-        share = 0.0 if own is None else max(evidence.shares[own], 0.0)
-        all_shares = sum(max(evidence.shares[i], 0.0) for i in self._supporting.get(thing, ()))
+        supporting = self._supporting.get(thing, [])
+        shares = self._shares(evidence, supporting if own is None else [*supporting, own])
+        share = 0.0 if own is None else max(shares[-1], 0.0)
+        all_shares = sum(max(x, 0.0) for x in shares[: len(supporting)])
         rarity = PAIR_IDF if own is None else float(self.head.idf[own])
         return rarity, log(share + FLOOR), log(all_shares + FLOOR)
 

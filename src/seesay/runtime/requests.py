@@ -92,7 +92,8 @@ def by_confidence(
     evidence = photo.evidence
     if evidence is None or len(sentences) < 2:
         return list(sentences)
-    return sorted(sentences, key=lambda sentence: judge.logit(evidence, Said.of(tokenizer, sentence)), reverse=True)
+    odds = judge.logits(evidence, [Said.of(tokenizer, sentence) for sentence in sentences])
+    return [sentences[i] for i in sorted(range(len(odds)), key=lambda i: -odds[i])]
 
 
 def samples(bundle: Bundle, options: SampleOptions, rules: WordRules) -> Request:
