@@ -12,10 +12,13 @@ from conftest import Cli, write_photo
 from PIL import Image
 
 import seesay
+from seesay.bundle.confidence_file import ConfidenceHead
 from seesay.calibration.fit import logistic_regression, low_rank_ridge, ridge_regression
-from seesay.calibration.observe import halves, pictures_by_kind
+from seesay.calibration.learn import calibrated, choose
+from seesay.calibration.observe import Observation, halves, pictures_by_kind
 from seesay.data.records import CaptionRecord
 from seesay.errors import DataError
+from seesay.runtime.confidence import Judge, Said
 
 
 @pytest.fixture
@@ -45,8 +48,9 @@ def test_calibrate_writes_a_head_into_the_bundle(
     assert figures["photos"] == 12
     assert figures["figures"][tiny_data.name]["photos"] == 5
     model = seesay.load(folder)
-    after = model.caption(tiny_data / "Images" / "photo00.jpg")
-    assert (after.text, after.score) == (before.text, before.score)
+    photo = tiny_data / "Images" / "photo00.jpg"
+    after, likeliest = model.caption(photo), model.caption(photo, likeliest=True)
+    assert (likeliest.text, likeliest.score) == (before.text, before.score)
     assert after.confidence is not None
     assert after.kind in ("photo", "blank", "chart")
     assert model.caption(Image.open(non_photos / "chart" / "0.png")).photo_probability < 0.5  # pyright: ignore
@@ -81,6 +85,34 @@ def test_calibrate_names_what_is_missing(tiny_bundle: Path, tiny_data: Path, tmp
     done = cli("calibrate", tiny_bundle, "--data", without, "--splits", str(without))
     assert done.code == 1
     assert "dev" in done.err
+
+
+def test_regressions_are_learnt_on_the_sentences_that_they_choose() -> None:
+    """The likeliest sentence is always of grass; the photo knows where a dog is instead, and where neither is."""
+    head = ConfidenceHead(
+        grams=("dog", "grass"),
+        idf=np.ones(2),
+        mean=np.zeros(2),
+        scale=np.ones(2),
+        project=np.eye(2),
+        shares=np.eye(2),
+        base=np.zeros(2),
+        accept=np.zeros(5),
+        word=np.zeros(5),
+    )
+    photos = []
+    for number in range(90):
+        there = ("dog", "grass", "sea")[number % 3]
+        sentences = [Said([word], [-1.0, -0.1], [(word, -1.0)]) for word in ("grass", "dog")]
+        references = ((there,),) * 3
+        photos.append(Observation(np.eye(3)[number % 3, :2], tuple(sentences), references, frozenset([there])))
+    judge = Judge(calibrated(head, [photos]))
+    for number, photo in enumerate(photos[:3]):
+        evidence = judge.evidence(photo.features)
+        chosen = choose(judge, evidence, photo)
+        sure = judge.confidence(evidence, chosen)
+        assert (chosen.words, sure > 0.8) == [(["dog"], True), (["grass"], True), (["grass"], False)][number]
+        assert sure > 0.8 or sure < 0.2
 
 
 def test_halves_depend_on_ids_alone() -> None:

@@ -41,6 +41,20 @@ def test_alternatives(cli: Cli, tiny_bundle: Path, tiny_photos: list[Path], tmp_
     assert all(f"<li>{each['caption']} <span>" in page for entry in entries for each in entry["alternatives"][1:])
 
 
+def test_the_likeliest_sentences(cli: Cli, calibrated_bundle: Path, tiny_bundle: Path, tiny_photos: list[Path]) -> None:
+    """Of a calibrated model they are the captions that it had before it was calibrated."""
+    done = cli("caption", *tiny_photos, "--model", calibrated_bundle, "--likeliest", "--json", "o.jsonl")
+    assert done.code == 0, done.err
+    assert done.out == cli("caption", *tiny_photos, "--model", tiny_bundle).out
+    entries = lines_of(Path("o.jsonl"))
+    assert all(entry["made_by"]["likeliest"] and 0 <= entry["confidence"] <= 1 for entry in entries)
+    resumed = cli("caption", *tiny_photos, "--model", calibrated_bundle, "--json", "o.jsonl", "--resume")
+    assert resumed.code == 1 and "likeliest" in resumed.err
+    for other in (["--cautious"], ["--sample", "2"]):
+        refused = cli("caption", "a.jpg", "--model", "never opened", "--likeliest", *other)
+        assert refused.code == 2 and "--likeliest: expected neither --cautious nor --sample" in refused.err
+
+
 def test_the_page_shows_what_each_word_needed(
     cli: Cli, tiny_bundle: Path, tiny_photos: list[Path], tmp_path: Path
 ) -> None:

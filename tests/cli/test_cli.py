@@ -792,6 +792,22 @@ def test_evaluate(cli: Cli, tiny_bundle: Path, tiny_data: Path, tmp_path: Path) 
     assert "attention" not in again.out
 
 
+def test_evaluate_says_how_sentences_were_chosen(
+    cli: Cli, calibrated_bundle: Path, tiny_data: Path, tmp_path: Path
+) -> None:
+    asked = ("evaluate", "--model", calibrated_bundle, "--data", tiny_data, "--split", "train", "--json", "scores.json")
+    model = seesay.load(calibrated_bundle)
+    for option, how in (((), "confidence"), (("--likeliest",), "log-probability")):
+        done = cli(*asked, *option)
+        assert done.code == 0, done.err
+        assert ("chosen by confidence" in done.out) == (how == "confidence")
+        scores = json.loads((tmp_path / "scores.json").read_text("utf-8"))
+        assert scores["chosen_by"] == how
+        photo = tiny_data / "Images" / "photo00.jpg"
+        caption = model.caption(photo, likeliest=how != "confidence")
+        assert scores["captions"][photo.stem] == caption.text
+
+
 def test_evaluate_writes_a_page(cli: Cli, tiny_bundle: Path, tiny_data: Path, tmp_path: Path) -> None:
     arguments = ("evaluate", "--model", tiny_bundle, "--data", tiny_data, "--split", "train")
     done = cli(*arguments, "--report", "page.html", "--report-photos", "3", "--limit", "11")

@@ -51,6 +51,7 @@ def test_numbers_are_those_of_the_served_captions(model: CaptionModel, records: 
         "model": "tiny",
         "seesay": result.about["seesay"],
         "beam": 3,
+        "chosen_by": "log-probability",
         "precision": model.precision,
         "encoder_precision": "float32",
         "images": 12,
@@ -68,7 +69,7 @@ def test_json_form(model: CaptionModel, records: list[CaptionRecord]) -> None:
     result = evaluate(model, records[:3], official=False)
     values = json.loads(json.dumps(result.to_dict()))
     assert set(values) == {
-        *("model", "seesay", "beam", "precision", "encoder_precision", "images", "references"),
+        *("model", "seesay", "beam", "chosen_by", "precision", "encoder_precision", "images", "references"),
         *("scores", "statistics", "failures", "captions", "per_photo", "confidence"),
     }
     assert values["captions"] == {name: caption.text for name, caption in result.captions.items()}

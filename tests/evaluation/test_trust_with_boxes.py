@@ -35,6 +35,7 @@ def test_calibration_learns_from_boxes(calibrated_bundle: Path, tiny_photos: lis
     assert model.judge is not None
     for objects, right in (((), {0.0}), ((BALL, DOG), {1.0})):
         [seen] = observe(model, [replace(record, objects=objects)])
-        examples = word_examples(model.judge, [model.judge.evidence(seen.features)], [seen])
-        named = {word for word, _ in seen.shown} & {"ball", "dog"}
+        [said, *_] = seen.sentences
+        examples = word_examples(model.judge, [model.judge.evidence(seen.features)], [said], [seen])
+        named = {word for word, _ in said.shown} & {"ball", "dog"}
         assert named and set(examples.there[: len(named)]) == right

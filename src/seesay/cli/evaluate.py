@@ -141,7 +141,8 @@ def _lines(
 ) -> Iterator[str]:
     """The lines to print."""
     about = result.about
-    settings = f"beam {about['beam']}, chosen by {about['chosen_by']}, {captioner.precisions}"
+    chosen = ", chosen by confidence" if about["chosen_by"] == "confidence" else ""
+    settings = f"beam {about['beam']}{chosen}, {captioner.precisions}"
     yield f"{captioner.bundle.name} on {options.split} of {', '.join(map(printable, options.data))}, {settings}"
     yield from (
         result.scores.table(),
