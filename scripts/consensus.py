@@ -28,7 +28,7 @@ def main() -> None:
     data = read_dataset(options.data)
     training, dev = ([r.captions for r in data.split(name)] for name in ("train", "dev"))
     photos = [model.encode(record.image) for record in data.split("dev")[: options.photos]]
-    beams = [[split_words(c.text) for c in model.alternatives(photo, BEAM)] for photo in photos]
+    beams = [[split_words(c.text) for c in model.alternatives(photo, BEAM, likeliest=True)] for photo in photos]
     samples = [[split_words(c.text) for c in model.sample(photo, SAMPLES, temperature=1, top_p=1)] for photo in photos]
     jury = CiderD(samples, corpus=[[split_words(c) for c in captions] for captions in training])
     judge = CiderD([[split_words(c) for c in captions] for captions in dev[: len(photos)]])

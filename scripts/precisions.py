@@ -41,7 +41,7 @@ def main() -> None:
     for bundle in sys.argv[3:]:
         for encoder, decoder in precisions:
             model = mixed(bundle, encoder, decoder)
-            captions = list(model.caption_many([record.image for record in dev], beam=5))
+            captions = list(model.caption_many([record.image for record in dev], beam=5, likeliest=True))
             said = [split_words(caption.text) for caption in captions if isinstance(caption, Caption)]
             scores = 100 * cider.score(said, range(len(dev)))
             print(bundle, model.precisions, *(f"{part.mean():.1f}" for part in np.split(scores, [len(sets[0])])))

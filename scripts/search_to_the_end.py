@@ -26,7 +26,7 @@ class ToTheEnd(Engine):
     """An engine whose searches end when all of their sentences have ended."""
 
     def search(
-        self, photos: Sequence[Encoded], options: BeamOptions, finish_all: bool = True
+        self, photos: Sequence[Encoded], options: BeamOptions, finish_all: bool = False
     ) -> list[list[Hypothesis]]:
         """All sentences of each photo, best first."""
         return super().search(photos, options, finish_all=True)
@@ -45,7 +45,7 @@ def captions_and_steps(photos: list[str], kind: type[Engine]) -> tuple[list[str]
         return kind(**vars(replace(engine, decoder=step)))
 
     model: CaptionModel = seesay.load().with_engines(counting)
-    captions = list(model.caption_many(photos, batch_size=1))
+    captions = list(model.caption_many(photos, batch_size=1, likeliest=True))
     texts = [caption.text for caption in captions if isinstance(caption, Caption)]
     return texts, steps / len(captions)
 

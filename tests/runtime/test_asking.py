@@ -291,3 +291,16 @@ def test_names_of_the_package() -> None:
     assert all(hasattr(seesay, name) for name in seesay.__all__)
     with pytest.raises(AttributeError, match=r"^module 'seesay' has no attribute 'laod'$"):
         seesay.laod  # noqa: B018  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def test_rules_that_allow_no_sentence_are_said(model: CaptionModel, tiny_photos: list[Path]) -> None:
+    def nothing(allowed: np.ndarray, written: np.ndarray) -> None:
+        allowed[...] = FORBIDDEN
+
+    for ask in (
+        lambda: model.caption(tiny_photos[0], constraints=[nothing]),
+        lambda: model.alternatives(tiny_photos[0], 3, constraints=[nothing]),
+        lambda: list(model.caption_many(tiny_photos[:2], constraints=[nothing])),
+    ):
+        with pytest.raises(TextError, match=r"^the rules allow no sentence$"):
+            ask()

@@ -9,7 +9,7 @@ import pytest
 from conftest import Cli
 
 import seesay
-from seesay.runtime import CaptionModel
+from seesay.runtime import CaptionModel, Engine
 from seesay.search import Forbidden
 
 
@@ -30,11 +30,25 @@ def test_rules_hold(model: CaptionModel, tiny_photos: list[Path]) -> None:
             assert said.text and "ball" not in said.text.split()
         assert model.caption(photo, cautious=True, prefix="two dogs").text.startswith("two dogs")
         assert len(model.caption(photo, cautious=True, max_words=3).words) <= 3
-        greedy = model.caption(photo, beam=1, cautious=True)
-        assert greedy.confidence is not None
-        for word in greedy.words:
+        caption = model.caption(photo, beam=1, cautious=True)
+        assert caption.confidence is not None
+        for word in caption.words:
             assert word.attention.shape == model.bundle.grid
             assert np.sum(word.attention) == pytest.approx(1, abs=1e-3)
+
+
+def test_the_search_is_wide(model: CaptionModel, tiny_photos: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    beams = []
+    search = Engine.search
+
+    def spy(self, photos, options):
+        beams.append(options.beam)
+        return search(self, photos, options)
+
+    monkeypatch.setattr(Engine, "search", spy)
+    for beam in (None, 1, 20):
+        model.caption(tiny_photos[0], beam=beam, cautious=True)
+    assert beams == [16, 16, 20]
 
 
 @pytest.mark.parametrize("several", [["--alternatives", "2"], ["--sample", "2"]])

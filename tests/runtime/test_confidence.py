@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Cli, lines_of
+from conftest import SENTENCES, Cli, lines_of
 
 import seesay
 from seesay.bundle.confidence_file import TENSORS, VALUES, ConfidenceHead, read_head, write_head
-from seesay.bundle.format import open_bundle
+from seesay.bundle.format import open_bundle, write_manifest
 from seesay.calibration.calibrate import with_confidence
 from seesay.caption import Caption
 from seesay.data.things import plainer, supports, thing_of
@@ -22,6 +22,7 @@ from seesay.data.tokens import WordSpan, join_words
 from seesay.errors import BundleError
 from seesay.runtime.cautious import shorter_forms
 from seesay.runtime.confidence import Judge, Said, pooled
+from seesay.search import SampleOptions
 
 
 def small_head(features: int = 3, **changes) -> ConfidenceHead:
@@ -198,6 +199,51 @@ def test_the_caption_is_the_sentence_that_is_most_probably_accepted(sure_bundle:
     assert other, "it is not always the likeliest"
 
 
+def test_alternatives_go_on_with_what_the_search_gave_up(sure_bundle: Path, tiny_photos: list[Path]) -> None:
+    """In batches as for single photos; what had ended comes first, each part in the order of confidence."""
+    model = seesay.load(sure_bundle)
+    tokenizer, options = model.bundle.tokenizer, replace(model.bundle.search, beam=7)
+    more = 0
+    for path, together in zip(tiny_photos, model.caption_many(tiny_photos, alternatives=7), strict=True):
+        photo = model.encode(path)
+        found = model.alternatives(photo, 7)
+        assert isinstance(together, list) and list(map(str, together)) == list(map(str, found))
+        assert len({str(caption) for caption in found}) == len(found) == 7
+        [ended] = model.engine.search([photo.input.arrays], options)
+        first = {tokenizer.decode(sentence.tokens) for sentence in ended}
+        assert {str(caption) for caption in found[: len(first)]} == first
+        for part in (found[: len(first)], found[len(first) :]):
+            confidences = [caption.confidence or 0.0 for caption in part]
+            assert confidences == sorted(confidences, reverse=True)
+        more += len(first) < 7
+    assert more, "some searches end before all of their sentences have"
+
+
+def test_confidence_does_not_depend_on_what_was_asked_before(sure_bundle: Path, tiny_photos: list[Path]) -> None:
+    """An encoded photo keeps what was looked up for it, and takes the evidence of a new calibration."""
+    model = seesay.load(sure_bundle)
+    photo = model.encode(tiny_photos[0])
+    model.caption(photo, cautious=True)
+    model.score(photo, SENTENCES[0])
+    assert model.caption(photo).confidence == model.caption(tiny_photos[0]).confidence
+    head = read_head(sure_bundle)
+    assert head is not None
+    with_confidence(open_bundle(sure_bundle), replace(head, base=head.base + 0.3))
+    again = seesay.load(sure_bundle)
+    assert again.caption(photo).confidence == again.caption(tiny_photos[0]).confidence
+    assert again.caption(photo).confidence != model.caption(photo).confidence
+
+
+def test_options_that_exclude_each_other(sure_bundle: Path, tiny_photos: list[Path]) -> None:
+    model = seesay.load(sure_bundle)
+    with pytest.raises(ValueError, match="cautious and likeliest"):
+        model.caption(tiny_photos[0], cautious=True, likeliest=True)
+    with pytest.raises(ValueError, match="cautious and likeliest"):
+        model.caption_many(tiny_photos, cautious=True, likeliest=True)
+    with pytest.raises(ValueError, match="likeliest: samples"):
+        model.caption_many(tiny_photos, sample=SampleOptions(2), likeliest=True)  # pyright: ignore[reportCallIssue]
+
+
 @pytest.mark.parametrize("precision", ["int8", "float32"])
 def test_many_photos_have_the_confidence_of_single_ones(sure_bundle: Path, tiny_photos: list[Path], precision) -> None:
     model = seesay.load(sure_bundle, precision=precision)
@@ -215,7 +261,7 @@ def test_many_photos_have_the_confidence_of_single_ones(sure_bundle: Path, tiny_
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        ({"version": 2}, "version 2"),
+        ({"version": 3}, "version 3"),
         ({"grams": ["dog", "dog", "grass"]}, "different ones"),
         ({"grams": ["dog"]}, "idf is float32 [3], expected float32 1"),
         ({"kinds": ["text", "photo"]}, "kinds=['text', 'photo']"),
@@ -229,6 +275,15 @@ def test_a_damaged_part_is_refused(sure_bundle: Path, damage: dict, message: str
         read_head(sure_bundle)
     assert message in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_part_of_an_earlier_seesay_is_ignored(sure_bundle: Path, tiny_photos: list[Path]) -> None:
+    path = sure_bundle / VALUES
+    path.write_text(json.dumps(json.loads(path.read_text("utf-8")) | {"version": 1}), "utf-8")
+    assert read_head(sure_bundle) is None
+    write_manifest(sure_bundle, (3, 3))
+    model = seesay.load(sure_bundle)
+    assert model.judge is None and model.caption(tiny_photos[0]).confidence is None
 
 
 def test_changed_missing_and_infinite_parts_are_refused(sure_bundle: Path) -> None:

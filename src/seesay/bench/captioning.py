@@ -32,7 +32,9 @@ WARM_UP = 3 * BATCH
 class EncoderOnly(Engine):
     """An engine that encodes photos and gives each an empty sentence."""
 
-    def search(self, photos: Sequence[Encoded], options: BeamOptions, number: int | None = 1) -> list[list[Hypothesis]]:
+    def search(
+        self, photos: Sequence[Encoded], options: BeamOptions, finish_all: bool = False
+    ) -> list[list[Hypothesis]]:
         """An empty sentence for each photo."""
         return [[Hypothesis((), (0.0,), np.zeros((0, 1), np.float32), 0.0)] for _ in photos]  # the end alone
 

@@ -86,6 +86,8 @@ def score_table(scores: Scores) -> str:
         lines.append(f"| {split} | {values['images']:,} | {' | '.join(shown)} | {values['tokeniser']} |")
     if any(values.get("chosen_by") == "confidence" for values in scores.values()):
         lines += ["", "Of the sentences that a search finds, the most confident one was taken."]
+    elif any(values.get("chosen_by") for values in scores.values()):
+        lines += ["", "Of the sentences that a search finds, the likeliest one was taken."]
     return "\n".join(lines)
 
 

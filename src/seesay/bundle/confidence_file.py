@@ -1,8 +1,8 @@
 """confidence.json and confidence.safetensors: how far to trust a caption, learnt by `seesay calibrate`.
 
-confidence.json, version 1:
+confidence.json, version 2 (files of version 1 are ignored: they know other signals):
 
-    version      1
+    version      2
     precision    the precision of the graphs whose captions it was learnt on: "int8" or "float32"
     grams        words (no function words), and pairs of words with a space between
     kinds        what a picture may be; the first is "photo"
@@ -37,7 +37,7 @@ from seesay.version import __version__
 from seesay.writing import write_json
 
 VALUES, TENSORS = "confidence.json", "confidence.safetensors"
-VERSION = 1
+VERSION = 2
 PHOTO = "photo"
 ACCEPT_SIGNALS = 4  # of `seesay.runtime.confidence.sentence_signals`
 WORD_SIGNALS = 4  # of `word_signals` there
@@ -111,7 +111,7 @@ def rounded(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def read_head(folder: Path, features: int | None = None) -> ConfidenceHead | None:
-    """Read a bundle's head; None if it has none.
+    """Read a bundle's head; None if it has none, or one of an earlier seesay.
 
     Args:
         folder: of the bundle.
@@ -126,7 +126,10 @@ def read_head(folder: Path, features: int | None = None) -> ConfidenceHead | Non
     if not all(here):
         raise refused(folder / (VALUES, TENSORS)[here.index(False)], "is missing, its other half is there")
     fields = Fields(folder / VALUES)
-    if (version := fields.whole("version", 1, 1_000_000)) != VERSION:
+    version = fields.whole("version", 1, 1_000_000)
+    if version < VERSION:
+        return None
+    if version > VERSION:
         fields.refuse(f"version {version}, this seesay ({__version__}) reads up to {VERSION}; install a newer one")
     grams = tuple(fields.texts("grams", MOST_GRAMS))
     kinds = tuple(fields.texts("kinds"))

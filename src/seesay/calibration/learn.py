@@ -81,8 +81,8 @@ def calibrated(head: ConfidenceHead, dev: Sequence[Observations]) -> ConfidenceH
     """
     photos = [observation for part in dev for observation in part]
     each = np.concatenate([np.full(len(part), len(photos) / len(dev) / len(part)) for part in dev])
-    evidence = [Judge(head).evidence(o.features) for o in photos]
     judge = Judge(head)
+    evidence = [judge.evidence(o.features) for o in photos]
     for number in range(ROUNDS):
         pairs = zip(evidence, photos, strict=True)
         chosen = [choose(judge, clue, photo) if number else photo.sentences[0] for clue, photo in pairs]

@@ -140,10 +140,7 @@ def _lines(
     captioner: CaptionModel, result: Evaluation, proof: AttentionReport | None, options: EvaluateOptions
 ) -> Iterator[str]:
     """The lines to print."""
-    about = result.about
-    chosen = ", chosen by confidence" if about["chosen_by"] == "confidence" else ""
-    settings = f"beam {about['beam']}{chosen}, {captioner.precisions}"
-    yield f"{captioner.bundle.name} on {options.split} of {', '.join(map(printable, options.data))}, {settings}"
+    yield f"{captioner.bundle.name} on {options.split} of {', '.join(map(printable, options.data))}, {result.how}"
     yield from (
         result.scores.table(),
         "",

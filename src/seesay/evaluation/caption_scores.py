@@ -22,6 +22,8 @@ from seesay.version import __version__
 if TYPE_CHECKING:
     from seesay.runtime import CaptionModel
 
+BY_CONFIDENCE, BY_LOGPROB = "confidence", "log-probability"  # how a caption is chosen among a search's sentences
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -64,6 +66,11 @@ class Evaluation:
         per_photo = self.per_photo
         return sorted(({"id": name, **per_photo[name]} for name in names), key=lambda example: -example["cider"])
 
+    @property
+    def how(self) -> str:
+        """How the captions were made, in words."""
+        return how_made(self.about)
+
     def to_dict(self, attention: bool = False) -> dict[str, Any]:
         """Everything for JSON, the captions' text included."""
         result = {
@@ -81,6 +88,13 @@ class Evaluation:
             if self.pointing:
                 result["pointing"] = self.pointing.to_dict()
         return result
+
+
+def how_made(about: Mapping[str, Any]) -> str:
+    """How captions were made, in words, from `Evaluation.about` or the JSON of `seesay evaluate`."""
+    chosen = ", chosen by confidence" if about.get("chosen_by") == BY_CONFIDENCE else ""
+    precisions = f"encoder in {about.get('encoder_precision')}, decoder in {about.get('precision')}"
+    return f"beam {about.get('beam')}{chosen}, {precisions}"
 
 
 def evaluate(
@@ -133,7 +147,7 @@ def evaluate(
         "model": model.bundle.name,
         "seesay": __version__,
         "beam": beam or model.bundle.search.beam,
-        "chosen_by": "confidence" if model.judge and not likeliest else "log-probability",
+        "chosen_by": BY_CONFIDENCE if model.judge and not likeliest else BY_LOGPROB,
         "precision": model.precision,
         "encoder_precision": model.encoder_precision,
         "images": len(scored),

@@ -95,9 +95,8 @@ def _judged(
 
 def _figures(result: Evaluation) -> Summary:
     about, attention = result.about, result.attention
-    precisions = f"encoder in {about['encoder_precision']}, decoder in {about['precision']}"
     facts = {
-        "Model": f"{about['model']}, beam {about['beam']}, {precisions}, seesay {about['seesay']}",
+        "Model": f"{about['model']}, {result.how}, seesay {about['seesay']}",
         "Photos": f"{about['images']:,} with {about['references']:,} references, tokeniser '{result.scores.tokeniser}'",
         **result.statistics.facts(),
         "Attention": f"entropy {attention.entropy:.3f} of a uniform map's; distance of a word's map to the next word's "

@@ -6,6 +6,7 @@ is trusted as far as it agrees with them and as the decoder was sure of its toke
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Collection, Iterable, Sequence
 from itertools import pairwise
 from math import exp, log
@@ -96,6 +97,7 @@ class Evidence(NamedTuple):
         shares: of the grams that were looked up, the predicted share of the photo's references that have each; may
             leave 0..1 a little.
         words: of the words that were looked up, the signals that are the same in all sentences.
+        judge: the key of the judge.
     """
 
     codes: np.ndarray
@@ -103,6 +105,7 @@ class Evidence(NamedTuple):
     photo: float | None
     shares: dict[int, float]
     words: dict[str, tuple[float, float, float] | None]
+    judge: int
 
     @property
     def worth(self) -> float:
@@ -117,6 +120,10 @@ class Judge:
 
     Args:
         head: from `seesay.bundle.confidence_file`.
+
+    Attributes:
+        head: the same.
+        key: differs from that of another head.
     """
 
     def __init__(self, head: ConfidenceHead) -> None:
@@ -126,6 +133,7 @@ class Judge:
         self._accept: list[float] = head.accept.tolist()
         self._word: list[float] = head.word.tolist()
         self._supporting = _supporting(head.grams)
+        self.key = zlib.crc32(b"".join(np.asarray(x).tobytes() for x in (head.accept, head.word, head.base, head.mean)))
         self._kinds = np.ascontiguousarray(head.kind_weights.T)  # (C, F): a few long rows multiply fastest
 
     def evidence(self, features: np.ndarray) -> Evidence:
@@ -134,12 +142,12 @@ class Judge:
         features = standardised(features, head.mean, head.scale)
         codes = np.einsum("i,ij->j", features, head.project)  # on one thread: BLAS would take more, from the graphs
         if not head.kinds:
-            return Evidence(codes, None, None, {}, {})
+            return Evidence(codes, None, None, {}, {}, self.key)
         scores = np.einsum("i,ji->j", features, self._kinds) + head.kind_base
         other = 1 + int(scores[1:].argmax())
         margin = float(scores[0] - scores[other])
         kind = PHOTO if margin >= head.threshold else head.kinds[other]
-        return Evidence(codes, kind, logistic(head.photo[0] * margin + head.photo[1]), {}, {})
+        return Evidence(codes, kind, logistic(head.photo[0] * margin + head.photo[1]), {}, {}, self.key)
 
     def confidence(self, evidence: Evidence, said: Said) -> float:
         """Probability that a person would accept a sentence; near 0 if the picture is no photo."""
@@ -157,7 +165,9 @@ class Judge:
         """
         words = [self._known(said.words) for said in sentences]
         pairs = [self._known(map(" ".join, pairwise(said.words))) for said in sentences]
-        self._shares(evidence, set().union(*words, *pairs))  # all at once, which is faster than one by one
+        named = {word for said in sentences for word, _ in said.shown if word not in evidence.words}
+        of_things = (grams for word in named if (grams := self._grams_of_thing(word)))
+        self._shares(evidence, set().union(*words, *pairs, *of_things))  # all at once: faster than one by one
         signals = []
         for said, own, joined in zip(sentences, words, pairs, strict=True):
             unknown = max(len(said.words) - 1, 1) - len(joined)
@@ -170,6 +180,11 @@ class Judge:
                 )
             )
         return signals
+
+    def _grams_of_thing(self, word: str) -> list[int] | None:
+        """The words that support the thing that a word names; None if it names none."""
+        thing = thing_of(word)
+        return None if thing is None else self._supporting.get(thing, [])
 
     def _known(self, grams: Iterable[str]) -> list[int]:
         return [i for gram in dict.fromkeys(grams) if (i := self.index.get(gram)) is not None]
@@ -219,23 +234,19 @@ class Judge:
 
     def _signals_of_photo(self, evidence: Evidence, word: str) -> tuple[float, float, float] | None:
         """The signals that do not depend on the sentence."""
-        if (thing := thing_of(word)) is None:
+        supporting = self._grams_of_thing(word)
+        if supporting is None:
             return None
         own = self.index.get(word)
-        supporting = self._supporting.get(thing, [])
-        shares = self._shares(evidence, supporting if own is None else [*supporting, own])
-        share = 0.0 if own is None else max(shares[-1], 0.0)
-        all_shares = sum(max(x, 0.0) for x in shares[: len(supporting)])
+        share = 0.0 if own is None else max(self._shares(evidence, [own])[0], 0.0)
+        all_shares = sum(max(x, 0.0) for x in self._shares(evidence, supporting))
         rarity = PAIR_IDF if own is None else float(self.head.idf[own])
         return rarity, log(share + FLOOR), log(all_shares + FLOOR)
 
 
 def _weighed(weights: Sequence[float], signals: Sequence[float]) -> float:
     """Log-odds of a logistic regression, whose last weight is the constant."""
-    total = weights[-1]
-    for weight, signal in zip(weights, signals, strict=False):
-        total += weight * signal
-    return total
+    return sum(weight * signal for weight, signal in zip(weights[:-1], signals, strict=True)) + weights[-1]
 
 
 def _supporting(grams: Sequence[str]) -> dict[str, list[int]]:

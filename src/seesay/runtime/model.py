@@ -160,8 +160,8 @@ class CaptionModel:
         Args:
             image: the photo.
             beam: beam width; None: the bundle's, 1: greedy search.
-            cautious: choose the sentence that names least that may not be there, among those of a wider search and
-                forms of them that name things more plainly ("a child" for "a boy").
+            cautious: choose the sentence that names least that may not be there, among those of a search with at
+                least 16 beams and forms of them that name things more plainly ("a child" for "a boy").
             likeliest: give the likeliest sentence, as models do that were not calibrated.
             rules: `prefix`, `max_words`, `forbid`, `constraints`; see `seesay.runtime.word_rules.WordRules`.
 
@@ -196,7 +196,7 @@ class CaptionModel:
     ) -> list[Caption]:
         """The best captions of one photo, all different, best first; the first is that of `caption` with this beam.
 
-        Sentences that the search does not need for `caption` come last.
+        Sentences that had not ended when the search of `caption` ends come last, whatever their confidence.
 
         Args:
             image: the photo.
@@ -327,7 +327,7 @@ class CaptionModel:
             alternatives: yield lists of so many captions, as the method `alternatives` returns.
             sample: yield lists of captions sampled with these options, as the method `sample` returns.
             cautious: as for `caption`; not with `alternatives` or `sample`.
-            likeliest: as for `caption`; means nothing with `sample`.
+            likeliest: as for `caption`; not with `sample`.
             rules: as for `caption`.
 
         Raises:
@@ -341,6 +341,8 @@ class CaptionModel:
         if cautious and (alternatives is not None or sample is not None):
             raise ValueError("cautious: gives one caption, expected neither alternatives nor sample")
         if sample is not None:
+            if likeliest:
+                raise ValueError("likeliest: samples are in the order of the draws, expected no sample")
             return self._run_many(images, requests.samples(self.bundle, sample, rules), batch_size)
         if alternatives is not None:
             judge = None if likeliest else self.judge
@@ -390,11 +392,16 @@ class CaptionModel:
         if isinstance(image, EncodedPhoto):
             if image.model != self._folder:
                 raise ValueError(f"the photo was encoded by {image.model}, this is {self._folder}: encode it anew")
-            return image.input
+            return self._judged(image.input)
         pixels, warning = self.bundle.transform.read(image, helper)
-        arrays = engine.encode(pixels)
-        evidence = self.judge.evidence(pooled(arrays.memory)) if self.judge else None
-        return PhotoInput(arrays, key_of(pixels), name_of(image), warning, evidence)
+        return self._judged(PhotoInput(engine.encode(pixels), key_of(pixels), name_of(image), warning, None))
+
+    def _judged(self, photo: PhotoInput) -> PhotoInput:
+        """The photo with this model's evidence, which changes when the bundle is calibrated."""
+        known = photo.evidence.judge if photo.evidence else None
+        if known == (self.judge.key if self.judge else None):
+            return photo
+        return photo._replace(evidence=self.judge.evidence(pooled(photo.arrays.memory)) if self.judge else None)
 
     def _captions(self, image: Photo, photo: PhotoInput, sentences: Sequence[Hypothesis]) -> list[Caption]:
         captions = [self.to_caption(sentence, photo) for sentence in sentences]

@@ -10,7 +10,7 @@ import numpy as np
 
 from seesay.bundle.format import Bundle
 from seesay.data.tokens import CaptionTokenizer
-from seesay.errors import BundleError, printable, whole_number
+from seesay.errors import BundleError, TextError, printable, whole_number
 from seesay.runtime.confidence import Judge, Said
 from seesay.runtime.encoded import PhotoInput
 from seesay.runtime.engine import Engine
@@ -31,11 +31,14 @@ def run_request(
 
     Raises:
         BundleError: the bundle's graphs gave log-probabilities or attention weights that are NaN or out of range.
+        TextError: the rules allow no sentence.
     """
     try:
         results = request(engine, photos)
     except NotNumbersError:
         results = None
+    if results is not None and not all(results):
+        raise TextError("the rules allow no sentence")
     if results is None or not all(map(_is_valid, chain.from_iterable(results))):
         raise BundleError(
             f"bundle {printable(bundle.folder)}: its graphs give no numbers (log-probabilities or attention that are "
@@ -63,20 +66,23 @@ def best(bundle: Bundle, judge: Judge | None, beam: int | None, rules: WordRules
 
 
 def alternatives(bundle: Bundle, judge: Judge | None, n: int, beam: int | None, rules: WordRules) -> Request:
-    """Request the `n` best sentences; see `CaptionModel.alternatives`, and `best` for the judge."""
+    """Request the `n` best sentences; see `CaptionModel.alternatives`, and `best` for the judge.
+
+    If fewer have ended when the search does, a second search goes on to the end.
+    """
     n = whole_number("n", n)
     options = beam_options(bundle, beam, rules)
     options = replace(options, beam=max(options.beam, n))
 
     def ranked(photo: PhotoInput, sentences: list[Hypothesis]) -> list[Hypothesis]:
-        if n > 1:
-            sentences = _distinct(bundle.tokenizer, sentences)
-        return by_confidence(bundle.tokenizer, judge, photo, sentences) if judge else sentences
+        if judge:
+            sentences = by_confidence(bundle.tokenizer, judge, photo, sentences)
+        return _distinct(bundle.tokenizer, sentences) if n > 1 else sentences
 
     def run(engine: Engine, photos: Sequence[PhotoInput]) -> list[list[Hypothesis]]:
         found = [*map(ranked, photos, engine.search(arrays_of(photos), options))]
         few = [i for i, sentences in enumerate(found) if len(sentences) < n]
-        if few:  # what the search gave up, after what it found
+        if few and all(found):  # what the search gave up, after what it found
             more = engine.search(arrays_of([photos[i] for i in few]), options, finish_all=True)
             for i, sentences in zip(few, more, strict=True):
                 found[i] = _distinct(bundle.tokenizer, [*found[i], *ranked(photos[i], sentences)])

@@ -38,7 +38,7 @@ class BeamOptions(Rules):
 
 
 def beam_search(
-    model: StepModel, options: BeamOptions | None = None, finish_all: bool = True
+    model: StepModel, options: BeamOptions | None = None, finish_all: bool = False
 ) -> list[list[Hypothesis]]:
     """Search for the best sentences of each photo, ranked as `BeamOptions.length_penalty` says.
 

@@ -129,8 +129,9 @@ class Beams:
     def force(self, logprobs: Array, token: int) -> Array:
         """(B, K, V) log-probabilities with all tokens forbidden except this one."""
         allowed = self.xp.full_like(logprobs, FORBIDDEN)
-        clip(logprobs)
-        allowed[..., token] = logprobs[..., token]
+        column = logprobs[..., token]
+        clip(column)
+        allowed[..., token] = column
         self._freeze(allowed)
         return allowed
 

@@ -24,4 +24,4 @@ def score(model: StepModel, tokens: Sequence[int]) -> list[Hypothesis]:
         NotNumbersError: the step gave log-probabilities that are NaN.
     """
     options = BeamOptions(beam=1, max_words=len(tokens), prefix=tuple(tokens))
-    return [sentence for [sentence] in beam_search(model, options)]
+    return [sentence for [sentence] in beam_search(model, options, finish_all=True)]

@@ -35,6 +35,7 @@ class Ask:
 
     beam: int | None = None
     alternatives: int | None = None
+    likeliest: bool = False
     sample: SampleOptions | None = None
     prefix: str | None = None
     max_words: int | None = None
@@ -70,7 +71,7 @@ class Ask:
         if self.cautious:
             return _in_lists(model.caption_many(photos, size, self.beam, cautious=True, **rules))
         number = self.alternatives or 1
-        return list(model.caption_many(photos, size, self.beam, alternatives=number, **rules))
+        return list(model.caption_many(photos, size, self.beam, alternatives=number, likeliest=self.likeliest, **rules))
 
 
 def _in_lists(results: Iterable[Caption | Failure]) -> list[list[Caption] | Failure]:

@@ -56,6 +56,7 @@ class CaptionOptions(TrustOptions, Options):
 
     beam: int | None = Field(None, ge=1, le=20, description="beam width; 1 is greedy search, null the model's own")
     alternatives: int | None = Field(None, ge=1, le=20, description="list the n best captions of each photo")
+    likeliest: bool = Field(False, description="the likeliest sentence found, not the most confident one")
     sample: int | None = Field(None, ge=1, le=50, description="draw n captions at random instead")
     temperature: float | None = Field(
         None, ge=0.01, le=10, description="of `sample`: below 1, likely words become likelier"
@@ -87,9 +88,12 @@ class CaptionOptions(TrustOptions, Options):
             raise invalid("alternatives and sample: give one of the two")
         if self.cautious and (self.sample is not None or self.alternatives is not None):
             raise invalid("cautious: gives one caption, expected neither alternatives nor sample")
+        if self.likeliest and (self.cautious or self.sample is not None):
+            raise invalid("likeliest: expected neither cautious nor sample")
         return Ask(
             beam=self.beam,
             alternatives=self.alternatives,
+            likeliest=self.likeliest,
             sample=None if self.sample is None else SampleOptions(self.sample, **given),
             prefix=self.prefix,
             max_words=self.max_words,

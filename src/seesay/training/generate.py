@@ -38,7 +38,7 @@ def generate(decoder: Decoder, memory: Any, options: BeamOptions) -> list[list[H
         memory: the memory of B photos, from `prepare`.
         options: for beam search.
     """
-    return [sentences[:1] for sentences in beam_search(step_model(decoder, memory), options, finish_all=False)]
+    return [sentences[:1] for sentences in beam_search(step_model(decoder, memory), options)]
 
 
 @torch.no_grad()
@@ -74,7 +74,7 @@ def beam_sentences(decoder: Decoder, memory: Any, options: BeamOptions) -> Sente
         options: for beam search; its width is K.
     """
     model = step_model(decoder, memory)
-    return _padded(beam_search(model, options), options.beam, model.start.device)
+    return _padded(beam_search(model, options, finish_all=True), options.beam, model.start.device)
 
 
 def _padded(hypotheses: list[list[Hypothesis]], number: int, device: torch.device) -> Sentences:

@@ -90,4 +90,5 @@ class Validator:
         self.frozen = FrozenPart(captioner.encoder, self.frozen.length) if self.frozen else None
         hypotheses = {r.id: caption for r, caption in zip(self.dev.records, self.captions(), strict=True)}
         references = {r.id: list(r.captions) for r in self.dev.records}
-        return {"dev": score_captions(hypotheses, references, split_words).to_dict()}
+        scores = score_captions(hypotheses, references, split_words).to_dict()
+        return {"dev": {"chosen_by": "log-probability", **scores}}

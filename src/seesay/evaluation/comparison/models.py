@@ -17,6 +17,7 @@ from seesay.data.records import CaptionRecord
 from seesay.data.text import parse_json, read_text
 from seesay.data.tokens import split_words
 from seesay.errors import DataError, printable
+from seesay.evaluation.caption_scores import how_made
 from seesay.evaluation.comparison.run_table import Column, markdown_table, text_blocks
 from seesay.metrics import score_captions
 from seesay.metrics.resampling import DRAWS, FIGURES, Figure, PerImage, difference, figure, resampled
@@ -130,7 +131,7 @@ def score_model(
     assert result.scores.per_image is not None
     return ScoredModel(
         name,
-        f"beam {result.about['beam']}, {model.precisions}",
+        result.how,
         tuple(result.captions),
         result.scores.per_image,
         result.scores.tokeniser,
@@ -148,8 +149,7 @@ def read_scores(path: Path, records: Sequence[CaptionRecord] | None = None) -> S
     captions = values.get("captions") if isinstance(values, dict) else None
     if not isinstance(captions, dict) or not captions or not all(isinstance(text, str) for text in captions.values()):
         raise DataError(f"{path}: no captions in it; expected what `seesay evaluate --json` writes")
-    precisions = f"encoder in {values.get('encoder_precision')}, decoder in {values.get('precision')}"
-    how = f"beam {values.get('beam')}, {precisions}"
+    how = how_made(values)
     if records is not None:
         return _rescored(path, how, captions, records)
     scores = values.get("scores")
