@@ -185,7 +185,7 @@ def test_the_caption_is_the_sentence_that_is_most_probably_accepted(sure_bundle:
     other = 0
     for path, together in zip(tiny_photos, model.caption_many(tiny_photos, beam=6), strict=True):
         photo = model.encode(path)
-        evidence = judge.evidence(pooled(photo.input.arrays.memory))
+        evidence = photo.input.evidence(judge)
         [found] = model.engine.search([photo.input.arrays], replace(bundle.search, beam=6))
         said = [Said.of(bundle.tokenizer, h) for h in found]
         by_odds = dict(zip([join_words(s.words) for s in said], judge.logits(evidence, said), strict=True))

@@ -48,8 +48,7 @@ def cautious_request(bundle: Bundle, judge: Judge, beam: int | None, rules: Word
     def run(engine: Engine, photos: Sequence[PhotoInput]) -> list[list[Hypothesis]]:
         chosen = []
         for photo, found in zip(photos, engine.search(arrays_of(photos), options), strict=True):
-            evidence, forms = photo.evidence, []
-            assert evidence is not None, "photos of a calibrated model have evidence"
+            evidence, forms = photo.evidence(judge), []
             sentences = by_confidence(bundle.tokenizer, judge, photo, found)
             if may_change:
                 forms = plainer_forms(bundle.tokenizer, judge, evidence, sentences)

@@ -10,8 +10,15 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from seesay.runtime.confidence import Evidence
+from seesay.runtime.confidence import Evidence, Judge, pooled
 from seesay.runtime.sessions import Encoded
+
+
+@dataclass
+class Seen:
+    """A place for evidence, which is computed when it is first needed."""
+
+    evidence: Evidence | None = None
 
 
 class PhotoInput(NamedTuple):
@@ -22,14 +29,20 @@ class PhotoInput(NamedTuple):
         key: a hash of the pixels, from which sampling derives its noise.
         image: the photo's name or path, if it has one.
         warning: a defect of the photo that did not keep it from being read.
-        evidence: what a calibrated model sees in the photo; None for other models.
+        seen: what the last judge saw in the photo.
     """
 
     arrays: Encoded
     key: int
     image: str | None
     warning: str | None
-    evidence: Evidence | None
+    seen: Seen
+
+    def evidence(self, judge: Judge) -> Evidence:
+        """What a judge sees in the photo; kept for the next call."""
+        if self.seen.evidence is None or self.seen.evidence.judge != judge.key:
+            self.seen.evidence = judge.evidence(pooled(self.arrays.memory))
+        return self.seen.evidence
 
 
 @dataclass(frozen=True, eq=False)

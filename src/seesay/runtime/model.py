@@ -22,9 +22,9 @@ from seesay.data.tokens import join_words, split_words
 from seesay.errors import BundleError, PhotoError, printable, whole_number
 from seesay.runtime import requests
 from seesay.runtime.cautious import cautious_request
-from seesay.runtime.confidence import Judge, Said, pooled
+from seesay.runtime.confidence import Judge, Said
 from seesay.runtime.device import Device, Wanted, cores
-from seesay.runtime.encoded import EncodedPhoto, PhotoInput, key_of
+from seesay.runtime.encoded import EncodedPhoto, PhotoInput, Seen, key_of
 from seesay.runtime.engine import Engine
 from seesay.runtime.requests import Request, run_request
 from seesay.runtime.sessions import Precision
@@ -392,16 +392,9 @@ class CaptionModel:
         if isinstance(image, EncodedPhoto):
             if image.model != self._folder:
                 raise ValueError(f"the photo was encoded by {image.model}, this is {self._folder}: encode it anew")
-            return self._judged(image.input)
+            return image.input
         pixels, warning = self.bundle.transform.read(image, helper)
-        return self._judged(PhotoInput(engine.encode(pixels), key_of(pixels), name_of(image), warning, None))
-
-    def _judged(self, photo: PhotoInput) -> PhotoInput:
-        """The photo with this model's evidence, which changes when the bundle is calibrated."""
-        known = photo.evidence.judge if photo.evidence else None
-        if known == (self.judge.key if self.judge else None):
-            return photo
-        return photo._replace(evidence=self.judge.evidence(pooled(photo.arrays.memory)) if self.judge else None)
+        return PhotoInput(engine.encode(pixels), key_of(pixels), name_of(image), warning, Seen())
 
     def _captions(self, image: Photo, photo: PhotoInput, sentences: Sequence[Hypothesis]) -> list[Caption]:
         captions = [self.to_caption(sentence, photo) for sentence in sentences]
@@ -424,7 +417,8 @@ class CaptionModel:
         photo, the caption has no name and no confidence.
         """
         tokenizer, judge = self.bundle.tokenizer, self.judge
-        evidence = photo.evidence if photo else None
+        evidence = photo.evidence(judge) if photo and judge else None
+        sure = judge.confidence(evidence, Said.of(tokenizer, sentence)) if judge and evidence else None
         words = []
         for span in tokenizer.words(sentence.tokens):
             maps = sentence.attention[span.start : span.stop]  # (tokens, P)
@@ -435,11 +429,11 @@ class CaptionModel:
         caption = Caption(join_words(word.text for word in words), sentence.score, tuple(words))
         if photo:
             caption = replace(caption, image=photo.image, warning=photo.warning)
-        if not (judge and evidence):
+        if evidence is None:
             return caption
         return replace(
             caption,
-            confidence=judge.confidence(evidence, Said.of(tokenizer, sentence)),
+            confidence=sure,
             kind=evidence.kind,
             photo_probability=evidence.photo,
             withheld=evidence.kind not in (None, PHOTO),

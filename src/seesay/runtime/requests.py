@@ -95,10 +95,9 @@ def by_confidence(
     tokenizer: CaptionTokenizer, judge: Judge, photo: PhotoInput, sentences: Sequence[Hypothesis]
 ) -> list[Hypothesis]:
     """Sentences about a photo, the one that a person would most probably accept first."""
-    evidence = photo.evidence
-    if evidence is None or len(sentences) < 2:
+    if len(sentences) < 2:
         return list(sentences)
-    odds = judge.logits(evidence, [Said.of(tokenizer, sentence) for sentence in sentences])
+    odds = judge.logits(photo.evidence(judge), [Said.of(tokenizer, sentence) for sentence in sentences])
     return [sentences[i] for i in sorted(range(len(odds)), key=lambda i: -odds[i])]
 
 
