@@ -344,7 +344,7 @@ def test_what_is_bundled_and_scored_is_the_best_tuned_encoder(recipe, monkeypatc
     for name, tensor in kept["captioner"].encoder.state_dict().items():
         assert torch.equal(tensor, best[f"encoder.{name}"]), name
     assert best.keys() > {"encoder.backbone.layer3.0.conv1.weight", "objective.decoder.regions.value.weight"}
-    assert len(kept["seen"]["dev"]) == 5
+    assert len(kept["seen"]["dev"].keys() - {"chosen_by"}) == 5
     assert kept["blind"] != kept["seen"], "the dev photos were not read by the captioner that is scored"
 
 
