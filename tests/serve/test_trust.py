@@ -52,6 +52,18 @@ def test_cautious_captions_are_those_of_the_model(client: Client, calibrated_bun
     assert said["result"]["caption"]["text"] == expected
 
 
+def test_the_likeliest_sentences(client: Client, calibrated_bundle: Path) -> None:
+    model = seesay.load(calibrated_bundle)
+    photos = [picture(number) for number in range(6)]
+    for likeliest in (False, True):
+        ask = {"photos": [*map(in_base64, photos)], "likeliest": likeliest}
+        said = [result["caption"] for result in client.post(CAPTIONS, json=ask).json()["results"]]
+        assert said == [model.caption(photo, likeliest=likeliest).text for photo in photos]
+    for other in ({"cautious": True}, {"sample": 2}):
+        refused = client.post(CAPTIONS, json={"photos": [in_base64(PHOTO)], "likeliest": True, **other})
+        assert error_of(refused) == (422, "invalid", "likeliest: expected neither cautious nor sample")
+
+
 def test_chat_completions_say_why_a_caption_is_withheld(client: Client, calibrated_bundle: Path) -> None:
     caption = seesay.load(calibrated_bundle).caption(PHOTO).withhold(1)
     said = client.post(CHAT, json=chat(min_confidence=1)).json()
