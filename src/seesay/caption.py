@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 PHOTO = "photo"  # the kind of pictures that captions are made for
+BY_CONFIDENCE, BY_LOGPROB = "confidence", "log-probability"  # how a caption is chosen among a search's sentences
 
 
 @dataclass(frozen=True, eq=False)

@@ -103,8 +103,7 @@ def calibrated(head: ConfidenceHead, dev: Sequence[Observations]) -> ConfidenceH
 
 def choose(judge: Judge, evidence: Evidence, observation: Observation) -> Said:
     """The sentence that becomes the caption, see `seesay.runtime.requests.by_confidence`."""
-    odds = judge.logits(evidence, observation.sentences)
-    return observation.sentences[max(range(len(odds)), key=odds.__getitem__)]
+    return observation.sentences[judge.ranked(evidence, observation.sentences)[0]]
 
 
 def accepted(captions: Sequence[Said], observations: Observations) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seesay.caption import Caption, Failure
+from seesay.caption import BY_CONFIDENCE, BY_LOGPROB, Caption, Failure
 from seesay.data.check import refuse_if_too_many_unreadable
 from seesay.data.records import CaptionRecord, Problem, count_captions
 from seesay.data.tokens import split_words
@@ -21,8 +21,6 @@ from seesay.version import __version__
 
 if TYPE_CHECKING:
     from seesay.runtime import CaptionModel
-
-BY_CONFIDENCE, BY_LOGPROB = "confidence", "log-probability"  # how a caption is chosen among a search's sentences
 
 
 @dataclass(frozen=True)

@@ -113,11 +113,10 @@ def _quantised(encoder: onnx.ModelProto, decoder: onnx.ModelProto, images: np.nd
     ranges = decoder_ranges(encoder, decoder, matmul_inputs(decoder), images)
     graphs = {"decoder.int8.onnx": quantise_products(decoder, ranges)}
     if tensors := conv_inputs(encoder):
-        products = matmul_inputs(encoder)  # of what is made of its feature maps
-        ranges = encoder_ranges(encoder, tensors | products, images)
-        of_convs, of_products = ({name: ranges[name] for name in names} for names in (tensors, products))
+        ranges = encoder_ranges(encoder, tensors | matmul_inputs(encoder), images)
+        of_convs = {name: ranges[name] for name in tensors}
         quantised = quantise_convs(encoder, of_convs, channel_means(encoder, tensors, images))
-        quantised = quantise_products(quantised, of_products)
+        quantised = quantise_products(quantised, ranges)
         if _relative_error(encoder, quantised, images) < MAX_ERROR:
             graphs["encoder.int8.onnx"] = quantised
     return graphs

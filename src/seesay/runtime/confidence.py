@@ -157,6 +157,11 @@ class Judge:
         """For each sentence the log-odds that a person would accept it, if the picture is a photo."""
         return [_weighed(self._accept, signals) for signals in self.sentence_signals(evidence, sentences)]
 
+    def ranked(self, evidence: Evidence, sentences: Sequence[Said]) -> list[int]:
+        """Indices of sentences, the one first that a person would most probably accept; equal ones in order."""
+        odds = self.logits(evidence, sentences)
+        return sorted(range(len(odds)), key=lambda i: -odds[i])
+
     def sentence_signals(self, evidence: Evidence, sentences: Sequence[Said]) -> list[tuple[float, ...]]:
         """The ACCEPT_SIGNALS signals of each sentence.
 

@@ -426,9 +426,8 @@ class CaptionModel:
             attention = maps.mean(axis=0).reshape(self.bundle.grid)
             there = judge.word_confidence(evidence, span.text, logprob) if judge and evidence else None
             words.append(Word(span.text, logprob, attention, self._chosen(maps), there))
-        caption = Caption(join_words(word.text for word in words), sentence.score, tuple(words))
-        if photo:
-            caption = replace(caption, image=photo.image, warning=photo.warning)
+        image, warning = (photo.image, photo.warning) if photo else (None, None)
+        caption = Caption(join_words(word.text for word in words), sentence.score, tuple(words), image, warning)
         if evidence is None:
             return caption
         return replace(

@@ -97,8 +97,8 @@ def by_confidence(
     """Sentences about a photo, the one that a person would most probably accept first."""
     if len(sentences) < 2:
         return list(sentences)
-    odds = judge.logits(photo.evidence(judge), [Said.of(tokenizer, sentence) for sentence in sentences])
-    return [sentences[i] for i in sorted(range(len(odds)), key=lambda i: -odds[i])]
+    said = [Said.of(tokenizer, sentence) for sentence in sentences]
+    return [sentences[i] for i in judge.ranked(photo.evidence(judge), said)]
 
 
 def samples(bundle: Bundle, options: SampleOptions, rules: WordRules) -> Request:

@@ -71,6 +71,7 @@ def decode(model: StepModel, strategy: Strategy, rules: Rules) -> list[list[Hypo
     beams, sentences = Beams(model), {}
     for position in range(rules.max_words + 1):
         logprobs, beams.state, attention = model.step(beams.token, beams.state, beams.memory)
+        clip(logprobs)
         if position < len(rules.prefix):
             allowed = beams.force(logprobs, rules.prefix[position])
         elif position == rules.max_words:
@@ -117,21 +118,17 @@ class Beams:
 
     def constrain(self, logprobs: Array, constraints: tuple[Constraint, ...]) -> Array:
         """(B, K, V) log-probabilities with the constraints applied, in place."""
-        allowed = logprobs
-        clip(allowed)
         for token in self.never:
-            allowed[..., token] = FORBIDDEN
+            logprobs[..., token] = FORBIDDEN
         for constraint in constraints:
-            constraint(allowed, self.written)
-        self._freeze(allowed)
-        return allowed
+            constraint(logprobs, self.written)
+        self._freeze(logprobs)
+        return logprobs
 
     def force(self, logprobs: Array, token: int) -> Array:
         """(B, K, V) log-probabilities with all tokens forbidden except this one."""
         allowed = self.xp.full_like(logprobs, FORBIDDEN)
-        column = logprobs[..., token]
-        clip(column)
-        allowed[..., token] = column
+        allowed[..., token] = logprobs[..., token]
         self._freeze(allowed)
         return allowed
 

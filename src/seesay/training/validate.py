@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from seesay.caption import BY_LOGPROB
 from seesay.data.tokens import CaptionTokenizer, split_words
 from seesay.metrics import CiderD, basic_scores, score_captions
 from seesay.models.captioner import Captioner
@@ -91,4 +92,4 @@ class Validator:
         hypotheses = {r.id: caption for r, caption in zip(self.dev.records, self.captions(), strict=True)}
         references = {r.id: list(r.captions) for r in self.dev.records}
         scores = score_captions(hypotheses, references, split_words).to_dict()
-        return {"dev": {"chosen_by": "log-probability", **scores}}
+        return {"dev": {"chosen_by": BY_LOGPROB, **scores}}
