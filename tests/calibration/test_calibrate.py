@@ -97,7 +97,7 @@ def test_regressions_are_learnt_on_the_sentences_that_they_choose() -> None:
         project=np.eye(2),
         shares=np.eye(2),
         base=np.zeros(2),
-        accept=np.zeros(5),
+        accept=np.zeros(4),
         word=np.zeros(5),
     )
     photos = []

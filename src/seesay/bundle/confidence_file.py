@@ -39,7 +39,7 @@ from seesay.writing import write_json
 VALUES, TENSORS = "confidence.json", "confidence.safetensors"
 VERSION = 2
 PHOTO = "photo"
-ACCEPT_SIGNALS = 4  # of `seesay.runtime.confidence.sentence_signals`
+ACCEPT_SIGNALS = 3  # of `seesay.runtime.confidence.sentence_signals`
 WORD_SIGNALS = 4  # of `word_signals` there
 MOST_GRAMS, MOST_KINDS = 100_000, 100
 

@@ -1,8 +1,8 @@
 """Cautious captions: of a wide search's sentences and other forms of the best, the one that risks least.
 
-Each thing that a sentence names costs something beyond what it costs in the choice of other captions, the more the
-less likely it is there. A plainer form names a thing by what it is a kind of ("a boy" becomes "a child", or "a
-person"), a shorter form ends before a preposition ("a dog is running" for "a dog is running through the snow").
+Each thing that a sentence names costs more than in the choice of other captions, the more the less likely it is there.
+A plainer form names a thing by what it is a kind of ("a boy" becomes "a child", or "a person"), a shorter form ends
+before a preposition ("a dog is running" for "a dog is running through the snow").
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from seesay.bundle.format import Bundle
 from seesay.data.nouns import singular
 from seesay.data.things import plainer, thing_of
 from seesay.data.tokens import NEVER_WRITTEN, CaptionTokenizer
-from seesay.runtime.confidence import Evidence, Judge, Said
+from seesay.runtime.confidence import Evidence, Judge, Said, names_twice
 from seesay.runtime.encoded import PhotoInput
 from seesay.runtime.engine import Engine
 from seesay.runtime.requests import Request, arrays_of, beam_options, by_confidence
@@ -25,7 +25,7 @@ BEAM = 16  # of the search, at least
 FORMS = 3  # plainer forms that the decoder scores, at most
 DOUBT = 0.5  # a word is replaced only if its thing is less likely than this to be there,
 GAIN = 0.15  # and the plainer one more likely by this
-MISSING = 1.1  # what a thing that is surely not there costs besides, in log-odds of acceptance (docs/confidence.md)
+MISSING = 1.3  # what a thing that is surely not there costs, in log-odds of acceptance (docs/confidence.md)
 SHORTEST = 5  # words of a shorter form, at least
 # fmt: off
 PLACES = frozenset((
@@ -120,9 +120,12 @@ def _with_article(tokenizer: CaptionTokenizer, tokens: Sentence, swaps: dict[int
 def least_risk(
     tokenizer: CaptionTokenizer, judge: Judge, evidence: Evidence, sentences: Sequence[Hypothesis]
 ) -> Hypothesis:
-    """The sentence that is worth most."""
+    """The sentence that is worth most; none that names a thing twice, unless the first does."""
 
     said = [Said.of(tokenizer, sentence) for sentence in sentences]
     odds = judge.logits(evidence, said)
     worth = [own - MISSING * judge.doubt(evidence, each) for own, each in zip(odds, said, strict=True)]
-    return sentences[max(range(len(worth)), key=worth.__getitem__)]
+    allowed = [i for i, each in enumerate(said) if each.words and (not names_twice(each) or names_twice(said[0]))]
+    if not allowed:
+        return sentences[0]
+    return sentences[max(allowed, key=worth.__getitem__)]

@@ -21,6 +21,7 @@ from seesay.search import Hypothesis
 
 PAIR_IDF = 7.0  # idf of a pair of words that people hardly ever use
 MOST_SPREADS = 10.0  # a picture unlike any photo must not outweigh everything by a single feature
+DOUBT_COST = 0.2  # of the doubt, in log-odds of acceptance (docs/experiments.md)
 FLOOR = 0.02  # added to shares before their logarithm
 
 
@@ -158,15 +159,29 @@ class Judge:
         return [_weighed(self._accept, signals) for signals in self.sentence_signals(evidence, sentences)]
 
     def ranked(self, evidence: Evidence, sentences: Sequence[Said]) -> list[int]:
-        """Indices of sentences, the one first that a person would most probably accept; equal ones in order."""
-        odds = self.logits(evidence, sentences)
-        return sorted(range(len(odds)), key=lambda i: -odds[i])
+        """Indices of a search's sentences, the one first that should be the caption.
+
+        They are in the order of their log-odds less a cost of their doubt. One that names a thing twice ("two dogs are
+        playing with a dog") comes after all that do not, unless the likeliest sentence does, too: what the photo shows
+        makes both mentions likelier.
+
+        Args:
+            evidence: on the photo.
+            sentences: the likeliest first.
+        """
+        odds, once = self.logits(evidence, sentences), [not names_twice(said) for said in sentences]
+        doubts = [self.doubt(evidence, said) for said in sentences]
+        keys = [
+            (bool(said.words), once[i] or not once[0], odds[i] - DOUBT_COST * doubts[i])
+            for i, said in enumerate(sentences)
+        ]
+        return sorted(range(len(odds)), key=keys.__getitem__, reverse=True)
 
     def sentence_signals(self, evidence: Evidence, sentences: Sequence[Said]) -> list[tuple[float, ...]]:
         """The ACCEPT_SIGNALS signals of each sentence.
 
-        The mean log-probability of its tokens; for its words, and for its pairs of words, the product of its tf-idf
-        vector, at length 1, with that of the predicted shares; and its `doubt`.
+        The mean log-probability of its tokens; then for its words, and for its pairs of words, the product of its
+        tf-idf vector, at length 1, with that of the predicted shares.
         """
         words = [self._known(said.words) for said in sentences]
         pairs = [self._known(map(" ".join, pairwise(said.words))) for said in sentences]
@@ -181,7 +196,6 @@ class Judge:
                     sum(said.logprobs) / len(said.logprobs),
                     self._agreement(evidence, own, 0.0),
                     self._agreement(evidence, joined, PAIR_IDF**2 * unknown),
-                    self.doubt(evidence, said),
                 )
             )
         return signals
@@ -247,6 +261,12 @@ class Judge:
         all_shares = sum(max(x, 0.0) for x in self._shares(evidence, supporting))
         rarity = PAIR_IDF if own is None else float(self.head.idf[own])
         return rarity, log(share + FLOOR), log(all_shares + FLOOR)
+
+
+def names_twice(said: Said) -> bool:
+    """Whether a sentence names a thing twice."""
+    things = [thing for word, _ in said.shown if (thing := thing_of(word)) is not None]
+    return len(set(things)) < len(things)
 
 
 def _weighed(weights: Sequence[float], signals: Sequence[float]) -> float:

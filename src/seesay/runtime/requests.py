@@ -94,7 +94,7 @@ def alternatives(bundle: Bundle, judge: Judge | None, n: int, beam: int | None, 
 def by_confidence(
     tokenizer: CaptionTokenizer, judge: Judge, photo: PhotoInput, sentences: Sequence[Hypothesis]
 ) -> list[Hypothesis]:
-    """Sentences about a photo, the one that a person would most probably accept first."""
+    """A search's sentences about a photo, the one first that should be the caption; see `Judge.ranked`."""
     if len(sentences) < 2:
         return list(sentences)
     said = [Said.of(tokenizer, sentence) for sentence in sentences]
