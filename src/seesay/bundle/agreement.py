@@ -102,7 +102,7 @@ def _check_features(path: Path, features: int, encoder: GraphFile) -> None:
     if not all(len(shape) in (3, 4) for shape in shapes):
         raise refused(path, f"is for a memory of regions, the encoder's has the shapes {shown(shapes)}")
     regions = shapes[0][-2] or 0
-    shapes = [shape for shape in shapes if (shape[-2] or 0) <= regions]
+    shapes = [shape for shape in shapes if (shape[-2] or 0) == regions]
     expected = 3 * sum(prod(length or 0 for length in (*shape[1:-2], shape[-1])) for shape in shapes)
     if features != expected:
         raise refused(path, f"is for {features:,} features of a photo, expected {expected:,}")

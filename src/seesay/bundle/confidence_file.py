@@ -1,8 +1,8 @@
 """confidence.json and confidence.safetensors: how far to trust a caption, learnt by `seesay calibrate`.
 
-confidence.json, version 2 (files of version 1 are ignored: they know other signals):
+confidence.json, version 3 (files of earlier versions are ignored: they know other signals):
 
-    version      2
+    version      3
     precision    the precision of the graphs whose captions it was learnt on: "int8" or "float32"
     grams        words (no function words), and pairs of words with a space between
     kinds        what a picture may be; the first is "photo"
@@ -37,7 +37,7 @@ from seesay.version import __version__
 from seesay.writing import write_json
 
 VALUES, TENSORS = "confidence.json", "confidence.safetensors"
-VERSION = 2
+VERSION = 3
 PHOTO = "photo"
 ACCEPT_SIGNALS = 3  # of `seesay.runtime.confidence.sentence_signals`
 WORD_SIGNALS = 4  # of `word_signals` there

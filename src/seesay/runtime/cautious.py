@@ -14,7 +14,7 @@ from seesay.bundle.format import Bundle
 from seesay.data.nouns import singular
 from seesay.data.things import plainer, thing_of
 from seesay.data.tokens import NEVER_WRITTEN, CaptionTokenizer
-from seesay.runtime.confidence import Evidence, Judge, Said, names_twice
+from seesay.runtime.confidence import Evidence, Judge
 from seesay.runtime.encoded import PhotoInput
 from seesay.runtime.engine import Engine
 from seesay.runtime.requests import Request, arrays_of, beam_options, by_confidence
@@ -25,7 +25,7 @@ BEAM = 16  # of the search, at least
 FORMS = 3  # plainer forms that the decoder scores, at most
 DOUBT = 0.5  # a word is replaced only if its thing is less likely than this to be there,
 GAIN = 0.15  # and the plainer one more likely by this
-MISSING = 1.3  # what a thing that is surely not there costs, in log-odds of acceptance (docs/confidence.md)
+CAUTIOUS_COST = 1.3  # of doubt, in log-odds of acceptance (docs/confidence.md)
 SHORTEST = 5  # words of a shorter form, at least
 # fmt: off
 PLACES = frozenset((
@@ -54,7 +54,7 @@ def cautious_request(bundle: Bundle, judge: Judge, beam: int | None, rules: Word
                 forms = plainer_forms(bundle.tokenizer, judge, evidence, sentences)
                 forms += shorter_forms(bundle.tokenizer, sentences[0].tokens)
             scored = [engine.score([photo.arrays], form)[0] for form in forms]
-            chosen.append([least_risk(bundle.tokenizer, judge, evidence, [*sentences, *scored])])
+            chosen.append(by_confidence(bundle.tokenizer, judge, photo, [*sentences, *scored], CAUTIOUS_COST)[:1])
         return chosen
 
     return run
@@ -115,17 +115,3 @@ def _with_article(tokenizer: CaptionTokenizer, tokens: Sentence, swaps: dict[int
             vowel = tokenizer.token(changed[place])[0] in "aeiou"
             changed[place - 1] = before_vowel if vowel else one
     return tuple(changed)
-
-
-def least_risk(
-    tokenizer: CaptionTokenizer, judge: Judge, evidence: Evidence, sentences: Sequence[Hypothesis]
-) -> Hypothesis:
-    """The sentence that is worth most; none that names a thing twice, unless the first does."""
-
-    said = [Said.of(tokenizer, sentence) for sentence in sentences]
-    odds = judge.logits(evidence, said)
-    worth = [own - MISSING * judge.doubt(evidence, each) for own, each in zip(odds, said, strict=True)]
-    allowed = [i for i, each in enumerate(said) if each.words and (not names_twice(each) or names_twice(said[0]))]
-    if not allowed:
-        return sentences[0]
-    return sentences[max(allowed, key=worth.__getitem__)]

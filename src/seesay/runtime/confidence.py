@@ -21,7 +21,7 @@ from seesay.search import Hypothesis
 
 PAIR_IDF = 7.0  # idf of a pair of words that people hardly ever use
 MOST_SPREADS = 10.0  # a picture unlike any photo must not outweigh everything by a single feature
-DOUBT_COST = 0.2  # of the doubt, in log-odds of acceptance (docs/experiments.md)
+DOUBT_COST = 0.2  # in log-odds of acceptance (docs/experiments.md)
 FLOOR = 0.02  # added to shares before their logarithm
 
 
@@ -37,29 +37,20 @@ def pooled(memory: Sequence[np.ndarray]) -> np.ndarray:
     Returns:
         (F,): the D means of each array, then all deviations, then all maxima.
     """
-    regions = memory[0].shape[-2]  # of the first layer
-    arrays = [array[0] for array in memory if array.shape[-2] <= regions]
-    mean, squares, largest = (
-        np.concatenate([pool(array).ravel() for array in arrays], dtype=np.float32)
-        for pool in (_mean, _mean_square, _largest)
-    )
-    return np.concatenate([mean, np.sqrt(np.maximum(squares - mean * mean, 0)), largest])
+    count = memory[0].shape[-2]  # of the first layer
+    arrays = (array[0] for array in memory if array.shape[-2] == count)
+    regions = np.concatenate([_joined(array) if array.ndim == 3 else array for array in arrays], axis=1)
+    each = np.full(count, 1 / count, np.float32)
+    mean, squares = each @ regions, each @ (regions * regions)  # in less than half the time of NumPy's means
+    while (left := len(regions)) > 1:  # the maximum of one half and the other, likewise
+        half = (left + 1) // 2
+        regions = np.maximum(regions[:half], regions[left - half :])
+    return np.concatenate([mean, np.sqrt(np.maximum(squares - mean * mean, 0)), regions[0]], dtype=np.float32)
 
 
-# Along the last axis but one, in less than half the time of NumPy's reductions.
-def _mean(regions: np.ndarray) -> np.ndarray:
-    return np.full(regions.shape[-2], 1 / regions.shape[-2], np.float32) @ regions
-
-
-def _mean_square(regions: np.ndarray) -> np.ndarray:
-    return _mean(regions * regions)
-
-
-def _largest(regions: np.ndarray) -> np.ndarray:
-    while (count := regions.shape[-2]) > 1:  # one half against the other
-        half = (count + 1) // 2
-        regions = np.maximum(regions[..., :half, :], regions[..., count - half :, :])
-    return regions
+def _joined(heads: np.ndarray) -> np.ndarray:
+    """(heads, P, D / heads) -> (P, D)."""
+    return heads.swapaxes(0, 1).reshape(heads.shape[1], -1)
 
 
 def standardised(features: np.ndarray, mean: np.ndarray, scale: np.ndarray) -> np.ndarray:
@@ -135,16 +126,17 @@ class Judge:
         self._word: list[float] = head.word.tolist()
         self._supporting = _supporting(head.grams)
         self.key = zlib.crc32(b"".join(np.asarray(x).tobytes() for x in (head.accept, head.word, head.base, head.mean)))
-        self._kinds = np.ascontiguousarray(head.kind_weights.T)  # (C, F): a few long rows multiply fastest
+        self._project = np.hstack([head.project, head.kind_weights]) if head.kinds else head.project
 
     def evidence(self, features: np.ndarray) -> Evidence:
         """Evidence from `pooled` features."""
         head = self.head
         features = standardised(features, head.mean, head.scale)
-        codes = np.einsum("i,ij->j", features, head.project)  # on one thread: BLAS would take more, from the graphs
+        codes = np.einsum("i,ij->j", features, self._project)  # on one thread: BLAS would take more, from the graphs
         if not head.kinds:
             return Evidence(codes, None, None, {}, {}, self.key)
-        scores = np.einsum("i,ji->j", features, self._kinds) + head.kind_base
+        codes, scores = np.split(codes, [head.project.shape[1]])
+        scores += head.kind_base
         other = 1 + int(scores[1:].argmax())
         margin = float(scores[0] - scores[other])
         kind = PHOTO if margin >= head.threshold else head.kinds[other]
@@ -158,24 +150,24 @@ class Judge:
         """For each sentence the log-odds that a person would accept it, if the picture is a photo."""
         return [_weighed(self._accept, signals) for signals in self.sentence_signals(evidence, sentences)]
 
-    def ranked(self, evidence: Evidence, sentences: Sequence[Said]) -> list[int]:
-        """Indices of a search's sentences, the one first that should be the caption.
+    def ranked(self, evidence: Evidence, sentences: Sequence[Said], cost: float = DOUBT_COST) -> list[int]:
+        """Indices of a photo's sentences, the one first that should be the caption.
 
-        They are in the order of their log-odds less a cost of their doubt. One that names a thing twice ("two dogs are
-        playing with a dog") comes after all that do not, unless the likeliest sentence does, too: what the photo shows
-        makes both mentions likelier.
+        They are in the order of their log-odds less the cost of their doubt. A sentence that names a thing twice ("two
+        dogs are playing with a dog") comes after all that do not, unless the first one does too: what the photo shows
+        makes both mentions likelier. One without words comes last.
 
         Args:
             evidence: on the photo.
-            sentences: the likeliest first.
+            sentences: as the search orders them.
+            cost: of the doubt, in log-odds.
         """
-        odds, once = self.logits(evidence, sentences), [not names_twice(said) for said in sentences]
-        doubts = [self.doubt(evidence, said) for said in sentences]
+        odds, may_repeat = self.logits(evidence, sentences), names_twice(sentences[0])
         keys = [
-            (bool(said.words), once[i] or not once[0], odds[i] - DOUBT_COST * doubts[i])
-            for i, said in enumerate(sentences)
+            (bool(said.words), may_repeat or not names_twice(said), own - cost * self.doubt(evidence, said))
+            for said, own in zip(sentences, odds, strict=True)
         ]
-        return sorted(range(len(odds)), key=keys.__getitem__, reverse=True)
+        return sorted(range(len(keys)), key=keys.__getitem__, reverse=True)
 
     def sentence_signals(self, evidence: Evidence, sentences: Sequence[Said]) -> list[tuple[float, ...]]:
         """The ACCEPT_SIGNALS signals of each sentence.

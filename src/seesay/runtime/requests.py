@@ -11,7 +11,7 @@ import numpy as np
 from seesay.bundle.format import Bundle
 from seesay.data.tokens import CaptionTokenizer
 from seesay.errors import BundleError, TextError, printable, whole_number
-from seesay.runtime.confidence import Judge, Said
+from seesay.runtime.confidence import DOUBT_COST, Judge, Said
 from seesay.runtime.encoded import PhotoInput
 from seesay.runtime.engine import Engine
 from seesay.runtime.sessions import Encoded
@@ -92,13 +92,17 @@ def alternatives(bundle: Bundle, judge: Judge | None, n: int, beam: int | None, 
 
 
 def by_confidence(
-    tokenizer: CaptionTokenizer, judge: Judge, photo: PhotoInput, sentences: Sequence[Hypothesis]
+    tokenizer: CaptionTokenizer,
+    judge: Judge,
+    photo: PhotoInput,
+    sentences: Sequence[Hypothesis],
+    cost: float = DOUBT_COST,
 ) -> list[Hypothesis]:
-    """A search's sentences about a photo, the one first that should be the caption; see `Judge.ranked`."""
+    """A photo's sentences, the one first that should be the caption; see `Judge.ranked`."""
     if len(sentences) < 2:
         return list(sentences)
     said = [Said.of(tokenizer, sentence) for sentence in sentences]
-    return [sentences[i] for i in judge.ranked(photo.evidence(judge), said)]
+    return [sentences[i] for i in judge.ranked(photo.evidence(judge), said, cost)]
 
 
 def samples(bundle: Bundle, options: SampleOptions, rules: WordRules) -> Request:
