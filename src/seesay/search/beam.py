@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import compress
-from typing import Any
+from itertools import compress, islice
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from seesay.search.constraints import Rules, check_limits
 from seesay.search.decode import Beams, Strategy, decode, is_real
 from seesay.search.hypothesis import Hypothesis
-from seesay.search.step import Array, StepModel, to_numpy
+from seesay.search.step import FORBIDDEN, Array, StepModel, to_numpy
 
 # The best finished sentence is final when no unfinished one could overtake it by ending within this
 # many tokens of probability 1: a word and the end token (docs/performance.md, "When a search ends").
@@ -45,65 +46,123 @@ def beam_search(
     Args:
         model: the decoder.
         options: beam width, ranking, rules.
-        finish_all: search until all K sentences of a photo have ended. False: the search for a photo
-            ends, and unfinished sentences are given up, as soon as none of them could overtake the
-            best finished one by ending within GRACE_TOKENS tokens of probability 1. (With a
-            `length_penalty` above 0, a longer sentence could still have overtaken it.)
+        finish_all: whether sentences that have ended keep their places in the beam (`FixedBeam`) or
+            leave them to others (`RefilledBeam`). Greedy search is the same in both.
 
     Returns:
-        1 to K different sentences of each photo, best first. There are fewer than K if the rules
-        allow no more, or if some were given up.
+        Different sentences of each photo, best first; none if the rules allow none. With
+        `finish_all` K, or as many as the rules allow; without it, any number.
 
     Raises:
         NotNumbersError: the decoder returned log-probabilities that are NaN.
     """
     options = options or BeamOptions()
-    return decode(model, Beam(options, finish_all), options)
+    strategy = FixedBeam if finish_all or options.beam == 1 else RefilledBeam
+    return decode(model, strategy(options), options)
 
 
-class Beam(Strategy):
-    """Keeps the K likeliest sentences at each step; see `beam_search`."""
+class FixedBeam(Strategy):
+    """Keeps the K likeliest sentences at each step, ended or not, until all of them have ended.
 
-    def __init__(self, options: BeamOptions, finish_all: bool) -> None:
-        self.options, self.finish_all = options, finish_all
+    Training draws its sentences in this way.
+    """
+
+    def __init__(self, options: BeamOptions) -> None:
+        self.options = options
 
     def choose(self, beams: Beams, allowed: Array) -> tuple[Array | None, Array]:
-        photos, _, vocab = allowed.shape
-        scores = beams.xp.reshape(beams.total[..., None] + allowed, (photos, -1))
+        vocab = allowed.shape[-1]
+        scores = beams.xp.reshape(beams.total[..., None] + allowed, (len(allowed), -1))
         children = topk(beams.xp, scores, self.options.beam)
         if self.options.beam == 1:
             return None, children
         return children // vocab, children % vocab
 
-    def settle(self, beams: Beams) -> None:
-        if not self.finish_all:
-            beams.give_up(beams.alive & self._is_best_final(beams))
-
     def collect(self, beams: Beams, photos: np.ndarray) -> list[list[Hypothesis]]:
         real = to_numpy(is_real(beams.total))[photos]
-        return [
-            sorted(compress(sentences, ones), key=self._rank, reverse=True)
-            for sentences, ones in zip(super().collect(beams, photos), real, strict=True)
-        ]
+        found = super().collect(beams, photos)
+        return [ranked(compress(sentences, ones), self.options) for sentences, ones in zip(found, real, strict=True)]
 
-    def _is_best_final(self, beams: Beams) -> Array:
-        """(B, 1) whether no unfinished sentence of a photo can overtake its best finished one.
 
-        An unfinished sentence is ranked as if it ended after GRACE_TOKENS more tokens of
-        probability 1. For example, with length_penalty 1, a finished sentence of log-probability -6
-        and 6 tokens (the end counted) has rank -1. An unfinished one of -5.5 and 3 tokens could
-        reach -5.5 / 5 = -1.1 at best, so it cannot overtake.
-        """
-        xp, total, alive = beams.xp, beams.total, beams.alive
-        tokens = (beams.written != beams.end).sum(axis=-1)
-        lengths = tokens + xp.where(alive, GRACE_TOKENS, 1)  # 1: the end token of a finished sentence
-        ranks = total / lengths ** float(self.options.length_penalty)
-        finished = xp.where(alive, xp.full_like(ranks, -xp.inf), ranks)
-        behind = ranks < xp.max(finished, axis=1, keepdims=True)
-        return (behind | ~alive).all(axis=1)[:, None]
+class RefilledBeam(Strategy):
+    """Keeps the K likeliest unfinished sentences at each step; those that end are set aside.
 
-    def _rank(self, hypothesis: Hypothesis) -> float:
-        return hypothesis.score / len(hypothesis.logprobs) ** self.options.length_penalty
+    A sentence may end if it is then at least as likely as the least likely of the K that go on. The
+    search for a photo is over, and its unfinished sentences are given up, as soon as none of them
+    could overtake its best ended one by ending within GRACE_TOKENS tokens of probability 1. For
+    example, with length_penalty 1, an ended sentence of log-probability -6 and 6 tokens (the end
+    counted) has rank -1. An unfinished one of -5.5 and 3 tokens could reach -5.5 / 5 = -1.1 at best,
+    so it cannot overtake. (With a `length_penalty` above 0, a longer one could still have done so.)
+
+    By then more than K sentences have ended, mostly. In a `FixedBeam` they are fewer: ended
+    sentences narrow it (docs/experiments.md).
+    """
+
+    def __init__(self, options: BeamOptions) -> None:
+        self.options = options
+        self._ended: dict[int, list[Ended]] = {}  # of each photo
+        self._best: dict[int, float] = {}  # the highest rank among them
+
+    def choose(self, beams: Beams, allowed: Array) -> tuple[Array | None, Array]:
+        xp, vocab = beams.xp, allowed.shape[-1]
+        scores = beams.total[..., None] + allowed
+        scores[..., beams.end] = FORBIDDEN
+        scores = xp.reshape(scores, (len(allowed), -1))
+        children = topk(xp, scores, self.options.beam)
+        end = allowed[..., beams.end]
+        ended = beams.total + end
+        least = scores[beams.rows, children[:, -1:]]  # `topk` has overwritten the others
+        may_end = beams.alive & is_real(ended) & (ended >= least)
+        if may_end.any():
+            self._set_aside(beams, *map(to_numpy, (may_end, ended, end)))
+        return children // vocab, children % vocab
+
+    def _set_aside(self, beams: Beams, may_end: np.ndarray, total: np.ndarray, end: np.ndarray) -> None:
+        tokens = beams.written.shape[-1]
+        for row, place in zip(*map(np.ndarray.tolist, may_end.nonzero()), strict=True):
+            photo = int(beams.photos[row])
+            self._ended.setdefault(photo, []).append(Ended(place, tokens, float(end[row, place])))
+            rank = rank_of(float(total[row, place]), tokens + 1, self.options)
+            self._best[photo] = max(rank, self._best.get(photo, rank))
+
+    def settle(self, beams: Beams) -> None:
+        if self._best:
+            likeliest = to_numpy(beams.total)[:, 0].astype(float)
+            reachable = rank_of(likeliest, beams.written.shape[-1] + GRACE_TOKENS, self.options)
+            best = np.array([self._best.get(photo, -np.inf) for photo in beams.photos.tolist()])
+            beams.give_up(reachable < best)
+
+    def collect(self, beams: Beams, photos: np.ndarray) -> list[list[Hypothesis]]:
+        ended = [self._ended.pop(photo, []) for photo in beams.photos[photos].tolist()]
+        rows = np.repeat(photos, [len(several) for several in ended])
+        every = np.array([one for several in ended for one in several], dtype=float).reshape(-1, 3)
+        places, tokens = every[:, :2].astype(np.int64).T
+        sentences = iter(beams.hypotheses(rows, places, tokens, every[:, 2]))
+        return [ranked(islice(sentences, len(several)), self.options) for several in ended]
+
+
+class Ended(NamedTuple):
+    """A sentence that has ended.
+
+    Attributes:
+        place: of its last token in the beam.
+        tokens: their number, without the end.
+        end: log-probability of the end.
+    """
+
+    place: int
+    tokens: int
+    end: float
+
+
+def ranked(sentences: Iterable[Hypothesis], options: BeamOptions) -> list[Hypothesis]:
+    """Sentences, best first."""
+    return sorted(sentences, key=lambda one: rank_of(one.score, len(one.logprobs), options), reverse=True)
+
+
+def rank_of(logprob: Any, tokens: int, options: BeamOptions) -> Any:
+    """Rank of a sentence, or of an array of them; the end counts as a token."""
+    return logprob / tokens**options.length_penalty
 
 
 def topk(xp: Any, values: Array, k: int) -> Array:

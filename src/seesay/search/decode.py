@@ -9,6 +9,7 @@ when their photo leaves.
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -46,10 +47,7 @@ class Strategy:
         raise NotImplementedError
 
     def settle(self, beams: Beams) -> None:
-        """Called after each step while any sentence has ended.
-
-        It may end photos early with `beams.give_up`.
-        """
+        """Called after each step; it may end photos early with `beams.give_up`."""
 
     def collect(self, beams: Beams, photos: np.ndarray) -> list[list[Hypothesis]]:
         """The sentences of photos that are finished; ranked, if the search ranks them.
@@ -58,8 +56,10 @@ class Strategy:
             beams: all sentences.
             photos: (N,) rows of the finished photos.
         """
-        indices = np.arange(beams.token.shape[1])
-        return beams.hypotheses(photos, np.broadcast_to(indices, (len(photos), len(indices))))
+        number, steps = beams.token.shape[1], beams.written.shape[-1]
+        rows, places = np.repeat(photos, number), np.tile(np.arange(number), len(photos))
+        sentences = iter(beams.hypotheses(rows, places, np.full(len(rows), steps)))
+        return [list(islice(sentences, number)) for _ in photos]
 
 
 def decode(model: StepModel, strategy: Strategy, rules: Rules) -> list[list[Hypothesis]]:
@@ -79,8 +79,8 @@ def decode(model: StepModel, strategy: Strategy, rules: Rules) -> list[list[Hypo
         else:
             allowed = beams.constrain(logprobs, rules.constraints)
         beams.expand(*strategy.choose(beams, allowed), allowed, attention)
+        strategy.settle(beams)
         if not beams.all_alive:
-            strategy.settle(beams)
             sentences |= beams.retire(strategy)
             if not len(beams.photos):
                 break
@@ -93,6 +93,7 @@ class Beams:
 
     Attributes:
         photos: (B,) indices of the photos among the model's.
+        rows: (B, 1) 0 to B - 1.
         token: (B, K) the last token of each sentence.
         total: (B, K) its log-probability so far.
         alive: (B, K) False for sentences that have ended, or had no allowed token.
@@ -111,8 +112,8 @@ class Beams:
         self.written = start[..., None][..., :0]
         self.photos = np.arange(start.shape[0])
         self.all_alive = True
-        self._rows = xp.arange(start.shape[0], device=start.device)[:, None]
-        self._columns = self._rows[:1]  # (1, K)
+        self.rows = xp.arange(start.shape[0], device=start.device)[:, None]
+        self._columns = self.rows[:1]  # (1, K)
         self._parent: Array | None = None
         self._trace: list[Trace] = []
 
@@ -142,7 +143,7 @@ class Beams:
 
     def expand(self, parent: Array | None, token: Array, allowed: Array, attention: Array) -> None:
         """Append one token to each sentence; see `Strategy.choose`."""
-        total, alive, written, rows = self.total, self.alive, self.written, self._rows
+        total, alive, written, rows = self.total, self.alive, self.written, self.rows
         if parent is None:
             logprob = allowed[rows, self._columns, token]
         else:
@@ -157,10 +158,12 @@ class Beams:
         self._trace.append((parent, token, logprob, attention))
         self.all_alive = bool(self.alive.all())
 
-    def give_up(self, sentences: Array) -> None:
-        """End unfinished sentences, (B, K) True, that will not be among the results."""
-        self.total = self.xp.where(sentences, self.xp.full_like(self.total, FORBIDDEN), self.total)
-        self.alive = self.alive & ~sentences
+    def give_up(self, photos: np.ndarray) -> None:
+        """End the sentences of photos, (B,) True, as if they were forbidden."""
+        if photos.any():
+            self.total[photos] = FORBIDDEN
+            self.alive[photos] = False
+            self.all_alive = False
 
     def retire(self, strategy: Strategy) -> dict[int, list[Hypothesis]]:
         """Remove photos whose sentences have all ended, and return their sentences by photo.
@@ -181,7 +184,7 @@ class Beams:
     def _keep(self, stay: np.ndarray) -> None:
         self.photos = self.photos[stay]
         if len(stay):
-            self._rows = self._rows[: len(stay)]
+            self.rows = self.rows[: len(stay)]
             self._trace = list(_rows_of(tuple(self._trace), stay))
             self.state, self.memory = _rows_of((self.state, self.memory), stay)
             arrays = self.total, self.alive, self.token, self._parent, self.written
@@ -190,28 +193,35 @@ class Beams:
     def follow_parents(self) -> None:
         """Give each sentence the state of its parent."""
         if self._parent is not None:
-            self.state = tuple(part[self._rows, self._parent] for part in self.state)
+            self.state = tuple(part[self.rows, self._parent] for part in self.state)
 
-    def hypotheses(self, photos: np.ndarray, indices: np.ndarray) -> list[list[Hypothesis]]:
-        """Trace sentences back from their last token to their first.
+    def hypotheses(
+        self, rows: np.ndarray, places: np.ndarray, steps: np.ndarray, ends: np.ndarray | None = None
+    ) -> list[Hypothesis]:
+        """Trace sentences back from a token to their first.
 
         Args:
-            photos: (N,) rows of the beams.
-            indices: (N, n) which of the K sentences of each.
+            rows: (N,) rows of their photos.
+            places: (N,) places of the token among the photo's sentences.
+            steps: (N,) number of tokens up to this one.
+            ends: (N,) log-probabilities of the end tokens, if these are not among the tokens.
         """
-        rows, path = photos[:, None], []
-        for parent, *parts in reversed(self._trace):
-            token, logprob, attention = map(to_numpy, parts)
-            tokens, logprobs = token[rows, indices], logprob[rows, indices]  # (N, n)
+        longest, every = int(steps.max(initial=0)), np.arange(len(rows))
+        tokens = np.full((len(rows), longest + 1), self.end)
+        logprobs = np.zeros((len(rows), longest + 1), np.float32)
+        attention = np.zeros((len(rows), longest, self._trace[0][3].shape[-1]), np.float32)
+        for step in range(longest - 1, -1, -1):
+            on = every[steps > step]
+            row, place = rows[on], places[on]
+            parent, token, logprob, weights = (part if part is None else to_numpy(part) for part in self._trace[step])
+            tokens[on, step], logprobs[on, step] = token[row, place], logprob[row, place]
             if parent is not None:
-                indices = to_numpy(parent)[rows, indices]
-            path.append((tokens, logprobs, attention[rows, indices]))
-        # (N, n, T)
-        tokens, logprobs, attention = (np.stack(part[::-1], axis=2) for part in zip(*path, strict=True))
-        return [
-            [_hypothesis(*sentence, self.end) for sentence in zip(*photo, strict=True)]
-            for photo in zip(tokens, logprobs, attention, strict=True)
-        ]
+                place = parent[row, place]
+            attention[on, step] = weights[row, place]
+            places[on] = place
+        if ends is not None:
+            logprobs[every, steps] = ends
+        return [_hypothesis(*sentence, self.end) for sentence in zip(tokens, logprobs, attention, strict=True)]
 
 
 def is_real(total: Array) -> Array:
