@@ -206,22 +206,22 @@ class Beams:
             steps: (N,) number of tokens up to this one.
             ends: (N,) log-probabilities of the end tokens, if these are not among the tokens.
         """
-        longest, every = int(steps.max(initial=0)), np.arange(len(rows))
-        tokens = np.full((len(rows), longest + 1), self.end)
-        logprobs = np.zeros((len(rows), longest + 1), np.float32)
-        attention = np.zeros((len(rows), longest, self._trace[0][3].shape[-1]), np.float32)
-        for step in range(longest - 1, -1, -1):
-            on = every[steps > step]
-            row, place = rows[on], places[on]
+        number = int(steps.max(initial=0))
+        reached = steps > np.arange(number)[:, None]  # (T, N)
+        tokens = np.full((number + 1, len(rows)), self.end)
+        logprobs = np.zeros((number + 1, len(rows)), np.float32)
+        attention = np.zeros((number, len(rows), self._trace[0][3].shape[-1]), np.float32)
+        for step in range(number - 1, -1, -1):
             parent, token, logprob, weights = (part if part is None else to_numpy(part) for part in self._trace[step])
-            tokens[on, step], logprobs[on, step] = token[row, place], logprob[row, place]
-            if parent is not None:
-                place = parent[row, place]
-            attention[on, step] = weights[row, place]
-            places[on] = place
+            tokens[step], logprobs[step] = token[rows, places], logprob[rows, places]
+            if parent is not None:  # a sentence waits until its last token is reached
+                places = np.where(reached[step], parent[rows, places], places)
+            attention[step] = weights[rows, places]
+        tokens[:number][~reached] = self.end
         if ends is not None:
-            logprobs[every, steps] = ends
-        return [_hypothesis(*sentence, self.end) for sentence in zip(tokens, logprobs, attention, strict=True)]
+            logprobs[steps, np.arange(len(rows))] = ends
+        parts = tokens.T, logprobs.T, attention.swapaxes(0, 1)
+        return [_hypothesis(*sentence, self.end) for sentence in zip(*parts, strict=True)]
 
 
 def is_real(total: Array) -> Array:

@@ -46,7 +46,8 @@ class StepModel(NamedTuple):
 def clip(logprobs: Array) -> None:
     """Clip from below at UNLIKELIEST, in place."""
     if isinstance(logprobs, np.ndarray):
-        np.maximum(logprobs, UNLIKELIEST, out=logprobs)  # np.clip has an overhead that matters for a single photo
+        if logprobs.min() < UNLIKELIEST:  # rarely, and looking is faster than clipping
+            np.maximum(logprobs, UNLIKELIEST, out=logprobs)
     else:
         logprobs.clip_(UNLIKELIEST)
 
