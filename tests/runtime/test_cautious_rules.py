@@ -46,9 +46,9 @@ def test_the_search_is_wide(model: CaptionModel, tiny_photos: list[Path], monkey
         return search(self, photos, options)
 
     monkeypatch.setattr(Engine, "search", spy)
-    for beam in (None, 1, 20):
+    for beam in (None, 1, 30):
         model.caption(tiny_photos[0], beam=beam, cautious=True)
-    assert beams == [16, 16, 20]
+    assert beams == [24, 24, 30]
 
 
 @pytest.mark.parametrize("several", [["--alternatives", "2"], ["--sample", "2"]])

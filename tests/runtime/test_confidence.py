@@ -21,7 +21,7 @@ from seesay.data.things import plainer, supports, thing_of
 from seesay.data.tokens import WordSpan, join_words
 from seesay.errors import BundleError
 from seesay.runtime.cautious import shorter_forms
-from seesay.runtime.confidence import Judge, Said, pooled
+from seesay.runtime.confidence import Judge, Preference, Said, pooled
 from seesay.search import SampleOptions
 
 
@@ -77,11 +77,17 @@ def test_the_choice_among_sentences_by_hand() -> None:
     odds = judge.logits(evidence, said)
     assert odds[1] == max(odds)
     assert [texts[i] for i in judge.ranked(evidence, said)] == ["dog plays", "grass", "dogs play with a dog"]
-    assert judge.ranked(evidence, [said[1], said[0]]) == [0, 1]  # the likeliest names a thing twice
+    assert judge.ranked(evidence, [said[1], said[0]]) == [0, 1]  # the first names a thing twice
+    assert judge.ranked(evidence, [said[0], said_of("", [-0.1]), said[2]])[-1] == 1  # no caption without words
     words = np.array([0.0, 0.0, 1.0, 0.0, 0.0])
     judge = Judge(small_head(base=np.array([0.0, 0.5, 0.6]), accept=np.zeros(4), word=words))
     evidence = judge.evidence(np.array([0.1, 0.0, 0.0]))
     assert judge.ranked(evidence, [said[2], said[0]]) == [1, 0], "as likely accepted, but the dog is in doubt"
+    judge = Judge(small_head(accept=np.zeros(4)))
+    evidence = judge.evidence(np.array([0.5, 0.5, 0.0]))
+    several = [said_of(text, [-1.0] * 4) for text in ("a dog", "a dog runs")]  # the dog is in doubt, the pair is likely
+    assert judge.ranked(evidence, several, Preference(doubt=1.0, pairs=0.0)) == [0, 1]
+    assert judge.ranked(evidence, several, Preference(doubt=1.0, pairs=0.1)) == [1, 0]
 
 
 def test_word_confidence_by_hand() -> None:
@@ -210,7 +216,7 @@ def test_the_caption_is_the_sentence_that_is_most_probably_accepted(sure_bundle:
         assert caption.text == str(together) == best
         assert caption.confidence == pytest.approx(1 / (1 + np.exp(-by_odds[best])))
         alternatives = model.alternatives(photo, 6)
-        assert [a.text for a in alternatives[: len(by_odds)]] == list(by_odds)
+        assert [a.text for a in alternatives[: len(by_odds)]] == list(by_odds)[:6]
     assert other, "it is not always the likeliest"
 
 
@@ -226,7 +232,8 @@ def test_alternatives_go_on_with_what_the_search_gave_up(sure_bundle: Path, tiny
         assert len({str(caption) for caption in found}) == len(found) == 7
         [ended] = model.engine.search([photo.input.arrays], options)
         first = {tokenizer.decode(sentence.tokens) for sentence in ended}
-        assert {str(caption) for caption in found[: len(first)]} == first
+        head = {str(caption) for caption in found[: len(first)]}
+        assert head <= first and len(head) == min(len(first), 7)
         more += len(first) < 7
     assert more, "some searches end before all of their sentences have"
 

@@ -14,18 +14,18 @@ from seesay.bundle.format import Bundle
 from seesay.data.nouns import singular
 from seesay.data.things import plainer, thing_of
 from seesay.data.tokens import NEVER_WRITTEN, CaptionTokenizer
-from seesay.runtime.confidence import Evidence, Judge
+from seesay.runtime.confidence import Evidence, Judge, Preference
 from seesay.runtime.encoded import PhotoInput
 from seesay.runtime.engine import Engine
 from seesay.runtime.requests import Request, arrays_of, beam_options, by_confidence
 from seesay.runtime.word_rules import WordRules
 from seesay.search import Hypothesis
 
-BEAM = 16  # of the search, at least
+BEAM = 24  # of the search, at least
 FORMS = 3  # plainer forms that the decoder scores, at most
 DOUBT = 0.5  # a word is replaced only if its thing is less likely than this to be there,
 GAIN = 0.15  # and the plainer one more likely by this
-CAUTIOUS_COST = 1.3  # of doubt, in log-odds of acceptance (docs/confidence.md)
+CAUTIOUS = Preference(doubt=1.8, pairs=0.6)  # docs/experiments.md
 SHORTEST = 5  # words of a shorter form, at least
 # fmt: off
 PLACES = frozenset((
@@ -54,7 +54,7 @@ def cautious_request(bundle: Bundle, judge: Judge, beam: int | None, rules: Word
                 forms = plainer_forms(bundle.tokenizer, judge, evidence, sentences)
                 forms += shorter_forms(bundle.tokenizer, sentences[0].tokens)
             scored = [engine.score([photo.arrays], form)[0] for form in forms]
-            chosen.append(by_confidence(bundle.tokenizer, judge, photo, [*sentences, *scored], CAUTIOUS_COST)[:1])
+            chosen.append(by_confidence(bundle.tokenizer, judge, photo, [*sentences, *scored], CAUTIOUS)[:1])
         return chosen
 
     return run

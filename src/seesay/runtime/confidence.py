@@ -21,7 +21,6 @@ from seesay.search import Hypothesis
 
 PAIR_IDF = 7.0  # idf of a pair of words that people hardly ever use
 MOST_SPREADS = 10.0  # a picture unlike any photo must not outweigh everything by a single feature
-DOUBT_COST = 0.2  # in log-odds of acceptance (docs/experiments.md)
 FLOOR = 0.02  # added to shares before their logarithm
 
 
@@ -105,6 +104,21 @@ class Evidence(NamedTuple):
         return 1.0 if self.photo is None or self.kind == PHOTO else self.photo
 
 
+class Preference(NamedTuple):
+    """What counts in the choice of a sentence besides the log-odds of its being accepted, and in their unit.
+
+    Attributes:
+        doubt: the cost of its `doubt`.
+        pairs: the worth of its pairs' agreement with the photo, in addition to what the log-odds know of it.
+    """
+
+    doubt: float
+    pairs: float
+
+
+USUAL = Preference(doubt=0.5, pairs=0.0)  # docs/experiments.md
+
+
 class Judge:
     """A head with its indices; safe to use from several threads.
 
@@ -150,23 +164,23 @@ class Judge:
         """For each sentence the log-odds that a person would accept it, if the picture is a photo."""
         return [_weighed(self._accept, signals) for signals in self.sentence_signals(evidence, sentences)]
 
-    def ranked(self, evidence: Evidence, sentences: Sequence[Said], cost: float = DOUBT_COST) -> list[int]:
+    def ranked(self, evidence: Evidence, sentences: Sequence[Said], preference: Preference = USUAL) -> list[int]:
         """Indices of a photo's sentences, the one first that should be the caption.
 
-        They are in the order of their log-odds less the cost of their doubt. A sentence that names a thing twice ("two
+        They are in the order of their log-odds, changed by the preference. A sentence that names a thing twice ("two
         dogs are playing with a dog") comes after all that do not, unless the first one does too: what the photo shows
         makes both mentions likelier. One without words comes last.
 
         Args:
             evidence: on the photo.
             sentences: as the search orders them.
-            cost: of the doubt, in log-odds.
+            preference: what counts besides.
         """
-        odds, may_repeat = self.logits(evidence, sentences), names_twice(sentences[0])
-        keys = [
-            (bool(said.words), may_repeat or not names_twice(said), own - cost * self.doubt(evidence, said))
-            for said, own in zip(sentences, odds, strict=True)
-        ]
+        may_repeat, keys = names_twice(sentences[0]), []
+        for said, signals in zip(sentences, self.sentence_signals(evidence, sentences), strict=True):
+            worth = _weighed(self._accept, signals) + preference.pairs * signals[-1]
+            worth -= preference.doubt * self.doubt(evidence, said)
+            keys.append((bool(said.words), may_repeat or not names_twice(said), worth))
         return sorted(range(len(keys)), key=keys.__getitem__, reverse=True)
 
     def sentence_signals(self, evidence: Evidence, sentences: Sequence[Said]) -> list[tuple[float, ...]]:

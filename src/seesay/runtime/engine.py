@@ -96,7 +96,7 @@ class Engine:
         Args:
             photos: from `encode`.
             options: beam width, ranking, rules.
-            finish_all: see `seesay.search.beam_search`; False is faster.
+            finish_all: see `seesay.search.beam_search`.
         """
         return beam_search(self.model(photos), options, finish_all)
 

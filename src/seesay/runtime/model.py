@@ -161,7 +161,7 @@ class CaptionModel:
             image: the photo.
             beam: beam width; None: the bundle's, 1: greedy search.
             cautious: choose the sentence that names least that may not be there, among those of a search with at
-                least 16 beams and forms of them that name things more plainly ("a child" for "a boy").
+                least 24 beams and forms of them that name things more plainly ("a child" for "a boy").
             likeliest: give the likeliest sentence, as models do that were not calibrated.
             rules: `prefix`, `max_words`, `forbid`, `constraints`; see `seesay.runtime.word_rules.WordRules`.
 

@@ -11,7 +11,7 @@ import numpy as np
 from seesay.bundle.format import Bundle
 from seesay.data.tokens import CaptionTokenizer
 from seesay.errors import BundleError, TextError, printable, whole_number
-from seesay.runtime.confidence import DOUBT_COST, Judge, Said
+from seesay.runtime.confidence import USUAL, Judge, Preference, Said
 from seesay.runtime.encoded import PhotoInput
 from seesay.runtime.engine import Engine
 from seesay.runtime.sessions import Encoded
@@ -96,13 +96,13 @@ def by_confidence(
     judge: Judge,
     photo: PhotoInput,
     sentences: Sequence[Hypothesis],
-    cost: float = DOUBT_COST,
+    preference: Preference = USUAL,
 ) -> list[Hypothesis]:
     """A photo's sentences, the one first that should be the caption; see `Judge.ranked`."""
     if len(sentences) < 2:
         return list(sentences)
     said = [Said.of(tokenizer, sentence) for sentence in sentences]
-    return [sentences[i] for i in judge.ranked(photo.evidence(judge), said, cost)]
+    return [sentences[i] for i in judge.ranked(photo.evidence(judge), said, preference)]
 
 
 def samples(bundle: Bundle, options: SampleOptions, rules: WordRules) -> Request:

@@ -15,7 +15,7 @@ from seesay.search.hypothesis import Hypothesis
 from seesay.search.step import FORBIDDEN, Array, StepModel, to_numpy
 
 # The best finished sentence is final when no unfinished one could overtake it by ending within this
-# many tokens of probability 1: a word and the end token (docs/performance.md, "When a search ends").
+# many tokens of probability 1: a word and the end token (docs/experiments.md).
 GRACE_TOKENS = 2
 
 

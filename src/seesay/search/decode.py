@@ -212,10 +212,11 @@ class Beams:
         logprobs = np.zeros((number + 1, len(rows)), np.float32)
         attention = np.zeros((number, len(rows), self._trace[0][3].shape[-1]), np.float32)
         for step in range(number - 1, -1, -1):
-            parent, token, logprob, weights = (part if part is None else to_numpy(part) for part in self._trace[step])
+            parent, *parts = self._trace[step]
+            token, logprob, weights = map(to_numpy, parts)
             tokens[step], logprobs[step] = token[rows, places], logprob[rows, places]
             if parent is not None:  # a sentence waits until its last token is reached
-                places = np.where(reached[step], parent[rows, places], places)
+                places = np.where(reached[step], to_numpy(parent)[rows, places], places)
             attention[step] = weights[rows, places]
         tokens[:number][~reached] = self.end
         if ends is not None:
