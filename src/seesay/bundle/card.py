@@ -85,7 +85,7 @@ def score_table(scores: Scores) -> str:
         shown = ["-" if figure is None else f"{100 * figure:.1f}" for figure in figures]
         lines.append(f"| {split} | {values['images']:,} | {' | '.join(shown)} | {values['tokeniser']} |")
     if any(values.get("chosen_by") == "confidence" for values in scores.values()):
-        lines += ["", "Of the sentences that a search finds, the most confident one was taken."]
+        lines += ["", "Of the sentences that a search finds, the one that the model trusts most was taken."]
     elif any(values.get("chosen_by") for values in scores.values()):
         lines += ["", "Of the sentences that a search finds, the likeliest one was taken."]
     return "\n".join(lines)

@@ -69,7 +69,7 @@ Cautious = Annotated[
 ]
 Likeliest = Annotated[
     bool,
-    typer.Option("--likeliest", help="Take the likeliest sentence found, not the most confident one."),
+    typer.Option("--likeliest", help="Take the likeliest sentence found, not the most trusted one."),
 ]
 Sidecar = Annotated[bool, typer.Option("--sidecar", help="Write alt text beside each photo: PHOTO.xmp.")]
 Embed = Annotated[bool, typer.Option("--embed", help="Write alt text into JPEG, PNG and WebP files.")]

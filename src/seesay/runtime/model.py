@@ -154,8 +154,8 @@ class CaptionModel:
     ) -> Caption:
         """The best caption of one photo.
 
-        Of the sentences that the search finds, a calibrated model gives the one that a person would most probably
-        accept, any other model the likeliest.
+        Of the sentences that the search finds, a calibrated model gives the one that it trusts most, see
+        `Judge.ranked`, any other model the likeliest.
 
         Args:
             image: the photo.

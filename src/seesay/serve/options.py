@@ -56,7 +56,7 @@ class CaptionOptions(TrustOptions, Options):
 
     beam: int | None = Field(None, ge=1, le=20, description="beam width; 1 is greedy search, null the model's own")
     alternatives: int | None = Field(None, ge=1, le=20, description="list the n best captions of each photo")
-    likeliest: bool = Field(False, description="the likeliest sentence found, not the most confident one")
+    likeliest: bool = Field(False, description="the likeliest sentence found, not the most trusted one")
     sample: int | None = Field(None, ge=1, le=50, description="draw n captions at random instead")
     temperature: float | None = Field(
         None, ge=0.01, le=10, description="of `sample`: below 1, likely words become likelier"
