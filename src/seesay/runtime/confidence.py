@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Collection, Iterable, Sequence
 from itertools import pairwise
 from math import exp, log
+from operator import mul
 from typing import NamedTuple
 
 import numpy as np
@@ -224,11 +225,9 @@ class Judge:
 
     def _agreement(self, evidence: Evidence, grams: list[int], more: float) -> float:
         """tf-idf product of grams with the predicted shares; `more` is added to the square of the grams' length."""
-        product, length = 0.0, more
-        for i in grams:
-            product += evidence.shares[i] * self._squares[i]
-            length += self._squares[i]
-        return product / max(length, 1e-9) ** 0.5
+        squares = [self._squares[i] for i in grams]
+        product = sum(map(mul, map(evidence.shares.__getitem__, grams), squares))
+        return product / max(more + sum(squares), 1e-9) ** 0.5
 
     def doubt(self, evidence: Evidence, said: Said) -> float:
         """The sum of (1 - p)^2 over the things that a sentence names, each there with probability p.
@@ -277,7 +276,7 @@ def names_twice(said: Said) -> bool:
 
 def _weighed(weights: Sequence[float], signals: Sequence[float]) -> float:
     """Log-odds of a logistic regression, whose last weight is the constant."""
-    return sum(weight * signal for weight, signal in zip(weights[:-1], signals, strict=True)) + weights[-1]
+    return sum(map(mul, weights, signals)) + weights[-1]
 
 
 def _supporting(grams: Sequence[str]) -> dict[str, list[int]]:
