@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +27,12 @@ Read = Callable[[], Dataset]
 
 @pytest.fixture
 def bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(tiny_bundle, tmp_path / "bundle")
+    """With one sentence a photo, so that nothing is chosen: a judge that saw few photos may choose badly."""
+    folder = shutil.copytree(tiny_bundle, tmp_path / "bundle")
+    search = json.loads((folder / "search.json").read_text("utf-8"))
+    (folder / "search.json").write_text(json.dumps(search | {"beam": 1}), "utf-8")
+    write_manifest(folder, (3, 3), "soft")
+    return folder
 
 
 @pytest.fixture
@@ -35,9 +41,9 @@ def few_are_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ending, "FEWEST_DEV", 4)
 
 
-def data_of(tiny_bundle: Path, folder: Path, right: Callable[[int], bool]) -> Read:
+def data_of(bundle: Path, folder: Path, right: Callable[[int], bool]) -> Read:
     """Photos; people wrote the model's caption of those with a right number, and another one of the others."""
-    model, records = seesay.load(tiny_bundle), []
+    model, records = seesay.load(bundle), []
     folder.mkdir()
     for i in range(14):
         photo = write_photo(folder / f"{i}.png", i)

@@ -75,7 +75,10 @@ def fit(
 
 
 def figures_of(parts: Sequence[tuple[ConfidenceHead, Observations]]) -> dict[str, Any]:
-    """How well heads do on captions, see `seesay.metrics.reliability`.
+    """How well heads do on the captions that they choose, see `seesay.metrics.reliability`.
+
+    `likeliest` is the CIDEr of the likeliest sentences, for comparison: a head that has seen few photos may choose
+    worse ones.
 
     Args:
         parts: observations, and the head that judges them.
@@ -96,9 +99,12 @@ def figures_of(parts: Sequence[tuple[ConfidenceHead, Observations]]) -> dict[str
                     there.append(thing in supported)
     photos = [observation for _, observations in parts for observation in observations]
     references = [observation.references for observation in photos]
-    cider = CiderD(references).score(captions)
-    figures = reliability(np.array(confidence), cider >= acceptance_threshold(references), cider)
+    cider = CiderD(references)
+    scores = cider.score(captions)
+    figures = reliability(np.array(confidence), scores >= acceptance_threshold(references), scores)
     area = auroc(np.array(sure), np.array(there, bool)) if there else float("nan")
+    likeliest = cider.score([photo.sentences[0].words for photo in photos])
+    figures["likeliest"] = round(float(likeliest.mean()), 4)
     figures["things"] = {
         "named": len(sure),
         "unsupported": round(1 - float(np.mean(there)), 4) if there else None,

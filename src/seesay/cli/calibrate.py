@@ -105,5 +105,6 @@ def lines(figures: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
         yield (
             f"{printable(name)}, {values['photos']:,} photos of dev, each half judged by the other: accepted "
             f"{100 * values['accepted']:.1f} %, AUROC {area}, calibration error "
-            f"{values['calibration_error'][0]:.3f}, CIDEr of the surest: {surest}"
+            f"{values['calibration_error'][0]:.3f}, CIDEr of the surest: {surest} "
+            f"(likeliest sentences: {100 * values['likeliest']:.1f})"
         )

@@ -66,7 +66,7 @@ def decode(model: StepModel, strategy: Strategy, rules: Rules) -> list[list[Hypo
     """Run a search until the sentences of all photos have ended.
 
     Raises:
-        NotNumbersError: the step gave log-probabilities that are NaN.
+        NotNumbersError: the step gave log-probabilities that are NaN, or infinite and positive.
     """
     beams, sentences = Beams(model), {}
     for position in range(rules.max_words + 1):
@@ -85,6 +85,8 @@ def decode(model: StepModel, strategy: Strategy, rules: Rules) -> list[list[Hypo
             if not len(beams.photos):
                 break
         beams.follow_parents()
+    else:  # they went on although only the end was allowed
+        raise NotNumbersError("the model's log-probabilities are not numbers (infinite)")
     return [sentences[photo] for photo in range(len(sentences))]
 
 
