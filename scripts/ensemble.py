@@ -52,7 +52,7 @@ class Ensemble:
     def search(self, photos: list[Path]) -> list[Hypothesis]:
         """The best sentence of each photo, from searches without early end."""
         engine = Engine(self.models[0].engine.encoder, self.step)
-        found = engine.search([self.encode(photo) for photo in photos], self.models[0].bundle.search, finish_all=True)
+        found = engine.search([self.encode(photo) for photo in photos], self.models[0].bundle.search, keep_ended=True)
         return [best for best, *_ in found]
 
 

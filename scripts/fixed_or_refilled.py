@@ -22,14 +22,14 @@ def main() -> None:
     found: list[list[list[Hypothesis]]] = [[], []]
     for photo in photos:
         encoded = model.encode(photo).input.arrays
-        for finish_all in (False, True):
+        for keep_ended in (False, True):
 
-            def step(*arguments: Any, kind: int = finish_all) -> Any:
+            def step(*arguments: Any, kind: int = keep_ended) -> Any:
                 steps[kind] += 1
                 return model.engine.decoder(*arguments)
 
             engine = replace(model.engine, decoder=step)
-            found[finish_all] += engine.search([encoded], model.bundle.search, finish_all)
+            found[keep_ended] += engine.search([encoded], model.bundle.search, keep_ended)
     different = sum(one.tokens != other.tokens for [one, *_], [other, *_] in zip(*found, strict=True))
     for name, kind in (("refilled", 0), ("fixed", 1)):
         sentences = sum(map(len, found[kind])) / len(photos)

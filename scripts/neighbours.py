@@ -48,7 +48,7 @@ def main() -> None:
         for beam in (5, 10, 20):
             options = replace(model.bundle.search, beam=beam)
             batches = (photos[n : n + BATCH] for n in range(0, len(photos), BATCH))
-            found = [beams for batch in batches for beams in model.engine.search(batch, options, finish_all=True)]
+            found = [beams for batch in batches for beams in model.engine.search(batch, options, keep_ended=True)]
             plain, judged = [], []
             for sentences, cosine in zip(found, alike, strict=True):
                 words = [split_words(model.bundle.tokenizer.decode(sentence.tokens)) for sentence in sentences]

@@ -48,7 +48,9 @@ class Version:
         """How long a photo takes."""
         assert self.process.stdin and self.process.stdout
         print(photo, file=self.process.stdin, flush=True)
-        return float(self.process.stdout.readline())
+        if not (answer := self.process.stdout.readline()):
+            sys.exit(f"{self.name}: its process has ended, see above")
+        return float(answer)
 
 
 def main(folder: str, *names: str) -> None:

@@ -20,8 +20,8 @@ from seesay.caption import Caption
 from seesay.data.things import plainer, supports, thing_of
 from seesay.data.tokens import WordSpan, join_words
 from seesay.errors import BundleError
-from seesay.runtime.cautious import shorter_forms
-from seesay.runtime.confidence import Judge, Preference, Said, pooled
+from seesay.runtime.cautious import CAUTIOUS, plainer_forms, shorter_forms
+from seesay.runtime.confidence import USUAL, Judge, Preference, Said, pooled
 from seesay.search import SampleOptions
 
 
@@ -129,6 +129,7 @@ def test_pooled_features_do_not_depend_on_heads() -> None:
     finer = np.zeros((1, 28, 3), np.float32)
     both = pooled([heads, finer, regions[:, :, :2]]).reshape(3, 10)
     np.testing.assert_allclose(both[:, :8].ravel(), features, rtol=1e-6)
+    np.testing.assert_allclose(pooled([heads, regions[:, :3]]), features, rtol=1e-6)
     np.testing.assert_allclose(both[:, 8:].ravel(), pooled([regions[:, :, :2]]), rtol=1e-5)
 
 
@@ -199,7 +200,7 @@ def test_the_likeliest_captions_are_the_same_with_and_without_a_head(
         assert one.kind == "photo"
 
 
-def test_the_caption_is_the_sentence_that_is_most_probably_accepted(sure_bundle: Path, tiny_photos: list[Path]) -> None:
+def test_the_caption_is_the_sentence_that_is_trusted_most(sure_bundle: Path, tiny_photos: list[Path]) -> None:
     model = seesay.load(sure_bundle)
     bundle, judge = model.bundle, model.require_confidence()
     other = 0
@@ -209,14 +210,14 @@ def test_the_caption_is_the_sentence_that_is_most_probably_accepted(sure_bundle:
         [found] = model.engine.search([photo.input.arrays], replace(bundle.search, beam=6))
         said = [Said.of(bundle.tokenizer, h) for h in found]
         order, odds = judge.ranked(evidence, said), judge.logits(evidence, said)
-        by_odds = {join_words(said[i].words): odds[i] for i in order}
-        best = next(iter(by_odds))
+        odds_of = {join_words(said[i].words): odds[i] for i in order}
+        best = next(iter(odds_of))
         other += best != bundle.tokenizer.decode(found[0].tokens)
         caption = model.caption(photo, beam=6)
         assert caption.text == str(together) == best
-        assert caption.confidence == pytest.approx(1 / (1 + np.exp(-by_odds[best])))
+        assert caption.confidence == pytest.approx(1 / (1 + np.exp(-odds_of[best])))
         alternatives = model.alternatives(photo, 6)
-        assert [a.text for a in alternatives[: len(by_odds)]] == list(by_odds)[:6]
+        assert [a.text for a in alternatives[: len(odds_of)]] == list(odds_of)[:6]
     assert other, "it is not always the likeliest"
 
 
@@ -234,6 +235,11 @@ def test_alternatives_go_on_with_what_the_search_gave_up(sure_bundle: Path, tiny
         first = {tokenizer.decode(sentence.tokens) for sentence in ended}
         head = {str(caption) for caption in found[: len(first)]}
         assert head <= first and len(head) == min(len(first), 7)
+        [others] = model.engine.search([photo.input.arrays], options, keep_ended=True)
+        judge = model.require_confidence()
+        order = judge.ranked(photo.input.evidence(judge), [Said.of(tokenizer, sentence) for sentence in others])
+        rest = [text for i in order if (text := tokenizer.decode(others[i].tokens)) not in first]
+        assert [str(caption) for caption in found[len(first) :]] == rest[: 7 - len(head)]
         more += len(first) < 7
     assert more, "some searches end before all of their sentences have"
 
@@ -393,6 +399,24 @@ def test_shorter_forms_end_where_a_sentence_may_end(text: str, expected: list[st
     tokens = tuple(range(len(words.text)))
     forms = shorter_forms(words, tokens)  # pyright: ignore[reportArgumentType]
     assert [" ".join(words.text[: len(form)]) for form in forms] == expected
+
+
+def test_the_cautious_choice(sure_bundle: Path, tiny_photos: list[Path]) -> None:
+    """Of a wide search's sentences, and others made of the best, by a preference of its own."""
+    model, other = seesay.load(sure_bundle), 0
+    judge, tokenizer, options = model.require_confidence(), model.bundle.tokenizer, model.bundle.search
+    for path in tiny_photos:
+        photo = model.encode(path).input
+        evidence, [found] = photo.evidence(judge), model.engine.search([photo.arrays], replace(options, beam=24))
+        said = [Said.of(tokenizer, sentence) for sentence in found]
+        best = [found[i] for i in judge.ranked(evidence, said)]
+        forms = plainer_forms(tokenizer, judge, evidence, best) + shorter_forms(tokenizer, best[0].tokens)
+        every = [*found, *(model.engine.score([photo.arrays], form)[0] for form in forms)]
+        said = [Said.of(tokenizer, sentence) for sentence in every]
+        cautious, usual = (judge.ranked(evidence, said, preference)[0] for preference in (CAUTIOUS, USUAL))
+        assert str(model.caption(path, cautious=True)) == tokenizer.decode(every[cautious].tokens)
+        other += cautious != usual
+    assert other, "it is not always the usual choice"
 
 
 def test_cautious_captions_are_sentences_of_the_model(sure_bundle: Path, tiny_photos: list[Path]) -> None:

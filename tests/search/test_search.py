@@ -21,7 +21,7 @@ from seesay.search import (
     beam_search,
     score,
 )
-from seesay.search.beam import GRACE_TOKENS, topk
+from seesay.search.beam import GRACE_TOKENS, MOST_ENDED, topk
 from seesay.search.step import namespace
 
 START, END = 0, 1
@@ -70,9 +70,9 @@ class Table:
         return StepModel(self.step, (to(state),), (to(photos),), to(start), END, never)
 
     def search(
-        self, options: BeamOptions, never=FORBIDDEN, backend: str = "numpy", finish_all: bool = True
+        self, options: BeamOptions, never=FORBIDDEN, backend: str = "numpy", keep_ended: bool = True
     ) -> list[list[Hypothesis]]:
-        return beam_search(self.model(never, backend), options, finish_all)
+        return beam_search(self.model(never, backend), options, keep_ended)
 
     def sentences(self, max_words: int, photo: int = 0, forbidden=FORBIDDEN) -> dict[tuple[int, ...], list[float]]:
         """Every sentence that may be written -> log-probabilities of its tokens and its end."""
@@ -122,9 +122,9 @@ def test_worked_example():
     assert second.tokens == (a, a)
 
 
-@pytest.mark.parametrize("finish_all", [True, False])
+@pytest.mark.parametrize("keep_ended", [True, False])
 @pytest.mark.parametrize("seed", range(8))
-def test_beam_of_one_is_greedy(seed, finish_all):
+def test_beam_of_one_is_greedy(seed, keep_ended):
     table, words, costs = Table(seed, 9), [], []
     for place in range(9):
         logprobs = table.row(0, (START, *words))[0].copy()
@@ -134,18 +134,23 @@ def test_beam_of_one_is_greedy(seed, finish_all):
         if word == END:
             break
         words.append(word)
-    [found] = table.search(BeamOptions(1, max_words=8), finish_all=finish_all)[0]
+    [found] = table.search(BeamOptions(1, max_words=8), keep_ended=keep_ended)[0]
     assert found.tokens == tuple(words)
     assert found.logprobs == pytest.approx(costs)
 
 
+@pytest.mark.parametrize("keep_ended", [True, False])
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("beam", [1, 2, 5, 30])
 @pytest.mark.parametrize("blocked", [(), (NoRepeatedNgrams(2),), (NoRepeatedNgrams(2), NoRepeatedWords((3, 5)))])
-def test_numpy_and_torch_agree_to_the_last_bit(seed, beam, blocked):
+def test_numpy_and_torch_agree_to_the_last_bit(seed, beam, blocked, keep_ended):
     table = Table(seed, 7, batch=3, end_bonus=1.0)
     options = BeamOptions(beam, max_words=6, constraints=blocked)
-    for ours, theirs in zip(table.search(options), table.search(options, backend="torch"), strict=True):
+    for ours, theirs in zip(
+        table.search(options, keep_ended=keep_ended),
+        table.search(options, backend="torch", keep_ended=keep_ended),
+        strict=True,
+    ):
         assert [(h.tokens, h.logprobs, h.score) for h in ours] == [(h.tokens, h.logprobs, h.score) for h in theirs]
         for one, other in zip(ours, theirs, strict=True):
             np.testing.assert_array_equal(one.attention, other.attention)
@@ -190,25 +195,28 @@ def test_batch_equals_single():
         assert [(h.tokens, h.score) for h in single] == [(h.tokens, h.score) for h in together]
 
 
+@pytest.mark.parametrize("keep_ended", [True, False])
 @pytest.mark.parametrize("backend", ["numpy", "torch"])
-def test_finished_photos_leave_the_batch(backend):
+def test_finished_photos_leave_the_batch(backend, keep_ended):
     """Fewer and fewer rows are asked for, and what is found is what each photo alone finds."""
     options = BeamOptions(3, max_words=12, constraints=(NoRepeatedNgrams(2),))
     table = Table(9, 7, batch=13, end_bonus=1.0)
-    together = table.search(options, backend=backend)
+    together = table.search(options, backend=backend, keep_ended=keep_ended)
     rows = [len(histories) for histories in table.asked]
     assert rows[:2] == [13, 13 * 3], "before the first word all beams are one"
     assert rows[1:] == sorted(rows[1:], reverse=True)
     assert len(set(rows)) > 3
     assert rows[-1] < 13
     for photo, found in enumerate(together):
-        [single] = Table(9, 7, end_bonus=1.0, first=photo).search(options, backend=backend)
+        [single] = Table(9, 7, end_bonus=1.0, first=photo).search(options, backend=backend, keep_ended=keep_ended)
         assert [(h.tokens, h.logprobs) for h in found] == [(h.tokens, h.logprobs) for h in single]
         for one, other in zip(found, single, strict=True):
             np.testing.assert_array_equal(one.attention, other.attention)
 
 
-def refilled(table: Table, options: BeamOptions, photo: int) -> list[tuple[tuple[int, ...], list[float]]]:
+def refilled(
+    table: Table, options: BeamOptions, photo: int, grace: float = GRACE_TOKENS
+) -> list[tuple[tuple[int, ...], list[float]]]:
     """What `RefilledBeam` says, one sentence at a time."""
 
     def rank(sentence, more=0):
@@ -228,7 +236,7 @@ def refilled(table: Table, options: BeamOptions, photo: int) -> list[tuple[tuple
         going = sorted(children, key=lambda child: -sum(child[1]))[: options.beam]
         least = sum(going[-1][1]) if len(going) == options.beam else -np.inf
         ended += [sentence for sentence in ends if sum(sentence[1]) >= least]
-        if not going or (ended and max(map(rank, ended)) > rank(going[0], GRACE_TOKENS)):
+        if not going or (ended and max(map(rank, ended)) > rank(going[0], grace)):
             break
     return sorted(ended, key=rank, reverse=True)
 
@@ -243,7 +251,7 @@ def test_a_refilled_beam_finds_what_it_says(seed, beam, length_penalty, backend,
     if whole:
         table.row = lambda photo, history, row=table.row: (row(photo, history)[0].round(), row(photo, history)[1])
     options = BeamOptions(beam, length_penalty, max_words=7)
-    for photo, found in enumerate(table.search(options, backend=backend, finish_all=False)):
+    for photo, found in enumerate(table.search(options, backend=backend, keep_ended=False)):
         expected = refilled(table, options, photo)
         assert {h.tokens for h in found} == {tokens for tokens, _ in expected}
         assert [h.score / len(h.logprobs) ** length_penalty for h in found] == pytest.approx(
@@ -260,7 +268,7 @@ def test_a_refilled_beam_finds_more_in_no_more_steps():
     options, more, steps = BeamOptions(4, 1.0, max_words=12), 0, 0
     for seed in range(20):
         fixed, quick = Table(seed, 9, end_bonus=1.0), Table(seed, 9, end_bonus=1.0)
-        more += len(quick.search(options, finish_all=False)[0]) - len(fixed.search(options)[0])
+        more += len(quick.search(options, keep_ended=False)[0]) - len(fixed.search(options)[0])
         steps += len(quick.asked) - len(fixed.asked)
     assert more > 0 > steps
 
@@ -271,8 +279,8 @@ def test_what_is_finished_is_the_same_in_a_batch(length_penalty, backend):
     """A photo that is done stays for a while beside those that are not: nothing that it writes meanwhile counts."""
     options = BeamOptions(5, length_penalty, max_words=12)
     counts = set()
-    for photo, together in enumerate(Table(9, 7, batch=13).search(options, backend=backend, finish_all=False)):
-        [single] = Table(9, 7, first=photo).search(options, backend=backend, finish_all=False)
+    for photo, together in enumerate(Table(9, 7, batch=13).search(options, backend=backend, keep_ended=False)):
+        [single] = Table(9, 7, first=photo).search(options, backend=backend, keep_ended=False)
         assert key(together) == key(single)
         counts.add(len(single))
     assert len(counts) > 1, "how many are finished when the best is final differs"
@@ -286,7 +294,7 @@ def test_how_long_the_best_alone_is_waited_for(cost, waits):
     for history, logprobs in {(): {END: -1.0, 3: cost}, (3,): {3: 0.0}, (3, 3): {END: 0.0}}.items():
         row = np.array([logprobs.get(token, -50.0) for token in range(4)], np.float32)
         table.rows[(0, START, *history)] = row, np.ones(3, np.float32) / 3
-    [found] = table.search(BeamOptions(2, length_penalty=1.0, max_words=2), finish_all=False)
+    [found] = table.search(BeamOptions(2, length_penalty=1.0, max_words=2), keep_ended=False)
     assert found[0].tokens == ((3, 3) if waits else ())
     assert len(table.asked) == (3 if waits else 1)
 
@@ -317,38 +325,42 @@ def test_a_finished_beam_is_never_extended():
     assert len(table.asked) == 2, "it went on after every beam had ended"
 
 
+@pytest.mark.parametrize("keep_ended", [True, False])
 @pytest.mark.parametrize("backend", ["numpy", "torch"])
-def test_the_end_never_comes(backend):
+def test_the_end_never_comes(backend, keep_ended):
     table = Table(2, 6, end_bonus=-np.inf)
-    [found] = table.search(BeamOptions(3, max_words=5), backend=backend)
+    [found] = table.search(BeamOptions(3, max_words=5), backend=backend, keep_ended=keep_ended)
     assert [len(h.tokens) for h in found] == [5, 5, 5]
     assert all(np.isfinite(h.score) and not {*h.tokens} & {END, *FORBIDDEN} for h in found)
     assert len({h.tokens for h in found}) == 3
 
 
-def test_one_word():
+@pytest.mark.parametrize("keep_ended", [True, False])
+def test_one_word(keep_ended):
     table = Table(4, 6, end_bonus=-5)
-    [found] = table.search(BeamOptions(2, max_words=1))
+    [found] = table.search(BeamOptions(2, max_words=1), keep_ended=keep_ended)
     assert [len(h.tokens) for h in found] == [1, 1]
     assert [len(h.logprobs) for h in found] == [2, 2]
     assert found[0].logprobs[1] == table.row(0, (START, *found[0].tokens))[0][END]
 
 
+@pytest.mark.parametrize("keep_ended", [True, False])
 @pytest.mark.parametrize("backend", ["numpy", "torch"])
 @pytest.mark.parametrize("beam", [5, 50])
-def test_beam_wider_than_the_vocabulary_writes_only_real_sentences(beam, backend):
+def test_beam_wider_than_the_vocabulary_writes_only_real_sentences(beam, backend, keep_ended):
     """Two words and one place: three sentences exist, and no forbidden id fills the other places."""
     table = Table(5, 5)
-    [found] = table.search(BeamOptions(beam, max_words=1), backend=backend)
+    [found] = table.search(BeamOptions(beam, max_words=1), backend=backend, keep_ended=keep_ended)
     assert {h.tokens for h in found} == {(), (3,), (4,)}
     assert len(found) == 3
     assert len(table.asked) == 2
 
 
-def test_one_sentence_only():
+@pytest.mark.parametrize("keep_ended", [True, False])
+def test_one_sentence_only(keep_ended):
     """Everything but the end is forbidden."""
     table = Table(6, 4)
-    [found] = table.search(BeamOptions(3, max_words=7), never=(0, 2, 3))
+    [found] = table.search(BeamOptions(3, max_words=7), never=(0, 2, 3), keep_ended=keep_ended)
     assert [h.tokens for h in found] == [()]
     assert found[0].attention.shape == (0, 3)
     assert len(table.asked) == 1, "it went on with beams that hold no sentence"
@@ -362,12 +374,15 @@ def test_length_penalty_prefers_longer_sentences():
     assert lengths[0] < lengths[1] < lengths[2]
 
 
+@pytest.mark.parametrize("keep_ended", [True, False])
 @pytest.mark.parametrize("backend", ["numpy", "torch"])
 @pytest.mark.parametrize("n", [1, 2, 3])
-def test_block_ngrams(n, backend):
+def test_block_ngrams(n, backend, keep_ended):
     table = Table(7, 6, batch=2, end_bonus=-4)  # three words, long sentences: they repeat themselves
-    free = table.search(BeamOptions(3, max_words=12), backend=backend)
-    blocked = table.search(BeamOptions(3, max_words=12, constraints=(NoRepeatedNgrams(n),)), backend=backend)
+    free = table.search(BeamOptions(3, max_words=12), backend=backend, keep_ended=keep_ended)
+    blocked = table.search(
+        BeamOptions(3, max_words=12, constraints=(NoRepeatedNgrams(n),)), backend=backend, keep_ended=keep_ended
+    )
     assert any(_repeats(h.tokens, n) for beams in free for h in beams)
     assert not any(_repeats(h.tokens, n) for beams in blocked for h in beams)
 
@@ -377,15 +392,16 @@ def _repeats(tokens: tuple[int, ...], n: int) -> bool:
     return len(set(grams)) < len(grams)
 
 
+@pytest.mark.parametrize("keep_ended", [True, False])
 @pytest.mark.parametrize("backend", ["numpy", "torch"])
 @pytest.mark.parametrize("wide", [1, 100])
-def test_only_some_words_may_come_twice(backend, wide):
+def test_only_some_words_may_come_twice(backend, wide, keep_ended):
     """Of three words one: a wide beam finds every such sentence, and no others; so does each photo of a batch."""
     table = Table(9, 6, batch=2, end_bonus=-2)
     every = {s for s in table.sentences(4) if max(s.count(3), s.count(5)) < 2}
     options = BeamOptions(wide, max_words=4, constraints=(NoRepeatedWords((4,)),))
-    found = [{h.tokens for h in beams} for beams in table.search(options, backend=backend)]
-    free = table.search(replace(options, constraints=()), backend=backend)
+    found = [{h.tokens for h in beams} for beams in table.search(options, backend=backend, keep_ended=keep_ended)]
+    free = table.search(replace(options, constraints=()), backend=backend, keep_ended=keep_ended)
     assert not {h.tokens for beams in free for h in beams} <= every
     assert all(beams == every for beams in found) if wide > 1 else all(beams <= every for beams in found)
     if wide > 1:
@@ -427,13 +443,39 @@ def test_wrong_options_are_named(wrong, said):
 
 
 @pytest.mark.parametrize("backend", ["numpy", "torch"])
-@pytest.mark.parametrize("finish_all", [True, False])
-def test_what_is_no_number_is_said(backend, finish_all):
-    """A model that diverged: no caption without words, as if it had ended at once."""
-    table = Table(0, 6)
-    table.rows[(0, START)] = np.full(6, np.nan, np.float32), np.ones(3, np.float32) / 3
-    with pytest.raises(ValueError, match=r"^the model's log-probabilities are not numbers \(NaN\)$"):
-        table.search(BeamOptions(3, max_words=5), backend=backend, finish_all=finish_all)
+@pytest.mark.parametrize("keep_ended", [True, False])
+@pytest.mark.parametrize(("tokens", "step"), [(range(6), 0), ([END], 0), ([END], 2), ([4], 1), (range(6), 5)])
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_no_number_is_said(backend, keep_ended, tokens, step, value):
+    """A model that diverged: no caption without words, as if it had ended at once, for one photo of three."""
+    table = Table(0, 6, batch=3, end_bonus=-9.0)
+    table.row = lambda photo, history, row=table.row: (row(photo, history)[0].copy(), row(photo, history)[1])
+    real = table.row
+
+    def row(photo, history):
+        logprobs, attention = real(photo, history)
+        if photo == 1 and len(history) == step + 1:
+            logprobs[list(tokens)] = value
+        return logprobs, attention
+
+    table.row = row
+    with pytest.raises(ValueError, match=r"^the model's log-probabilities are not numbers \(NaN or infinite\)$"):
+        table.search(BeamOptions(3, max_words=5), backend=backend, keep_ended=keep_ended)
+
+
+def test_log_probabilities_of_minus_infinity_are_unlikely_but_allowed():
+    table = Table(3, 5, end_bonus=-np.inf)
+    [found] = table.search(BeamOptions(2, max_words=2), keep_ended=False)
+    assert {len(h.tokens) for h in found} == {2} and all(-1.1e4 < h.score < -1e4 for h in found)
+
+
+def test_what_ends_anywhere_is_bounded():
+    """A model that has learnt nothing: at most MOST_ENDED sentences for each place in the beam, the best of all."""
+    table = Table(0, 9)
+    table.row = lambda photo, history: (np.full(9, -np.log(9), np.float32), np.ones(3, np.float32) / 3)
+    options = BeamOptions(3, length_penalty=1.0, max_words=30)
+    [found] = table.search(options, keep_ended=False)
+    assert len(refilled(table, options, 0)) > len(found) == MOST_ENDED * 3
 
 
 def key(sentences: list[Hypothesis]) -> list[tuple[tuple[int, ...], tuple[float, ...]]]:
@@ -447,7 +489,7 @@ def test_what_is_finished_early_is_what_the_table_gives(seed, length_penalty, ba
     """Each sentence that an early end leaves has its own log-probabilities, ends itself, and is ranked."""
     options = BeamOptions(5, length_penalty, max_words=9)
     table = Table(seed, 7, batch=6, end_bonus=0.5)
-    for photo, found in enumerate(table.search(options, backend=backend, finish_all=False)):
+    for photo, found in enumerate(table.search(options, backend=backend, keep_ended=False)):
         assert 1 <= len(found) == len({h.tokens for h in found})
         ranks = [h.score / len(h.logprobs) ** length_penalty for h in found]
         assert ranks == sorted(ranks, reverse=True)
@@ -459,25 +501,26 @@ def test_what_is_finished_early_is_what_the_table_gives(seed, length_penalty, ba
 
 
 def test_a_final_sentence_may_be_overtaken():
-    """With a length penalty, the best at the end is not always the one that ended the search early."""
-    options = BeamOptions(5, 2.0, max_words=9)
-    tables = [Table(seed, 7, batch=6, end_bonus=0.5) for seed in range(5)]
-    early, late = ([h for t in tables for h in t.search(options, finish_all=all_of)] for all_of in (False, True))
-    assert any(first.tokens != every[0].tokens for [first, *_], every in zip(early, late, strict=True))
+    """With a length penalty, a search that went on would sometimes find a better one."""
+    options = BeamOptions(5, 1.5, max_words=9)
+    tables = [Table(seed, 7, end_bonus=0.5) for seed in range(15)]
+    early = [table.search(options, keep_ended=False)[0][0].tokens for table in tables]
+    late = [refilled(table, options, 0, grace=np.inf)[0][0] for table in tables]
+    assert early != late
 
 
 @pytest.mark.parametrize("backend", ["numpy", "torch"])
-@pytest.mark.parametrize("finish_all", [True, False])
-def test_a_prefix_begins_every_sentence(backend, finish_all):
+@pytest.mark.parametrize("keep_ended", [True, False])
+def test_a_prefix_begins_every_sentence(backend, keep_ended):
     """Whatever the other rules say of it; after it a wide beam finds what it would find among all."""
     table, prefix = Table(3, 6, batch=2), (3, 3, 4)
     repeats = NoRepeatedWords((5,))
     options = BeamOptions(100, 0, max_words=5, prefix=prefix, constraints=(repeats,))
-    for photo, found in enumerate(table.search(options, backend=backend, finish_all=finish_all)):
+    for photo, found in enumerate(table.search(options, backend=backend, keep_ended=keep_ended)):
         every = {s: c for s, c in table.sentences(5, photo).items() if s[:3] == prefix and not {3, 4} & {*s[3:]}}
         ranked = sorted(every, key=lambda s: -sum(every[s]))
         tokens = [h.tokens for h in found]
-        assert tokens == ranked if finish_all else tokens == [s for s in ranked if s in tokens]
+        assert tokens == ranked if keep_ended else tokens == [s for s in ranked if s in tokens]
         assert tokens[0] == ranked[0]
         for h in found:
             np.testing.assert_allclose(h.logprobs, every[h.tokens], atol=1e-6)
@@ -485,12 +528,14 @@ def test_a_prefix_begins_every_sentence(backend, finish_all):
     assert [h.tokens for [h] in table.search(options, backend=backend)] == [prefix, prefix], "no room for more"
 
 
+@pytest.mark.parametrize("keep_ended", [True, False])
 @pytest.mark.parametrize("backend", ["numpy", "torch"])
-def test_forbidden_tokens_are_not_written(backend):
+def test_forbidden_tokens_are_not_written(backend, keep_ended):
     table = Table(4, 6, batch=2)
     options = BeamOptions(100, max_words=3, constraints=(Forbidden((3, 5)),))
-    for found in table.search(options, backend=backend):
-        assert {h.tokens for h in found} == {(4,) * n for n in range(4)}
+    for found in table.search(options, backend=backend, keep_ended=keep_ended):
+        allowed, written = {(4,) * n for n in range(4)}, {h.tokens for h in found}
+        assert written == allowed if keep_ended else written and written <= allowed
 
 
 @pytest.mark.parametrize("backend", ["numpy", "torch"])

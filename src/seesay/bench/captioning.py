@@ -33,7 +33,7 @@ class EncoderOnly(Engine):
     """An engine that encodes photos and gives each an empty sentence."""
 
     def search(
-        self, photos: Sequence[Encoded], options: BeamOptions, finish_all: bool = False
+        self, photos: Sequence[Encoded], options: BeamOptions, keep_ended: bool = False
     ) -> list[list[Hypothesis]]:
         """An empty sentence for each photo."""
         return [[Hypothesis((), (0.0,), np.zeros((0, 1), np.float32), 0.0)] for _ in photos]  # the end alone

@@ -1,6 +1,6 @@
 """Cautious captions: of a wide search's sentences and other forms of the best, the one that risks least.
 
-Each thing that a sentence names costs more than in the choice of other captions, the more the less likely it is there.
+Doubt costs more than in the choice of other captions, and the agreement of pairs of words counts for more.
 A plainer form names a thing by what it is a kind of ("a boy" becomes "a child", or "a person"), a shorter form ends
 before a preposition ("a dog is running" for "a dog is running through the snow").
 """
@@ -54,7 +54,7 @@ def cautious_request(bundle: Bundle, judge: Judge, beam: int | None, rules: Word
                 forms = plainer_forms(bundle.tokenizer, judge, evidence, sentences)
                 forms += shorter_forms(bundle.tokenizer, sentences[0].tokens)
             scored = [engine.score([photo.arrays], form)[0] for form in forms]
-            chosen.append(by_confidence(bundle.tokenizer, judge, photo, [*sentences, *scored], CAUTIOUS)[:1])
+            chosen.append(by_confidence(bundle.tokenizer, judge, photo, [*found, *scored], CAUTIOUS)[:1])
         return chosen
 
     return run

@@ -28,8 +28,8 @@ FLOOR = 0.02  # added to shares before their logarithm
 def pooled(memory: Sequence[np.ndarray]) -> np.ndarray:
     """The features of a photo: mean, standard deviation and maximum over its regions, float32.
 
-    If only the last layer of a transformer has finer regions, it is left out: what they add says
-    where things are.
+    Arrays with another number of regions than the first are left out, such as the finer regions of
+    a transformer's last layer: what they add says where things are.
 
     Args:
         memory: the encoder's memory of one photo, arrays (1, heads, P, D / heads) or (1, P, D).
@@ -106,11 +106,11 @@ class Evidence(NamedTuple):
 
 
 class Preference(NamedTuple):
-    """What counts in the choice of a sentence besides the log-odds of its being accepted, and in their unit.
+    """What counts in the choice of a sentence besides the log-odds of its being accepted, in log-odds.
 
     Attributes:
-        doubt: the cost of its `doubt`.
-        pairs: the worth of its pairs' agreement with the photo, in addition to what the log-odds know of it.
+        doubt: what a `doubt` of 1 costs.
+        pairs: what an agreement of 1 of its pairs of words with the photo is worth, beyond its weight in the log-odds.
     """
 
     doubt: float
@@ -141,13 +141,13 @@ class Judge:
         self._word: list[float] = head.word.tolist()
         self._supporting = _supporting(head.grams)
         self.key = zlib.crc32(b"".join(np.asarray(x).tobytes() for x in (head.accept, head.word, head.base, head.mean)))
-        self._project = np.hstack([head.project, head.kind_weights]) if head.kinds else head.project
+        self._columns = np.hstack([head.project, head.kind_weights]) if head.kinds else head.project  # one product
 
     def evidence(self, features: np.ndarray) -> Evidence:
         """Evidence from `pooled` features."""
         head = self.head
         features = standardised(features, head.mean, head.scale)
-        codes = np.einsum("i,ij->j", features, self._project)  # on one thread: BLAS would take more, from the graphs
+        codes = np.einsum("i,ij->j", features, self._columns)  # on one thread: BLAS would take more, from the graphs
         if not head.kinds:
             return Evidence(codes, None, None, {}, {}, self.key)
         codes, scores = np.split(codes, [head.project.shape[1]])
@@ -168,18 +168,19 @@ class Judge:
     def ranked(self, evidence: Evidence, sentences: Sequence[Said], preference: Preference = USUAL) -> list[int]:
         """Indices of a photo's sentences, the one first that should be the caption.
 
-        They are in the order of their log-odds, changed by the preference. A sentence that names a thing twice ("two
-        dogs are playing with a dog") comes after all that do not, unless the first one does too: what the photo shows
-        makes both mentions likelier. One without words comes last.
+        They are in the order of their log-odds, changed by the preference; equal ones stay in order. A sentence that
+        names a thing twice ("two dogs are playing with a dog") comes after all that do not, unless the likeliest does
+        so too: the photo makes both mentions look right. One without words comes last.
 
         Args:
             evidence: on the photo.
-            sentences: as the search orders them.
+            sentences: one or more, the likeliest first.
             preference: what counts besides.
         """
         may_repeat, keys = names_twice(sentences[0]), []
         for said, signals in zip(sentences, self.sentence_signals(evidence, sentences), strict=True):
-            worth = _weighed(self._accept, signals) + preference.pairs * signals[-1]
+            *_, pairs = signals
+            worth = _weighed(self._accept, signals) + preference.pairs * pairs
             worth -= preference.doubt * self.doubt(evidence, said)
             keys.append((bool(said.words), may_repeat or not names_twice(said), worth))
         return sorted(range(len(keys)), key=keys.__getitem__, reverse=True)

@@ -89,16 +89,16 @@ class Engine:
         return self.encoder(pixels)
 
     def search(
-        self, photos: Sequence[Encoded], options: BeamOptions, finish_all: bool = False
+        self, photos: Sequence[Encoded], options: BeamOptions, keep_ended: bool = False
     ) -> list[list[Hypothesis]]:
         """Beam search for each photo; sentences are ranked, likeliest first.
 
         Args:
             photos: from `encode`.
             options: beam width, ranking, rules.
-            finish_all: see `seesay.search.beam_search`.
+            keep_ended: the kind of beam search, see `seesay.search.beam_search`.
         """
-        return beam_search(self.model(photos), options, finish_all)
+        return beam_search(self.model(photos), options, keep_ended)
 
     def sample(self, photos: Sequence[Encoded], options: SampleOptions, keys: Sequence[int]) -> list[list[Hypothesis]]:
         """Sample sentences for each photo.

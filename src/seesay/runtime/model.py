@@ -196,7 +196,7 @@ class CaptionModel:
     ) -> list[Caption]:
         """The best captions of one photo, all different, best first; the first is that of `caption` with this beam.
 
-        Sentences that had not ended when the search of `caption` ends come last, whatever their confidence.
+        What the search of `caption` finds comes first; if that is fewer than `n`, another search adds the rest.
 
         Args:
             image: the photo.

@@ -68,7 +68,7 @@ def best(bundle: Bundle, judge: Judge | None, beam: int | None, rules: WordRules
 def alternatives(bundle: Bundle, judge: Judge | None, n: int, beam: int | None, rules: WordRules) -> Request:
     """Request the `n` best sentences; see `CaptionModel.alternatives`, and `best` for the judge.
 
-    If fewer have ended when the search does, a second search goes on to the end.
+    If the search finds fewer, a second one, whose ended sentences keep their places, adds more after these.
     """
     n = whole_number("n", n)
     options = beam_options(bundle, beam, rules)
@@ -82,8 +82,8 @@ def alternatives(bundle: Bundle, judge: Judge | None, n: int, beam: int | None, 
     def run(engine: Engine, photos: Sequence[PhotoInput]) -> list[list[Hypothesis]]:
         found = [*map(ranked, photos, engine.search(arrays_of(photos), options))]
         few = [i for i, sentences in enumerate(found) if len(sentences) < n]
-        if few and all(found):  # what the search gave up, after what it found
-            more = engine.search(arrays_of([photos[i] for i in few]), options, finish_all=True)
+        if few and all(found):
+            more = engine.search(arrays_of([photos[i] for i in few]), options, keep_ended=True)
             for i, sentences in zip(few, more, strict=True):
                 found[i] = _distinct(bundle.tokenizer, [*found[i], *ranked(photos[i], sentences)])
         return [sentences[:n] for sentences in found]

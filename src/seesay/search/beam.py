@@ -18,6 +18,8 @@ from seesay.search.step import FORBIDDEN, Array, StepModel, to_numpy
 # many tokens of probability 1: a word and the end token (docs/experiments.md).
 GRACE_TOKENS = 2
 
+MOST_ENDED = 5  # ended sentences for each place in the beam; untrained models end anywhere
+
 
 @dataclass(frozen=True)
 class BeamOptions(Rules):
@@ -39,25 +41,25 @@ class BeamOptions(Rules):
 
 
 def beam_search(
-    model: StepModel, options: BeamOptions | None = None, finish_all: bool = False
+    model: StepModel, options: BeamOptions | None = None, keep_ended: bool = False
 ) -> list[list[Hypothesis]]:
     """Search for the best sentences of each photo, ranked as `BeamOptions.length_penalty` says.
 
     Args:
         model: the decoder.
         options: beam width, ranking, rules.
-        finish_all: whether sentences that have ended keep their places in the beam (`FixedBeam`) or
+        keep_ended: whether sentences that have ended keep their places in the beam (`FixedBeam`) or
             leave them to others (`RefilledBeam`). Greedy search is the same in both.
 
     Returns:
         Different sentences of each photo, best first; none if the rules allow none. With
-        `finish_all` K, or as many as the rules allow; without it, any number.
+        `keep_ended` K, or as many as the rules allow; without it one or more, at most MOST_ENDED K.
 
     Raises:
-        NotNumbersError: the decoder returned log-probabilities that are NaN.
+        NotNumbersError: the decoder returned log-probabilities that are NaN or +infinite.
     """
     options = options or BeamOptions()
-    strategy = FixedBeam if finish_all or options.beam == 1 else RefilledBeam
+    strategy = FixedBeam if keep_ended or options.beam == 1 else RefilledBeam
     return decode(model, strategy(options), options)
 
 
@@ -94,8 +96,8 @@ class RefilledBeam(Strategy):
     counted) has rank -1. An unfinished one of -5.5 and 3 tokens could reach -5.5 / 5 = -1.1 at best,
     so it cannot overtake. (With a `length_penalty` above 0, a longer one could still have done so.)
 
-    By then more than K sentences have ended, mostly. In a `FixedBeam` they are fewer: ended
-    sentences narrow it (docs/experiments.md).
+    By then more than K sentences have ended, mostly. A `FixedBeam` finds K at most, and those that
+    have ended leave less room for the others (docs/experiments.md).
     """
 
     def __init__(self, options: BeamOptions) -> None:
@@ -121,8 +123,8 @@ class RefilledBeam(Strategy):
         tokens = beams.written.shape[-1]
         for row, place in zip(*map(np.ndarray.tolist, may_end.nonzero()), strict=True):
             photo = int(beams.photos[row])
-            self._ended.setdefault(photo, []).append(Ended(place, tokens, float(end[row, place])))
             rank = rank_of(float(total[row, place]), tokens + 1, self.options)
+            self._ended.setdefault(photo, []).append(Ended(place, tokens, float(end[row, place]), rank))
             self._best[photo] = max(rank, self._best.get(photo, rank))
 
     def settle(self, beams: Beams) -> None:
@@ -133,9 +135,13 @@ class RefilledBeam(Strategy):
             beams.give_up(reachable < best)
 
     def collect(self, beams: Beams, photos: np.ndarray) -> list[list[Hypothesis]]:
-        ended = [self._ended.pop(photo, []) for photo in beams.photos[photos].tolist()]
+        most = MOST_ENDED * self.options.beam
+        ended = [
+            sorted(self._ended.pop(photo, []), key=lambda one: -one.rank)[:most]
+            for photo in beams.photos[photos].tolist()
+        ]
         rows = np.repeat(photos, [len(several) for several in ended])
-        every = np.array([one for several in ended for one in several], dtype=float).reshape(-1, 3)
+        every = np.array([one for several in ended for one in several], dtype=float).reshape(-1, 4)
         places, tokens = every[:, :2].astype(np.int64).T
         sentences = iter(beams.hypotheses(rows, places, tokens, every[:, 2]))
         return [ranked(islice(sentences, len(several)), self.options) for several in ended]
@@ -145,14 +151,16 @@ class Ended(NamedTuple):
     """A sentence that has ended.
 
     Attributes:
-        place: of its last token in the beam.
+        place: in the beam, of its last token.
         tokens: their number, without the end.
         end: log-probability of the end.
+        rank: as `rank_of` gives it.
     """
 
     place: int
     tokens: int
     end: float
+    rank: float
 
 
 def ranked(sentences: Iterable[Hypothesis], options: BeamOptions) -> list[Hypothesis]:

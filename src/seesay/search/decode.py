@@ -16,7 +16,7 @@ import numpy as np
 
 from seesay.search.constraints import Constraint, Rules
 from seesay.search.hypothesis import Hypothesis
-from seesay.search.step import FORBIDDEN, Array, NotNumbersError, StepModel, clip, namespace, to_numpy
+from seesay.search.step import FORBIDDEN, Array, StepModel, clip, namespace, to_numpy
 
 # One step: parent (B, K), or None if each sentence continued itself; token (B, K); its
 # log-probability (B, K); and the attention (B, K, P), ordered as the sentences were before the
@@ -66,7 +66,7 @@ def decode(model: StepModel, strategy: Strategy, rules: Rules) -> list[list[Hypo
     """Run a search until the sentences of all photos have ended.
 
     Raises:
-        NotNumbersError: the step gave log-probabilities that are NaN, or infinite and positive.
+        NotNumbersError: the step gave log-probabilities that are NaN or +infinite.
     """
     beams, sentences = Beams(model), {}
     for position in range(rules.max_words + 1):
@@ -85,8 +85,6 @@ def decode(model: StepModel, strategy: Strategy, rules: Rules) -> list[list[Hypo
             if not len(beams.photos):
                 break
         beams.follow_parents()
-    else:  # they went on although only the end was allowed
-        raise NotNumbersError("the model's log-probabilities are not numbers (infinite)")
     return [sentences[photo] for photo in range(len(sentences))]
 
 
@@ -161,9 +159,8 @@ class Beams:
         self.all_alive = bool(self.alive.all())
 
     def give_up(self, photos: np.ndarray) -> None:
-        """End the sentences of photos, (B,) True, as if they were forbidden."""
+        """End the search for photos, (B,) True; they leave when the next ones do."""
         if photos.any():
-            self.total[photos] = FORBIDDEN
             self.alive[photos] = False
             self.all_alive = False
 
@@ -177,8 +174,6 @@ class Beams:
         if len(stay) > SHRINK_AT * len(running):
             return {}
         leave = np.flatnonzero(~running)
-        if np.isnan(to_numpy(self.total)[leave]).any():
-            raise NotNumbersError("the model's log-probabilities are not numbers (NaN)")
         sentences = dict(zip(self.photos[leave].tolist(), strategy.collect(self, leave), strict=True))
         self._keep(stay)
         return sentences
@@ -200,12 +195,12 @@ class Beams:
     def hypotheses(
         self, rows: np.ndarray, places: np.ndarray, steps: np.ndarray, ends: np.ndarray | None = None
     ) -> list[Hypothesis]:
-        """Trace sentences back from a token to their first.
+        """Trace sentences back from their last token.
 
         Args:
             rows: (N,) rows of their photos.
-            places: (N,) places of the token among the photo's sentences.
-            steps: (N,) number of tokens up to this one.
+            places: (N,) places of their last token in the beam; 0 without tokens.
+            steps: (N,) number of their tokens.
             ends: (N,) log-probabilities of the end tokens, if these are not among the tokens.
         """
         number = int(steps.max(initial=0))

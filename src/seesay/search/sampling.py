@@ -62,7 +62,7 @@ def sample(model: StepModel, options: SampleOptions, random: Random) -> list[lis
         K sentences for each photo, in the order in which they were drawn.
 
     Raises:
-        NotNumbersError: the step gave log-probabilities that are NaN.
+        NotNumbersError: the step gave log-probabilities that are NaN or +infinite.
     """
     return decode(model, Sampler(options, random), options)
 

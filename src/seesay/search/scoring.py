@@ -21,7 +21,7 @@ def score(model: StepModel, tokens: Sequence[int]) -> list[Hypothesis]:
 
     Raises:
         ValueError: no tokens.
-        NotNumbersError: the step gave log-probabilities that are NaN.
+        NotNumbersError: the step gave log-probabilities that are NaN or +infinite.
     """
     options = BeamOptions(beam=1, max_words=len(tokens), prefix=tuple(tokens))
-    return [sentence for [sentence] in beam_search(model, options, finish_all=True)]
+    return [sentence for [sentence] in beam_search(model, options)]

@@ -17,7 +17,10 @@ UNLIKELIEST = -1e4
 
 
 class NotNumbersError(ValueError):
-    """A decoder's step gave log-probabilities that are NaN."""
+    """A decoder's step gave log-probabilities that are NaN or +infinite."""
+
+    def __init__(self) -> None:
+        super().__init__("the model's log-probabilities are not numbers (NaN or infinite)")
 
 
 class StepModel(NamedTuple):
@@ -44,12 +47,16 @@ class StepModel(NamedTuple):
 
 
 def clip(logprobs: Array) -> None:
-    """Clip from below at UNLIKELIEST, in place."""
-    if isinstance(logprobs, np.ndarray):
-        if logprobs.min() < UNLIKELIEST:  # rarely, and looking is faster than clipping
-            np.maximum(logprobs, UNLIKELIEST, out=logprobs)
-    else:
-        logprobs.clip_(UNLIKELIEST)
+    """Clip from below at UNLIKELIEST, in place.
+
+    Raises:
+        NotNumbersError: some are NaN or +infinite.
+    """
+    lowest, highest = float(logprobs.min()), float(logprobs.max())
+    if not highest < np.inf or np.isnan(lowest):
+        raise NotNumbersError
+    if lowest < UNLIKELIEST:  # rarely, and looking costs less than clipping
+        logprobs[logprobs < UNLIKELIEST] = UNLIKELIEST
 
 
 def namespace(array: Array) -> Any:

@@ -74,7 +74,7 @@ def beam_sentences(decoder: Decoder, memory: Any, options: BeamOptions) -> Sente
         options: for beam search; its width is K.
     """
     model = step_model(decoder, memory)
-    return _padded(beam_search(model, options, finish_all=True), options.beam, model.start.device)
+    return _padded(beam_search(model, options, keep_ended=True), options.beam, model.start.device)
 
 
 def _padded(hypotheses: list[list[Hypothesis]], number: int, device: torch.device) -> Sentences:
