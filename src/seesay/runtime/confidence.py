@@ -150,8 +150,8 @@ class Judge:
         codes = np.einsum("i,ij->j", features, self._columns)  # on one thread: BLAS would take more, from the graphs
         if not head.kinds:
             return Evidence(codes, None, None, {}, {}, self.key)
-        codes, scores = np.split(codes, [head.project.shape[1]])
-        scores += head.kind_base
+        ranks = head.project.shape[1]
+        codes, scores = codes[:ranks], codes[ranks:] + head.kind_base
         other = 1 + int(scores[1:].argmax())
         margin = float(scores[0] - scores[other])
         kind = PHOTO if margin >= head.threshold else head.kinds[other]

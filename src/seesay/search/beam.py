@@ -14,7 +14,7 @@ from seesay.search.decode import Beams, Strategy, decode, is_real
 from seesay.search.hypothesis import Hypothesis
 from seesay.search.step import FORBIDDEN, Array, StepModel, to_numpy
 
-# The best finished sentence is final when no unfinished one could overtake it by ending within this
+# The best ended sentence is final when no unfinished one could overtake it by ending within this
 # many tokens of probability 1: a word and the end token (docs/experiments.md).
 GRACE_TOKENS = 2
 

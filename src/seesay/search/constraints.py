@@ -34,7 +34,7 @@ class Constraint(Protocol):
 
         Args:
             allowed: (B, K, V) log-probabilities of the next token.
-            written: (B, K, T) the tokens so far. Finished sentences are padded with end tokens;
+            written: (B, K, T) the tokens so far. Ended sentences are padded with end tokens;
                 what is forbidden to them does not matter.
         """
 

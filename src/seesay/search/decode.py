@@ -37,7 +37,7 @@ class Strategy:
         Args:
             beams: the sentences so far, K for each of B photos.
             allowed: (B, K, V) log-probabilities, FORBIDDEN for tokens that must not be written;
-                must not be changed. Finished sentences may only repeat the end token, at
+                must not be changed. Ended sentences may only repeat the end token, at
                 log-probability 0.
 
         Returns:
@@ -89,7 +89,7 @@ def decode(model: StepModel, strategy: Strategy, rules: Rules) -> list[list[Hypo
 
 
 class Beams:
-    """K unfinished or finished sentences for each of B photos, as arrays.
+    """K unfinished or ended sentences for each of B photos, as arrays.
 
     Attributes:
         photos: (B,) indices of the photos among the model's.
@@ -134,7 +134,7 @@ class Beams:
         return allowed
 
     def _freeze(self, allowed: Array) -> None:
-        """Finished sentences may only repeat the end token, at log-probability 0."""
+        """Ended sentences may only repeat the end token, at log-probability 0."""
         if not self.all_alive:
             ends = allowed[..., self.end]
             ends = self.xp.where(self.alive, ends, self.xp.zeros_like(ends))

@@ -1,4 +1,4 @@
-"""Hypothesis: a finished sentence as tokens, the result of every search."""
+"""Hypothesis: a sentence that has ended as tokens, the result of every search."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """One finished sentence of one photo.
+    """One sentence of one photo.
 
     Attributes:
         tokens: ids, without the start and end tokens.
