@@ -20,7 +20,7 @@ from PIL import Image
 
 from seesay.caption import Caption, Failure
 from seesay.outputs import LeftOutError
-from seesay.outputs.alt_text import AltText, AltTextOptions, MetadataError, undo
+from seesay.outputs.alt_text import AltText, AltTextOptions, MetadataError, undo, with_alt_text
 from seesay.outputs.alt_text.files import packet_of, sidecar_of, with_packet
 from seesay.outputs.alt_text.packet import ALT_TEXT, DESCRIPTION, WRITTEN, Packet
 
@@ -487,6 +487,25 @@ def test_a_list_of_pictures_that_points_into_the_picture(tmp_path: Path) -> None
     struct.pack_into("<I", content, entry + 8, len(content) - 40 - body)
     changed = with_packet(bytes(content), b"<a/>")
     assert changed[-60:] == bytes(content[-60:])
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "exif", "png", "webp"])
+def test_a_copy_in_memory(kind: str, tmp_path: Path) -> None:
+    """It holds what a changed file would, and alt text of others is replaced; their description is not."""
+    image = photo(kind, tmp_path)
+    before = image.read_bytes()
+    said = caption(image)
+    copy = with_alt_text(before, said, "a-model")
+    write(image, embed=True)
+    assert copy == image.read_bytes() and copy != before
+    theirs = with_packet(before, (LIGHTROOM % "my cat").encode())
+    packet = Packet(packet_of(with_alt_text(with_alt_text(theirs, "Tom, my cat"), said)))
+    assert packet.texts(ALT_TEXT) == [said.text] and packet.text(DESCRIPTION) == "my cat"
+    packet = Packet(packet_of(with_alt_text(copy, "Tom, my cat")))
+    assert packet.text(ALT_TEXT) == "Tom, my cat" and not packet.texts(WRITTEN)
+    assert not packet.may_write(ALT_TEXT, "ours")
+    with pytest.raises(MetadataError, match="only JPEG, PNG and WebP"):
+        with_alt_text(b"GIF89a", "a dog")
 
 
 def test_captions_that_are_not_written(tmp_path: Path, logs: Path) -> None:

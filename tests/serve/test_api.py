@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -13,6 +14,8 @@ from serving import Client, data_url, error_of, in_base64, make_app, picture
 import seesay
 from seesay.cli.caption import CaptionOptions, caption_photos
 from seesay.data.sources import Sources
+from seesay.outputs.alt_text.files import packet_of, with_packet
+from seesay.outputs.alt_text.packet import ALT_TEXT, DESCRIPTION, Packet
 from seesay.serve.limits import MIB, Limits
 
 
@@ -105,6 +108,39 @@ def test_figure_and_page(client: Client) -> None:
     page = client.post("/v1/pages", files=files, data={"alternatives": 2})
     assert page.text.count("<figure>") == 2 and "Alternatives" in page.text
     assert page.headers["content-disposition"].startswith("attachment")
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_a_photo_with_its_caption_as_alt_text(client: Client, tiny_bundle: Path, kind: str) -> None:
+    photo = picture(5, kind)
+    answer = client.post("/v1/alt-text", files={"photos": ("dog.x", photo)})
+    assert answer.headers["content-type"] == f"image/{kind.lower()}"
+    assert answer.headers["content-disposition"] == "attachment"
+    packet = Packet(packet_of(answer.content))
+    assert packet.text(ALT_TEXT) == packet.text(DESCRIPTION) == str(seesay.load(tiny_bundle).caption(photo))
+    assert with_packet(answer.content, None) == photo, "nothing else has changed"
+    own = {"photos": [in_base64(answer.content)], "text": " My dog Rex & his <ball> "}
+    packet = Packet(packet_of(client.post("/v1/alt-text", json=own).content))
+    assert packet.texts(ALT_TEXT) == ["My dog Rex & his <ball>"]
+    assert not packet.may_write(ALT_TEXT, "ours")
+
+
+def test_alt_text_that_is_not_written(client: Client, calibrated_bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refusal(client: Client, photo: bytes, **options: Any) -> tuple[int, str, str]:
+        return error_of(client.post("/v1/alt-text", files={"photos": ("a.x", photo)}, data=options))
+
+    reason = "a.x: no alt text written: only JPEG, PNG and WebP files can hold it"
+    for options in ({}, {"text": "a dog"}):
+        assert refusal(client, picture(kind="BMP"), **options) == (422, "no_metadata", reason)
+    monkeypatch.setattr("seesay.serve.api.MOST_XMP", 1000)
+    vast = with_packet(picture(kind="PNG"), b"<a>" + b"<b/>" * 250 + b"</a>")
+    assert "more than 1,000 bytes of XMP" in refusal(client, vast, text="a dog")[2]
+    broken = with_packet(picture(), b"no XML")
+    assert "XMP is broken" in refusal(client, broken, text="a dog")[2]
+    assert refusal(client, b"no photo", text="a dog")[1] == "no_metadata"
+    assert refusal(client, b"no photo")[1] == "no_photo"
+    unsure = Client(make_app(calibrated_bundle, min_confidence=1))
+    assert refusal(unsure, picture()) == (422, "withheld", "not sure: send `text` to write another sentence")
 
 
 def test_the_model_and_whether_the_server_is_well(client: Client, tiny_bundle: Path) -> None:

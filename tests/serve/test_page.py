@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 from serving import listening, make_app, picture
 
+from seesay.outputs.alt_text.files import packet_of
+from seesay.outputs.alt_text.packet import ALT_TEXT, Packet
 from seesay.serve.guard import Access
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
@@ -260,11 +262,14 @@ def test_copy_and_save(page: Page, context: Any) -> None:
     card.locator(".copy").click()
     expect(card.locator(".copy")).to_have_text("Copied")
     assert page.evaluate("navigator.clipboard.readText()") == card.locator(".caption").inner_text()
-    for button, name in ((".figure", "dog-seesay.png"), (".save-page", "dog-seesay.html")):
+    saved = {".figure": "dog-seesay.png", ".save-page": "dog-seesay.html", ".save-photo": "dog-seesay.png"}
+    for button, name in saved.items():
         with page.expect_download() as download:
             card.locator(f".actions {button}").click()
         assert download.value.suggested_filename == name
         assert Path(download.value.path()).stat().st_size > 2000
+    packet = Packet(packet_of(Path(download.value.path()).read_bytes()))
+    assert packet.text(ALT_TEXT) == card.locator(".caption").inner_text()
 
 
 def test_the_token_is_asked_for_and_can_stand_in_the_address(context: Any, tiny_bundle: Path) -> None:

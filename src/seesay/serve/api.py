@@ -12,7 +12,10 @@ from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response
 
 from seesay import explain
+from seesay.caption import Caption
 from seesay.data.images import open_photo
+from seesay.outputs.alt_text import MetadataError, with_alt_text
+from seesay.outputs.alt_text.files import media_type_of, packet_of
 from seesay.serve.answers import ErrorJson, ResultsJson, bad_photo_error, results_of
 from seesay.serve.batcher import Answer, BadPhoto, Upload
 from seesay.serve.bodies import media_type, photo_of, read_form, read_json, too_many
@@ -31,6 +34,8 @@ from seesay.serve.options import (
 from seesay.serve.service import Service
 
 Kind = TypeVar("Kind", bound=BaseModel)
+
+MOST_XMP = 2**20  # bytes in a photo that is to be changed: parsed, XML takes a hundred times as much memory
 
 REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorJson, "description": what}
@@ -178,7 +183,39 @@ def routes(service: Service) -> APIRouter:
         headers = {"content-disposition": 'attachment; filename="captions.html"'}
         return Response(page, media_type="text/html", headers=headers)
 
+    @router.post(
+        "/v1/alt-text",
+        response_class=Response,
+        responses={**REFUSALS, 200: {"content": {"image/*": {}}, "description": "the photo"}},
+        openapi_extra=body_of(DrawOptions, DrawRequest),
+        summary="Write a caption into a photo's metadata",
+        tags=["photos"],
+    )
+    async def alt_text(request: Request) -> Response:
+        """A copy of the first photo, with its caption, or `text` as it is, as alt text; nothing else changes."""
+        uploads, options = await read_photos(service, request, DrawOptions, DrawRequest)
+        own = (options.text or "").strip()
+        if own and uploads:
+            photo, text = uploads[0], own
+        else:
+            [answer] = _read(await service.ask(request, uploads[:1], options.ask()))
+            photo, text = answer.upload, answer.captions[0]
+            if text.withheld:
+                raise RefusedError(422, "withheld", f"{text.shown}: send `text` to write another sentence")
+        copy = await service.in_time(_with_alt_text, photo, text, service.name)
+        return Response(copy, media_type=media_type_of(copy), headers={"content-disposition": "attachment"})
+
     return router
+
+
+def _with_alt_text(photo: Upload, caption: Caption | str, model: str) -> bytes:
+    try:
+        if len(packet_of(photo.data) or b"") > MOST_XMP:
+            raise MetadataError(f"it has more than {MOST_XMP:,} bytes of XMP")
+        return with_alt_text(photo.data, caption, model)
+    except MetadataError as error:
+        reason = str(error).partition(";")[0]  # what follows is for the command line
+        raise RefusedError(422, "no_metadata", f"{photo.name or 'the photo'}: no alt text written: {reason}") from None
 
 
 def _read(found: Sequence[Answer | BadPhoto]) -> list[Answer]:

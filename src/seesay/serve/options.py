@@ -116,9 +116,9 @@ class ScoreOptions(Options):
 
 
 class DrawOptions(CaptionOptions):
-    """Options of figures and pages."""
+    """Options of figures, pages and alt text."""
 
-    text: Text | None = Field(None, description="draw this sentence instead of a caption")
+    text: Text | None = Field(None, description="this sentence instead of a caption")
 
     def ask(self) -> Ask:
         """What to ask the model."""
@@ -140,7 +140,7 @@ class ScoreRequest(ScoreOptions, Photos):
 
 
 class DrawRequest(DrawOptions, Photos):
-    """`POST /v1/figures` and `/v1/pages` in JSON."""
+    """`POST /v1/figures`, `/v1/pages` and `/v1/alt-text` in JSON."""
 
 
 def checked(kind: type[Model], values: Any, strict: bool = True) -> Model:

@@ -40,6 +40,12 @@ def with_packet(data: bytes, packet: bytes | None) -> bytes:
     return changed
 
 
+def media_type_of(data: bytes) -> str | None:
+    """The media type of a photo file that can hold a packet; None for others."""
+    format_ = _format(data)
+    return format_.MEDIA_TYPE if format_ else None
+
+
 def has_description(data: bytes) -> bool:
     """Whether Exif or IPTC's older records describe the photo; False if they cannot be read."""
     from PIL import Image, IptcImagePlugin

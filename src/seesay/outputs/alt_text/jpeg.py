@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from seesay.outputs.alt_text.packet import MetadataError
 
+MEDIA_TYPE = "image/jpeg"
 START = b"\xff\xd8"
 XMP = b"http://ns.adobe.com/xap/1.0/\0"
 MPF = b"MPF\0"  # lists further pictures of the file, such as the gain map of an HDR photo

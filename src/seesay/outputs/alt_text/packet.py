@@ -95,6 +95,14 @@ class Packet:
             model: the name of the model that wrote it.
             confidence: 0 to 1, or None.
         """
+        origin = {WRITTEN: text, MODEL: model, CONFIDENCE: "" if confidence is None else f"{confidence:.4f}"}
+        self._write(text, description, origin)
+
+    def write_own(self, text: str, description: bool) -> None:
+        """Write somebody's own words as the alt text, and perhaps as the description."""
+        self._write(text, description, {})
+
+    def _write(self, text: str, description: bool, origin: dict[Name, str]) -> None:
         about = next((e.getAttributeNS(RDF, "about") for e in self._descriptions()), "")
         for name in (ALT_TEXT, WRITTEN, MODEL, CONFIDENCE, *((DESCRIPTION,) if description else ())):
             for found in list(self._found(name)):
@@ -107,7 +115,6 @@ class Packet:
             several = self._element(self._element(block, name), (RDF, "rdf", "Alt"))
             item = self._element(several, (RDF, "rdf", "li"), text)
             item.setAttributeNS(XML, "xml:lang", "x-default")
-        origin = {WRITTEN: text, MODEL: model, CONFIDENCE: "" if confidence is None else f"{confidence:.4f}"}
         for name, value in origin.items():
             if value:
                 self._element(block, name, value)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from seesay.outputs.alt_text.packet import MetadataError
 
+MEDIA_TYPE = "image/png"
 START = b"\x89PNG\r\n\x1a\n"
 KEYWORD = b"XML:com.adobe.xmp\0"
 PLAIN = KEYWORD + b"\0\0\0\0"  # not compressed; no language and no translated keyword

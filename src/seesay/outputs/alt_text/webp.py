@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from seesay.outputs.alt_text.packet import MetadataError
 
+MEDIA_TYPE = "image/webp"
 START, FORM = b"RIFF", b"WEBP"
 HEADER, XMP = b"VP8X", b"XMP "
 HAS_XMP, HAS_ALPHA = 0x04, 0x10

@@ -172,6 +172,7 @@
     on(".copy", "click", () => copy(card));
     on(".figure", "click", () => save(card, "v1/figures", "png"));
     on(".save-page", "click", () => save(card, "v1/pages", "html"));
+    on(".save-photo", "click", () => save(card, "v1/alt-text", (file.name.match(/[.]([^.]+)$/) ?? ["", file.type.replace("image/", "")])[1]));
     on(".own", "submit", (event) => {
       event.preventDefault();
       tryOut(card, element.querySelector(".own input").value);
