@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import weakref
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -266,6 +267,14 @@ def test_several_captions_of_a_photo() -> None:
     assert page.data("li") == ["two dogs ", f"{HOSTILE} "]
     assert page.data("span").count("-3.0") == 2
     assert not Page(render_page([(photo(), several[:1])])).data("li")
+
+
+def test_several_captions_have_their_confidence_where_it_is_known() -> None:
+    said = [caption(text) for text in ("a dog", "a cat")]
+    assert f"with their log-probabilities (the caption above: {said[0].score:.1f})" in item_html(photo(), said)
+    sure = [replace(one, confidence=p) for one, p in zip(said, (0.75, 0.5), strict=True)]
+    html = item_html(photo(), sure)
+    assert "with their confidence (the caption above: 75%)" in html and "<li>a cat <span>50%</span></li>" in html
 
 
 def test_a_caption_needs_its_photo() -> None:

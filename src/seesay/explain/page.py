@@ -175,9 +175,14 @@ def _trust(caption: Caption) -> str:
 
 
 def _others_html(first: Caption, others: list[Caption], several: str) -> str:
-    """The other captions, each with its log-probability."""
-    rows = "".join(f"<li>{escape(other.text)} <span>{other.score:.1f}</span></li>" for other in others)
-    about = f"{several.capitalize()}, with their log-probabilities (the caption above: {first.score:.1f})"
+    """The other captions, each with its confidence, or with its log-probability if the model knows none."""
+
+    def figure(caption: Caption) -> str:
+        return f"{caption.score:.1f}" if caption.confidence is None else f"{caption.confidence:.0%}"
+
+    rows = "".join(f"<li>{escape(other.text)} <span>{figure(other)}</span></li>" for other in others)
+    what = "log-probabilities" if first.confidence is None else "confidence"
+    about = f"{several.capitalize()}, with their {what} (the caption above: {figure(first)})"
     return f'<div class="others"><p>{escape(about)}</p><ul>{rows}</ul></div>'
 
 

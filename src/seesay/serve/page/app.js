@@ -130,12 +130,13 @@
   }
 
   function alternativesOf(card, result) {
-    const items = result.alternatives.slice(1).map(({ caption, score }) => {
+    const others = result.alternatives.slice(1), trusted = others.every(({ confidence }) => confidence !== undefined);
+    const items = others.map(({ caption, score, confidence }) => {
       const button = make("button", { type: "button", class: "link" }, caption);
       button.addEventListener("click", () => tryOut(card, caption));
-      return make("li", {}, button, " ", make("span", {}, score.toFixed(1)));
+      return make("li", {}, button, " ", make("span", {}, trusted ? percent(confidence) : score.toFixed(1)));
     });
-    return make("div", { class: "others" }, make("p", {}, "Alternatives, with their log-probabilities"), make("ul", {}, ...items));
+    return make("div", { class: "others" }, make("p", {}, `Alternatives, with their ${trusted ? "confidence" : "log-probabilities"}`), make("ul", {}, ...items));
   }
 
   function show(card, result, isOwn) {
