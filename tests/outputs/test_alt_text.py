@@ -10,7 +10,9 @@ import shutil
 import struct
 import zlib
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
+from time import process_time
 from typing import Any
 
 import numpy as np
@@ -504,8 +506,38 @@ def test_a_copy_in_memory(kind: str, tmp_path: Path) -> None:
     packet = Packet(packet_of(with_alt_text(copy, "Tom, my cat")))
     assert packet.text(ALT_TEXT) == "Tom, my cat" and not packet.texts(WRITTEN)
     assert not packet.may_write(ALT_TEXT, "ours")
+    twice = Packet(packet_of(with_alt_text(with_alt_text(before, "Tom"), "Tom, my cat")))
+    assert set(twice.texts(DESCRIPTION)) <= {"Tom, my cat"}, "a description that was the alt text changes with it"
     with pytest.raises(MetadataError, match="only JPEG, PNG and WebP"):
         with_alt_text(b"GIF89a", "a dog")
+    with pytest.raises(ValueError, match="expected words"):
+        with_alt_text(before, " \0 ")
+    with pytest.raises(ValueError, match="withheld"):
+        with_alt_text(before, caption(image, withheld=True))
+
+
+def test_metadata_that_would_cost_much(tmp_path: Path) -> None:
+    """Entities that unfold to millions of elements, and files in millions of parts, are refused at once."""
+    levels = ['<!ENTITY a "<a/>">', *(f'<!ENTITY {b} "{f"&{a};" * 100}">' for a, b in pairwise("abcd"))]
+    bomb = f"<!DOCTYPE x [{''.join(levels)}]><x>{'&d;' * 100}</x>".encode()
+    start = process_time()
+    with pytest.raises(MetadataError, match="document type"):
+        Packet(bomb)
+    for many in (
+        b"\xff\xd8" + b"\xff\xe0\0\2" * 200_000 + b"\xff\xd9",
+        b"RIFF" + struct.pack("<I", 4 + 8 * 200_000) + b"WEBP" + b"abcd\0\0\0\0" * 200_000,
+        b"\x89PNG\r\n\x1a\n" + b"\0\0\0\0abcd\0\0\0\0" * 200_000,
+    ):
+        with pytest.raises(MetadataError, match="more than 100,000 parts"):
+            with_alt_text(many, "a dog")
+    assert packet_of(b"\xff\xd8" + b"\xff" * 10**7 + b"\xd9") is None
+    assert process_time() - start < 5
+
+
+def test_a_webp_of_no_size() -> None:
+    picture = b"VP8 \x0a\0\0\0" + bytes(10)
+    with pytest.raises(MetadataError, match="WebP chunks are broken"):
+        with_packet(b"RIFF" + struct.pack("<I", 4 + len(picture)) + b"WEBP" + picture, b"<x/>")
 
 
 def test_captions_that_are_not_written(tmp_path: Path, logs: Path) -> None:

@@ -132,15 +132,20 @@ def test_alt_text_that_is_not_written(client: Client, calibrated_bundle: Path, m
     reason = "a.x: no alt text written: only JPEG, PNG and WebP files can hold it"
     for options in ({}, {"text": "a dog"}):
         assert refusal(client, picture(kind="BMP"), **options) == (422, "no_metadata", reason)
-    monkeypatch.setattr("seesay.serve.api.MOST_XMP", 1000)
-    vast = with_packet(picture(kind="PNG"), b"<a>" + b"<b/>" * 250 + b"</a>")
-    assert "more than 1,000 bytes of XMP" in refusal(client, vast, text="a dog")[2]
+    vast = with_packet(picture(kind="PNG"), b"<a>" + b"<b/>" * 2**14 + b"</a>")
+    assert "more than 65,536 bytes of XMP" in refusal(client, vast, text="a dog")[2]
     broken = with_packet(picture(), b"no XML")
     assert "XMP is broken" in refusal(client, broken, text="a dog")[2]
-    assert refusal(client, b"no photo", text="a dog")[1] == "no_metadata"
-    assert refusal(client, b"no photo")[1] == "no_photo"
+    for options in ({}, {"text": "a dog"}):
+        assert refusal(client, b"no photo", **options)[:2] == (415, "no_photo")
+        cut = refusal(client, picture(size=(300, 300))[:-900], **options)
+        assert cut[:2] == (422, "no_metadata") and "cut short" in cut[2]
+    for nothing in ("", "  ", "\0"):
+        assert refusal(client, picture(), text=nothing) == (422, "invalid", "alt text: expected words, got none")
     unsure = Client(make_app(calibrated_bundle, min_confidence=1))
-    assert refusal(unsure, picture()) == (422, "withheld", "not sure: send `text` to write another sentence")
+    said = "a.x: not sure, so no alt text; send `text` to write your own"
+    assert refusal(unsure, picture()) == (422, "withheld", said)
+    assert unsure.post("/v1/alt-text", json={"photos": [in_base64(picture())], "text": "a dog"}).status_code == 200
 
 
 def test_the_model_and_whether_the_server_is_well(client: Client, tiny_bundle: Path) -> None:

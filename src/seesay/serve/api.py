@@ -1,9 +1,10 @@
-"""seesay's own API: captions, scores, figures and pages of photos."""
+"""seesay's own API: captions, scores, figures, pages and alt text of photos."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Sequence
+from threading import Lock
 from typing import Any, TypeVar
 
 from fastapi import APIRouter, Request
@@ -12,7 +13,6 @@ from pydantic import BaseModel
 from starlette.responses import JSONResponse, Response
 
 from seesay import explain
-from seesay.caption import Caption
 from seesay.data.images import open_photo
 from seesay.outputs.alt_text import MetadataError, with_alt_text
 from seesay.outputs.alt_text.files import media_type_of, packet_of
@@ -30,12 +30,14 @@ from seesay.serve.options import (
     ScoreOptions,
     ScoreRequest,
     checked,
+    invalid,
 )
 from seesay.serve.service import Service
 
 Kind = TypeVar("Kind", bound=BaseModel)
 
-MOST_XMP = 2**20  # bytes in a photo that is to be changed: parsed, XML takes a hundred times as much memory
+MOST_XMP = 2**16  # bytes in a photo that is to be changed, as many as a JPEG can have
+ONE_AT_A_TIME = Lock()
 
 REFUSALS: dict[int | str, dict[str, Any]] = {
     status: {"model": ErrorJson, "description": what}
@@ -192,30 +194,36 @@ def routes(service: Service) -> APIRouter:
         tags=["photos"],
     )
     async def alt_text(request: Request) -> Response:
-        """A copy of the first photo, with its caption, or `text` as it is, as alt text; nothing else changes."""
+        """A copy of the first photo with its caption, or `text` as it is, as alt text; the picture stays.
+
+        The photo is captioned in any case, so that the limits of photos hold.
+        """
         uploads, options = await read_photos(service, request, DrawOptions, DrawRequest)
-        own = (options.text or "").strip()
-        if own and uploads:
-            photo, text = uploads[0], own
-        else:
-            [answer] = _read(await service.ask(request, uploads[:1], options.ask()))
-            photo, text = answer.upload, answer.captions[0]
-            if text.withheld:
-                raise RefusedError(422, "withheld", f"{text.shown}: send `text` to write another sentence")
-        copy = await service.in_time(_with_alt_text, photo, text, service.name)
+        [answer] = _read(await service.ask(request, uploads[:1], CaptionOptions.ask(options)))
+        copy = await service.in_time(_with_alt_text, answer, options.text, service.name)
         return Response(copy, media_type=media_type_of(copy), headers={"content-disposition": "attachment"})
 
     return router
 
 
-def _with_alt_text(photo: Upload, caption: Caption | str, model: str) -> bytes:
+def _with_alt_text(answer: Answer, text: str | None, model: str) -> bytes:
+    """The photo with alt text, one at a time: metadata take many times their size in memory."""
+    photo, caption = answer.upload, answer.captions[0]
+    name = photo.name or "the photo"
+    if text is None and caption.withheld:
+        raise RefusedError(422, "withheld", f"{name}: {caption.shown}, so no alt text; send `text` to write your own")
     try:
-        if len(packet_of(photo.data) or b"") > MOST_XMP:
-            raise MetadataError(f"it has more than {MOST_XMP:,} bytes of XMP")
-        return with_alt_text(photo.data, caption, model)
+        if caption.warning:
+            raise MetadataError(caption.warning)
+        with ONE_AT_A_TIME:
+            if len(packet_of(photo.data) or b"") > MOST_XMP:
+                raise MetadataError(f"it has more than {MOST_XMP:,} bytes of XMP")
+            return with_alt_text(photo.data, caption if text is None else text, model)
     except MetadataError as error:
         reason = str(error).partition(";")[0]  # what follows is for the command line
-        raise RefusedError(422, "no_metadata", f"{photo.name or 'the photo'}: no alt text written: {reason}") from None
+        raise RefusedError(422, "no_metadata", f"{name}: no alt text written: {reason}") from None
+    except ValueError as error:
+        raise invalid(str(error)) from None
 
 
 def _read(found: Sequence[Answer | BadPhoto]) -> list[Answer]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from seesay.caption import Caption
 from seesay.outputs.alt_text.files import has_description, packet_of, with_packet
-from seesay.outputs.alt_text.packet import DESCRIPTION, Packet
+from seesay.outputs.alt_text.packet import ALT_TEXT, DESCRIPTION, NOT_XML, Packet
 
 
 def with_alt_text(photo: bytes, caption: Caption | str, model: str = "") -> bytes:
-    """A copy of a JPEG, PNG or WebP file with alt text, and a description where the photo has none.
+    """A copy of a JPEG, PNG or WebP file with alt text, and with the same description where the photo has none.
 
-    Alt text that the photo has is replaced in the copy, but a description only if seesay wrote it. The picture and all
-    other metadata stay byte for byte.
+    Alt text that the photo has is replaced in the copy, and so is a description that says the same or that seesay
+    wrote. The picture and all other metadata stay byte for byte.
 
     Args:
         photo: the content of the file.
@@ -20,13 +20,20 @@ def with_alt_text(photo: bytes, caption: Caption | str, model: str = "") -> byte
 
     Raises:
         MetadataError: the file is broken, of another format, or its XMP is.
+        ValueError: the caption is withheld, or there are no words.
     """
+    if isinstance(caption, Caption) and caption.withheld:
+        raise ValueError(f"the caption is withheld ({caption.shown}): give other words as text")
+    text = NOT_XML.sub("", caption.text if isinstance(caption, Caption) else caption).strip()
+    if not text:
+        raise ValueError("alt text: expected words, got none")
     packet = Packet(packet_of(photo))
-    describe = packet.may_write(DESCRIPTION, "ours") and not has_description(photo)
+    same = set(packet.texts(DESCRIPTION)) <= set(packet.texts(ALT_TEXT))
+    describe = (same or packet.may_write(DESCRIPTION, "ours")) and not has_description(photo)
     if isinstance(caption, Caption):
-        packet.write(caption.text, describe, model, caption.confidence)
+        packet.write(text, describe, model, caption.confidence)
     else:
-        packet.write_own(caption, describe)
+        packet.write_own(text, describe)
     new = packet.to_bytes()
     Packet(new)  # what cannot be read again must not be written
     return with_packet(photo, new)

@@ -54,8 +54,10 @@ def has_description(data: bytes) -> bool:
         simplefilter("ignore")  # about the metadata of photos
         try:
             with Image.open(io.BytesIO(data)) as image:
+                # of a PNG without Exif before its picture, Pillow would decode the picture to look behind it
+                exif = image.getexif() if image.format != "PNG" or "exif" in image.info else {}
                 texts = [
-                    image.getexif().get(IMAGE_DESCRIPTION),
+                    exif.get(IMAGE_DESCRIPTION),
                     (IptcImagePlugin.getiptcinfo(image) or {}).get(CAPTION),
                 ]
         except Exception:  # Pillow raises what broken metadata happen to raise

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from typing import NamedTuple
 
-from seesay.outputs.alt_text.packet import MetadataError
+from seesay.outputs.alt_text.packet import MetadataError, refuse_many
 
 MEDIA_TYPE = "image/jpeg"
 START = b"\xff\xd8"
+FILL = re.compile(b"\xff+")  # a marker may have several
 XMP = b"http://ns.adobe.com/xap/1.0/\0"
 MPF = b"MPF\0"  # lists further pictures of the file, such as the gain map of an HDR photo
 APP0, APP1, APP2 = 0xE0, 0xE1, 0xE2
@@ -64,8 +66,7 @@ def _segments(data: bytes) -> list[Segment]:
         start = place
         if data[place : place + 1] != b"\xff":
             raise MetadataError("its JPEG segments are broken")
-        while data[place : place + 1] == b"\xff":  # a marker may have several
-            place += 1
+        place = FILL.match(data, place).end()  # pyright: ignore[reportOptionalMemberAccess]
         marker = data[place] if place < len(data) else END
         if marker in (SCAN, END):
             return found
@@ -76,6 +77,7 @@ def _segments(data: bytes) -> list[Segment]:
         if place > len(data):
             raise MetadataError("its JPEG segments are broken")
         found.append(Segment(marker, start, body, place))
+        refuse_many(len(found))
 
 
 def _xmp(data: bytes, segments: list[Segment]) -> Segment | None:

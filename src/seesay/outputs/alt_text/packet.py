@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 from typing import Any, Literal
 from xml.dom.minidom import Attr, Document, Element, parseString
-from xml.parsers.expat import ExpatError
+from xml.parsers.expat import ExpatError, ParserCreate
 from xml.sax.saxutils import escape, quoteattr
 
 from seesay.errors import SeesayError
@@ -47,6 +47,15 @@ class MetadataError(SeesayError):
     """The metadata of a photo cannot be read, or nothing can be added to them."""
 
 
+MOST_PARTS = 100_000  # segments or chunks of a photo file; libpng writes large PNGs in chunks of 8 KiB
+
+
+def refuse_many(parts: int) -> None:
+    """Raise MetadataError for a file in more parts than photos have."""
+    if parts > MOST_PARTS:
+        raise MetadataError(f"it has more than {MOST_PARTS:,} parts")
+
+
 class Packet:
     """An XMP packet; everything in it that is not written anew stays as it is.
 
@@ -61,13 +70,10 @@ class Packet:
         try:
             content = data.decode("utf-16") if data and data.startswith(UTF_16) else data
             content = content.strip("\0 \t\r\n") if isinstance(content, str) else (content or b"").strip(b"\0 \t\r\n")
+            _check(content or EMPTY)
             self._document: Document = parseString(content or EMPTY)
         except (ExpatError, ValueError, LookupError) as error:
             raise MetadataError(f"its XMP is broken ({error})") from None
-        if self._document.doctype:
-            raise MetadataError("its XMP has a document type, which XMP has not")
-        if _depth(self._document) > DEEPEST:
-            raise MetadataError("its XMP has elements nested too deeply")
         roots = self._document.getElementsByTagNameNS(RDF, "RDF")
         if len(roots) != 1:
             raise MetadataError(f"its XMP has {len(roots)} rdf:RDF elements, expected one")
@@ -180,11 +186,28 @@ def _remove(found: Node) -> None:
         parent.parentNode.removeChild(parent)
 
 
-def _depth(document: Node) -> int:
-    depth, level = 0, [document]
-    while level:
-        depth, level = depth + 1, [child for node in level for child in node.childNodes]
-    return depth
+def _check(content: str | bytes) -> None:
+    """Refuse what would cost much to parse: entities, which a document type may define, and deep nesting."""
+    depth = 0
+
+    def refuse(*_: object) -> None:
+        raise MetadataError("its XMP has a document type, which XMP has not")
+
+    def begin(*_: object) -> None:
+        nonlocal depth
+        depth += 1
+        if depth > DEEPEST:
+            raise MetadataError("its XMP has elements nested too deeply")
+
+    def end(_: object) -> None:
+        nonlocal depth
+        depth -= 1
+
+    parser = ParserCreate()
+    parser.StartDoctypeDeclHandler = refuse
+    parser.StartElementHandler = begin
+    parser.EndElementHandler = end
+    parser.Parse(content, True)
 
 
 def _serialised(node: Node) -> str:

@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from seesay.outputs.alt_text.packet import MetadataError
+from seesay.outputs.alt_text.packet import MetadataError, refuse_many
 
 MEDIA_TYPE = "image/png"
 START = b"\x89PNG\r\n\x1a\n"
@@ -53,8 +53,10 @@ def with_packet(data: bytes, packet: bytes | None) -> bytes:
 
 
 def _chunks(data: bytes) -> Iterator[Chunk]:
-    place = len(START)
+    place, number = len(START), 0
     while place < len(data):
+        number += 1
+        refuse_many(number)
         if place + 12 > len(data):
             raise MetadataError("its PNG chunks are broken")
         length, kind = struct.unpack_from(">I4s", data, place)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from typing import NamedTuple
 
-from seesay.outputs.alt_text.packet import MetadataError
+from seesay.outputs.alt_text.packet import MetadataError, refuse_many
 
 MEDIA_TYPE = "image/webp"
 START, FORM = b"RIFF", b"WEBP"
@@ -71,6 +71,7 @@ def _chunks(data: bytes) -> tuple[list[Chunk], bytes]:
             raise MetadataError("its WebP chunks are broken")
         after = min(end + length % 2, len(data))
         chunks.append(Chunk(kind, data[place + 8 : end], data[end:after]))
+        refuse_many(len(chunks))
         place = after
     is_header = bool(chunks) and chunks[0].kind == HEADER and len(chunks[0].content) == 10
     if not is_header and (len(chunks) != 1 or chunks[0].kind not in PLAIN):
@@ -88,6 +89,6 @@ def _header(picture: Chunk) -> tuple[int, bytes]:
         else:
             width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", picture.content, 6))
             width, height, flags = width - 1, height - 1, 0
-    except struct.error:
+        return flags, bytes(3) + struct.pack("<I", width)[:3] + struct.pack("<I", height)[:3]
+    except struct.error:  # also of a picture without width or height
         raise MetadataError("its WebP chunks are broken") from None
-    return flags, bytes(3) + struct.pack("<I", width)[:3] + struct.pack("<I", height)[:3]

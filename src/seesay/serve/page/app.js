@@ -143,6 +143,7 @@
     card.shown = result;
     card.isOwn = isOwn;
     card.picture.alt = shownText(result);
+    card.element.querySelector(".save-photo").hidden = Boolean(result.withheld) && !isOwn;
     const place = card.element.querySelector(".shown");
     place.replaceChildren(figureOf(card, result, isOwn));
     place.hidden = false;
