@@ -177,11 +177,13 @@ def _trust(caption: Caption) -> str:
 def _others_html(first: Caption, others: list[Caption], several: str) -> str:
     """The other captions, each with its confidence, or with its log-probability if the model knows none."""
 
+    trusted = all(caption.confidence is not None for caption in (first, *others))
+
     def figure(caption: Caption) -> str:
-        return f"{caption.score:.1f}" if caption.confidence is None else f"{caption.confidence:.0%}"
+        return f"{caption.confidence:.0%}" if trusted else f"{caption.score:.1f}"
 
     rows = "".join(f"<li>{escape(other.text)} <span>{figure(other)}</span></li>" for other in others)
-    what = "log-probabilities" if first.confidence is None else "confidence"
+    what = "confidence" if trusted else "log-probabilities"
     about = f"{several.capitalize()}, with their {what} (the caption above: {figure(first)})"
     return f'<div class="others"><p>{escape(about)}</p><ul>{rows}</ul></div>'
 

@@ -52,8 +52,8 @@ def beam_search(
             leave them to others (`RefilledBeam`). Greedy search is the same in both.
 
     Returns:
-        Different sentences of each photo, best first; none if the rules allow none. With
-        `keep_ended` K, or as many as the rules allow; without it one or more, at most MOST_ENDED K.
+        Different sentences of each photo, best first: with `keep_ended` K of them, without it up to
+        MOST_ENDED K. Fewer, or none, if the rules allow no more.
 
     Raises:
         NotNumbersError: the decoder returned log-probabilities that are NaN or +infinite.
@@ -135,7 +135,7 @@ class RefilledBeam(Strategy):
             beams.give_up(reachable < best)
 
     def collect(self, beams: Beams, photos: np.ndarray) -> list[list[Hypothesis]]:
-        most = MOST_ENDED * self.options.beam
+        most = MOST_ENDED * self.options.beam  # only the best are traced back
         ended = [
             sorted(self._ended.pop(photo, []), key=lambda one: -one.rank)[:most]
             for photo in beams.photos[photos].tolist()
