@@ -214,21 +214,23 @@ def test_finished_photos_leave_the_batch(backend, keep_ended):
             np.testing.assert_array_equal(one.attention, other.attention)
 
 
-def refilled(
-    table: Table, options: BeamOptions, photo: int, grace: float = GRACE_TOKENS
-) -> list[tuple[tuple[int, ...], list[float]]]:
+Sentence = tuple[tuple[int, ...], list[float]]  # tokens, and log-probabilities with the end's
+
+
+def refilled(table: Table, options: BeamOptions, photo: int, grace: float = GRACE_TOKENS) -> list[Sentence]:
     """What `RefilledBeam` says, one sentence at a time."""
 
-    def rank(sentence, more=0):
+    def rank(sentence: Sentence, more: float = 0) -> float:
         return sum(sentence[1]) / (len(sentence[1]) + more) ** options.length_penalty
 
     words = [w for w in range(table.vocab) if w not in (END, *FORBIDDEN)]
-    going, ended = [((), [])], []
+    going: list[Sentence] = [((), [])]
+    ended: list[Sentence] = []
     for place in range(options.max_words + 1):
         costs = [table.row(photo, (START, *tokens))[0].tolist() for tokens, _ in going]
         ends = [(tokens, [*before, row[END]]) for (tokens, before), row in zip(going, costs, strict=True)]
         further = words if place < options.max_words else []
-        children = [
+        children: list[Sentence] = [
             ((*tokens, word), [*before, row[word]])
             for (tokens, before), row in zip(going, costs, strict=True)
             for word in further

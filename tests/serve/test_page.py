@@ -267,9 +267,10 @@ def test_copy_and_save(page: Page, context: Any) -> None:
         with page.expect_download() as download:
             card.locator(f".actions {button}").click()
         assert download.value.suggested_filename == name
-        assert Path(download.value.path()).stat().st_size > 2000
-    packet = Packet(packet_of(Path(download.value.path()).read_bytes()))
-    assert packet.text(ALT_TEXT) == card.locator(".caption").inner_text()
+        content = Path(download.value.path()).read_bytes()
+        assert len(content) > 2000
+        if button == ".save-photo":
+            assert Packet(packet_of(content)).text(ALT_TEXT) == card.locator(".caption").inner_text()
 
 
 def test_the_token_is_asked_for_and_can_stand_in_the_address(context: Any, tiny_bundle: Path) -> None:
