@@ -176,7 +176,6 @@ def _trust(caption: Caption) -> str:
 
 def _others_html(first: Caption, others: list[Caption], several: str) -> str:
     """The other captions, each with its confidence, or with its log-probability if the model knows none."""
-
     trusted = all(caption.confidence is not None for caption in (first, *others))
 
     def figure(caption: Caption) -> str:

@@ -103,7 +103,6 @@ class RefilledBeam(Strategy):
     def __init__(self, options: BeamOptions) -> None:
         self.options = options
         self._ended: dict[int, list[Ended]] = {}  # of each photo
-        self._best: dict[int, float] = {}  # the highest rank among them
 
     def choose(self, beams: Beams, allowed: Array) -> tuple[Array | None, Array]:
         xp, vocab = beams.xp, allowed.shape[-1]
@@ -125,14 +124,13 @@ class RefilledBeam(Strategy):
             photo = int(beams.photos[row])
             rank = rank_of(float(total[row, place]), tokens + 1, self.options)
             self._ended.setdefault(photo, []).append(Ended(place, tokens, float(end[row, place]), rank))
-            self._best[photo] = max(rank, self._best.get(photo, rank))
 
     def settle(self, beams: Beams) -> None:
-        if self._best:
+        if self._ended:
             likeliest = to_numpy(beams.total)[:, 0].astype(float)
             reachable = rank_of(likeliest, beams.written.shape[-1] + GRACE_TOKENS, self.options)
-            best = np.array([self._best.get(photo, -np.inf) for photo in beams.photos.tolist()])
-            beams.give_up(reachable < best)
+            ranks = ([one.rank for one in self._ended.get(photo, ())] for photo in beams.photos.tolist())
+            beams.give_up(reachable < np.array([max(several, default=-np.inf) for several in ranks]))
 
     def collect(self, beams: Beams, photos: np.ndarray) -> list[list[Hypothesis]]:
         most = MOST_ENDED * self.options.beam  # only the best are traced back

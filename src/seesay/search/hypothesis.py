@@ -1,4 +1,4 @@
-"""Hypothesis: a sentence that has ended as tokens, the result of every search."""
+"""Hypothesis: a sentence that has ended, as tokens; the result of every search."""
 
 from __future__ import annotations
 

@@ -34,6 +34,4 @@ def with_alt_text(photo: bytes, caption: Caption | str, model: str = "") -> byte
         packet.write(text, describe, model, caption.confidence)
     else:
         packet.write_own(text, describe)
-    new = packet.to_bytes()
-    Packet(new)  # what cannot be read again must not be written
-    return with_packet(photo, new)
+    return with_packet(photo, packet.to_bytes())

@@ -64,9 +64,9 @@ def _segments(data: bytes) -> list[Segment]:
     place = len(START)
     while True:
         start = place
-        if data[place : place + 1] != b"\xff":
+        if not (fill := FILL.match(data, place)):
             raise MetadataError("its JPEG segments are broken")
-        place = FILL.match(data, place).end()  # pyright: ignore[reportOptionalMemberAccess]
+        place = fill.end()
         marker = data[place] if place < len(data) else END
         if marker in (SCAN, END):
             return found

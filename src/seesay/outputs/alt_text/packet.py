@@ -38,6 +38,7 @@ EMPTY = (
     '<?xpacket end="w"?>'
 )
 UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+MOST_PARTS = 100_000  # segments or chunks of a photo file; libpng writes large PNGs in chunks of 8 KiB
 DEEPEST = 100  # elements in each other; XMP has about seven
 NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 NO_CONTENT = {(XML, "lang"), (RDF, "parseType")}  # attributes that say how to read a value
@@ -45,9 +46,6 @@ NO_CONTENT = {(XML, "lang"), (RDF, "parseType")}  # attributes that say how to r
 
 class MetadataError(SeesayError):
     """The metadata of a photo cannot be read, or nothing can be added to them."""
-
-
-MOST_PARTS = 100_000  # segments or chunks of a photo file; libpng writes large PNGs in chunks of 8 KiB
 
 
 def refuse_many(parts: int) -> None:
@@ -126,8 +124,10 @@ class Packet:
                 self._element(block, name, value)
 
     def to_bytes(self) -> bytes:
-        """The packet in UTF-8."""
-        return "".join(map(_serialised, self._document.childNodes)).encode()
+        """The packet in UTF-8. Raises MetadataError if it could not be read again, and so must not be written."""
+        data = "".join(map(_serialised, self._document.childNodes)).encode()
+        Packet(data)
+        return data
 
     def _descriptions(self) -> list[Node]:
         return [n for n in self._root.childNodes if isinstance(n, Element) and n.namespaceURI == RDF]

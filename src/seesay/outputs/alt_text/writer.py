@@ -97,7 +97,6 @@ class AltText(Writer):
         old = packet_of(data) if self.options.embed else sidecar.content
         packets[0].write(caption.text, not described, self.options.model, caption.confidence)
         new = packets[0].to_bytes()
-        Packet(new)  # what cannot be read again must not be written
         after = with_packet(data, new) if self.options.embed else new
         if not os.access(target if before.status else target.parent, os.W_OK):
             raise MetadataError("it is write-protected")
